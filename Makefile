@@ -1,0 +1,31 @@
+# What a developer types. `make` alone lists it.
+
+# Queries are checked against .sqlx/, so that building needs no database.
+export SQLX_OFFLINE = true
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check fmt sqlx-prepare
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## find the PostgreSQL server, or install it
+	@scripts/setup
+
+run: setup ## start everything, with a database of its own, and print how to use it
+	cargo run --release --locked --bin payonce -- dev
+
+test: setup ## run all tests
+	cargo test --workspace --locked
+
+check: ## formatting, lints, documentation, scripts
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
+	scripts/check-scripts
+
+fmt: ## format the code
+	cargo fmt --all
+
+sqlx-prepare: setup ## write .sqlx/ anew, after a query or a migration changed
+	scripts/sqlx-prepare

@@ -1,0 +1,36 @@
+//! `Request-Id`, one for every answer, and `X-Correlation-Id`, which a client may bring and which follows its payment
+//! through job, worker, gateway and logs.
+
+use axum::extract::Request;
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument as _;
+use uuid::Uuid;
+
+use crate::card_number::contains_card_number;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+
+/// The id that ties together what one request set going.
+#[derive(Debug, Clone)]
+pub(crate) struct CorrelationId(pub(crate) String);
+
+/// Gives every request its ids, and every answer its `Request-Id`.
+pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
+    let request_id = format!("req_{}", Uuid::now_v7().as_simple());
+    let brought = request.headers().get(CORRELATION_ID).and_then(|value| value.to_str().ok());
+    let is_usable = |id: &&str| {
+        (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) && !contains_card_number(id)
+    };
+    let correlation_id = brought.filter(is_usable).unwrap_or(&request_id).to_owned();
+    let span = tracing::info_span!("request", request_id, correlation_id,
+        method = %request.method(), path = request.uri().path());
+    request.extensions_mut().insert(CorrelationId(correlation_id));
+    let mut response = next.run(request).instrument(span).await;
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}

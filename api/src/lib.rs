@@ -1,0 +1,124 @@
+//! The HTTP API: records payments once and shows what became of them.
+//!
+//! Read in this order: [`routes`] (what there is), [`request`] (what is accepted), `routes::payments` (the handlers),
+//! [`problem`] (what is answered when something is wrong).
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use shared::db;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+mod board;
+mod card_number;
+mod correlation;
+mod problem;
+mod render;
+mod request;
+mod routes;
+mod settings;
+mod wait;
+
+pub use settings::Settings;
+
+/// How long requests under way may take to end after the shutdown began.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What every handler needs.
+#[derive(Clone)]
+struct App {
+    pool: PgPool,
+    waiters: Arc<wait::Waiters>,
+    shutdown: CancellationToken,
+}
+
+/// The API, bound to its addresses and ready to serve.
+pub struct Server {
+    pool: PgPool,
+    settings: Settings,
+    api: TcpListener,
+    board: TcpListener,
+    api_addr: SocketAddr,
+    board_addr: SocketAddr,
+}
+
+impl Server {
+    /// Connects to the database, makes sure that its schema is up to date, and takes both addresses.
+    ///
+    /// # Errors
+    /// No database, one that lacks migrations, or an address that is taken.
+    pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
+        let pool = db::connect(&settings.database_url, settings.max_connections).await?;
+        db::require_migrated(&pool).await?;
+        let (api, api_addr) = listen("API_ADDR", settings.api_addr).await?;
+        let (board, board_addr) = listen("BOARD_ADDR", settings.board_addr).await?;
+        Ok(Self { pool, settings, api, board, api_addr, board_addr })
+    }
+
+    /// Where the API listens.
+    #[must_use]
+    pub const fn api_addr(&self) -> SocketAddr {
+        self.api_addr
+    }
+
+    /// Where the job board listens.
+    #[must_use]
+    pub const fn board_addr(&self) -> SocketAddr {
+        self.board_addr
+    }
+
+    /// Serves until `shutdown`, then lets the requests under way end.
+    ///
+    /// # Errors
+    /// A listener that fails.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let waiters = wait::Waiters::start(self.pool.clone(), shutdown.clone());
+        let app = App { pool: self.pool.clone(), waiters, shutdown: shutdown.clone() };
+        let board = board::router(&self.pool, &self.settings.admin_key);
+        let serve = async {
+            tokio::try_join!(
+                axum::serve(self.api, routes::router(app))
+                    .with_graceful_shutdown(shutdown.clone().cancelled_owned()),
+                axum::serve(self.board, board).with_graceful_shutdown(shutdown.clone().cancelled_owned()),
+            )
+        };
+        let deadline = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(DRAIN_DEADLINE).await;
+        };
+        tokio::select! {
+            served = serve => { served.context("the API stopped serving")?; }
+            () = deadline => tracing::warn!("requests still under way at the shutdown deadline; cut off"),
+        }
+        db::close(&self.pool).await;
+        Ok(())
+    }
+}
+
+async fn listen(setting: &str, addr: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let taken =
+        || format!("{setting}: cannot listen on {addr}; choose another address, or port 0 for a free one");
+    let listener = TcpListener::bind(addr).await.with_context(taken)?;
+    let addr = listener.local_addr().with_context(taken)?;
+    Ok((listener, addr))
+}
+
+/// The whole program, configured by the environment.
+#[must_use]
+pub fn main() -> ExitCode {
+    shared::process::run("api", |shutdown| async move {
+        let server = Server::bind(Settings::from_env()?).await?;
+        shared::process::announce(&serde_json::json!({
+            "event": "ready",
+            "service": "api",
+            "api": format!("http://{}", server.api_addr()),
+            "board": format!("http://{}", server.board_addr()),
+        }));
+        server.run(shutdown).await
+    })
+}

@@ -1,0 +1,144 @@
+//! What is answered when something is wrong: RFC 9457 problem details with a stable `code`.
+//!
+//! Invariant: the code and the HTTP status of every error are decided here and nowhere else; what the database said goes
+//! to the log, never to a client.
+
+use axum::Json;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+/// Everything that can be wrong with a request, or with us.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error("{detail}")]
+    InvalidRequest { param: Option<&'static str>, detail: String },
+    #[error(
+        "send an Idempotency-Key header: a value of your own, the same for every try of this one payment"
+    )]
+    KeyMissing,
+    #[error("this Idempotency-Key made another payment: {} differ; use a new key for a new payment", .fields.join(", "))]
+    KeyReused { fields: Vec<&'static str>, payment_id: String },
+    #[error("another request with this Idempotency-Key has not ended yet; repeat this one later")]
+    KeyInProgress,
+    #[error("send a valid API key, as X-API-Key or as a bearer token")]
+    Unauthorized,
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    #[error("this path does not take that method")]
+    MethodNotAllowed,
+    #[error("the body is longer than {0} bytes")]
+    TooLarge(usize),
+    #[error("send the body as application/json")]
+    UnsupportedMediaType,
+    #[error("not possible right now; nothing is lost by repeating the request with the same Idempotency-Key")]
+    Unavailable,
+    #[error("not ready: {0}")]
+    NotReady(&'static str),
+    #[error("a fault of ours; repeating the request with the same Idempotency-Key is safe")]
+    Internal,
+}
+
+impl Problem {
+    /// A request that cannot be understood.
+    pub(crate) fn invalid(param: &'static str, detail: impl ToString) -> Self {
+        Self::InvalidRequest { param: Some(param), detail: detail.to_string() }
+    }
+
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::InvalidRequest { .. } | Self::KeyMissing => StatusCode::BAD_REQUEST,
+            Self::KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::KeyInProgress => StatusCode::CONFLICT,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unavailable | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::InvalidRequest { .. } => "invalid_request",
+            Self::KeyMissing => "idempotency_key_missing",
+            Self::KeyReused { .. } => "idempotency_key_reused",
+            Self::KeyInProgress => "idempotency_key_in_progress",
+            Self::Unauthorized => "unauthorized",
+            Self::NotFound(_) => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::TooLarge(_) => "payload_too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::Unavailable => "unavailable",
+            Self::NotReady(_) => "not_ready",
+            Self::Internal => "internal",
+        }
+    }
+
+    fn body(&self) -> Value {
+        let mut body = json!({
+            "type": "about:blank",
+            "title": self.status().canonical_reason(),
+            "status": self.status().as_u16(),
+            "code": self.code(),
+            "detail": self.to_string(),
+        });
+        match self {
+            Self::InvalidRequest { param: Some(param), .. } => body["param"] = json!(param),
+            Self::KeyReused { fields, payment_id } => {
+                body["differing_fields"] = json!(fields);
+                body["payment_id"] = json!(payment_id);
+            }
+            Self::InvalidRequest { param: None, .. }
+            | Self::KeyMissing
+            | Self::KeyInProgress
+            | Self::Unauthorized
+            | Self::NotFound(_)
+            | Self::MethodNotAllowed
+            | Self::TooLarge(_)
+            | Self::UnsupportedMediaType
+            | Self::Unavailable
+            | Self::NotReady(_)
+            | Self::Internal => {}
+        }
+        body
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.status(), Json(self.body())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if matches!(self, Self::KeyInProgress | Self::Unavailable | Self::NotReady(_)) {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if matches!(self, Self::Unauthorized) {
+            headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        let problem = if is_passing(&error) { Self::Unavailable } else { Self::Internal };
+        tracing::error!(%error, code = problem.code(), "database");
+        problem
+    }
+}
+
+/// Whether the same statement may well succeed a moment later: the database is away, restarting, full or too busy.
+fn is_passing(error: &sqlx::Error) -> bool {
+    use sqlx::Error as E;
+    // Classes of SQLSTATE (PostgreSQL manual, appendix A): connection, insufficient resources, operator intervention
+    // (shutdown, cancelled statement), lock not available, serialization failure, deadlock.
+    let passing = ["08", "53", "57", "55P03", "40001", "40P01"];
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| passing.iter().any(|class| code.starts_with(class)))
+        // `Protocol`: a server that dies while a connection is being made sends garbage, or half an answer.
+        || matches!(error, E::Io(_) | E::Protocol(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed)
+}

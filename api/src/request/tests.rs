@@ -1,0 +1,106 @@
+//! What is accepted and what is refused, as tables.
+
+use axum::http::HeaderMap;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn headers() -> HeaderMap {
+    HeaderMap::from_iter([(CONTENT_TYPE, "application/json".parse().unwrap())])
+}
+
+fn with(field: &str, value: Value) -> Value {
+    let mut body =
+        json!({"amount": "12.30", "currency": "EUR", "customer_id": "c1", "payment_method": "sim_ok"});
+    body[field] = value;
+    body
+}
+
+fn read(body: &str) -> Result<PaymentRequest, Problem> {
+    payment_request(&headers(), body.as_bytes())
+}
+
+#[track_caller]
+fn check_refused(field: &str, value: Value, param: Option<&str>) {
+    match read(&with(field, value.clone()).to_string()) {
+        Err(Problem::InvalidRequest { param: named, .. }) => assert_eq!(named, param, "{field} = {value}"),
+        other => panic!("{field} = {value} gave {other:?}"),
+    }
+}
+
+#[test]
+fn an_amount_is_read_exactly_from_a_string_or_a_number() {
+    let amount = |text: &str| {
+        let body =
+            format!(r#"{{"amount":{text},"currency":"EUR","customer_id":"c","payment_method":"sim_ok"}}"#);
+        read(&body).map(|request| request.money.to_string())
+    };
+    assert_eq!(amount("12.3"), Ok("12.30".to_owned()));
+    assert_eq!(amount("\"12.30\""), Ok("12.30".to_owned()));
+    assert_eq!(amount("999999999999.99"), Ok("999999999999.99".to_owned()));
+    assert_eq!(amount("0.1"), Ok("0.10".to_owned()));
+}
+
+#[test]
+fn each_bad_field_is_refused_by_name() {
+    check_refused("amount", json!("12.345"), Some("amount"));
+    check_refused("amount", json!(0), Some("amount"));
+    check_refused("amount", json!(null), Some("amount"));
+    check_refused("amount", json!({"value": 1}), Some("amount"));
+    check_refused("currency", json!("eur"), Some("currency"));
+    check_refused("customer_id", json!(""), Some("customer_id"));
+    check_refused("customer_id", json!("c".repeat(256)), Some("customer_id"));
+    check_refused("customer_id", json!("a\0b"), Some("customer_id"));
+    check_refused("payment_method", json!("4242 4242 4242 4242"), Some("payment_method"));
+    check_refused("description", json!("pay with 4242424242424242"), Some("description"));
+    check_refused("description", json!("d".repeat(1001)), Some("description"));
+    check_refused("metadata", json!({"card": "4242-4242-4242-4242"}), Some("metadata"));
+    check_refused("metadata", json!({"": "nameless"}), Some("metadata"));
+    check_refused("metadata", json!({"n": 1}), None);
+    check_refused("metadata", json!([]), None);
+    check_refused("unknown", json!(1), None);
+    check_refused("customer_id", json!(7), None);
+}
+
+#[test]
+fn a_body_that_is_no_object_or_names_a_field_twice_is_refused() {
+    let twice = r#"{"amount":"1","amount":"2","currency":"EUR","customer_id":"c","payment_method":"sim_ok"}"#;
+    let metadata_twice = r#"{"amount":"1","currency":"EUR","customer_id":"c","payment_method":"p","metadata":{"a":"1","a":"2"}}"#;
+    for body in ["", "null", "[]", "{}", "{\"amount\"", "\"text\"", twice, metadata_twice] {
+        assert!(matches!(read(body), Err(Problem::InvalidRequest { .. })), "{body}");
+    }
+}
+
+#[test]
+fn only_json_is_read() {
+    let body = with("amount", json!("1")).to_string();
+    for (media_type, is_json) in [
+        ("application/json", true),
+        ("Application/JSON; charset=utf-8", true),
+        ("text/plain", false),
+        ("application/x-www-form-urlencoded", false),
+    ] {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, media_type.parse().unwrap())]);
+        assert_eq!(payment_request(&headers, body.as_bytes()).is_ok(), is_json, "{media_type}");
+    }
+    assert_eq!(payment_request(&HeaderMap::new(), body.as_bytes()), Err(Problem::UnsupportedMediaType));
+}
+
+proptest! {
+    #[test]
+    fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = payment_request(&headers(), &body);
+    }
+
+    #[test]
+    fn no_field_makes_it_panic(
+        field in "(amount|currency|customer_id|payment_method|description|metadata)",
+        text in ".{0,60}",
+        number in any::<f64>(),
+    ) {
+        for value in [json!(text), json!(number), json!([text]), json!({text.clone(): text})] {
+            let _ = read(&with(&field, value).to_string());
+        }
+    }
+}

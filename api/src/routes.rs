@@ -1,0 +1,50 @@
+//! What there is to ask for. Every answer, on every path, has a `Request-Id`, and every error is a problem document.
+
+use axum::extract::{DefaultBodyLimit, State};
+use axum::middleware::from_fn;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use shared::db;
+
+use crate::App;
+use crate::correlation::identify;
+use crate::problem::Problem;
+use crate::request::BODY_BYTES_MAX;
+
+mod merchant;
+mod payments;
+
+/// All routes.
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .merge(payments::router())
+        .route("/health", get(health))
+        .route("/health/live", get(health))
+        .route("/health/ready", get(ready))
+        .fallback(async || Problem::NotFound("path"))
+        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(identify))
+        .with_state(app)
+}
+
+/// This process runs.
+async fn health() -> Json<Value> {
+    Json(json!({ "status": "healthy" }))
+}
+
+/// This process can do its work: the database answers, has the right schema, and no shutdown has begun.
+async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem> {
+    if app.shutdown.is_cancelled() {
+        return Err(Problem::NotReady("shutting down"));
+    }
+    db::require_migrated(&app.pool).await.map_err(|why| match why {
+        db::Error::Behind(_) => Problem::NotReady("the database lacks migrations"),
+        db::Error::Connect { .. } | db::Error::Queue(_) | db::Error::Migrate(_) | db::Error::Database(_) => {
+            tracing::warn!(%why, "not ready");
+            Problem::NotReady("the database does not answer")
+        }
+    })?;
+    Ok(Json(json!({ "status": "ready" })))
+}

@@ -1,0 +1,32 @@
+//! Who asks: the merchant whose API key came with the request.
+
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use shared::auth;
+use shared::ids::MerchantId;
+
+use crate::App;
+use crate::problem::Problem;
+
+/// The merchant who asks, as an argument of a handler: without a valid key the handler does not run.
+pub(super) struct Merchant(pub(super) MerchantId);
+
+impl FromRequestParts<App> for Merchant {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let secret = secret(parts).ok_or(Problem::Unauthorized)?.to_owned();
+        let merchant = auth::find_merchant(&app.pool, &secret).await?;
+        merchant.map(Self).ok_or(Problem::Unauthorized)
+    }
+}
+
+/// `X-API-Key: K` or `Authorization: Bearer K`.
+fn secret(parts: &Parts) -> Option<&str> {
+    if let Some(key) = parts.headers.get("x-api-key") {
+        return key.to_str().ok();
+    }
+    let (scheme, secret) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
+}

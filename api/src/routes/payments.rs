@@ -1,0 +1,240 @@
+//! Payments: recorded once per key, and read.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
+use chrono::{DateTime, Datelike as _, Utc};
+use serde::Deserialize;
+use serde_json::Value;
+use shared::idempotency;
+use shared::ids::{MerchantId, PaymentId};
+use shared::payment::store::{self, Filter, Remembered};
+use shared::payment::transition::{self, NewPayment};
+use shared::payment::{Accepted, Payment};
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::merchant::Merchant;
+use crate::correlation::CorrelationId;
+use crate::problem::Problem;
+use crate::{App, render, request};
+
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// How long a request waits for another one with the same key to end.
+const KEY_WAIT: Duration = Duration::from_secs(5);
+
+const LIMIT_DEFAULT: i64 = 10;
+const LIMIT_MAX: i64 = 100;
+const WAIT_MAX: u64 = 60;
+
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/v1/payments", post(create).get(list))
+        .route("/v1/payments/{id}", get(read))
+        .route("/v1/payments/{id}/events", get(events))
+}
+
+/// `POST /v1/payments`: 202 and the payment, the same for every try with one key.
+async fn create(
+    State(app): State<App>,
+    Merchant(merchant): Merchant,
+    Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
+    let key = request::idempotency_key(&headers)?;
+    let body = body.map_err(unreadable)?;
+    let request = request::payment_request(&headers, &body)?;
+    let payment = NewPayment {
+        id: PaymentId::generate(),
+        merchant_id: merchant,
+        key,
+        fingerprint: idempotency::fingerprint(&request),
+        request,
+        correlation_id,
+    };
+    // In a task of its own: a client that hangs up drops this handler, and must not leave a statement half-way.
+    tokio::spawn(accept(app, payment).in_current_span()).await.unwrap_or(Err(Problem::Internal))
+}
+
+/// Records the payment, or finds the one that its key made.
+async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
+    let deadline = Instant::now() + KEY_WAIT;
+    while Instant::now() < deadline {
+        match transition::accept(&app.pool, std::slice::from_ref(&payment)).await {
+            Ok(accepted) => {
+                if let Some(accepted) = accepted.first() {
+                    return Ok(answer(accepted, false));
+                }
+            }
+            // Whoever holds the key has not ended within `lock_timeout`, or two batches crossed. Nothing was recorded.
+            Err(error) if is_worth_another_try(&error) => {
+                tracing::debug!(%error, "accepting again");
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let found =
+            store::find_by_key(&app.pool, payment.merchant_id, &payment.request.customer_id, &payment.key);
+        if let Some(remembered) = found.await? {
+            return replay(&payment, &remembered);
+        }
+        // The winner rolled back between the two statements: the key is free again.
+    }
+    Err(Problem::KeyInProgress)
+}
+
+fn is_worth_another_try(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("55P03" | "40001" | "40P01"))
+}
+
+/// The first answer once more, if this is the same request.
+fn replay(payment: &NewPayment, remembered: &Remembered) -> Result<Response, Problem> {
+    if remembered.fingerprint != payment.fingerprint {
+        return Err(Problem::KeyReused {
+            fields: idempotency::differing_fields(&payment.request, &remembered.accepted),
+            payment_id: PaymentId::from(remembered.accepted.id).to_string(),
+        });
+    }
+    if remembered.renderer != idempotency::RENDERER {
+        tracing::error!(
+            renderer = remembered.renderer,
+            "no such renderer: this program is older than the key"
+        );
+        return Err(Problem::Internal);
+    }
+    Ok(answer(&remembered.accepted, true))
+}
+
+fn answer(accepted: &Accepted, is_replay: bool) -> Response {
+    let mut response = (StatusCode::ACCEPTED, Json(render::accepted(accepted))).into_response();
+    if let Ok(location) = HeaderValue::from_str(&format!("/v1/payments/{}", PaymentId::from(accepted.id))) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    if is_replay {
+        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    debug_assert!(response.headers().contains_key(CONTENT_TYPE));
+    response
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReadQuery {
+    wait: Option<u64>,
+}
+
+/// `GET /v1/payments/{id}`: the payment as it stands, with `?wait=seconds` once it has ended or the time is over.
+async fn read(
+    State(app): State<App>,
+    Merchant(merchant): Merchant,
+    id: Result<Path<PaymentId>, PathRejection>,
+    query: Result<Query<ReadQuery>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(ReadQuery { wait }) = query.map_err(bad_query)?;
+    if wait.is_some_and(|secs| secs > WAIT_MAX) {
+        return Err(Problem::invalid("wait", format!("wait must be from 0 to {WAIT_MAX} seconds")));
+    }
+    let id = payment_id(id)?;
+    let mut payment = find(&app, merchant, id).await?;
+    let is_moving = payment.terminal_at.is_none() && payment.held_reason.is_none();
+    if let (true, Some(secs)) = (is_moving, wait) {
+        tokio::select! {
+            () = app.waiters.ended(id) => {}
+            () = tokio::time::sleep(Duration::from_secs(secs)) => {}
+            () = app.shutdown.cancelled() => {}
+        }
+        payment = find(&app, merchant, id).await?;
+    }
+    Ok(Json(render::payment(&payment)))
+}
+
+async fn find(app: &App, merchant: MerchantId, id: PaymentId) -> Result<Payment, Problem> {
+    store::find(&app.pool, merchant, id).await?.ok_or(Problem::NotFound("payment"))
+}
+
+/// `GET /v1/payments/{id}/events`: all that happened to it, oldest first.
+async fn events(
+    State(app): State<App>,
+    Merchant(merchant): Merchant,
+    id: Result<Path<PaymentId>, PathRejection>,
+) -> Result<Json<Value>, Problem> {
+    let events = store::events(&app.pool, merchant, payment_id(id)?).await?;
+    if events.is_empty() {
+        return Err(Problem::NotFound("payment"));
+    }
+    Ok(Json(render::list(events.iter().map(render::event).collect(), false)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    status: Option<String>,
+    customer_id: Option<String>,
+    created_after: Option<DateTime<Utc>>,
+    limit: Option<i64>,
+    starting_after: Option<String>,
+}
+
+/// `GET /v1/payments`: newest first.
+async fn list(
+    State(app): State<App>,
+    Merchant(merchant): Merchant,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<Value>, Problem> {
+    let Query(query) = query.map_err(bad_query)?;
+    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(Problem::invalid("limit", format!("limit must be from 1 to {LIMIT_MAX}")));
+    }
+    if query.customer_id.as_ref().is_some_and(|id| id.contains('\0')) {
+        return Err(Problem::invalid("customer_id", "customer_id contains U+0000"));
+    }
+    // RFC 3339 has years of four digits, and Postgres none that are much older.
+    if query.created_after.is_some_and(|at| !(0..=9999).contains(&at.year())) {
+        return Err(Problem::invalid("created_after", "created_after must have a year from 0000 to 9999"));
+    }
+    let invalid = |param| move |why: &dyn std::fmt::Display| Problem::invalid(param, why);
+    let filter = Filter {
+        status: query.status.map(|s| s.parse()).transpose().map_err(|why| invalid("status")(&why))?,
+        customer_id: query.customer_id,
+        created_after: query.created_after,
+        starting_after: query
+            .starting_after
+            .map(|id| id.parse())
+            .transpose()
+            .map_err(|why| invalid("starting_after")(&why))?,
+        // One more than asked for tells whether there are more.
+        limit: limit + 1,
+    };
+    let mut payments = store::list(&app.pool, merchant, &filter).await?;
+    let page = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = payments.len() > page;
+    payments.truncate(page);
+    Ok(Json(render::list(payments.iter().map(render::payment).collect(), has_more)))
+}
+
+/// An id that is none is the id of nothing.
+fn payment_id(id: Result<Path<PaymentId>, PathRejection>) -> Result<PaymentId, Problem> {
+    id.map(|Path(id)| id).map_err(|_| Problem::NotFound("payment"))
+}
+
+fn unreadable(rejection: BytesRejection) -> Problem {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge(request::BODY_BYTES_MAX),
+        _ => Problem::InvalidRequest { param: None, detail: rejection.body_text() },
+    }
+}
+
+fn bad_query(rejection: QueryRejection) -> Problem {
+    Problem::InvalidRequest { param: None, detail: rejection.body_text() }
+}

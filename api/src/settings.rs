@@ -1,0 +1,68 @@
+//! What the API can be told by its environment.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use shared::config::{self, InvalidSetting};
+
+/// How the API serves.
+#[derive(Clone)]
+pub struct Settings {
+    /// `DATABASE_URL`.
+    pub database_url: String,
+    /// `DATABASE_CONNECTIONS`: at most so many connections.
+    pub max_connections: u32,
+    /// `API_ADDR`.
+    pub api_addr: SocketAddr,
+    /// `BOARD_ADDR`: the job board's own listener.
+    pub board_addr: SocketAddr,
+    /// `ADMIN_KEY`: the password of the job board.
+    pub admin_key: String,
+}
+
+/// An admin key that can be guessed is worse than none.
+const ADMIN_KEY_MIN: usize = 16;
+
+impl Settings {
+    /// The defaults.
+    #[must_use]
+    pub fn new(database_url: String, admin_key: String) -> Self {
+        Self {
+            database_url,
+            max_connections: 20,
+            api_addr: (Ipv4Addr::LOCALHOST, 8080).into(),
+            board_addr: (Ipv4Addr::LOCALHOST, 8081).into(),
+            admin_key,
+        }
+    }
+
+    /// From the environment; what is not set has its default.
+    ///
+    /// # Errors
+    /// A variable that is missing or cannot be read.
+    pub fn from_env() -> Result<Self, InvalidSetting> {
+        let database_url = config::required("DATABASE_URL", "postgres://user:password@localhost/payonce")?;
+        let admin_key = config::required("ADMIN_KEY", "$(openssl rand -hex 32)")?;
+        if admin_key.len() < ADMIN_KEY_MIN {
+            let why = format!("must have at least {ADMIN_KEY_MIN} characters");
+            return Err(InvalidSetting::new("ADMIN_KEY", why));
+        }
+        let default = Self::new(database_url, admin_key);
+        Ok(Self {
+            max_connections: config::parsed("DATABASE_CONNECTIONS", default.max_connections)?,
+            api_addr: config::parsed("API_ADDR", default.api_addr)?,
+            board_addr: config::parsed("BOARD_ADDR", default.board_addr)?,
+            ..default
+        })
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("max_connections", &self.max_connections)
+            .field("api_addr", &self.api_addr)
+            .field("board_addr", &self.board_addr)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,68 @@
+//! Long polls: who waits for which payment to end. One look at the database for all who wait, not one for each.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use shared::ids::PaymentId;
+use shared::payment::store;
+use sqlx::PgPool;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+/// Between two looks.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// The payments that somebody waits for.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    waiting: Mutex<HashMap<Uuid, watch::Sender<bool>>>,
+}
+
+impl Waiters {
+    /// Starts the one task that looks, until `shutdown`.
+    pub(crate) fn start(pool: PgPool, shutdown: CancellationToken) -> Arc<Self> {
+        let waiters = Arc::new(Self::default());
+        let looking = waiters.clone();
+        tokio::spawn(async move {
+            while shutdown.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_some() {
+                looking.look(&pool).await;
+            }
+        });
+        waiters
+    }
+
+    /// Returns once the payment has ended.
+    pub(crate) async fn ended(&self, payment: PaymentId) {
+        let mut ended = self
+            .waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(payment.uuid())
+            .or_insert_with(|| watch::Sender::new(false))
+            .subscribe();
+        // An error means that the sender is gone, which it is only after it sent.
+        drop(ended.wait_for(|&ended| ended).await);
+    }
+
+    async fn look(&self, pool: &PgPool) {
+        let ids: Vec<Uuid> = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            waiting.retain(|_, ended| ended.receiver_count() > 0);
+            waiting.keys().copied().collect()
+        };
+        if ids.is_empty() {
+            return;
+        }
+        match store::ended(pool, &ids).await {
+            Ok(ended) => {
+                let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                for sender in ended.iter().filter_map(|id| waiting.remove(id)) {
+                    sender.send_replace(true);
+                }
+            }
+            Err(why) => tracing::warn!(%why, "could not look for payments that ended"),
+        }
+    }
+}

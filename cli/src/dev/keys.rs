@@ -1,0 +1,52 @@
+//! The keys of `payonce dev`: made once, the same at every start, so that a pasted command keeps working.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use shared::{auth, merchant};
+use sqlx::PgPool;
+
+use crate::data_dir::write_private;
+
+const FILE: &str = "keys.json";
+const MERCHANT: &str = "dev";
+
+/// What the file holds.
+#[derive(Serialize, Deserialize)]
+pub(super) struct DevKeys {
+    pub(super) api_key: String,
+    pub(super) admin_key: String,
+}
+
+impl DevKeys {
+    /// The keys of an earlier start, as far as this database knows them; new ones otherwise.
+    pub(super) async fn load_or_create(data_dir: &Path, pool: &PgPool) -> Result<Self> {
+        let path = data_dir.join(FILE);
+        let saved = read(&path)?;
+        let merchant =
+            merchant::find_or_create(pool, MERCHANT).await.context("cannot make the merchant dev")?;
+        if let Some(keys) = saved
+            && auth::find_merchant(pool, &keys.api_key).await? == Some(merchant.id)
+        {
+            return Ok(keys);
+        }
+        let api_key =
+            auth::create_key(pool, merchant.id, "payonce dev").await.context("cannot make a key")?;
+        let admin_key = format!("payonce_admin_{}", hex::encode(rand::random::<[u8; 32]>()));
+        let keys = Self { api_key: api_key.secret, admin_key };
+        write_private(&path, &serde_json::to_string(&keys)?)?;
+        Ok(keys)
+    }
+}
+
+/// The saved keys; none where the file is missing or not ours to read as such.
+fn read(path: &Path) -> Result<Option<DevKeys>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(serde_json::from_str(&text).ok()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).context(format!("cannot read {}", path.display())),
+    }
+}

@@ -1,0 +1,104 @@
+//! The parts that run inside `payonce dev`, and the order in which they stop.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Error, Result, anyhow};
+use futures::future::join_all;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Args;
+use super::database::Databases;
+use crate::progress;
+
+/// Everything that was started.
+pub(super) struct Services {
+    pub(super) api_addr: SocketAddr,
+    pub(super) board_addr: SocketAddr,
+    pub(super) gateway_addr: SocketAddr,
+    /// In the order in which they are stopped.
+    running: Vec<Service>,
+}
+
+struct Service {
+    name: &'static str,
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Services {
+    pub(super) async fn start(args: &Args, databases: &Databases, admin_key: &str) -> Result<Self> {
+        let settings =
+            simgateway::Settings { addr: args.gateway_addr, database_url: databases.gateway_url.clone() };
+        let gateway = simgateway::Gateway::bind(settings)
+            .await
+            .context("cannot start the simulated gateway (--gateway-addr)")?;
+        let gateway_addr = gateway.addr();
+
+        let mut settings = api::Settings::new(databases.url.clone(), admin_key.to_owned());
+        settings.api_addr = args.api_addr;
+        settings.board_addr = args.board_addr;
+        let api =
+            api::Server::bind(settings).await.context("cannot start the API (--api-addr, --board-addr)")?;
+        let (api_addr, board_addr) = (api.api_addr(), api.board_addr());
+
+        let mut workers = Vec::new();
+        for _ in 0..args.workers {
+            let settings =
+                worker::Settings::from_env_at(databases.url.clone(), format!("http://{gateway_addr}"))?;
+            workers.push(worker::Worker::connect(settings).await.context("cannot start a worker")?);
+        }
+
+        let mut running = vec![Service::spawn("API", |shutdown| api.run(shutdown))];
+        if !workers.is_empty() {
+            running.push(Service::spawn("workers", |shutdown| async move {
+                join_all(workers.into_iter().map(|worker| worker.run(shutdown.clone()))).await;
+                Ok(())
+            }));
+        }
+        running.push(Service::spawn("gateway", |shutdown| gateway.run(shutdown)));
+        Ok(Self { api_addr, board_addr, gateway_addr, running })
+    }
+
+    /// Waits until a part ended without having been told to, and says how.
+    pub(super) async fn ended(&mut self) -> Error {
+        let tasks = self.running.iter_mut().map(|service| &mut service.task);
+        let (ended, index, _) = futures::future::select_all(tasks).await;
+        let service = self.running.remove(index);
+        match ended {
+            Ok(Ok(())) => anyhow!("the {} ended by itself", service.name),
+            Ok(Err(error)) => error.context(format!("the {} ended", service.name)),
+            Err(panic) => Error::new(panic).context(format!("the {} ended", service.name)),
+        }
+    }
+
+    /// Stops one part after the other; reports the first that did not end well.
+    pub(super) async fn stop(self) -> Result<()> {
+        let mut outcome = Ok(());
+        for service in self.running {
+            outcome = outcome.and(service.stop().await);
+        }
+        outcome
+    }
+}
+
+impl Service {
+    fn spawn<F>(name: &'static str, run: impl FnOnce(CancellationToken) -> F) -> Self
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(run(shutdown.clone()));
+        Self { name, shutdown, task }
+    }
+
+    async fn stop(self) -> Result<()> {
+        self.shutdown.cancel();
+        let ended = progress::during(&format!("stopping the {}", self.name), self.task).await;
+        ended
+            .context("a task panicked")
+            .flatten()
+            .with_context(|| format!("the {} did not end well", self.name))
+    }
+}

@@ -1,0 +1,127 @@
+//! `payonce keys`: who may use the API.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use serde_json::json;
+use shared::auth::{self, KeySummary};
+use shared::ids::KeyId;
+use shared::merchant;
+
+use crate::migrate::connect;
+use crate::output;
+
+/// Make, list and revoke API keys. Needs `DATABASE_URL`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Make a key for a merchant, and the merchant if there is none of that name
+    ///
+    /// The secret is shown once: only its hash is kept.
+    #[command(after_help = "\
+Example:
+  payonce keys create --merchant acme --name checkout
+
+Exit codes: 0 made, 1 failed, 2 called wrongly.")]
+    Create {
+        /// The merchant's name
+        #[arg(long)]
+        merchant: String,
+        /// What to call the key
+        #[arg(long, default_value = "default")]
+        name: String,
+        /// Print one line of JSON: {"id",…,"secret"}
+        #[arg(long)]
+        json: bool,
+    },
+    /// List all keys, revoked ones included
+    #[command(after_help = "\
+Example:
+  payonce keys list
+
+Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
+    List {
+        /// Print one line of JSON: an array of the keys
+        #[arg(long)]
+        json: bool,
+    },
+    /// End a key; clients that use it are refused from now on
+    #[command(after_help = "\
+Example:
+  payonce keys revoke key_01920f2d6a0b7c3e8f5a4b2c1d0e9f88
+
+Exit codes: 0 revoked, also before; 1 no such key, or failed; 2 called wrongly.")]
+    Revoke {
+        /// The key's id, as `payonce keys list` shows it
+        id: KeyId,
+        /// Print one line of JSON: {"id","revoked":true}
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) async fn run(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Create { merchant, name, json } => create(&merchant, &name, json).await?,
+        Command::List { json } => list(json).await?,
+        Command::Revoke { id, json } => revoke(id, json).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn create(merchant: &str, name: &str, json: bool) -> Result<()> {
+    let pool = connect().await?;
+    let merchant = merchant::find_or_create(&pool, merchant)
+        .await
+        .with_context(|| format!("cannot make the merchant {merchant:?}; is the database migrated?"))?;
+    let key = auth::create_key(&pool, merchant.id, name).await.context("cannot make the key")?;
+    if json {
+        let made = json!({ "id": key.id, "merchant": merchant.name, "name": name, "secret": key.secret });
+        return output::json(&made);
+    }
+    output::line(&format!("key     {}\nsecret  {}", key.id, key.secret))?;
+    output::line("keep the secret now: it is not shown again")
+}
+
+async fn list(json: bool) -> Result<()> {
+    let pool = connect().await?;
+    let keys = auth::list_keys(&pool).await.context("cannot list the keys; is the database migrated?")?;
+    if json {
+        return output::json(&keys.iter().map(as_json).collect::<Vec<_>>());
+    }
+    let rows: Vec<Vec<String>> = keys.iter().map(as_row).collect();
+    output::table(&["ID", "MERCHANT", "NAME", "SECRET", "MADE", "REVOKED"], &rows)
+}
+
+async fn revoke(id: KeyId, json: bool) -> Result<()> {
+    let pool = connect().await?;
+    if !auth::revoke_key(&pool, id).await.context("cannot revoke the key")? {
+        bail!("there is no key {id}; payonce keys list shows those there are");
+    }
+    if json {
+        return output::json(&json!({ "id": id, "revoked": true }));
+    }
+    output::line(&format!("revoked {id}"))
+}
+
+fn as_json(key: &KeySummary) -> serde_json::Value {
+    json!({
+        "id": key.id,
+        "merchant": key.merchant_name,
+        "name": key.name,
+        "prefix": key.prefix,
+        "created_at": key.created_at,
+        "revoked_at": key.revoked_at,
+    })
+}
+
+fn as_row(key: &KeySummary) -> Vec<String> {
+    let minute = "%Y-%m-%d %H:%M";
+    vec![
+        key.id.to_string(),
+        key.merchant_name.clone(),
+        key.name.clone(),
+        format!("{}…", key.prefix),
+        key.created_at.format(minute).to_string(),
+        key.revoked_at.map_or_else(|| "-".to_owned(), |at| at.format(minute).to_string()),
+    ]
+}

@@ -1,0 +1,101 @@
+//! The payonce command line.
+//!
+//! One file per command. What a command was asked for goes to standard output; everything else, progress and
+//! errors included, to standard error.
+//!
+//! Exit codes of every command: 0 done, 1 failed, 2 called wrongly.
+
+mod dev;
+mod keys;
+mod load;
+mod migrate;
+
+pub mod data_dir;
+pub mod postgres;
+
+mod output;
+mod progress;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+/// Durable payment jobs: run them, look after them, prove them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "payonce",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 called wrongly.\nStart with: payonce dev"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Dev(dev::Args),
+    Migrate(migrate::Args),
+    #[command(subcommand)]
+    Keys(keys::Command),
+    Load(load::Args),
+}
+
+/// The whole program, with the arguments of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// The whole program; the first of `arguments` is the program's name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(answer) => {
+            // Help asked for is an answer as well; where nobody reads it there is nothing to do about it.
+            let _ = answer.print();
+            return u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+    };
+    if let Err(why) = shared::config::load_dotenv() {
+        progress::say(&format!("error: {why}"));
+        return ExitCode::FAILURE;
+    }
+    let done = tokio::runtime::Runtime::new()
+        .context("cannot start the runtime")
+        .and_then(|runtime| runtime.block_on(execute(cli.command)));
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            progress::say(&format!("error: {}", in_one_line(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Dev(args) => Box::pin(dev::run(args)).await,
+        Command::Migrate(args) => migrate::run(args).await,
+        Command::Keys(command) => keys::run(command).await,
+        Command::Load(args) => load::run(args).await,
+    }
+}
+
+/// The error and its causes, without those that the one before already quotes.
+fn in_one_line(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if told.ends_with(&cause) {
+            continue;
+        }
+        if !told.is_empty() {
+            told.push_str(": ");
+        }
+        told.push_str(&cause);
+    }
+    told
+}

@@ -1,0 +1,171 @@
+//! `payonce load`: so many payments at once, and how long until every one of them ended.
+//!
+//! A count is only printed once it was seen: after the run each payment is read back, and what the API
+//! acknowledged but does not show is an error.
+
+mod client;
+mod report;
+
+use std::collections::HashSet;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use self::client::{Client, Posted};
+use self::report::Report;
+use crate::{output, progress};
+
+/// Long enough to cost nothing, short against what is measured.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Post payments and wait until all of them ended.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Example:
+  payonce load --total 1000 --concurrency 100 --base-url http://127.0.0.1:8080 --api-key payonce_sk_…
+
+Exit codes: 0 every request was accepted and every payment ended, 1 not so, 2 called wrongly.")]
+pub(crate) struct Args {
+    /// How many requests to send
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    total: u64,
+    /// How many at a time
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    concurrency: u32,
+    /// Where the API is
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    base_url: String,
+    /// A merchant's key, as `payonce dev` and `payonce keys create` print it
+    #[arg(long, value_name = "KEY")]
+    api_key: String,
+    /// Send the same request each time: one payment, and its first answer for every repeat
+    #[arg(long)]
+    same_key: bool,
+    /// What to pay with; the simulated gateway's test tokens make it misbehave
+    #[arg(long, value_name = "TOKEN", default_value = "sim_ok")]
+    payment_method: String,
+    /// How long the payments may take to end, after the last answer
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    timeout: u64,
+    /// End with one line of JSON instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) async fn run(args: Args) -> Result<ExitCode> {
+    let client = Client::new(&args)?;
+    client.check().await?;
+
+    let started = Instant::now();
+    let sent = progress::during(&format!("sending {} requests", args.total), send_all(&args, &client)).await;
+    let accepting = started.elapsed();
+    let expected = sent.payments.len();
+    let waiting = wait_until_all_ended(&client, expected, Duration::from_secs(args.timeout));
+    let statuses = progress::during("waiting until the payments ended", waiting).await?;
+    let end_to_end = started.elapsed();
+
+    let report = Report::new(args.total, &sent, &statuses, accepting, end_to_end);
+    if args.json {
+        output::json(&report)?;
+    } else {
+        report.print(&statuses)?;
+    }
+    for (error, count) in &sent.errors {
+        progress::say(&format!("{count} × {error}"));
+    }
+    if statuses.ended() < expected {
+        bail!(
+            "{} of {expected} payments did not end within {} s; payonce verify says why",
+            expected - statuses.ended().min(expected),
+            args.timeout
+        );
+    }
+    Ok(if sent.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What came back.
+#[derive(Debug, Default)]
+pub(crate) struct Sent {
+    /// How long each accepted request took.
+    latencies: Vec<Duration>,
+    /// The payments acknowledged; fewer than requests where some were repeats.
+    payments: HashSet<String>,
+    /// What went wrong, and how often.
+    errors: std::collections::BTreeMap<String, u64>,
+}
+
+async fn send_all(args: &Args, client: &Client) -> Sent {
+    let next = std::sync::Arc::new(AtomicU64::new(0));
+    let mut senders = JoinSet::new();
+    for _ in 0..u64::from(args.concurrency).min(args.total) {
+        let (client, next, args) = (client.clone(), next.clone(), args.clone());
+        senders.spawn(async move {
+            let mut sent = Sent::default();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= args.total {
+                    return sent;
+                }
+                let began = Instant::now();
+                match client.post(if args.same_key { 0 } else { number }).await {
+                    Posted::Accepted(id) => {
+                        sent.latencies.push(began.elapsed());
+                        sent.payments.insert(id);
+                    }
+                    Posted::Refused(why) => *sent.errors.entry(why).or_default() += 1,
+                }
+            }
+        });
+    }
+    let mut all = Sent::default();
+    while let Some(sent) = senders.join_next().await {
+        match sent {
+            Ok(sent) => {
+                all.latencies.extend(sent.latencies);
+                all.payments.extend(sent.payments);
+                for (why, count) in sent.errors {
+                    *all.errors.entry(why).or_default() += count;
+                }
+            }
+            Err(panic) => *all.errors.entry(format!("a sender ended early: {panic}")).or_default() += 1,
+        }
+    }
+    all
+}
+
+/// How many payments have which status.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Statuses(std::collections::BTreeMap<String, usize>);
+
+impl Statuses {
+    const UNDER_WAY: [&'static str; 2] = ["pending", "processing"];
+
+    fn ended(&self) -> usize {
+        let ended = self.0.iter().filter(|(status, _)| !Self::UNDER_WAY.contains(&status.as_str()));
+        ended.map(|(_, count)| count).sum()
+    }
+}
+
+/// Asks whether any payment is under way, which is cheap, and reads all of them back once none is.
+async fn wait_until_all_ended(client: &Client, expected: usize, patience: Duration) -> Result<Statuses> {
+    let deadline = Instant::now() + patience;
+    loop {
+        let mut under_way = false;
+        for status in Statuses::UNDER_WAY {
+            under_way = under_way || client.has_any(status).await?;
+        }
+        let late = Instant::now() > deadline;
+        if !under_way || late {
+            let statuses = client.count_by_status().await?;
+            // Between the two questions a payment may have gone back to where the first one looked.
+            if statuses.ended() >= expected || late {
+                return Ok(statuses);
+            }
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}

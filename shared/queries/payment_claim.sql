@@ -1,0 +1,55 @@
+-- T7 and T8. Whoever locks a due row first gets it: the conditions are checked again under the row's lock, so a
+-- concurrent claimant finds the new due_at and goes away with nothing. Locked in id order, so that crossed batches
+-- cannot deadlock. A row that is processing may have been charged: its claim may look up or void, and doubt sticks.
+with mine as materialized (
+    select id, status, claim_token is not null as lease_expired, void_started_at is not null as voiding
+      from payments
+     where id = any($1)
+       and status in ('pending', 'processing')
+       and due_at <= clock_timestamp()
+       and held_reason is null
+     order by id
+       for no key update
+),
+stamped as materialized (
+    select id, status, lease_expired, voiding, clock_timestamp() as at from mine
+),
+claimed as (
+    update payments p
+       set status = 'processing',
+           version = p.version + 1,
+           claim_token = $2,
+           due_at = s.at + $3::bigint * interval '1 millisecond',
+           attempt_count = p.attempt_count + (s.status = 'pending')::int,
+           verify_count = case when s.status = 'pending' then 0 else p.verify_count end,
+           not_found_count = case when s.status = 'pending' then 0 else p.not_found_count end,
+           first_sent_at = coalesce(p.first_sent_at, s.at),
+           send_by = case when s.status = 'pending' then s.at + $4::bigint * interval '1 millisecond' else p.send_by end,
+           in_doubt = p.in_doubt or s.status = 'processing',
+           doubt_since = coalesce(p.doubt_since, case when s.status = 'processing' then s.at end),
+           updated_at = s.at
+      from stamped s
+     where p.id = s.id
+    returning p.id, p.amount, p.currency, p.payment_method, p.correlation_id, p.version, p.due_at, p.in_doubt,
+              p.retries_spent, p.verify_count, p.not_found_count, p.created_at, p.doubt_since, p.first_sent_at,
+              p.send_by, p.void_started_at, p.merchant_id, s.status as from_status, s.lease_expired, s.voiding, s.at
+),
+logged as (
+    insert into payment_events (payment_id, version, type, from_status, to_status, reason, evidence, claim_token, due_at,
+                                correlation_id, at)
+    select id, version,
+           case when from_status = 'pending' then 'attempt_started' when lease_expired then 'taken_over' else 'verifying' end,
+           from_status, 'processing',
+           case when from_status = 'pending' then 'due' when lease_expired then 'lease_expired'
+                when voiding then 'void_due' else 'verify_due' end,
+           jsonb_build_object('send_by', send_by, 'worker', $5::text), $2, due_at, correlation_id, at
+      from claimed
+)
+select id, amount, currency, payment_method, correlation_id,
+       from_status = 'pending' as "may_charge!", voiding as "voiding!", in_doubt, retries_spent, verify_count, not_found_count,
+       (extract(epoch from at - created_at) * 1000)::bigint as "age_ms!",
+       (extract(epoch from coalesce(at - doubt_since, '0')) * 1000)::bigint as "doubt_age_ms!",
+       (extract(epoch from at - first_sent_at) * 1000)::bigint as "first_sent_age_ms!",
+       (extract(epoch from greatest(at - send_by, '0')) * 1000)::bigint as "send_by_age_ms!",
+       (extract(epoch from coalesce(at - void_started_at, '0')) * 1000)::bigint as "void_age_ms!"
+  from claimed

@@ -1,0 +1,12 @@
+-- The claims that a statement with this token took, when its answer was lost. Ages as of the claim.
+select p.id, p.amount, p.currency, p.payment_method, p.correlation_id,
+       e.type = 'attempt_started' as "may_charge!", p.void_started_at is not null as "voiding!",
+       p.in_doubt, p.retries_spent, p.verify_count, p.not_found_count,
+       (extract(epoch from e.at - p.created_at) * 1000)::bigint as "age_ms!",
+       (extract(epoch from coalesce(e.at - p.doubt_since, '0')) * 1000)::bigint as "doubt_age_ms!",
+       (extract(epoch from e.at - p.first_sent_at) * 1000)::bigint as "first_sent_age_ms!",
+       (extract(epoch from greatest(e.at - p.send_by, '0')) * 1000)::bigint as "send_by_age_ms!",
+       (extract(epoch from coalesce(e.at - p.void_started_at, '0')) * 1000)::bigint as "void_age_ms!"
+  from payments p
+  join payment_events e on e.payment_id = p.id and e.version = p.version
+ where p.id = any($1) and p.claim_token = $2

@@ -1,0 +1,107 @@
+-- T9, T10, T11, T15, T16a, T16 and T18. Fenced by status and claim token, not by the clock: a lease that ran out but
+-- that nobody took over may still settle. A result whose token is gone changes no payment and is kept as late evidence.
+-- Status, event, ledger, next job and break are one statement: together or not at all.
+with said as (
+    select *
+      from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[], $8::bool[],
+                  $9::bool[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::text[], $15::text[], $16::bytea[])
+        as s (payment_id, claim_token, event_type, to_status, reason, evidence, wait_ms, spends,
+              counts_not_found, gateway_transaction_id, failure_code, failure_message, failure_retryable, held_reason,
+              job_id, job)
+),
+mine as materialized (
+    select p.id, p.claim_token
+      from payments p
+      join said s on s.payment_id = p.id and s.claim_token = p.claim_token
+     where p.status = 'processing'
+     order by p.id
+       for no key update of p
+),
+stamped as materialized (
+    select s.*, clock_timestamp() as at, mine.id is not null as is_mine
+      from said s
+      left join mine on mine.id = s.payment_id and mine.claim_token = s.claim_token
+),
+moved as (
+    update payments p
+       set status = s.to_status,
+           version = p.version + 1,
+           claim_token = null,
+           due_at = s.at + s.wait_ms * interval '1 millisecond',
+           in_doubt = p.in_doubt or s.event_type = 'outcome_unknown',
+           doubt_since = coalesce(p.doubt_since, case when s.event_type = 'outcome_unknown' then s.at end),
+           void_started_at = coalesce(p.void_started_at, case when s.event_type = 'void_started' then s.at end),
+           held_reason = s.held_reason,
+           retries_spent = p.retries_spent + s.spends::int,
+           verify_count = p.verify_count + (s.event_type = 'outcome_unknown')::int,
+           not_found_count = p.not_found_count + s.counts_not_found::int,
+           gateway_transaction_id = s.gateway_transaction_id,
+           failure_code = s.failure_code,
+           failure_message = s.failure_message,
+           failure_retryable = s.failure_retryable,
+           updated_at = s.at,
+           terminal_at = case when s.to_status in ('succeeded', 'failed', 'reversed') then s.at end
+      from stamped s
+     where s.is_mine
+       and p.id = s.payment_id
+       and p.claim_token = s.claim_token
+    returning p.id, p.merchant_id, p.amount, p.currency, p.version, p.due_at, p.correlation_id, p.held_reason,
+              s.event_type, s.to_status, s.reason, s.evidence, s.claim_token, s.spends, s.at, s.job_id, s.job
+),
+logged as (
+    insert into payment_events (payment_id, version, type, from_status, to_status, reason, evidence, claim_token, due_at,
+                                spends, correlation_id, at)
+    select id, version, event_type, 'processing', to_status, reason, evidence, claim_token, due_at, spends, correlation_id, at
+      from moved
+),
+posted as (
+    -- An account that is missing is a null here, which the table refuses: no payment succeeds without its entries.
+    insert into ledger_transfers (transaction_id, debit_account_id, credit_account_id, amount, currency, code, payment_id,
+                                  created_at)
+    select m.id, debit.id, credit.id, m.amount, m.currency, r.code, m.id, m.at
+      from moved m
+      join unnest($17::text[], $18::text[], $19::text[], $20::text[]) as r (event_type, debit_kind, credit_kind, code)
+        on r.event_type = m.event_type
+      left join ledger_accounts debit
+        on debit.kind = r.debit_kind and debit.currency = m.currency
+       and (debit.merchant_id is null or debit.merchant_id = m.merchant_id)
+      left join ledger_accounts credit
+        on credit.kind = r.credit_kind and credit.currency = m.currency
+       and (credit.merchant_id is null or credit.merchant_id = m.merchant_id)
+),
+queued as (
+    insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, idempotency_key)
+    select job_id, $21, job, 'Pending', 0, 1, case when due_at <= at then now() else due_at end, 0, ''::hstore,
+           id || ':' || version
+      from moved
+     where due_at is not null
+        on conflict (job_type, idempotency_key) do nothing
+),
+contradicted as (
+    insert into breaks (payment_id, kind, detail, opened_at)
+    select id, held_reason, evidence, at
+      from moved
+     where held_reason is not null
+        on conflict (payment_id, kind) where closed_at is null do nothing
+),
+late as (
+    insert into late_evidence (payment_id, claim_token, event_type, reason, evidence, at)
+    select s.payment_id, s.claim_token, s.event_type, s.reason, s.evidence, s.at
+      from stamped s
+     where not s.is_mine
+       -- Not late, but sent twice: a connection lost after the commit makes the caller repeat itself.
+       and not exists (select from payment_events e
+                        where e.payment_id = s.payment_id and e.claim_token = s.claim_token and e.type = s.event_type)
+        on conflict on constraint late_evidence_once do nothing
+),
+charged_after_all as (
+    insert into breaks (payment_id, kind, detail, opened_at)
+    select s.payment_id, 'charged_after_end', s.evidence, s.at
+      from stamped s
+      join payments p on p.id = s.payment_id
+     where not s.is_mine
+       and s.event_type = 'succeeded'
+       and p.status in ('failed', 'reversed')
+        on conflict (payment_id, kind) where closed_at is null do nothing
+)
+select id as "id!", version as "version!" from moved

@@ -1,0 +1,131 @@
+//! API keys: a merchant's secret, kept only as its hash.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use rand::RngExt as _;
+use sha2::{Digest as _, Sha256};
+use sqlx::PgPool;
+
+use crate::ids::{KeyId, MerchantId};
+
+/// What every secret begins with, so that people and secret scanners know what they have found.
+const PREFIX: &str = "payonce_sk_";
+
+/// How many characters of a secret are kept for people to tell keys apart.
+const SHOWN: usize = PREFIX.len() + 6;
+
+/// A key just made: the only moment at which its secret is known.
+#[derive(Clone)]
+pub struct NewKey {
+    /// Its id.
+    pub id: KeyId,
+    /// What the client sends.
+    pub secret: String,
+}
+
+impl fmt::Debug for NewKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A key as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySummary {
+    /// Its id.
+    pub id: KeyId,
+    /// Whose it is.
+    pub merchant_name: String,
+    /// What people call it.
+    pub name: String,
+    /// The first characters of its secret.
+    pub prefix: String,
+    /// When it was made.
+    pub created_at: DateTime<Utc>,
+    /// Since when it opens nothing; none while it does.
+    pub revoked_at: Option<DateTime<Utc>>,
+}
+
+/// A new random secret: 256 bits, in hex.
+#[must_use]
+pub fn generate_secret() -> String {
+    format!("{PREFIX}{}", hex::encode(rand::rng().random::<[u8; 32]>()))
+}
+
+/// Makes a key for a merchant.
+///
+/// # Errors
+/// No such merchant, or the database's own.
+pub async fn create_key(pool: &PgPool, merchant: MerchantId, name: &str) -> sqlx::Result<NewKey> {
+    let key = NewKey { id: KeyId::generate(), secret: generate_secret() };
+    sqlx::query!(
+        "insert into api_keys (id, merchant_id, name, prefix, secret_hash) values ($1, $2, $3, $4, $5)",
+        key.id.uuid(),
+        merchant.uuid(),
+        name,
+        &key.secret[..SHOWN],
+        hash(&key.secret)
+    )
+    .execute(pool)
+    .await?;
+    Ok(key)
+}
+
+/// All keys, oldest first.
+///
+/// # Errors
+/// The database's.
+pub async fn list_keys(pool: &PgPool) -> sqlx::Result<Vec<KeySummary>> {
+    let rows = sqlx::query!(
+        "select k.id, m.name as merchant_name, k.name, k.prefix, k.created_at, k.revoked_at
+           from api_keys k
+           join merchants m on m.id = k.merchant_id
+          order by k.id"
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| KeySummary {
+            id: row.id.into(),
+            merchant_name: row.merchant_name,
+            name: row.name,
+            prefix: row.prefix,
+            created_at: row.created_at,
+            revoked_at: row.revoked_at,
+        })
+        .collect())
+}
+
+/// Ends a key. Answers false where there is no such key; ending it twice keeps the first time.
+///
+/// # Errors
+/// The database's.
+pub async fn revoke_key(pool: &PgPool, id: KeyId) -> sqlx::Result<bool> {
+    let revoked = sqlx::query!(
+        "update api_keys set revoked_at = coalesce(revoked_at, clock_timestamp()) where id = $1",
+        id.uuid()
+    )
+    .execute(pool)
+    .await?;
+    Ok(revoked.rows_affected() == 1)
+}
+
+/// Whose secret it is; none if it is unknown or was revoked. Found by hash, so the time it takes says nothing.
+///
+/// # Errors
+/// The database's.
+pub async fn find_merchant(pool: &PgPool, secret: &str) -> sqlx::Result<Option<MerchantId>> {
+    let merchant = sqlx::query_scalar!(
+        "select merchant_id from api_keys where secret_hash = $1 and revoked_at is null",
+        hash(secret)
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(merchant.map(MerchantId::from))
+}
+
+fn hash(secret: &str) -> Vec<u8> {
+    Sha256::digest(secret).to_vec()
+}

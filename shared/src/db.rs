@@ -1,0 +1,135 @@
+//! Connections and migrations.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use apalis_postgres::PostgresStorage;
+use sqlx::PgPool;
+use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+
+static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// How long a request waits for a free connection before it is told to come back.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Why there is no usable database.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The URL is none, or nobody answers there.
+    #[error("cannot connect to the database at {place}: {source}")]
+    Connect {
+        /// Host, port and database, without the password.
+        place: String,
+        /// What went wrong.
+        source: sqlx::Error,
+    },
+    /// The queue library's own tables could not be set up.
+    #[error("cannot migrate the queue: {0}")]
+    Queue(#[from] apalis_postgres::Error),
+    /// Our tables could not be set up.
+    #[error("cannot migrate the database: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// A statement failed.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    /// The program is newer than the schema.
+    #[error("the database is behind this program by {}: run `payonce migrate`", .0.join(", "))]
+    Behind(Vec<String>),
+}
+
+/// Connects, with the settings that the rules about money need: durable commits, and no statement, lock or forgotten
+/// transaction that holds others up for long.
+///
+/// # Errors
+/// The URL cannot be read, or the database cannot be reached.
+pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, Error> {
+    let unreachable = |place: String| move |source| Error::Connect { place, source };
+    let options = PgConnectOptions::from_str(url).map_err(unreachable("DATABASE_URL".to_owned()))?;
+    let place = format!(
+        "{}:{}/{}",
+        options.get_host(),
+        options.get_port(),
+        options.get_database().unwrap_or(options.get_username())
+    );
+    let options = options.options([
+        ("synchronous_commit", "on"),
+        ("lock_timeout", "1s"),
+        ("statement_timeout", "5s"),
+        ("idle_in_transaction_session_timeout", "5s"),
+        ("timezone", "UTC"),
+        // The tables are empty or small whenever their statistics are taken, so the planner would scan them whole; the
+        // plan stays, also of foreign key checks, while they grow, and every payment reads all others. Each of our
+        // statements names its rows by key.
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+    ]);
+    PgPoolOptions::new()
+        .max_connections(max_connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options)
+        .await
+        .map_err(unreachable(place))
+}
+
+/// Gives the connections back, without waiting for one whose server does not answer any more.
+pub async fn close(pool: &PgPool) {
+    if tokio::time::timeout(ACQUIRE_TIMEOUT, pool.close()).await.is_err() {
+        tracing::warn!("a database connection did not end in time");
+    }
+}
+
+/// Brings the database up to date: the queue library's tables, then ours. Safe to run by several processes at once,
+/// and again.
+///
+/// # Errors
+/// A migration failed; those before it stay applied.
+pub async fn migrate(pool: &PgPool) -> Result<(), Error> {
+    // Its own connection: a migration may take longer than the limits of a request allow.
+    let options =
+        (*pool.connect_options()).clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
+    let own = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+    PostgresStorage::setup(&own).await?;
+    MIGRATOR.run(&own).await?;
+    own.close().await;
+    Ok(())
+}
+
+/// The migrations that this program has and the database lacks, oldest first.
+///
+/// # Errors
+/// The database's.
+pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<String>, Error> {
+    let mut pending = pending_of(pool, &PostgresStorage::migrations()).await?;
+    pending.extend(pending_of(pool, &MIGRATOR).await?);
+    Ok(pending)
+}
+
+async fn pending_of(pool: &PgPool, migrator: &Migrator) -> Result<Vec<String>, Error> {
+    let mut connection = pool.acquire().await?;
+    let exists: Option<String> = sqlx::query_scalar("select to_regclass($1)::text")
+        .bind(&*migrator.table_name)
+        .fetch_one(&mut *connection)
+        .await?;
+    let applied = match exists {
+        Some(_) => connection.list_applied_migrations(&migrator.table_name).await?,
+        None => Vec::new(),
+    };
+    let is_pending = |version: i64| !applied.iter().any(|migration| migration.version == version);
+    Ok(migrator
+        .iter()
+        .filter(|migration| is_pending(migration.version))
+        .map(|migration| format!("{} {}", migration.version, migration.description))
+        .collect())
+}
+
+/// Refuses to go on with a database that lacks migrations.
+///
+/// # Errors
+/// Which ones are missing, and how to apply them.
+pub async fn require_migrated(pool: &PgPool) -> Result<(), Error> {
+    let pending = pending_migrations(pool).await?;
+    if pending.is_empty() { Ok(()) } else { Err(Error::Behind(pending)) }
+}

@@ -1,0 +1,202 @@
+//! The one place that calls a payment gateway.
+//!
+//! Invariants: one request is one HTTP exchange, never resent and never redirected by the client beneath; every attempt
+//! for a payment carries the same key, the payment's id; and what came back is told apart only by whether bytes may have
+//! left us. What it means is for [`crate::outcome`] to say.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+
+use crate::config::InvalidSetting;
+use crate::fault;
+use crate::outcome::Exchange;
+use crate::payment::transition::Claim;
+
+/// No answer of a gateway is longer; a longer one is garbage.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// A gateway, and how to reach it. Cheap to clone; the clones share their connections.
+#[derive(Debug, Clone)]
+pub struct Gateway {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    base: String,
+    timeout: Duration,
+}
+
+/// What came back, and what of it is kept.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// For the classification.
+    pub exchange: Exchange,
+    /// For the payment's history.
+    pub evidence: Value,
+}
+
+impl Gateway {
+    /// A gateway at `url` (`http` or `https`), each exchange with which may take `timeout` in all.
+    ///
+    /// # Errors
+    /// The URL is none.
+    pub fn new(url: &str, timeout: Duration) -> Result<Self, InvalidSetting> {
+        let invalid = |why: &dyn std::fmt::Display| InvalidSetting::new("GATEWAY_URL", why);
+        let base = url.trim_end_matches('/').to_owned();
+        let uri: Uri = base.parse().map_err(|e| invalid(&e))?;
+        if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(invalid(&format_args!("{url:?} is no http or https URL")));
+        }
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(timeout / 2));
+        let tls = HttpsConnectorBuilder::new().with_native_roots().unwrap_or_else(|why| {
+            tracing::debug!(%why, "no root certificates on this machine; trusting the ones built in");
+            HttpsConnectorBuilder::new().with_webpki_roots()
+        });
+        let connector = tls.https_or_http().enable_http1().wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .retry_canceled_requests(false)
+            .pool_idle_timeout(Duration::from_secs(20))
+            .build(connector);
+        Ok(Self { client, base, timeout })
+    }
+
+    /// Charges what is claimed.
+    pub async fn charge(&self, claim: &Claim, send_by: Instant) -> Told {
+        let key = claim.payment_id.to_string();
+        let body = json!({
+            "amount": claim.money.to_string(),
+            "currency": claim.money.currency().code(),
+            "payment_method": claim.payment_method,
+            "reference": key,
+        });
+        self.call(&CHARGE, post("/charges", &key, &body), claim, send_by).await
+    }
+
+    /// Asks which charges were made under the payment's key.
+    pub async fn look_up(&self, claim: &Claim, send_by: Instant) -> Told {
+        let request =
+            Request::builder().method(Method::GET).uri(format!("/charges?key={}", claim.payment_id));
+        self.call(&LOOKUP, (request, Full::default()), claim, send_by).await
+    }
+
+    /// Undoes whatever was charged under the payment's key, and closes the key.
+    pub async fn void(&self, claim: &Claim, send_by: Instant) -> Told {
+        let key = claim.payment_id.to_string();
+        let request = post("/voids", &format!("{key}:void"), &json!({ "key": key }));
+        self.call(&VOID, request, claim, send_by).await
+    }
+
+    /// One exchange, unless `send_by` has passed: by then the claim may be somebody else's.
+    async fn call(&self, op: &Op, request: Unsent, claim: &Claim, send_by: Instant) -> Told {
+        fault::point(op.before);
+        let started = Instant::now();
+        if started >= send_by {
+            return tell(op, Exchange::NotSent("too_late_to_send"), started);
+        }
+        fault::point(op.sending);
+        let exchange = match self.exchange(request, &claim.correlation_id).await {
+            Ok(answered) => answered,
+            Err(failed) => failed,
+        };
+        fault::point(op.answered);
+        tell(op, exchange, started)
+    }
+
+    async fn exchange(&self, (request, body): Unsent, correlation_id: &str) -> Result<Exchange, Exchange> {
+        let not_sent = |_| Exchange::NotSent("request_could_not_be_built");
+        let mut request = request.body(body).map_err(not_sent)?;
+        let uri = format!("{}{}", self.base, request.uri());
+        *request.uri_mut() = uri.parse().map_err(|_| Exchange::NotSent("request_could_not_be_built"))?;
+        if let Ok(id) = HeaderValue::from_str(correlation_id) {
+            request.headers_mut().insert("x-correlation-id", id);
+        }
+        let whole = async {
+            let response = self.client.request(request).await.map_err(|e| match e.is_connect() {
+                true => Exchange::Unreachable(chain(&e)),
+                false => Exchange::Unanswered(chain(&e)),
+            })?;
+            let status = response.status().as_u16();
+            let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+            let body = body.map_err(|e| Exchange::Unanswered(chain(&*e)))?.to_bytes().to_vec();
+            Ok(Exchange::Answered { status, body, retry_after })
+        };
+        tokio::time::timeout(self.timeout, whole)
+            .await
+            .unwrap_or_else(|_| Err(Exchange::Unanswered(format!("no answer within {:?}", self.timeout))))
+    }
+}
+
+/// What is asked of the gateway, and its fault points.
+struct Op {
+    name: &'static str,
+    before: &'static str,
+    sending: &'static str,
+    answered: &'static str,
+}
+
+const CHARGE: Op =
+    Op { name: "charge", before: "charge.before", sending: "charge.sending", answered: "charge.answered" };
+const LOOKUP: Op =
+    Op { name: "lookup", before: "lookup.before", sending: "lookup.sending", answered: "lookup.answered" };
+const VOID: Op =
+    Op { name: "void", before: "void.before", sending: "void.sending", answered: "void.answered" };
+
+fn tell(op: &Op, exchange: Exchange, started: Instant) -> Told {
+    let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut evidence = json!({ "op": op.name, "latency_ms": latency_ms });
+    match &exchange {
+        Exchange::Answered { status, body, .. } => {
+            evidence["http_status"] = json!(status);
+            evidence["answer"] = serde_json::from_slice(body).map_or(Value::Null, without_nul);
+        }
+        Exchange::Unreachable(why) => evidence["unreachable"] = json!(why),
+        Exchange::Unanswered(why) => evidence["unanswered"] = json!(why),
+        Exchange::NotSent(why) => evidence["not_sent"] = json!(why),
+    }
+    Told { exchange, evidence }
+}
+
+type Unsent = (hyper::http::request::Builder, Full<Bytes>);
+
+fn post(path: &str, key: &str, body: &Value) -> Unsent {
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(path)
+        .header(CONTENT_TYPE, "application/json")
+        .header("idempotency-key", key);
+    (request, Full::from(body.to_string()))
+}
+
+/// `Retry-After` as a number of seconds; its date form is not taken, because it needs the gateway's clock and ours to
+/// agree.
+fn seconds(value: &HeaderValue) -> Option<Duration> {
+    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// The answer with U+0000 replaced, which Postgres does not store.
+fn without_nul(answer: Value) -> Value {
+    match answer {
+        Value::String(text) => Value::String(text.replace('\0', "\u{fffd}")),
+        Value::Array(items) => items.into_iter().map(without_nul).collect(),
+        Value::Object(fields) => fields
+            .into_iter()
+            .map(|(name, value)| (name.replace('\0', "\u{fffd}"), without_nul(value)))
+            .collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => answer,
+    }
+}
+
+/// An error and its causes in one line.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,23 @@
+//! What the API and the workers share.
+//!
+//! Read in this order: [`payment`] (statuses, events, the three statements that move a payment), [`outcome`] and
+//! [`retry`] (what a gateway's answer means and what to do next), [`gateway`] (the one place that calls it),
+//! [`idempotency`], [`ledger`], [`queue`] (the only door to the queue library).
+//!
+//! `payment::status`, `outcome`, `retry`, `ledger` and `money` are pure: no clock, no database, no network.
+
+pub mod auth;
+pub mod config;
+pub mod db;
+pub mod fault;
+pub mod gateway;
+pub mod idempotency;
+pub mod ids;
+pub mod ledger;
+pub mod merchant;
+pub mod money;
+pub mod outcome;
+pub mod payment;
+pub mod process;
+pub mod queue;
+pub mod retry;

@@ -1,0 +1,251 @@
+//! Money: an exact decimal amount and its ISO 4217 currency.
+//!
+//! Invariant: an amount has at most as many digits after the point as its currency, is more than zero and at most
+//! [`MAX_AMOUNT`]; it is never rounded and never passes through a float.
+
+#![deny(clippy::float_arithmetic)]
+
+use std::fmt;
+use std::str::FromStr;
+
+use rust_decimal::Decimal;
+
+/// The largest amount of one payment, in the currency's own unit: 10^12.
+pub const MAX_AMOUNT: Decimal = Decimal::from_parts(3_567_587_328, 232, 0, false, 0);
+
+/// An ISO 4217 currency that has a number of minor digits (so neither gold nor a testing code).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Currency(iso_currency::Currency);
+
+impl Currency {
+    /// Digits after the point, by ISO 4217: 2 for EUR, 0 for JPY, 3 for KWD.
+    #[must_use]
+    pub fn digits(self) -> u32 {
+        self.0.exponent().map_or(0, u32::from)
+    }
+
+    /// The three-letter code.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        self.0.code()
+    }
+}
+
+impl fmt::Display for Currency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// Why a text is no amount of money.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidMoney {
+    /// Not three upper-case letters of ISO 4217, or a code without minor digits.
+    #[error("currency must be an ISO 4217 code in upper case, such as EUR")]
+    Currency,
+    /// Not a plain decimal number.
+    #[error("amount must be a decimal number, best sent as a string, such as \"12.30\"")]
+    NotANumber,
+    /// More digits than the currency has. Rounding would change what is owed.
+    #[error("amount has more digits after the point than {code}, which has {digits}")]
+    TooManyDigits {
+        /// The currency's code.
+        code: &'static str,
+        /// How many digits it has.
+        digits: u32,
+    },
+    /// Zero or less.
+    #[error("amount must be more than zero")]
+    NotPositive,
+    /// More than [`MAX_AMOUNT`].
+    #[error("amount must be at most {MAX_AMOUNT}")]
+    TooLarge,
+}
+
+impl FromStr for Currency {
+    type Err = InvalidMoney;
+
+    fn from_str(code: &str) -> Result<Self, InvalidMoney> {
+        let is_upper = code.len() == 3 && code.bytes().all(|b| b.is_ascii_uppercase());
+        let currency =
+            iso_currency::Currency::from_code(code).filter(|_| is_upper).ok_or(InvalidMoney::Currency)?;
+        currency.exponent().ok_or(InvalidMoney::Currency)?;
+        Ok(Self(currency))
+    }
+}
+
+/// What is owed: more than zero, exact, in one currency.
+///
+/// Displayed as the bare amount with exactly the currency's digits; equal amounts are equal however they were
+/// written (`12.3` = `12.30`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Money {
+    amount: Decimal,
+    currency: Currency,
+}
+
+impl Money {
+    /// Reads an amount exactly, from the digits of a JSON string or number.
+    ///
+    /// # Errors
+    /// Anything that is no plain decimal, has too many digits for the currency, or is out of range.
+    pub fn parse(amount: &str, currency: Currency) -> Result<Self, InvalidMoney> {
+        Self::new(parse_decimal(amount).ok_or(InvalidMoney::NotANumber)?, currency)
+    }
+
+    /// Checks an amount that is already a number, such as one read from the database.
+    ///
+    /// # Errors
+    /// Too many digits for the currency, or out of range.
+    pub fn new(amount: Decimal, currency: Currency) -> Result<Self, InvalidMoney> {
+        if amount <= Decimal::ZERO {
+            return Err(InvalidMoney::NotPositive);
+        }
+        if amount > MAX_AMOUNT {
+            return Err(InvalidMoney::TooLarge);
+        }
+        let mut amount = amount.normalize();
+        if amount.scale() > currency.digits() {
+            return Err(InvalidMoney::TooManyDigits { code: currency.code(), digits: currency.digits() });
+        }
+        amount.rescale(currency.digits());
+        Ok(Self { amount, currency })
+    }
+
+    /// The amount, with exactly the currency's digits.
+    #[must_use]
+    pub const fn amount(self) -> Decimal {
+        self.amount
+    }
+
+    /// The currency.
+    #[must_use]
+    pub const fn currency(self) -> Currency {
+        self.currency
+    }
+}
+
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.amount, f)
+    }
+}
+
+/// A decimal as JSON writes numbers (RFC 8259, section 6), so also `1e2`; no sign but a minus, no blanks, no
+/// underscores. `None` where it is none, or has more digits than can be held exactly.
+fn parse_decimal(text: &str) -> Option<Decimal> {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (mantissa, exponent) =
+        unsigned.split_once(['e', 'E']).map_or((unsigned, None), |(m, e)| (m, Some(e)));
+    let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(w, f)| (w, Some(f)));
+    let is_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let is_number = is_digits(whole)
+        && fraction.is_none_or(is_digits)
+        && exponent.is_none_or(|e| is_digits(e.strip_prefix(['+', '-']).unwrap_or(e)))
+        && text.len() <= 64;
+    if !is_number {
+        return None;
+    }
+    // Neither part may be rounded, so the exponent shifts the point of an exact mantissa.
+    let digits = Decimal::from_str_exact(text.split(['e', 'E']).next().unwrap_or_default()).ok()?;
+    match exponent.map_or(Ok(0), str::parse::<i32>).ok()? {
+        up @ 0.. => 10_i64.checked_pow(up.unsigned_abs()).and_then(|shift| digits.checked_mul(shift.into())),
+        down => {
+            let mut digits = digits;
+            let scale = digits.scale().checked_add(down.unsigned_abs())?;
+            digits.set_scale(scale).ok().map(|()| digits)
+        }
+    }
+}
+
+/// Reads a decimal from a JSON string, exactly: an amount with more digits than can be held is an error.
+pub(crate) fn exact<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
+    let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
+    parse_decimal(&text).ok_or_else(|| serde::de::Error::custom("no exact decimal"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn currency(code: &str) -> Currency {
+        code.parse().unwrap()
+    }
+
+    #[track_caller]
+    fn check_reads(amount: &str, code: &str, shown: &str) {
+        assert_eq!(Money::parse(amount, currency(code)).map(|m| m.to_string()), Ok(shown.to_owned()));
+    }
+
+    #[track_caller]
+    fn check_refused(amount: &str, code: &str, why: &InvalidMoney) {
+        assert_eq!(Money::parse(amount, currency(code)).as_ref().map(ToString::to_string), Err(why));
+    }
+
+    #[test]
+    fn amounts_show_exactly_the_digits_of_their_currency() {
+        check_reads("12.3", "EUR", "12.30");
+        check_reads("12.30", "EUR", "12.30");
+        check_reads("012", "EUR", "12.00");
+        check_reads("1e2", "EUR", "100.00");
+        check_reads("1.5E+1", "EUR", "15.00");
+        check_reads("1230e-2", "EUR", "12.30");
+        check_reads("0.00123e4", "EUR", "12.30");
+        check_reads("500", "JPY", "500");
+        check_reads("0.001", "KWD", "0.001");
+        check_reads("12.3000000", "EUR", "12.30");
+        check_reads("1000000000000", "EUR", "1000000000000.00");
+    }
+
+    #[test]
+    fn what_is_no_exact_positive_amount_is_refused_and_never_rounded() {
+        check_refused("12.345", "EUR", &InvalidMoney::TooManyDigits { code: "EUR", digits: 2 });
+        check_refused("0.5", "JPY", &InvalidMoney::TooManyDigits { code: "JPY", digits: 0 });
+        check_refused("0", "EUR", &InvalidMoney::NotPositive);
+        check_refused("-1", "EUR", &InvalidMoney::NotPositive);
+        check_refused("1000000000000.01", "EUR", &InvalidMoney::TooLarge);
+        for text in ["12.34999999999999999999999999999999999999e0", "1e40", "1e-40", "1e99999999999"] {
+            assert!(Money::parse(text, currency("EUR")).is_err(), "{text} was rounded");
+        }
+        for text in
+            ["", " 1", "1 ", "+1", "1_000", "1,5", "0x10", "NaN", "1.", ".5", "1e", "--1", "1e99", "٣"]
+        {
+            check_refused(text, "EUR", &InvalidMoney::NotANumber);
+        }
+    }
+
+    #[test]
+    fn currencies_are_iso_4217_codes_in_upper_case_with_minor_digits() {
+        for code in ["EUR", "USD", "JPY", "KWD"] {
+            assert!(code.parse::<Currency>().is_ok(), "{code}");
+        }
+        for code in ["eur", "EU", "EURO", "ZZZ", "XAU", "XXX", "", "€"] {
+            assert_eq!(code.parse::<Currency>(), Err(InvalidMoney::Currency), "{code}");
+        }
+    }
+
+    #[test]
+    fn the_largest_amount_is_ten_to_the_twelfth() {
+        assert_eq!(MAX_AMOUNT, Decimal::from(1_000_000_000_000_u64));
+    }
+
+    proptest! {
+        #[test]
+        fn every_amount_of_minor_units_survives_being_shown_and_read(minor in 1_i64..=100_000_000_000_000) {
+            let money = Money::new(Decimal::new(minor, 2), currency("EUR")).unwrap();
+            prop_assert_eq!(Money::parse(&money.to_string(), currency("EUR")), Ok(money));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,80}") {
+            let _ = Money::parse(&text, currency("EUR"));
+        }
+
+        #[test]
+        fn no_number_like_text_makes_it_panic(text in "-?[0-9]{0,40}(\\.[0-9]{0,40})?([eE][+-]?[0-9]{0,20})?") {
+            let _ = Money::parse(&text, currency("EUR"));
+        }
+    }
+}

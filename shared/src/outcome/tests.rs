@@ -1,0 +1,213 @@
+//! One row for each answer that a gateway can give, and a guard against reading anything else as "no".
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn expected() -> Expected {
+    Expected {
+        payment_id: "pay_0190f0000000700080000000000000aa".parse().unwrap(),
+        money: Money::parse("12.30", "EUR".parse().unwrap()).unwrap(),
+    }
+}
+
+fn charge_json(status: &str) -> Value {
+    let key = expected().payment_id.to_string();
+    json!({"id": "ch_1", "key": key, "reference": key, "status": status, "amount": "12.30", "currency": "EUR"})
+}
+
+fn with(mut charge: Value, field: &str, value: Value) -> Value {
+    charge[field] = value;
+    charge
+}
+
+fn answered(status: u16, body: &Value) -> Exchange {
+    Exchange::Answered { status, body: body.to_string().into_bytes(), retry_after: None }
+}
+
+fn refused(code: &str) -> Refusal {
+    Refusal { code: code.to_owned(), message: "m".to_owned() }
+}
+
+fn charge() -> Charge {
+    serde_json::from_value(charge_json("succeeded")).unwrap()
+}
+
+#[track_caller]
+fn check_charge(status: u16, body: &Value, outcome: &ChargeOutcome) {
+    assert_eq!(&ChargeOutcome::of(&answered(status, body), &expected()), outcome, "{status} {body}");
+}
+
+#[track_caller]
+fn check_charge_unknown(status: u16, body: &Value) {
+    let outcome = ChargeOutcome::of(&answered(status, body), &expected());
+    assert!(matches!(outcome, ChargeOutcome::Unknown(_)), "{status} {body} gave {outcome:?}");
+}
+
+#[test]
+fn a_charge_equal_in_key_amount_and_currency_is_charged() {
+    check_charge(201, &charge_json("succeeded"), &ChargeOutcome::Charged(charge()));
+    let spelled_otherwise = with(charge_json("succeeded"), "amount", json!("12.3"));
+    assert!(matches!(
+        ChargeOutcome::of(&answered(201, &spelled_otherwise), &expected()),
+        ChargeOutcome::Charged(_)
+    ));
+}
+
+#[test]
+fn a_charge_for_anything_else_is_a_wrong_answer() {
+    for (field, value) in [
+        ("amount", json!("12.31")),
+        ("currency", json!("USD")),
+        ("key", json!("pay_0190f0000000700080000000000000bb")),
+        ("reference", json!("other")),
+        ("id", json!("")),
+    ] {
+        let body = with(charge_json("succeeded"), field, value);
+        let outcome = ChargeOutcome::of(&answered(201, &body), &expected());
+        assert!(matches!(outcome, ChargeOutcome::WrongAnswer(_)), "{field}: {outcome:?}");
+    }
+}
+
+#[test]
+fn each_listed_answer_has_its_meaning() {
+    let refusal = |code: &str| json!({"code": code, "message": "m"});
+    check_charge(202, &json!({}), &ChargeOutcome::StillWorking);
+    check_charge(402, &refusal("card_declined"), &ChargeOutcome::Declined(refused("card_declined")));
+    check_charge(400, &refusal("bad"), &ChargeOutcome::Invalid(refused("bad")));
+    check_charge(422, &refusal("bad"), &ChargeOutcome::Invalid(refused("bad")));
+    check_charge(401, &json!(null), &ChargeOutcome::Unauthorized);
+    check_charge(403, &json!(null), &ChargeOutcome::Unauthorized);
+    check_charge(409, &refusal("key_in_use"), &ChargeOutcome::KeyBusy);
+    check_charge(429, &json!(null), &ChargeOutcome::RateLimited(None));
+    check_charge(503, &refusal("not_executed"), &ChargeOutcome::NotExecuted);
+    let unreachable = Exchange::Unreachable("refused".to_owned());
+    assert_eq!(
+        ChargeOutcome::of(&unreachable, &expected()),
+        ChargeOutcome::Unreachable("refused".to_owned())
+    );
+    let reset = Exchange::Unanswered("reset".to_owned());
+    assert_eq!(ChargeOutcome::of(&reset, &expected()), ChargeOutcome::Unknown("reset".to_owned()));
+}
+
+#[test]
+fn words_that_cannot_be_stored_are_no_answer() {
+    for code in ["", "a\0b", "line\nbreak"] {
+        check_charge_unknown(402, &json!({ "code": code }));
+    }
+    let body = with(charge_json("succeeded"), "id", json!("ch\0"));
+    assert!(matches!(ChargeOutcome::of(&answered(201, &body), &expected()), ChargeOutcome::WrongAnswer(_)));
+    let long = ChargeOutcome::of(
+        &answered(402, &json!({ "code": "c", "message": "m\0".repeat(2000) })),
+        &expected(),
+    );
+    assert!(
+        matches!(&long, ChargeOutcome::Declined(refusal) if refusal.message == "m".repeat(1000)),
+        "{long:?}"
+    );
+}
+
+#[test]
+fn an_amount_with_more_digits_than_can_be_held_is_not_rounded_to_ours() {
+    let body = with(charge_json("succeeded"), "amount", json!("12.30000000000000000000000000000000000001"));
+    check_charge_unknown(201, &body);
+}
+
+#[test]
+fn what_is_not_listed_is_unknown() {
+    let empty = Exchange::Answered { status: 201, body: Vec::new(), retry_after: None };
+    assert!(matches!(ChargeOutcome::of(&empty, &expected()), ChargeOutcome::Unknown(_)));
+    check_charge_unknown(201, &charge_json("failed"));
+    check_charge_unknown(201, &json!({"id": "ch_1"}));
+    check_charge_unknown(200, &charge_json("succeeded"));
+    check_charge_unknown(204, &json!(null));
+    check_charge_unknown(302, &json!(null));
+    check_charge_unknown(400, &json!("no code"));
+    check_charge_unknown(402, &json!("no code"));
+    check_charge_unknown(404, &json!(null));
+    check_charge_unknown(409, &json!({"code": "voided"}));
+    check_charge_unknown(500, &json!({"code": "not_executed"}));
+    check_charge_unknown(502, &json!(null));
+    check_charge_unknown(503, &json!(null));
+    check_charge_unknown(503, &json!({"code": "busy"}));
+}
+
+#[track_caller]
+fn check_lookup(charges: &Value, outcome: &LookupOutcome) {
+    assert_eq!(
+        &LookupOutcome::of(&answered(200, &json!({ "data": charges })), &expected()),
+        outcome,
+        "{charges}"
+    );
+}
+
+#[test]
+fn each_listing_has_its_meaning() {
+    let other_amount = with(charge_json("succeeded"), "amount", json!("1.00"));
+    let of = |charge: &Value| serde_json::from_value::<Charge>(charge.clone()).unwrap();
+    check_lookup(&json!([]), &LookupOutcome::NotFound);
+    check_lookup(&json!([charge_json("succeeded")]), &LookupOutcome::Charged(charge()));
+    check_lookup(&json!([charge_json("failed")]), &LookupOutcome::Declined(of(&charge_json("failed"))));
+    check_lookup(&json!([charge_json("pending")]), &LookupOutcome::Pending);
+    check_lookup(&json!([other_amount]), &LookupOutcome::WrongAnswer(of(&other_amount)));
+    let voided = LookupOutcome::of(&answered(200, &json!({"data": [charge_json("voided")]})), &expected());
+    assert!(matches!(voided, LookupOutcome::Contradiction(_)));
+    let two = json!({"data": [charge_json("failed"), charge_json("succeeded")]});
+    assert!(matches!(LookupOutcome::of(&answered(200, &two), &expected()), LookupOutcome::Contradiction(_)));
+}
+
+#[test]
+fn a_lookup_that_failed_means_nothing() {
+    for (status, body) in
+        [(200, json!({})), (200, json!(null)), (404, json!({"data": []})), (500, json!({"data": []}))]
+    {
+        let outcome = LookupOutcome::of(&answered(status, &body), &expected());
+        assert!(matches!(outcome, LookupOutcome::NoAnswer(_)), "{status} {body} gave {outcome:?}");
+    }
+}
+
+#[test]
+fn only_a_void_of_our_key_confirms() {
+    let key = expected().payment_id.to_string();
+    let of = |status, body: Value| VoidOutcome::of(&answered(status, &body), &expected());
+    assert_eq!(of(201, json!({"key": key, "voided": true, "charge_id": null})), VoidOutcome::Confirmed);
+    assert!(matches!(of(201, json!({"key": "other", "voided": true})), VoidOutcome::NoAnswer(_)));
+    assert!(matches!(of(201, json!({"key": key, "voided": false})), VoidOutcome::NoAnswer(_)));
+    assert!(matches!(of(200, json!({"key": key, "voided": true})), VoidOutcome::NoAnswer(_)));
+    assert!(matches!(of(500, json!(null)), VoidOutcome::NoAnswer(_)));
+    assert_eq!(of(501, json!(null)), VoidOutcome::Unsupported);
+}
+
+/// Whether the outcome says that nothing was charged by this attempt.
+fn says_no(outcome: &ChargeOutcome) -> bool {
+    match outcome {
+        ChargeOutcome::Declined(_)
+        | ChargeOutcome::Invalid(_)
+        | ChargeOutcome::Unauthorized
+        | ChargeOutcome::RateLimited(_)
+        | ChargeOutcome::NotExecuted
+        | ChargeOutcome::Unreachable(_)
+        | ChargeOutcome::NotSent(_) => true,
+        ChargeOutcome::Charged(_)
+        | ChargeOutcome::StillWorking
+        | ChargeOutcome::KeyBusy
+        | ChargeOutcome::Unknown(_)
+        | ChargeOutcome::WrongAnswer(_) => false,
+    }
+}
+
+proptest! {
+    #[test]
+    fn garbage_is_never_read_as_charged_or_as_not_charged(
+        status in 100_u16..600,
+        body in prop::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let exchange = Exchange::Answered { status, body, retry_after: None };
+        let outcome = ChargeOutcome::of(&exchange, &expected());
+        prop_assert!(!matches!(outcome, ChargeOutcome::Charged(_)));
+        prop_assert!(!says_no(&outcome) || matches!(status, 401 | 403 | 429), "{:?}", outcome);
+        let lookup = LookupOutcome::of(&exchange, &expected());
+        prop_assert!(matches!(lookup, LookupOutcome::NoAnswer(_)), "{:?}", lookup);
+    }
+}

@@ -1,0 +1,78 @@
+//! Payments: what a customer owes, once.
+//!
+//! [`status`] says what may follow what, [`transition`] is the only writer, [`store`] only reads, [`history`] folds
+//! events back into a row.
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use serde_json::Value;
+use uuid::Uuid;
+
+pub mod history;
+pub mod status;
+pub mod store;
+pub mod transition;
+
+/// What was asked for, as it was stored: never changes. The first answer to a client, and every replay of it, is
+/// drawn from this alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The payment's id.
+    pub id: Uuid,
+    /// The merchant's own id of who pays.
+    pub customer_id: String,
+    /// How much.
+    pub amount: Decimal,
+    /// Of what; ISO 4217.
+    pub currency: String,
+    /// The token to charge.
+    pub payment_method: String,
+    /// Free text of the merchant.
+    pub description: Option<String>,
+    /// A JSON object of strings.
+    pub metadata: Value,
+    /// When it was accepted.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A payment as it stands.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[expect(missing_docs, reason = "the columns of the table of the same name, which explains them")]
+pub struct Payment {
+    pub id: Uuid,
+    pub customer_id: String,
+    pub amount: Decimal,
+    pub currency: String,
+    pub payment_method: String,
+    pub description: Option<String>,
+    pub metadata: Value,
+    pub created_at: DateTime<Utc>,
+    pub status: String,
+    pub due_at: Option<DateTime<Utc>>,
+    pub held_reason: Option<String>,
+    pub attempt_count: i32,
+    pub gateway_transaction_id: Option<String>,
+    pub failure_code: Option<String>,
+    pub failure_message: Option<String>,
+    pub failure_retryable: Option<bool>,
+    pub version: i32,
+    pub updated_at: DateTime<Utc>,
+    pub terminal_at: Option<DateTime<Utc>>,
+}
+
+/// One appended fact of a payment's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns of the table of the same name, which explains them")]
+pub struct Event {
+    pub version: i32,
+    pub event_type: String,
+    pub from_status: Option<String>,
+    pub to_status: String,
+    pub reason: Option<String>,
+    pub evidence: Value,
+    pub claim_token: Option<Uuid>,
+    pub due_at: Option<DateTime<Utc>>,
+    pub spends: bool,
+    pub correlation_id: String,
+    pub at: DateTime<Utc>,
+}

@@ -1,0 +1,276 @@
+//! Folding a payment's events back into its row: the history is the source of truth, the row its projection.
+//!
+//! Invariant: events 1..n without gaps, only legal transitions, and the fold equals the row in every column.
+
+use chrono::{DateTime, Utc};
+use rust_decimal::Decimal;
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::Event;
+use super::status::{EventType, IllegalTransition, PaymentStatus, UnknownWord};
+use crate::ids::PaymentId;
+
+/// Everything that the table says of a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns of the table `payments`, which explains them")]
+pub struct Row {
+    pub merchant_id: Uuid,
+    pub customer_id: String,
+    pub amount: Decimal,
+    pub currency: String,
+    pub payment_method: String,
+    pub description: Option<String>,
+    pub metadata: Value,
+    pub correlation_id: String,
+    pub created_at: DateTime<Utc>,
+    pub status: String,
+    pub due_at: Option<DateTime<Utc>>,
+    pub claim_token: Option<Uuid>,
+    pub in_doubt: bool,
+    pub doubt_since: Option<DateTime<Utc>>,
+    pub void_started_at: Option<DateTime<Utc>>,
+    pub held_reason: Option<String>,
+    pub attempt_count: i32,
+    pub retries_spent: i32,
+    pub verify_count: i32,
+    pub not_found_count: i32,
+    pub first_sent_at: Option<DateTime<Utc>>,
+    pub send_by: Option<DateTime<Utc>>,
+    pub gateway_transaction_id: Option<String>,
+    pub failure_code: Option<String>,
+    pub failure_message: Option<String>,
+    pub failure_retryable: Option<bool>,
+    pub version: i32,
+    pub updated_at: DateTime<Utc>,
+    pub terminal_at: Option<DateTime<Utc>>,
+}
+
+/// Why a history cannot be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HistoryError {
+    /// No events at all.
+    #[error("no events")]
+    Empty,
+    /// An event is missing, or there twice.
+    #[error("event {found} where {expected} was to come")]
+    Gap {
+        /// The version that was to come.
+        expected: i32,
+        /// The version that came.
+        found: i32,
+    },
+    /// A word that is none.
+    #[error(transparent)]
+    Word(#[from] UnknownWord),
+    /// An event that cannot follow.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+    /// An event does not carry what it must.
+    #[error("event {version} lacks {field}")]
+    Lacks {
+        /// Which event.
+        version: i32,
+        /// What it lacks.
+        field: &'static str,
+    },
+}
+
+/// The row that these events make, oldest first.
+///
+/// # Errors
+/// A gap, an illegal transition, or an event that does not carry what it must.
+pub fn fold(events: &[Event]) -> Result<Row, HistoryError> {
+    let (first, rest) = events.split_first().ok_or(HistoryError::Empty)?;
+    let mut row = created(first)?;
+    for event in rest {
+        apply(&mut row, event)?;
+    }
+    Ok(row)
+}
+
+/// The row that the first event makes.
+fn created(event: &Event) -> Result<Row, HistoryError> {
+    let lacks = |field| move || HistoryError::Lacks { version: event.version, field };
+    let status = PaymentStatus::after(None, event.event_type.parse()?)?;
+    if event.version != 1 {
+        return Err(HistoryError::Gap { expected: 1, found: event.version });
+    }
+    let text =
+        |field: &'static str| event.evidence[field].as_str().map(str::to_owned).ok_or_else(lacks(field));
+    Ok(Row {
+        merchant_id: text("merchant_id")?.parse().map_err(|_| lacks("merchant_id")())?,
+        customer_id: text("customer_id")?,
+        amount: text("amount")?.parse().map_err(|_| lacks("amount")())?,
+        currency: text("currency")?,
+        payment_method: text("payment_method")?,
+        description: event.evidence["description"].as_str().map(str::to_owned),
+        metadata: event.evidence["metadata"].clone(),
+        correlation_id: event.correlation_id.clone(),
+        created_at: event.at,
+        status: status.as_str().to_owned(),
+        due_at: event.due_at,
+        claim_token: None,
+        in_doubt: false,
+        doubt_since: None,
+        void_started_at: None,
+        held_reason: None,
+        attempt_count: 0,
+        retries_spent: 0,
+        verify_count: 0,
+        not_found_count: 0,
+        first_sent_at: None,
+        send_by: None,
+        gateway_transaction_id: None,
+        failure_code: None,
+        failure_message: None,
+        failure_retryable: None,
+        version: 1,
+        updated_at: event.at,
+        terminal_at: None,
+    })
+}
+
+/// What a later event changes.
+fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
+    let lacks = |field| HistoryError::Lacks { version: event.version, field };
+    if event.version != row.version + 1 {
+        return Err(HistoryError::Gap { expected: row.version + 1, found: event.version });
+    }
+    let event_type: EventType = event.event_type.parse()?;
+    let status = PaymentStatus::after(Some(row.status.parse()?), event_type)?;
+    let is_claim =
+        matches!(event_type, EventType::AttemptStarted | EventType::TakenOver | EventType::Verifying);
+    row.status = status.as_str().to_owned();
+    row.version = event.version;
+    row.updated_at = event.at;
+    row.due_at = event.due_at;
+    row.claim_token = if is_claim { event.claim_token } else { None };
+    row.retries_spent += i32::from(event.spends);
+    row.terminal_at = status.is_terminal().then_some(event.at);
+    match event_type {
+        EventType::AttemptStarted => {
+            row.attempt_count += 1;
+            row.verify_count = 0;
+            row.not_found_count = 0;
+            row.first_sent_at.get_or_insert(event.at);
+            let send_by = event.evidence["send_by"].as_str().and_then(|text| text.parse().ok());
+            row.send_by = Some(send_by.ok_or_else(|| lacks("send_by"))?);
+        }
+        EventType::TakenOver | EventType::Verifying => row.doubt(event.at),
+        EventType::OutcomeUnknown => {
+            row.doubt(event.at);
+            row.verify_count += 1;
+            row.not_found_count += i32::from(event.reason.as_deref() == Some(crate::retry::NOT_FOUND));
+        }
+        EventType::VoidStarted => row.void_started_at = Some(event.at),
+        EventType::Held => row.held_reason.clone_from(&event.reason),
+        EventType::Succeeded => {
+            let charge = event.evidence["charge_id"].as_str().ok_or_else(|| lacks("charge_id"))?;
+            row.gateway_transaction_id = Some(charge.to_owned());
+        }
+        EventType::Failed => {
+            let failure = &event.evidence["failure"];
+            row.failure_code = failure["code"].as_str().map(str::to_owned);
+            row.failure_message = failure["message"].as_str().map(str::to_owned);
+            row.failure_retryable = failure["retryable"].as_bool();
+        }
+        EventType::Created | EventType::RetryScheduled | EventType::Reversed => {}
+    }
+    Ok(())
+}
+
+impl Row {
+    fn doubt(&mut self, since: DateTime<Utc>) {
+        self.in_doubt = true;
+        self.doubt_since.get_or_insert(since);
+    }
+}
+
+/// The row as the table has it, to compare with.
+///
+/// # Errors
+/// No such payment, or the database's own.
+pub async fn row(pool: &PgPool, id: PaymentId) -> sqlx::Result<Row> {
+    sqlx::query_as!(
+        Row,
+        "select merchant_id, customer_id, amount, currency, payment_method, description, metadata, correlation_id,
+                created_at, status, due_at, claim_token, in_doubt, doubt_since, void_started_at, held_reason,
+                attempt_count, retries_spent, verify_count, not_found_count, first_sent_at, send_by,
+                gateway_transaction_id, failure_code, failure_message, failure_retryable, version, updated_at, terminal_at
+           from payments where id = $1",
+        id.uuid()
+    )
+    .fetch_one(pool)
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn event(version: i32, event_type: &str, evidence: Value) -> Event {
+        Event {
+            version,
+            event_type: event_type.to_owned(),
+            from_status: None,
+            to_status: String::new(),
+            reason: None,
+            evidence,
+            claim_token: None,
+            due_at: None,
+            spends: false,
+            correlation_id: "c".to_owned(),
+            at: DateTime::from_timestamp_millis(1_700_000_000_000 + i64::from(version)).unwrap(),
+        }
+    }
+
+    fn created() -> Event {
+        let asked = json!({
+            "merchant_id": Uuid::nil(), "customer_id": "c1", "amount": "12.30", "currency": "EUR",
+            "payment_method": "sim_ok", "description": null, "metadata": {},
+        });
+        event(1, "created", asked)
+    }
+
+    fn started(version: i32) -> Event {
+        event(version, "attempt_started", json!({ "send_by": "2026-01-01T00:00:00+00:00" }))
+    }
+
+    #[test]
+    fn a_history_folds_to_its_row() {
+        let row =
+            fold(&[created(), started(2), event(3, "succeeded", json!({ "charge_id": "ch_1" }))]).unwrap();
+
+        assert_eq!((row.status.as_str(), row.version, row.attempt_count), ("succeeded", 3, 1));
+        assert_eq!(row.gateway_transaction_id.as_deref(), Some("ch_1"));
+        assert_eq!(row.first_sent_at, Some(started(2).at));
+        assert!(row.terminal_at.is_some() && !row.in_doubt);
+    }
+
+    #[test]
+    fn doubt_begins_once_and_stays() {
+        let unknown = |version| event(version, "outcome_unknown", json!({}));
+        let row =
+            fold(&[created(), started(2), unknown(3), event(4, "verifying", json!({})), unknown(5)]).unwrap();
+
+        assert!(row.in_doubt);
+        assert_eq!(row.doubt_since, Some(unknown(3).at));
+        assert_eq!(row.verify_count, 2);
+    }
+
+    #[test]
+    fn a_history_with_a_hole_or_a_step_that_cannot_be_is_refused() {
+        assert_eq!(fold(&[]), Err(HistoryError::Empty));
+        assert_eq!(fold(&[created(), started(3)]), Err(HistoryError::Gap { expected: 2, found: 3 }));
+        assert_eq!(fold(&[event(2, "created", json!({}))]), Err(HistoryError::Gap { expected: 1, found: 2 }));
+        let twice = fold(&[created(), started(2), started(3)]);
+        assert!(matches!(twice, Err(HistoryError::Illegal(_))), "{twice:?}");
+        let no_evidence = fold(&[created(), started(2), event(3, "succeeded", json!({}))]);
+        assert_eq!(no_evidence, Err(HistoryError::Lacks { version: 3, field: "charge_id" }));
+        assert!(matches!(fold(&[created(), event(2, "paid", json!({}))]), Err(HistoryError::Word(_))));
+    }
+}

@@ -1,0 +1,167 @@
+//! Reads of payments and their history. One function per query; nothing here writes.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::{Accepted, Event, Payment};
+use crate::idempotency::Key;
+use crate::ids::{MerchantId, PaymentId};
+use crate::payment::status::PaymentStatus;
+
+/// The merchant's payment of that id; none if there is none, or it is another merchant's.
+///
+/// # Errors
+/// The database's.
+pub async fn find(pool: &PgPool, merchant: MerchantId, id: PaymentId) -> sqlx::Result<Option<Payment>> {
+    sqlx::query_as!(
+        Payment,
+        "select id, customer_id, amount, currency, payment_method, description, metadata, created_at, status, due_at,
+                held_reason, attempt_count, gateway_transaction_id, failure_code, failure_message, failure_retryable,
+                version, updated_at, terminal_at
+           from payments where id = $1 and merchant_id = $2",
+        id.uuid(),
+        merchant.uuid()
+    )
+    .fetch_optional(pool)
+    .await
+}
+
+/// Which payments to list; all fields narrow.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only these.
+    pub status: Option<PaymentStatus>,
+    /// Only this customer's.
+    pub customer_id: Option<String>,
+    /// Only later ones.
+    pub created_after: Option<DateTime<Utc>>,
+    /// Only those that come after this one in the list, so older ones.
+    pub starting_after: Option<PaymentId>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// The merchant's payments, newest first.
+///
+/// # Errors
+/// The database's.
+pub async fn list(pool: &PgPool, merchant: MerchantId, filter: &Filter) -> sqlx::Result<Vec<Payment>> {
+    // Not prepared, so that it is planned each time for the filters that are set: one plan for all of them would read all
+    // of a merchant's payments.
+    sqlx::query_as(include_str!("../../queries/payment_list.sql"))
+        .persistent(false)
+        .bind(merchant.uuid())
+        .bind(filter.status.map(PaymentStatus::as_str))
+        .bind(&filter.customer_id)
+        .bind(filter.created_after)
+        .bind(filter.starting_after.map(PaymentId::uuid))
+        .bind(filter.created_after.map(earlier_id))
+        .bind(filter.limit)
+        .fetch_all(pool)
+        .await
+}
+
+/// An id below that of every payment accepted at or after `at`. Ids carry the time of the API's clock, which may differ
+/// from the database's by as much as a day before a payment is missed.
+fn earlier_id(at: DateTime<Utc>) -> Uuid {
+    let millis = (at - TimeDelta::days(1)).timestamp_millis();
+    Uuid::from_u128(u128::from(millis.max(0).unsigned_abs()) << 80)
+}
+
+/// A payment's history, oldest first; empty if there is no such payment of that merchant.
+///
+/// # Errors
+/// The database's.
+pub async fn events(pool: &PgPool, merchant: MerchantId, id: PaymentId) -> sqlx::Result<Vec<Event>> {
+    sqlx::query_as!(
+        Event,
+        "select e.version, e.type as event_type, e.from_status, e.to_status, e.reason, e.evidence, e.claim_token, e.due_at,
+                e.spends, e.correlation_id, e.at
+           from payment_events e
+           join payments p on p.id = e.payment_id
+          where e.payment_id = $1 and p.merchant_id = $2
+          order by e.version",
+        id.uuid(),
+        merchant.uuid()
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// Which of these payments have ended.
+///
+/// # Errors
+/// The database's.
+pub async fn ended(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!("select id from payments where id = any($1) and terminal_at is not null", ids)
+        .fetch_all(pool)
+        .await
+}
+
+/// Payments that were due more than `grace_ms` ago and that nobody took: what the sweep claims.
+///
+/// # Errors
+/// The database's.
+pub async fn overdue(pool: &PgPool, grace_ms: i64, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "select id from payments
+          where due_at < clock_timestamp() - $1::bigint * interval '1 millisecond'
+          order by due_at
+          limit $2",
+        grace_ms,
+        limit
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// What an idempotency key stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// SHA-256 of the request that took the key.
+    pub fingerprint: Vec<u8>,
+    /// Which renderer made the first answer.
+    pub renderer: i16,
+    /// What that request made.
+    pub accepted: Accepted,
+}
+
+/// The payment that a key made; none if the key is free.
+///
+/// # Errors
+/// The database's.
+pub async fn find_by_key(
+    pool: &PgPool,
+    merchant: MerchantId,
+    customer_id: &str,
+    key: &Key,
+) -> sqlx::Result<Option<Remembered>> {
+    let row = sqlx::query!(
+        "select k.fingerprint, k.renderer, p.id, p.customer_id, p.amount, p.currency, p.payment_method, p.description,
+                p.metadata, p.created_at
+           from idempotency_keys k
+           join payments p on p.id = k.payment_id
+          where k.merchant_id = $1 and k.operation = $2 and k.customer_id = $3 and k.key = $4",
+        merchant.uuid(),
+        crate::idempotency::CREATE_PAYMENT,
+        customer_id,
+        key.as_str()
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(row.map(|row| Remembered {
+        fingerprint: row.fingerprint,
+        renderer: row.renderer,
+        accepted: Accepted {
+            id: row.id,
+            customer_id: row.customer_id,
+            amount: row.amount,
+            currency: row.currency,
+            payment_method: row.payment_method,
+            description: row.description,
+            metadata: row.metadata,
+            created_at: row.created_at,
+        },
+    }))
+}

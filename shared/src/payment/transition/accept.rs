@@ -1,0 +1,98 @@
+//! T1: a request becomes a payment, once per key.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::fault;
+use crate::idempotency::{CREATE_PAYMENT, Key, RENDERER};
+use crate::ids::{MerchantId, PaymentId};
+use crate::money::Money;
+use crate::payment::Accepted;
+use crate::queue;
+
+/// A request for a payment, checked.
+#[derive(Debug, Clone)]
+pub struct NewPayment {
+    /// The id it will have if its key is free.
+    pub id: PaymentId,
+    /// Who asks.
+    pub merchant_id: MerchantId,
+    /// The client's key.
+    pub key: Key,
+    /// SHA-256 of the normalised request.
+    pub fingerprint: [u8; 32],
+    /// What is asked.
+    pub request: PaymentRequest,
+    /// Follows the payment through job, worker, gateway and logs.
+    pub correlation_id: String,
+}
+
+/// What a client asks for, parsed and checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaymentRequest {
+    /// How much, of what.
+    pub money: Money,
+    /// The merchant's own id of who pays.
+    pub customer_id: String,
+    /// The token to charge.
+    pub payment_method: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// Names and values of the merchant's own.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// T1: records those payments whose keys are free, each with its key, event and job. What is missing from the answer
+/// lost to a concurrent or an earlier request with the same key.
+///
+/// # Errors
+/// The database's; then nothing was recorded (or, where the connection broke, all: ask again with the same keys).
+pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<Accepted>> {
+    let each =
+        |read: fn(&NewPayment) -> &str| payments.iter().map(|p| read(p).to_owned()).collect::<Vec<_>>();
+    let ids: Vec<Uuid> = payments.iter().map(|p| p.id.uuid()).collect();
+    let merchants: Vec<Uuid> = payments.iter().map(|p| p.merchant_id.uuid()).collect();
+    let fingerprints: Vec<Vec<u8>> = payments.iter().map(|p| p.fingerprint.to_vec()).collect();
+    let amounts: Vec<Decimal> = payments.iter().map(|p| p.request.money.amount()).collect();
+    let descriptions: Vec<Option<String>> = payments.iter().map(|p| p.request.description.clone()).collect();
+    let metadata: Vec<Value> = payments.iter().map(|p| serde_json::json!(p.request.metadata)).collect();
+    let jobs = queue::jobs_for(payments.iter().map(|p| p.id));
+    fault::point("accept.before");
+    let accepted = sqlx::query_file_as!(
+        Accepted,
+        "queries/payment_accept.sql",
+        &ids,
+        &merchants,
+        &each(|p| &p.request.customer_id),
+        &keys_to_take(payments),
+        &fingerprints,
+        &amounts,
+        &each(|p| p.request.money.currency().code()),
+        &each(|p| &p.request.payment_method),
+        &descriptions as &[Option<String>],
+        &metadata,
+        &each(|p| &p.correlation_id),
+        &jobs.ids,
+        &jobs.bodies,
+        CREATE_PAYMENT,
+        RENDERER,
+        queue::PAYMENTS
+    )
+    .fetch_all(pool)
+    .await?;
+    fault::point("accept.committed");
+    Ok(accepted)
+}
+
+/// The keys as they are recorded. Sabotage `no_unique_key` makes each of them one of a kind.
+fn keys_to_take(payments: &[NewPayment]) -> Vec<String> {
+    let own = |p: &NewPayment| p.key.as_str().to_owned();
+    if fault::sabotaged("no_unique_key") {
+        return payments.iter().map(|p| own(p) + &p.id.to_string()).collect();
+    }
+    payments.iter().map(own).collect()
+}

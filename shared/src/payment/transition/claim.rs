@@ -1,0 +1,150 @@
+//! T7 and T8: the right to talk to the gateway about a payment goes to one worker at a time.
+
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::millis;
+use crate::fault;
+use crate::ids::{ClaimToken, PaymentId};
+use crate::money::{Currency, Money};
+use crate::retry::Situation;
+
+/// What a claim may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// T7: to charge.
+    Charge,
+    /// T8: to look up.
+    Verify,
+    /// T8 after T16a: to void, and nothing else.
+    Void,
+}
+
+/// The right to talk to the gateway about one payment, once.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// Of what.
+    pub payment_id: PaymentId,
+    /// Fences the outcome.
+    pub token: ClaimToken,
+    /// What it may be used for.
+    pub purpose: Purpose,
+    /// What is owed.
+    pub money: Money,
+    /// The token to charge.
+    pub payment_method: String,
+    /// Passed on to the gateway and the logs.
+    pub correlation_id: String,
+    /// What decides the next step.
+    pub situation: Situation,
+}
+
+/// How long a claim lasts, and for how long after it a charge may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// After this anybody may take the payment over.
+    pub lease: Duration,
+    /// After this the claimant itself does not send the charge any more.
+    pub send_window: Duration,
+}
+
+/// T7 and T8: claims those of `ids` that are due and that nobody holds. What is missing from the answer was not ours
+/// to take: ended, held, not due, or somebody else's; whatever must still happen to it has a `due_at` of its own.
+///
+/// # Errors
+/// The database's. Where a claim was committed and cannot even be read back, its lease runs out and the payment is
+/// looked up.
+pub async fn claim(pool: &PgPool, ids: &[PaymentId], worker: &str, lease: Lease) -> sqlx::Result<Vec<Claim>> {
+    let token = ClaimToken::generate();
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    fault::point("claim.before");
+    let rows = match claim_rows(pool, &ids, token, worker, lease).await {
+        // The connection broke: it may have been committed all the same.
+        Err(sqlx::Error::Io(_)) => rows_claimed_by(pool, &ids, token).await?,
+        other => other?,
+    };
+    fault::point("claim.committed");
+    rows.into_iter().map(|row| row.into_claim(token)).collect()
+}
+
+async fn claim_rows(
+    pool: &PgPool,
+    ids: &[Uuid],
+    token: ClaimToken,
+    worker: &str,
+    lease: Lease,
+) -> sqlx::Result<Vec<ClaimedRow>> {
+    #[cfg(debug_assertions)]
+    if fault::sabotaged("no_claim_guard") {
+        return super::sabotage::claim_without_guard(pool, ids, token, worker, lease).await;
+    }
+    sqlx::query_file_as!(
+        ClaimedRow,
+        "queries/payment_claim.sql",
+        ids,
+        token.uuid(),
+        millis(lease.lease),
+        millis(lease.send_window),
+        worker
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// What a claim took whose answer was lost.
+async fn rows_claimed_by(pool: &PgPool, ids: &[Uuid], token: ClaimToken) -> sqlx::Result<Vec<ClaimedRow>> {
+    sqlx::query_file_as!(ClaimedRow, "queries/payment_claimed.sql", ids, token.uuid()).fetch_all(pool).await
+}
+
+#[derive(sqlx::FromRow)]
+pub(super) struct ClaimedRow {
+    id: Uuid,
+    amount: Decimal,
+    currency: String,
+    payment_method: String,
+    correlation_id: String,
+    may_charge: bool,
+    voiding: bool,
+    in_doubt: bool,
+    retries_spent: i32,
+    verify_count: i32,
+    not_found_count: i32,
+    age_ms: i64,
+    doubt_age_ms: i64,
+    first_sent_age_ms: i64,
+    send_by_age_ms: i64,
+    void_age_ms: i64,
+}
+
+impl ClaimedRow {
+    fn into_claim(self, token: ClaimToken) -> sqlx::Result<Claim> {
+        let age = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+        let currency: Currency = self.currency.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+        Ok(Claim {
+            payment_id: self.id.into(),
+            token,
+            purpose: match (self.may_charge, self.voiding) {
+                (true, _) => Purpose::Charge,
+                (false, false) => Purpose::Verify,
+                (false, true) => Purpose::Void,
+            },
+            money: Money::new(self.amount, currency).map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
+            payment_method: self.payment_method,
+            correlation_id: self.correlation_id,
+            situation: Situation {
+                in_doubt: self.in_doubt,
+                retries_spent: self.retries_spent.unsigned_abs(),
+                verify_count: self.verify_count.unsigned_abs(),
+                not_found_count: self.not_found_count.unsigned_abs(),
+                age: age(self.age_ms),
+                doubt_age: age(self.doubt_age_ms),
+                first_sent_age: age(self.first_sent_age_ms),
+                send_by_age: age(self.send_by_age_ms),
+                void_age: age(self.void_age_ms),
+            },
+        })
+    }
+}

@@ -1,0 +1,169 @@
+//! All that ends a claim, in one fenced statement: status, event, ledger, next job and break.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use super::millis;
+use crate::fault;
+use crate::ids::{ClaimToken, PaymentId};
+use crate::ledger::rules;
+use crate::payment::status::{EventType, HeldReason, IllegalTransition, PaymentStatus};
+use crate::queue;
+use crate::retry::{Failure, NOT_FOUND, Step};
+
+/// What a claim came to.
+#[derive(Debug, Clone)]
+pub struct Settlement {
+    /// Of what.
+    pub payment_id: PaymentId,
+    /// The claim it came from.
+    pub token: ClaimToken,
+    /// What happens to the payment.
+    pub step: Step,
+    /// What the gateway said.
+    pub evidence: Value,
+}
+
+/// Ends the claims of `settlements`, each by its step. Answers which of them took effect; the others came too late
+/// and are kept as late evidence.
+///
+/// # Errors
+/// The database's; then nothing was written (or, where the connection broke, all: repeat it, which does no harm).
+pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Vec<PaymentId>, SettleError> {
+    let mut rows = Rows::default();
+    for settlement in settlements {
+        rows.push(settlement)?;
+    }
+    let jobs = queue::jobs_for(rows.payment_ids.iter().map(|&id| id.into()));
+    let posting = rules::columns();
+    fault::point("settle.before");
+    #[cfg(debug_assertions)]
+    if fault::sabotaged("no_fence") {
+        rows.tokens = super::sabotage::tokens_of_whoever_holds(pool, &rows.payment_ids).await?;
+    }
+    let moved = sqlx::query_file!(
+        "queries/payment_settle.sql",
+        &rows.payment_ids,
+        &rows.tokens,
+        &rows.event_types,
+        &rows.to_statuses,
+        &rows.reasons as &[Option<String>],
+        &rows.evidence,
+        &rows.waits_ms as &[Option<i64>],
+        &rows.spends,
+        &rows.counts_not_found,
+        &rows.gateway_transaction_ids as &[Option<String>],
+        &rows.failure_codes as &[Option<String>],
+        &rows.failure_messages as &[Option<String>],
+        &rows.failure_retryables as &[Option<bool>],
+        &rows.held_reasons as &[Option<String>],
+        &jobs.ids,
+        &jobs.bodies,
+        &posting.event_types,
+        &posting.debit_kinds,
+        &posting.credit_kinds,
+        &posting.codes,
+        queue::PAYMENTS
+    )
+    .fetch_all(pool)
+    .await?;
+    fault::point("settle.committed");
+    Ok(moved.into_iter().map(|row| row.id.into()).collect())
+}
+
+/// Why nothing was settled.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// A step that no claim can lead to: a bug.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+    /// The database's.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// The settlements as columns, for `unnest`.
+#[derive(Default)]
+struct Rows {
+    payment_ids: Vec<Uuid>,
+    tokens: Vec<Uuid>,
+    event_types: Vec<String>,
+    to_statuses: Vec<String>,
+    reasons: Vec<Option<String>>,
+    evidence: Vec<Value>,
+    waits_ms: Vec<Option<i64>>,
+    spends: Vec<bool>,
+    counts_not_found: Vec<bool>,
+    gateway_transaction_ids: Vec<Option<String>>,
+    failure_codes: Vec<Option<String>>,
+    failure_messages: Vec<Option<String>>,
+    failure_retryables: Vec<Option<bool>>,
+    held_reasons: Vec<Option<String>>,
+}
+
+/// What one step writes beside the status.
+#[derive(Default)]
+struct Written {
+    reason: Option<&'static str>,
+    wait: Option<Duration>,
+    spends: bool,
+    charge_id: Option<String>,
+    failure: Option<Failure>,
+    held: Option<HeldReason>,
+}
+
+impl Written {
+    fn of(step: Step) -> (EventType, Self) {
+        let nothing = Self::default();
+        match step {
+            Step::Succeed(charge) => (EventType::Succeeded, Self { charge_id: Some(charge.id), ..nothing }),
+            Step::Fail(failure) => (EventType::Failed, Self { failure: Some(failure), ..nothing }),
+            Step::Retry { wait, reason, spends } => (
+                EventType::RetryScheduled,
+                Self { reason: Some(reason), wait: Some(wait), spends, ..nothing },
+            ),
+            Step::Doubt { wait, reason, spends } => (
+                EventType::OutcomeUnknown,
+                Self { reason: Some(reason), wait: Some(wait), spends, ..nothing },
+            ),
+            Step::StartVoid { reason, spends } => (
+                EventType::VoidStarted,
+                Self { reason: Some(reason), wait: Some(Duration::ZERO), spends, ..nothing },
+            ),
+            Step::Reverse => (EventType::Reversed, Self { reason: Some("void_confirmed"), ..nothing }),
+            Step::Hold(reason) => (EventType::Held, Self { held: Some(reason), ..nothing }),
+        }
+    }
+}
+
+impl Rows {
+    fn push(&mut self, settlement: Settlement) -> Result<(), IllegalTransition> {
+        let (event, written) = Written::of(settlement.step);
+        let to_status = PaymentStatus::after(Some(PaymentStatus::Processing), event)?;
+        let mut evidence = settlement.evidence;
+        if let Some(object) = evidence.as_object_mut() {
+            object.extend(written.failure.as_ref().map(|failure| ("failure".to_owned(), json!(failure))));
+            object.extend(written.charge_id.as_ref().map(|id| ("charge_id".to_owned(), json!(id))));
+        }
+        let failure_reason = written.failure.as_ref().map(|failure| failure.code.clone());
+        let reason = written.reason.map(str::to_owned).or(failure_reason);
+        self.payment_ids.push(settlement.payment_id.uuid());
+        self.tokens.push(settlement.token.uuid());
+        self.event_types.push(event.as_str().to_owned());
+        self.to_statuses.push(to_status.as_str().to_owned());
+        self.reasons.push(reason.or(written.held.map(|held| held.as_str().to_owned())));
+        self.evidence.push(evidence);
+        self.waits_ms.push(written.wait.map(millis));
+        self.spends.push(written.spends);
+        self.counts_not_found.push(written.reason == Some(NOT_FOUND));
+        self.gateway_transaction_ids.push(written.charge_id);
+        self.failure_codes.push(written.failure.as_ref().map(|failure| failure.code.clone()));
+        self.failure_messages.push(written.failure.as_ref().map(|failure| failure.message.clone()));
+        self.failure_retryables.push(written.failure.map(|failure| failure.retryable));
+        self.held_reasons.push(written.held.map(|held| held.as_str().to_owned()));
+        Ok(())
+    }
+}

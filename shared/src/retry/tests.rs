@@ -1,0 +1,308 @@
+//! The tables of what to do next, and what must hold of every step.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::outcome::{ChargeStatus, Refusal};
+
+fn policy() -> Policy {
+    Policy::default()
+}
+
+/// A first attempt, just claimed.
+fn first() -> Situation {
+    Situation {
+        in_doubt: false,
+        retries_spent: 0,
+        verify_count: 0,
+        not_found_count: 0,
+        age: Duration::ZERO,
+        doubt_age: Duration::ZERO,
+        first_sent_age: Duration::ZERO,
+        send_by_age: Duration::ZERO,
+        void_age: Duration::ZERO,
+    }
+}
+
+/// A payment whose charge must be visible by now.
+fn in_doubt() -> Situation {
+    Situation {
+        in_doubt: true,
+        retries_spent: 1,
+        verify_count: 3,
+        send_by_age: Duration::from_secs(16),
+        first_sent_age: Duration::from_secs(20),
+        doubt_age: Duration::from_secs(15),
+        age: Duration::from_secs(20),
+        ..first()
+    }
+}
+
+fn refusal(code: &str) -> Refusal {
+    Refusal { code: code.to_owned(), message: String::new() }
+}
+
+fn charge() -> Charge {
+    Charge {
+        id: "ch_1".to_owned(),
+        key: "k".to_owned(),
+        status: ChargeStatus::Succeeded,
+        amount: rust_decimal::Decimal::ONE,
+        currency: "EUR".to_owned(),
+        reference: "k".to_owned(),
+    }
+}
+
+#[test]
+fn waits_double_up_to_the_longest_and_vary_by_a_tenth() {
+    for (n, secs) in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 10.0), (6, 10.0), (40, 10.0)] {
+        for _ in 0..50 {
+            let wait = policy().backoff(n).as_secs_f64();
+            assert!((secs * 0.899..=secs * 1.101).contains(&wait), "retry {n} waits {wait} s, not {secs} s");
+        }
+    }
+}
+
+#[test]
+fn looks_come_ever_later() {
+    let waits: Vec<_> = (0..9).map(|n| policy().verify_wait(n).as_millis()).collect();
+    assert_eq!(waits, [500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 60_000, 60_000]);
+}
+
+#[track_caller]
+fn check_retried(outcome: ChargeOutcome, reason: &str, spends: bool) {
+    let step = after_charge(&first(), &policy(), outcome);
+    let Step::Retry { reason: given, spends: spent, .. } = step else { panic!("{reason}: {step:?}") };
+    assert_eq!((given, spent), (reason, spends));
+}
+
+#[track_caller]
+fn check_doubted(outcome: ChargeOutcome, reason: &str, spends: bool) {
+    let step = after_charge(&first(), &policy(), outcome);
+    let Step::Doubt { reason: given, spends: spent, .. } = step else { panic!("{reason}: {step:?}") };
+    assert_eq!((given, spent), (reason, spends));
+}
+
+#[test]
+fn each_outcome_of_a_first_charge_has_its_step() {
+    use ChargeOutcome as O;
+    assert_eq!(after_charge(&first(), &policy(), O::Charged(charge())), Step::Succeed(charge()));
+    assert!(
+        matches!(after_charge(&first(), &policy(), O::Declined(refusal("no"))), Step::Fail(f) if f.code == "no")
+    );
+    let invalid = after_charge(&first(), &policy(), O::Invalid(refusal("bad")));
+    assert!(matches!(invalid, Step::Fail(f) if f.code == "non_retryable" && !f.retryable));
+    check_doubted(O::StillWorking, "still_working", true);
+    check_doubted(O::KeyBusy, "key_in_use", false);
+    check_doubted(O::Unknown(String::new()), "no_answer", true);
+    check_doubted(O::WrongAnswer(charge()), "wrong_answer", true);
+    check_retried(O::NotExecuted, "not_executed", true);
+    check_retried(O::Unreachable(String::new()), "unreachable", true);
+    check_retried(O::RateLimited(None), "rate_limited", false);
+    check_retried(O::Unauthorized, "unauthorized", false);
+    check_retried(O::NotSent("too_late_to_send"), "too_late_to_send", false);
+}
+
+#[test]
+fn a_rate_limit_is_obeyed_up_to_a_minute() {
+    for (asked, waits) in [(Some(7), 7), (Some(60), 60), (Some(3_600), 60), (None, 1)] {
+        let outcome = ChargeOutcome::RateLimited(asked.map(Duration::from_secs));
+        let step = after_charge(&first(), &policy(), outcome);
+        let Step::Retry { wait, .. } = step else { panic!("{step:?}") };
+        assert_eq!(wait.as_secs(), waits, "{asked:?}");
+    }
+}
+
+#[test]
+fn one_try_and_three_retries_then_failed_or_void() {
+    let after = |retries_spent, in_doubt| {
+        after_charge(&Situation { retries_spent, in_doubt, ..first() }, &policy(), ChargeOutcome::NotExecuted)
+    };
+    for spent in 0..3 {
+        assert!(matches!(after(spent, false), Step::Retry { .. }), "{spent} spent");
+    }
+    assert!(matches!(after(3, false), Step::Fail(failure) if failure.code == "retries_exhausted"));
+    assert_eq!(after(3, true), Step::StartVoid { reason: "retries_exhausted", spends: true });
+}
+
+#[test]
+fn a_payment_never_in_doubt_waits_for_a_gateway_that_is_away_but_not_for_ever() {
+    let limited =
+        |age| after_charge(&Situation { age, ..first() }, &policy(), ChargeOutcome::RateLimited(None));
+    assert!(matches!(limited(Duration::from_hours(23)), Step::Retry { .. }));
+    assert!(matches!(limited(Duration::from_hours(25)), Step::Fail(failure) if failure.code == "expired"));
+}
+
+#[test]
+fn an_invalid_request_proves_nothing_about_earlier_attempts() {
+    let step = after_charge(&in_doubt(), &policy(), ChargeOutcome::Invalid(refusal("bad")));
+    assert!(matches!(step, Step::Doubt { .. }), "{step:?}");
+}
+
+#[test]
+fn not_found_counts_only_once_a_charge_must_be_visible_and_twice_means_absent() {
+    let early = Situation { send_by_age: Duration::from_millis(14_999), not_found_count: 1, ..in_doubt() };
+    let found_nothing = |now: Situation| after_lookup(&now, &policy(), LookupOutcome::NotFound);
+    assert!(matches!(found_nothing(early), Step::Doubt { reason: "not_visible_yet", .. }));
+    assert!(matches!(found_nothing(in_doubt()), Step::Doubt { reason: NOT_FOUND, spends: false, .. }));
+    let twice = Situation { not_found_count: 1, ..in_doubt() };
+    assert!(matches!(found_nothing(twice), Step::Retry { reason: "absent", spends: false, .. }));
+}
+
+#[test]
+fn an_absent_charge_is_sent_again_only_while_the_gateway_keeps_our_key() {
+    let absent = |now: Situation, policy: &Policy| {
+        after_lookup(&Situation { not_found_count: 1, ..now }, policy, LookupOutcome::NotFound)
+    };
+    let forgetful = Policy { honours_keys: false, ..policy() };
+    assert!(matches!(absent(in_doubt(), &forgetful), Step::StartVoid { .. }));
+    let old = Situation { first_sent_age: Duration::from_hours(23), ..in_doubt() };
+    assert!(matches!(absent(old, &policy()), Step::StartVoid { .. }));
+    let spent = Situation { retries_spent: 4, ..in_doubt() };
+    assert!(matches!(absent(spent, &policy()), Step::StartVoid { .. }));
+}
+
+#[test]
+fn a_payment_that_waited_too_long_is_not_charged_when_its_turn_comes() {
+    let before = |now: Situation, policy: &Policy| before_charge(&now, policy);
+    assert_eq!(before(first(), &policy()), None);
+    assert_eq!(before(in_doubt(), &policy()), None);
+
+    let not_trusted = Some(Step::StartVoid { reason: "key_not_trusted", spends: false });
+    let forgotten = Situation { first_sent_age: Duration::from_hours(23), ..in_doubt() };
+    assert_eq!(before(forgotten, &policy()), not_trusted);
+    assert_eq!(before(in_doubt(), &Policy { honours_keys: false, ..policy() }), not_trusted);
+    assert_eq!(before(first(), &Policy { honours_keys: false, ..policy() }), None);
+
+    let old = Situation { age: Duration::from_hours(25), ..first() };
+    assert!(matches!(before(old, &policy()), Some(Step::Fail(failure)) if failure.code == "expired"));
+    let long_in_doubt = Situation { doubt_age: Duration::from_mins(16), ..in_doubt() };
+    assert!(matches!(
+        before(long_in_doubt, &policy()),
+        Some(Step::StartVoid { reason: "doubt_deadline", .. })
+    ));
+}
+
+#[test]
+fn nothing_is_tried_again_at_once() {
+    for outcome in
+        [ChargeOutcome::RateLimited(Some(Duration::ZERO)), ChargeOutcome::NotSent("too_late_to_send")]
+    {
+        let step = after_charge(&first(), &policy(), outcome);
+        assert!(matches!(step, Step::Retry { wait, .. } if wait == policy().backoff_initial), "{step:?}");
+    }
+}
+
+#[test]
+fn a_decline_in_words_of_ours_is_told_as_a_decline() {
+    let step = after_charge(&first(), &policy(), ChargeOutcome::Declined(refusal("retries_exhausted")));
+    assert!(matches!(&step, Step::Fail(failure) if failure.code == "declined"), "{step:?}");
+}
+
+#[test]
+fn doubt_has_an_end() {
+    let long = Situation { doubt_age: Duration::from_mins(16), ..in_doubt() };
+    let step = after_lookup(&long, &policy(), LookupOutcome::NoAnswer(String::new()));
+    assert_eq!(step, Step::StartVoid { reason: "doubt_deadline", spends: false });
+}
+
+#[test]
+fn books_that_contradict_ours_are_for_a_person() {
+    let wrong = after_lookup(&in_doubt(), &policy(), LookupOutcome::WrongAnswer(charge()));
+    assert_eq!(wrong, Step::Hold(HeldReason::WrongAnswer));
+    let contradiction = after_lookup(&in_doubt(), &policy(), LookupOutcome::Contradiction("two"));
+    assert_eq!(contradiction, Step::Hold(HeldReason::Contradiction));
+}
+
+#[test]
+fn a_void_is_asked_for_until_it_is_confirmed_or_a_person_must_act() {
+    let no_answer = VoidOutcome::NoAnswer(String::new());
+    let since = |void_age| Situation { void_age, ..in_doubt() };
+    assert_eq!(after_void(&in_doubt(), &policy(), &VoidOutcome::Confirmed), Step::Reverse);
+    assert!(matches!(after_void(&since(Duration::from_mins(1)), &policy(), &no_answer), Step::Doubt { .. }));
+    let held = Step::Hold(HeldReason::Unverifiable);
+    assert_eq!(after_void(&since(Duration::from_mins(16)), &policy(), &no_answer), held);
+    assert_eq!(after_void(&in_doubt(), &policy(), &VoidOutcome::Unsupported), held);
+}
+
+prop_compose! {
+    fn any_situation()(
+        in_doubt in any::<bool>(),
+        retries_spent in 0_u32..6,
+        verify_count in 0_u32..100,
+        not_found_count in 0_u32..3,
+        secs in prop::array::uniform5(0_u64..200_000),
+    ) -> Situation {
+        let [age, doubt_age, first_sent_age, send_by_age, void_age] = secs.map(Duration::from_secs);
+        Situation {
+            in_doubt, retries_spent, verify_count, not_found_count, age,
+            doubt_age: if in_doubt { doubt_age } else { Duration::ZERO },
+            first_sent_age, send_by_age, void_age,
+        }
+    }
+}
+
+fn any_charge_outcome() -> impl Strategy<Value = ChargeOutcome> {
+    use ChargeOutcome as O;
+    prop_oneof![
+        Just(O::Charged(charge())),
+        Just(O::StillWorking),
+        Just(O::Declined(refusal("no"))),
+        Just(O::Invalid(refusal("bad"))),
+        Just(O::Unauthorized),
+        Just(O::KeyBusy),
+        (0_u64..10_000).prop_map(|secs| O::RateLimited(Some(Duration::from_secs(secs)))),
+        Just(O::NotExecuted),
+        Just(O::Unreachable(String::new())),
+        Just(O::NotSent("too_late_to_send")),
+        Just(O::Unknown(String::new())),
+        Just(O::WrongAnswer(charge())),
+    ]
+}
+
+fn any_lookup_outcome() -> impl Strategy<Value = LookupOutcome> {
+    use LookupOutcome as O;
+    prop_oneof![
+        Just(O::Charged(charge())),
+        Just(O::Declined(charge())),
+        Just(O::Pending),
+        Just(O::NotFound),
+        Just(O::WrongAnswer(charge())),
+        Just(O::Contradiction("two")),
+        Just(O::NoAnswer(String::new())),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn a_payment_in_doubt_fails_only_by_a_decline(now in any_situation(), outcome in any_charge_outcome()) {
+        let declined = matches!(outcome, ChargeOutcome::Declined(_));
+        let failed = matches!(after_charge(&now, &policy(), outcome), Step::Fail(_));
+        prop_assert!(!(now.in_doubt && failed) || declined);
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_never_retried_and_never_fails(now in any_situation()) {
+        for outcome in [ChargeOutcome::Unknown(String::new()), ChargeOutcome::StillWorking, ChargeOutcome::KeyBusy] {
+            let step = after_charge(&now, &policy(), outcome);
+            prop_assert!(matches!(step, Step::Doubt { .. } | Step::StartVoid { .. }), "{:?}", step);
+        }
+    }
+
+    #[test]
+    fn no_lookup_spends_a_try_and_only_absence_leads_to_a_charge(now in any_situation(), outcome in any_lookup_outcome()) {
+        let found_nothing = outcome == LookupOutcome::NotFound;
+        match after_lookup(&Situation { in_doubt: true, ..now }, &policy(), outcome) {
+            Step::Retry { spends, reason, .. } => prop_assert!(found_nothing && !spends && reason == "absent"),
+            Step::Doubt { spends, .. } | Step::StartVoid { spends, .. } => prop_assert!(!spends),
+            Step::Succeed(_) | Step::Fail(_) | Step::Reverse | Step::Hold(_) => prop_assert!(!found_nothing),
+        }
+    }
+
+    #[test]
+    fn no_wait_is_longer_than_a_minute_and_a_bit(now in any_situation(), outcome in any_charge_outcome()) {
+        if let Step::Retry { wait, .. } | Step::Doubt { wait, .. } = after_charge(&now, &policy(), outcome) {
+            prop_assert!(wait <= Duration::from_secs(66), "{:?}", wait);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+with keys as (
+    insert into gateway_keys (key, amount, currency, payment_method, charge_calls, lookup_calls, closed)
+    select key, amount, currency, payment_method, charge_calls, lookup_calls, closed
+    from unnest($1::text[], $2::numeric[], $3::text[], $4::text[], $5::integer[], $6::integer[], $7::boolean[])
+        as t (key, amount, currency, payment_method, charge_calls, lookup_calls, closed)
+    on conflict (key) do update set
+        amount = excluded.amount,
+        currency = excluded.currency,
+        payment_method = excluded.payment_method,
+        charge_calls = excluded.charge_calls,
+        lookup_calls = excluded.lookup_calls,
+        closed = excluded.closed
+), charges as (
+    insert into gateway_charges
+        (id, key, status, amount, currency, reference, decline_code, decide_at, created_at)
+    select id, key, status, amount, currency, reference, decline_code, decide_at, created_at
+    from unnest($8::text[], $9::text[], $10::text[], $11::numeric[], $12::text[], $13::text[], $14::text[],
+                $15::timestamptz[], $16::timestamptz[])
+        as t (id, key, status, amount, currency, reference, decline_code, decide_at, created_at)
+    on conflict (id) do update set
+        status = excluded.status,
+        decide_at = excluded.decide_at
+)
+insert into gateway_journal
+    (seq, at, kind, op, http_status, key, charge_id, amount, currency, reference, correlation_id)
+select
+    (select coalesce(max(seq), 0) from gateway_journal) + nth,
+    $17, kind, op, http_status, key, charge_id, amount, currency, reference, correlation_id
+from unnest($18::text[], $19::text[], $20::integer[], $21::text[], $22::text[], $23::numeric[], $24::text[],
+            $25::text[], $26::text[])
+    with ordinality
+    as t (kind, op, http_status, key, charge_id, amount, currency, reference, correlation_id, nth)
+order by nth

@@ -1,0 +1,244 @@
+//! Faults: how the network between caller and gateway misbehaves, by chance, and which promises are broken.
+//!
+//! Faults live in memory: a restart switches them off, while everything they did stays in the books. Chance
+//! strikes charge calls only, except for `lookup_error_rate`.
+
+use std::sync::Arc;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde::{Deserialize, Serialize};
+
+use crate::reply::{Failure, Refusal};
+use crate::token::Spoil;
+
+/// What is switched on. A field that a `PUT` leaves out takes its default, which is off.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Faults {
+    /// Begins the random draws anew from this seed; without it they go on.
+    pub(crate) seed: Option<u64>,
+    /// The connection is reset before anything is charged.
+    pub(crate) network_error_rate: Rate,
+    /// 429, nothing charged.
+    pub(crate) rate_429: Rate,
+    /// 503 `not_executed`, nothing charged.
+    pub(crate) not_executed_rate: Rate,
+    /// 500; one half of them having charged.
+    pub(crate) error_5xx_rate: Rate,
+    /// No answer for `timeout_delay_ms`; one half of them having charged.
+    pub(crate) timeout_rate: Rate,
+    /// Charged, and then the connection is closed without an answer.
+    pub(crate) lost_response_rate: Rate,
+    /// The call is processed twice, through the key check each time.
+    pub(crate) duplicate_rate: Rate,
+    /// One unit too much is charged.
+    pub(crate) wrong_amount_rate: Rate,
+    /// A lookup answers 500.
+    pub(crate) lookup_error_rate: Rate,
+    /// Every answer to a charge call leaves so much later.
+    pub(crate) slow_ms: u32,
+    /// How long a connection that gets no answer is held.
+    pub(crate) timeout_delay_ms: u32,
+    /// After how long `sim_async_ok` and `sim_async_fail` are decided.
+    pub(crate) async_delay_ms: u32,
+    /// After how long the charge of `sim_late_arrival` appears.
+    pub(crate) late_arrival_ms: u32,
+    /// After how long `sim_slow` answers.
+    pub(crate) slow_token_ms: u32,
+    /// Broken promise: every charge call charges, whatever its key has seen. A voided key stays closed.
+    pub(crate) ignore_idempotency_keys: bool,
+    /// Broken promise: lookups answer 501.
+    pub(crate) lookup_unsupported: bool,
+    /// Broken promise: voids answer 501.
+    pub(crate) void_unsupported: bool,
+}
+
+impl Default for Faults {
+    fn default() -> Faults {
+        Faults {
+            seed: None,
+            network_error_rate: Rate(0.0),
+            rate_429: Rate(0.0),
+            not_executed_rate: Rate(0.0),
+            error_5xx_rate: Rate(0.0),
+            timeout_rate: Rate(0.0),
+            lost_response_rate: Rate(0.0),
+            duplicate_rate: Rate(0.0),
+            wrong_amount_rate: Rate(0.0),
+            lookup_error_rate: Rate(0.0),
+            slow_ms: 0,
+            timeout_delay_ms: 10_000,
+            async_delay_ms: 2_000,
+            late_arrival_ms: 3_000,
+            slow_token_ms: 2_000,
+            ignore_idempotency_keys: false,
+            lookup_unsupported: false,
+            void_unsupported: false,
+        }
+    }
+}
+
+/// A share of calls, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub(crate) struct Rate(f64);
+
+impl TryFrom<f64> for Rate {
+    type Error = &'static str;
+
+    fn try_from(share: f64) -> Result<Rate, &'static str> {
+        if (0.0..=1.0).contains(&share) { Ok(Rate(share)) } else { Err("a rate is a number from 0 to 1") }
+    }
+}
+
+impl From<Rate> for f64 {
+    fn from(rate: Rate) -> f64 {
+        rate.0
+    }
+}
+
+/// The faults that are on, and the dice that belong to them.
+#[derive(Debug)]
+pub(crate) struct FaultSwitch {
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) dice: Dice,
+}
+
+impl FaultSwitch {
+    /// Everything off.
+    pub(crate) fn off() -> FaultSwitch {
+        FaultSwitch { faults: Arc::new(Faults::default()), dice: Dice::seeded(0) }
+    }
+
+    /// Puts `faults` in the place of what was on.
+    pub(crate) fn set(&mut self, faults: Faults) -> Arc<Faults> {
+        if let Some(seed) = faults.seed {
+            self.dice = Dice::seeded(seed);
+        }
+        self.faults = Arc::new(faults);
+        Arc::clone(&self.faults)
+    }
+}
+
+/// What chance has in store for one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Fate {
+    pub(crate) mishap: Option<Mishap>,
+    pub(crate) is_duplicated: bool,
+    pub(crate) wrong_amount: bool,
+    pub(crate) lookup_error: bool,
+}
+
+/// A call that does not get its true answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mishap {
+    /// Before it reached the books: nothing happens.
+    Before(Spoil),
+    /// After the books took it.
+    After(Spoil),
+}
+
+/// The dice. The number of throws per call is always the same, so switching one fault on does not move
+/// the others to other calls.
+#[derive(Debug)]
+pub(crate) struct Dice(StdRng);
+
+impl Dice {
+    /// Dice whose throws follow from `seed`.
+    pub(crate) fn seeded(seed: u64) -> Dice {
+        Dice(StdRng::seed_from_u64(seed))
+    }
+
+    /// Draws what happens to a charge call. Where more than one mishap strikes, the first in this order wins.
+    pub(crate) fn draw_charge(&mut self, faults: &Faults) -> Fate {
+        let server_error = Spoil::Refuse(Refusal::Internal);
+        let silence = Spoil::Fail(Failure::Silence);
+        let mishaps = [
+            (self.strikes(faults.network_error_rate), Mishap::Before(Spoil::Fail(Failure::Reset))),
+            (self.strikes(faults.rate_429), Mishap::Before(Spoil::Refuse(Refusal::RateLimited))),
+            (self.strikes(faults.not_executed_rate), Mishap::Before(Spoil::Refuse(Refusal::NotExecuted))),
+            (self.strikes(faults.error_5xx_rate), self.before_or_after(server_error)),
+            (self.strikes(faults.timeout_rate), self.before_or_after(silence)),
+            (self.strikes(faults.lost_response_rate), Mishap::After(Spoil::Fail(Failure::HangUp))),
+        ];
+        Fate {
+            mishap: mishaps.into_iter().find_map(|(strikes, mishap)| strikes.then_some(mishap)),
+            is_duplicated: self.strikes(faults.duplicate_rate),
+            wrong_amount: self.strikes(faults.wrong_amount_rate),
+            lookup_error: false,
+        }
+    }
+
+    /// Draws what happens to a lookup.
+    pub(crate) fn draw_lookup(&mut self, faults: &Faults) -> Fate {
+        Fate { lookup_error: self.strikes(faults.lookup_error_rate), ..Fate::default() }
+    }
+
+    fn strikes(&mut self, rate: Rate) -> bool {
+        self.throw() < rate.0
+    }
+
+    fn before_or_after(&mut self, spoil: Spoil) -> Mishap {
+        if self.throw() < 0.5 { Mishap::Before(spoil) } else { Mishap::After(spoil) }
+    }
+
+    /// A number from 0 up to 1, never 1. (`random_bool` throws no dice where the answer is sure.)
+    fn throw(&mut self) -> f64 {
+        self.0.random()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fates(seed: u64, faults: &Faults) -> Vec<Fate> {
+        let mut dice = Dice::seeded(seed);
+        (0..1_000).map(|_| dice.draw_charge(faults)).collect()
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_fates() {
+        let faults = Faults { timeout_rate: Rate(0.3), duplicate_rate: Rate(0.3), ..Faults::default() };
+
+        assert_eq!(fates(7, &faults), fates(7, &faults));
+        assert_ne!(fates(7, &faults), fates(8, &faults));
+    }
+
+    #[test]
+    fn without_faults_nothing_strikes() {
+        assert!(fates(7, &Faults::default()).iter().all(|fate| *fate == Fate::default()));
+    }
+
+    #[test]
+    fn switching_one_fault_on_does_not_move_another() {
+        let alone = Faults { duplicate_rate: Rate(0.5), ..Faults::default() };
+        let together = Faults { timeout_rate: Rate(0.5), ..alone.clone() };
+
+        let duplicated = |faults| fates(7, faults).iter().map(|f| f.is_duplicated).collect::<Vec<_>>();
+        assert_eq!(duplicated(&alone), duplicated(&together));
+    }
+
+    #[test]
+    fn one_half_of_the_server_errors_has_charged() {
+        let faults = Faults { error_5xx_rate: Rate(1.0), ..Faults::default() };
+
+        let charged = fates(7, &faults).iter().filter(|f| matches!(f.mishap, Some(Mishap::After(_)))).count();
+        assert!((400..600).contains(&charged), "{charged}");
+    }
+
+    #[test]
+    fn unknown_fields_and_rates_out_of_bounds_are_refused() {
+        for refused in [
+            r#"{"timeout_rates": 0.1}"#,
+            r#"{"timeout_rate": 1.1}"#,
+            r#"{"timeout_rate": -0.1}"#,
+            r#"{"slow_ms": -1}"#,
+            r#"{"slow_ms": null}"#,
+        ] {
+            assert!(serde_json::from_str::<Faults>(refused).is_err(), "{refused}");
+        }
+        assert_eq!(serde_json::from_str::<Faults>("{}").unwrap(), Faults::default());
+    }
+}

@@ -1,0 +1,149 @@
+//! What a call gets: an answer, or one of the ways in which a network gives none.
+//!
+//! Here is the only table of refusals: status, code and sentence of each.
+
+use crate::book::Charge;
+
+/// What happens on the wire after a call was decided.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Reply {
+    /// The answer leaves at once.
+    Answer(Answer),
+    /// The answer leaves after `slow_token_ms`.
+    LateAnswer(Answer),
+    /// No answer.
+    None(Failure),
+}
+
+/// How a call goes without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The connection is held for `timeout_delay_ms` and then closed.
+    Silence,
+    /// The connection is closed at once.
+    HangUp,
+    /// The connection is reset (a TCP RST) at once.
+    Reset,
+}
+
+/// What the gateway says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Answer {
+    /// To a charge call; its HTTP status follows from the charge's own.
+    Charge(Charge),
+    /// To a lookup by key.
+    Charges(Vec<Charge>),
+    /// To a lookup by charge id.
+    Found(Charge),
+    /// To a void: the key is closed, and what was undone, if anything was.
+    Voided { key: String, charge_id: Option<String> },
+    /// To any call.
+    Refused(Refusal),
+}
+
+/// Why a call is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Malformed, incomplete or out of bounds.
+    InvalidRequest,
+    /// `Idempotency-Key` is missing.
+    KeyMissing,
+    /// `Idempotency-Key` is not the one that the body asks for.
+    KeyMismatch,
+    /// The payment method is unknown or not accepted.
+    InvalidPaymentMethod,
+    /// The key belongs to a request for another amount or currency.
+    KeyReused,
+    /// The key was voided.
+    Voided,
+    /// No such charge, no such path.
+    NotFound,
+    /// The path takes another method.
+    MethodNotAllowed,
+    /// The body is over the limit.
+    TooLarge,
+    /// Too many requests; come back after a second.
+    RateLimited,
+    /// Nothing was executed: a promise.
+    NotExecuted,
+    /// Something went wrong; the call may or may not have taken effect.
+    Internal,
+    /// Lookups are switched off.
+    LookupUnsupported,
+    /// Voids are switched off.
+    VoidUnsupported,
+}
+
+impl Refusal {
+    /// HTTP status, stable code, sentence.
+    pub(crate) fn facts(self) -> (u16, &'static str, &'static str) {
+        match self {
+            Refusal::InvalidRequest => (400, "invalid_request", "the request is not valid"),
+            Refusal::KeyMissing => (
+                400,
+                "idempotency_key_missing",
+                "the header Idempotency-Key is required: 1 to 255 visible ASCII characters",
+            ),
+            Refusal::KeyMismatch => (
+                400,
+                "idempotency_key_mismatch",
+                "Idempotency-Key must equal the reference of a charge, and be <key>:void for a void",
+            ),
+            Refusal::InvalidPaymentMethod => {
+                (400, "invalid_payment_method", "the payment method is not known or not accepted")
+            }
+            Refusal::KeyReused => {
+                (422, "key_reused", "the key belongs to a request for another amount or currency")
+            }
+            Refusal::Voided => (409, "voided", "the key was voided; nothing is charged under it"),
+            Refusal::NotFound => (404, "not_found", "there is no such thing"),
+            Refusal::MethodNotAllowed => (405, "method_not_allowed", "the path takes another method"),
+            Refusal::TooLarge => (413, "too_large", "the body is too large"),
+            Refusal::RateLimited => {
+                (429, "rate_limited", "too many requests; try again after the time in Retry-After")
+            }
+            Refusal::NotExecuted => (503, "not_executed", "the request was not executed; it may be repeated"),
+            Refusal::Internal => (500, "internal", "something went wrong; the request may have taken effect"),
+            Refusal::LookupUnsupported => {
+                (501, "lookup_unsupported", "this gateway does not look up charges")
+            }
+            Refusal::VoidUnsupported => (501, "void_unsupported", "this gateway does not void"),
+        }
+    }
+}
+
+impl Reply {
+    /// The reply that refuses.
+    pub(crate) fn refuse(refusal: Refusal) -> Reply {
+        Reply::Answer(Answer::Refused(refusal))
+    }
+
+    /// The answer, if one leaves.
+    pub(crate) fn answer(&self) -> Option<&Answer> {
+        match self {
+            Reply::Answer(answer) | Reply::LateAnswer(answer) => Some(answer),
+            Reply::None(_) => None,
+        }
+    }
+}
+
+impl Answer {
+    /// The HTTP status that carries this answer.
+    pub(crate) fn http_status(&self) -> u16 {
+        match self {
+            Answer::Charge(charge) => charge.answer_status(),
+            Answer::Charges(_) | Answer::Found(_) => 200,
+            Answer::Voided { .. } => 201,
+            Answer::Refused(refusal) => refusal.facts().0,
+        }
+    }
+
+    /// The charge that the answer is about, if it is about one.
+    pub(crate) fn charge_id(&self) -> Option<&str> {
+        match self {
+            Answer::Charge(charge) | Answer::Found(charge) => Some(&charge.id),
+            Answer::Voided { charge_id, .. } => charge_id.as_deref(),
+            Answer::Charges(_) | Answer::Refused(_) => None,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The HTTP side: paths, what a caller may send, how a reply leaves.
+//!
+//! Invariant: whatever is malformed is refused here with a 4xx and leaves no trace; whatever is taken up goes
+//! through the writer, so it is in the journal before its answer leaves.
+
+mod parse;
+
+mod render;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json, Router, body::Bytes};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::Call;
+use crate::connection::{Ending, Wire};
+use crate::faults::{FaultSwitch, Faults};
+use crate::journal;
+use crate::reply::{Failure, Refusal, Reply};
+use crate::request::Request;
+use crate::writer::Desk;
+
+use parse::{JournalQuery, KeyQuery};
+use render::{JournalPage, Problem};
+
+const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// What the handlers share.
+#[derive(Debug, Clone)]
+pub(crate) struct App {
+    pub(crate) desk: Desk,
+    /// For reading the journal, never for writing.
+    pub(crate) pool: PgPool,
+    pub(crate) switch: Arc<Mutex<FaultSwitch>>,
+    /// Ends what is only waiting to be slow.
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// All paths.
+pub(crate) fn router(app: App) -> Router {
+    Router::new()
+        .route("/charges", post(post_charge).get(get_charges))
+        .route("/charges/{id}", get(get_charge))
+        .route("/voids", post(post_void))
+        .route("/journal", get(get_journal))
+        .route("/faults", get(get_faults).put(put_faults))
+        .route("/health", get(get_health))
+        .fallback(async || Problem::from(Refusal::NotFound))
+        .method_not_allowed_fallback(async || Problem::from(Refusal::MethodNotAllowed))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(app)
+}
+
+type Body = Result<Bytes, BytesRejection>;
+type Caller = (State<App>, Extension<Wire>, HeaderMap);
+
+async fn post_charge(caller: Caller, body: Body) -> Result<Response, Problem> {
+    let request = parse::charge(&caller.2, &parse::bytes(body)?)?;
+    serve(caller, Request::Charge(request)).await
+}
+
+async fn get_charges(
+    caller: Caller,
+    query: Result<Query<KeyQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let key = parse::query(query)?.key()?;
+    serve(caller, Request::LookUpKey(key)).await
+}
+
+async fn get_charge(caller: Caller, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let id = parse::charge_id(id)?;
+    serve(caller, Request::LookUpCharge(id)).await
+}
+
+async fn post_void(caller: Caller, body: Body) -> Result<Response, Problem> {
+    let key = parse::void(&caller.2, &parse::bytes(body)?)?;
+    serve(caller, Request::Void(key)).await
+}
+
+async fn get_journal(
+    State(app): State<App>,
+    query: Result<Query<JournalQuery>, QueryRejection>,
+) -> Result<Json<JournalPage>, Problem> {
+    let (after, limit) = parse::query(query)?.bounds()?;
+    // One more than asked for tells whether there are more.
+    let mut data = journal::read(&app.pool, after, limit + 1).await.map_err(|error| {
+        tracing::error!("cannot read the journal: {error}");
+        Problem::from(Refusal::Internal)
+    })?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = data.len() > limit;
+    data.truncate(limit);
+    Ok(Json(JournalPage { data, has_more }))
+}
+
+async fn get_faults(State(app): State<App>) -> Json<Faults> {
+    Json(Faults::clone(&app.switched().faults))
+}
+
+async fn put_faults(State(app): State<App>, body: Body) -> Result<Json<Faults>, Problem> {
+    let faults = app.switched().set(parse::json(&parse::bytes(body)?)?);
+    tracing::info!("faults set: {}", serde_json::to_string(&*faults).unwrap_or_default());
+    Ok(Json(Faults::clone(&faults)))
+}
+
+async fn get_health() -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "status": "healthy" }))
+}
+
+/// Has a request decided, and lets the reply leave as it is meant to.
+async fn serve(caller: Caller, request: Request) -> Result<Response, Problem> {
+    let (State(app), Extension(wire), headers) = caller;
+    let correlation_id = parse::correlation_id(&headers)?;
+    let call = app.take_up(request, correlation_id);
+    let faults = Arc::clone(&call.faults);
+    let is_charge = matches!(call.request, Request::Charge(_));
+
+    let reply = app.desk.take(call).await;
+
+    if is_charge {
+        app.wait(faults.slow_ms).await;
+    }
+    Ok(match reply {
+        Reply::Answer(answer) => answer.into_response(),
+        Reply::LateAnswer(answer) => {
+            app.wait(faults.slow_token_ms).await;
+            answer.into_response()
+        }
+        Reply::None(Failure::Silence) => {
+            app.wait(faults.timeout_delay_ms).await;
+            wire.end(Ending::Close).await
+        }
+        Reply::None(Failure::HangUp) => wire.end(Ending::Close).await,
+        Reply::None(Failure::Reset) => wire.end(Ending::Reset).await,
+    })
+}
+
+impl App {
+    /// A call with the faults of this moment and its share of bad luck.
+    fn take_up(&self, request: Request, correlation_id: Option<String>) -> Call {
+        let mut switch = self.switched();
+        let faults = Arc::clone(&switch.faults);
+        let fate = match &request {
+            Request::Charge(_) => switch.dice.draw_charge(&faults),
+            Request::LookUpKey(_) | Request::LookUpCharge(_) => switch.dice.draw_lookup(&faults),
+            Request::Void(_) => Default::default(),
+        };
+        Call { request, correlation_id, faults, fate }
+    }
+
+    /// The switch. No code that holds it can leave it half set, so a poisoned lock is as good as any.
+    fn switched(&self) -> std::sync::MutexGuard<'_, FaultSwitch> {
+        self.switch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits, but not past the shutdown.
+    async fn wait(&self, delay_ms: u32) {
+        if delay_ms > 0 {
+            let delay = Duration::from_millis(delay_ms.into());
+            self.shutdown.run_until_cancelled(tokio::time::sleep(delay)).await;
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! From HTTP to requests: every way in which what was sent can be wrong ends here, as a problem with a sentence.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query};
+use axum::http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::render::Problem;
+use crate::reply::Refusal;
+use crate::request::{self, ChargeRequest};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChargeBody {
+    amount: String,
+    currency: String,
+    payment_method: String,
+    reference: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VoidBody {
+    key: String,
+}
+
+/// The query of `GET /charges`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct KeyQuery {
+    key: String,
+}
+
+/// The query of `GET /journal`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JournalQuery {
+    #[serde(default)]
+    after: i64,
+    #[serde(default = "default_limit")]
+    limit: i64,
+}
+
+const JOURNAL_LIMIT_MAX: i64 = 10_000;
+
+fn default_limit() -> i64 {
+    1_000
+}
+
+/// The charge that headers and body ask for.
+pub(super) fn charge(headers: &HeaderMap, body: &[u8]) -> Result<ChargeRequest, Problem> {
+    let key = idempotency_key(headers)?;
+    let body: ChargeBody = json(body)?;
+    let request = ChargeRequest {
+        amount: request::amount(&body.amount).ok_or_else(|| {
+            Problem::invalid(
+                "amount must be a decimal string, more than 0 and at most 10^12, such as \"12.30\"",
+            )
+        })?,
+        currency: request::currency(body.currency)
+            .ok_or_else(|| Problem::invalid("currency must be three capital letters"))?,
+        payment_method: text("payment_method", body.payment_method)?,
+        key: text("reference", body.reference)?,
+    };
+    if request.key == key { Ok(request) } else { Err(Refusal::KeyMismatch.into()) }
+}
+
+/// The key that headers and body ask to void.
+pub(super) fn void(headers: &HeaderMap, body: &[u8]) -> Result<String, Problem> {
+    let own_key = idempotency_key(headers)?;
+    let body: VoidBody = json(body)?;
+    let key = text("key", body.key)?;
+    if own_key.strip_suffix(":void") == Some(&key) { Ok(key) } else { Err(Refusal::KeyMismatch.into()) }
+}
+
+/// The charge id in the path.
+pub(super) fn charge_id(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    let Path(id) = id.map_err(|error| Problem::invalid(error.body_text()))?;
+    text("id", id)
+}
+
+/// The header `X-Correlation-Id`, where there is one.
+pub(super) fn correlation_id(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let Some(value) = headers.get("x-correlation-id") else { return Ok(None) };
+    let value = value.to_str().ok().and_then(|value| request::text(value.to_owned()));
+    value
+        .map(Some)
+        .ok_or_else(|| Problem::invalid("X-Correlation-Id must be 1 to 255 visible ASCII characters"))
+}
+
+/// The body, if it is not over the limit.
+pub(super) fn bytes(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Problem> {
+    body.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::TooLarge.into(),
+        _ => Problem::invalid(error.body_text()),
+    })
+}
+
+/// The query, if it has the right fields.
+pub(super) fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+    query.map(|Query(query)| query).map_err(|error| Problem::invalid(error.body_text()))
+}
+
+/// The body as a JSON object of the right shape. (Left to itself, serde takes a list of the fields' values too.)
+pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(Problem::invalid("the body must be a JSON object"));
+    }
+    serde_json::from_slice(body).map_err(|error| Problem::invalid(format!("the body is not right: {error}")))
+}
+
+impl KeyQuery {
+    /// The key to look up.
+    pub(super) fn key(self) -> Result<String, Problem> {
+        text("key", self.key)
+    }
+}
+
+impl JournalQuery {
+    /// After which row, and how many.
+    pub(super) fn bounds(&self) -> Result<(i64, i64), Problem> {
+        if self.after < 0 || !(1..=JOURNAL_LIMIT_MAX).contains(&self.limit) {
+            return Err(Problem::invalid("after must not be negative, limit must be 1 to 10000"));
+        }
+        Ok((self.after, self.limit))
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
+    let value = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
+    value.and_then(|value| request::text(value.to_owned())).ok_or_else(|| Refusal::KeyMissing.into())
+}
+
+fn text(field: &str, value: String) -> Result<String, Problem> {
+    request::text(value)
+        .ok_or_else(|| Problem::invalid(format!("{field} must be 1 to 255 visible ASCII characters")))
+}

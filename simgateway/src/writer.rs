@@ -1,0 +1,144 @@
+//! The writer: one task that takes all waiting calls, decides them as a batch, commits, and only then answers.
+//!
+//! Invariant: nobody else decides or writes, so a decision never races with another, and the journal's numbers
+//! appear in order. The next batch starts as soon as the last one is committed, with whatever came in meanwhile:
+//! no timer, and the busier it is the larger the batches.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::Call;
+use crate::reply::{Refusal, Reply};
+use crate::request::Request;
+use crate::store::Books;
+
+/// Bounds the statement that a batch becomes.
+const BATCH_MAX: usize = 1_000;
+/// Calls beyond this many wait at the door, which slows their callers down instead of filling the memory.
+const QUEUE_MAX: usize = 10_000;
+/// How often time-dependent charges are looked at. A read of a key does not wait for it.
+const TICK: Duration = Duration::from_millis(200);
+/// A database that takes longer than this counts as gone.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where calls are handed in.
+#[derive(Debug, Clone)]
+pub(crate) struct Desk(mpsc::Sender<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
+    call: Call,
+    caller: oneshot::Sender<Reply>,
+}
+
+impl Desk {
+    /// Hands a call in and waits until it is decided and committed. A caller that stops waiting changes nothing:
+    /// the call is decided all the same.
+    pub(crate) async fn take(&self, call: Call) -> Reply {
+        let (caller, reply) = oneshot::channel();
+        if self.0.send(Waiting { call, caller }).await.is_err() {
+            return Reply::refuse(Refusal::Internal);
+        }
+        reply.await.unwrap_or_else(|_| Reply::refuse(Refusal::Internal))
+    }
+}
+
+/// The task's state.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    calls: mpsc::Receiver<Waiting>,
+    options: PgConnectOptions,
+    /// None after a failure, until a batch could reconnect.
+    books: Option<Books>,
+    is_healthy: bool,
+}
+
+impl Writer {
+    /// A writer for books that are open, and the desk in front of it.
+    pub(crate) fn new(options: PgConnectOptions, books: Books) -> (Desk, Writer) {
+        let (desk, calls) = mpsc::channel(QUEUE_MAX);
+        (Desk(desk), Writer { calls, options, books: Some(books), is_healthy: true })
+    }
+
+    /// Works until `stop`, then finishes what was handed in before.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut waiting = Vec::new();
+        loop {
+            tokio::select! {
+                taken = self.calls.recv_many(&mut waiting, BATCH_MAX) => {
+                    if taken == 0 {
+                        break;
+                    }
+                }
+                _ = ticks.tick() => {}
+                () = stop.cancelled(), if !self.calls.is_closed() => self.calls.close(),
+            }
+            self.flush(&mut waiting).await;
+        }
+        if let Some(books) = self.books {
+            books.close().await;
+        }
+    }
+
+    /// Decides and commits all of `waiting`, then answers. If that fails, nobody knows whether it was committed,
+    /// so everybody gets the 500 that says so.
+    async fn flush(&mut self, waiting: &mut Vec<Waiting>) {
+        let work = tokio::time::timeout(BATCH_TIMEOUT, self.commit(waiting));
+        let replies = match work.await.context("the database took too long").flatten() {
+            Ok(replies) => replies,
+            Err(error) => {
+                // Once per outage, and again whenever somebody is turned away.
+                if self.is_healthy || !waiting.is_empty() {
+                    tracing::error!(calls = waiting.len(), "the books are out of reach: {error:#}");
+                }
+                self.is_healthy = false;
+                self.books = None;
+                vec![Reply::refuse(Refusal::Internal); waiting.len()]
+            }
+        };
+        for (waiting, reply) in waiting.drain(..).zip(replies) {
+            // A caller that hung up needs no answer.
+            waiting.caller.send(reply).ok();
+        }
+    }
+
+    async fn commit(&mut self, waiting: &[Waiting]) -> anyhow::Result<Vec<Reply>> {
+        let books = match &mut self.books {
+            Some(books) => books,
+            None => {
+                let books = Books::open(&self.options, Duration::ZERO).await?;
+                self.books.insert(books.context("another process holds the books")?)
+            }
+        };
+        let (keys, charge_ids) = wanted(waiting);
+        let mut batch = books.load(&keys, &charge_ids).await?;
+        let replies = waiting.iter().map(|waiting| batch.decide(&waiting.call)).collect();
+        books.write(&batch.changes()).await?;
+        if !self.is_healthy {
+            tracing::info!("the books are back");
+            self.is_healthy = true;
+        }
+        Ok(replies)
+    }
+}
+
+/// The keys and the charge ids that the calls speak of.
+fn wanted(waiting: &[Waiting]) -> (Vec<String>, Vec<String>) {
+    let mut keys = Vec::with_capacity(waiting.len());
+    let mut charge_ids = Vec::new();
+    for waiting in waiting {
+        match &waiting.call.request {
+            Request::Charge(request) => keys.push(request.key.clone()),
+            Request::LookUpKey(key) | Request::Void(key) => keys.push(key.clone()),
+            Request::LookUpCharge(id) => charge_ids.push(id.clone()),
+        }
+    }
+    (keys, charge_ids)
+}

@@ -1,0 +1,201 @@
+//! The statements that move payments take many at once: batches that cross must neither deadlock nor take a payment twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures::future::join_all;
+use rand::seq::SliceRandom as _;
+use serde_json::json;
+use shared::idempotency::{self, Key};
+use shared::ids::{MerchantId, PaymentId};
+use shared::payment::transition::{self, Lease, NewPayment, PaymentRequest, Settlement};
+use shared::retry::Step;
+use sqlx::PgPool;
+use tests::TestDatabase;
+
+const LEASE: Lease = Lease { lease: Duration::from_mins(5), send_window: Duration::from_secs(5) };
+
+/// Concurrent callers, each with a connection of its own: to the database they are processes.
+const CALLERS: u32 = 8;
+
+fn a_new_payment(merchant: MerchantId, key: &str) -> NewPayment {
+    let request = PaymentRequest {
+        money: shared::money::Money::parse("12.30", "EUR".parse().unwrap()).unwrap(),
+        customer_id: "customer-1".to_owned(),
+        payment_method: "sim_ok".to_owned(),
+        description: None,
+        metadata: BTreeMap::new(),
+    };
+    NewPayment {
+        id: PaymentId::generate(),
+        merchant_id: merchant,
+        key: Key::parse(key.as_bytes()).unwrap(),
+        fingerprint: idempotency::fingerprint(&request),
+        request,
+        correlation_id: "batch".to_owned(),
+    }
+}
+
+async fn callers(database: &TestDatabase) -> (PgPool, MerchantId) {
+    let pool = shared::db::connect(&database.url, CALLERS).await.unwrap();
+    let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap();
+    (pool, merchant.id)
+}
+
+async fn count(pool: &PgPool, sql: &'static str) -> i64 {
+    sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
+}
+
+fn shuffled<T: Clone>(items: &[T]) -> Vec<T> {
+    let mut items = items.to_vec();
+    items.shuffle(&mut rand::rng());
+    items
+}
+
+/// Accepts these keys, all in one statement, as payments of their own.
+async fn accept_all(pool: &PgPool, merchant: MerchantId, keys: &[String]) -> usize {
+    let payments: Vec<_> = keys.iter().map(|key| a_new_payment(merchant, key)).collect();
+    transition::accept(pool, &payments).await.unwrap().len()
+}
+
+#[tokio::test]
+async fn one_key_twice_in_one_batch_is_one_payment() {
+    let database = TestDatabase::fresh().await;
+    let (pool, merchant) = callers(&database).await;
+
+    let accepted =
+        accept_all(&pool, merchant, &["same".to_owned(), "other".to_owned(), "same".to_owned()]).await;
+
+    assert_eq!(accepted, 2);
+    for table in [
+        "select count(*) from payments",
+        "select count(*) from idempotency_keys",
+        "select count(*) from payment_events",
+        "select count(*) from apalis.jobs",
+    ] {
+        assert_eq!(count(&pool, table).await, 2, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn crossed_batches_of_the_same_keys_make_each_payment_once_and_never_deadlock() {
+    let database = TestDatabase::fresh().await;
+    let (pool, merchant) = callers(&database).await;
+
+    for round in 0..20 {
+        let keys: Vec<String> = (0..50).map(|n| format!("key-{round}-{n}")).collect();
+        let crossed = (0..CALLERS).map(|_| {
+            let (pool, keys) = (pool.clone(), shuffled(&keys));
+            async move { accept_all(&pool, merchant, &keys).await }
+        });
+        assert_eq!(join_all(crossed).await.into_iter().sum::<usize>(), keys.len());
+    }
+    assert_eq!(count(&pool, "select count(*) from payments").await, 1_000);
+}
+
+#[tokio::test]
+async fn crossed_batches_of_claims_and_settlements_take_each_payment_once_and_never_deadlock() {
+    let database = TestDatabase::fresh().await;
+    let (pool, merchant) = callers(&database).await;
+    let keys: Vec<String> = (0..400).map(|n| format!("key-{n}")).collect();
+    accept_all(&pool, merchant, &keys).await;
+    let ids: Vec<PaymentId> = sqlx::query_scalar("select id from payments")
+        .fetch_all(&pool)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|id: uuid::Uuid| id.into())
+        .collect();
+
+    let crossed = (0..CALLERS).map(|_| {
+        let (pool, ids) = (pool.clone(), shuffled(&ids));
+        async move {
+            let mut claimed = Vec::new();
+            for batch in ids.chunks(100) {
+                let claims = transition::claim(&pool, batch, "a worker", LEASE).await.unwrap();
+                claimed.extend(claims.iter().map(|claim| claim.payment_id));
+                let held = |claim: &transition::Claim| Settlement {
+                    payment_id: claim.payment_id,
+                    token: claim.token,
+                    step: Step::Doubt { wait: Duration::from_hours(1), reason: "no_answer", spends: true },
+                    evidence: json!({}),
+                };
+                let settlements = shuffled(&claims).iter().map(held).collect();
+                transition::settle(&pool, settlements).await.unwrap();
+            }
+            claimed
+        }
+    });
+    let claimed: Vec<PaymentId> = join_all(crossed).await.into_iter().flatten().collect();
+
+    assert_eq!(claimed.len(), ids.len());
+    assert_eq!(claimed.iter().collect::<BTreeSet<_>>(), ids.iter().collect());
+    assert_eq!(count(&pool, "select count(*) from payments where in_doubt and version = 3").await, 400);
+}
+
+#[tokio::test]
+async fn a_settlement_sent_twice_takes_effect_once_and_is_no_late_evidence() {
+    let database = TestDatabase::fresh().await;
+    let (pool, merchant) = callers(&database).await;
+    let payment = a_new_payment(merchant, "key");
+    transition::accept(&pool, std::slice::from_ref(&payment)).await.unwrap();
+    let claims = transition::claim(&pool, &[payment.id], "a worker", LEASE).await.unwrap();
+    let settlement = Settlement {
+        payment_id: payment.id,
+        token: claims[0].token,
+        step: Step::Retry { wait: Duration::ZERO, reason: "not_executed", spends: true },
+        evidence: json!({}),
+    };
+
+    let first = transition::settle(&pool, vec![settlement.clone()]).await.unwrap();
+    let second = transition::settle(&pool, vec![settlement]).await.unwrap();
+
+    assert_eq!((first.len(), second.len()), (1, 0));
+    assert_eq!(count(&pool, "select retries_spent::bigint from payments").await, 1);
+    assert_eq!(count(&pool, "select count(*) from late_evidence").await, 0);
+}
+
+#[tokio::test]
+async fn a_stale_token_changes_nothing_and_leaves_its_evidence() {
+    let database = TestDatabase::fresh().await;
+    let (pool, merchant) = callers(&database).await;
+    let payment = a_new_payment(merchant, "key");
+    transition::accept(&pool, std::slice::from_ref(&payment)).await.unwrap();
+    let _ = transition::claim(&pool, &[payment.id], "a worker", LEASE).await.unwrap();
+    let stale = Settlement {
+        payment_id: payment.id,
+        token: shared::ids::ClaimToken::generate(),
+        step: Step::Reverse,
+        evidence: json!({ "op": "void" }),
+    };
+
+    let moved = transition::settle(&pool, vec![stale]).await.unwrap();
+
+    assert_eq!(moved, []);
+    assert_eq!(
+        count(&pool, "select count(*) from payments where status = 'processing' and version = 2").await,
+        1
+    );
+    assert_eq!(count(&pool, "select count(*) from late_evidence where event_type = 'reversed'").await, 1);
+}
+
+#[tokio::test]
+async fn a_stale_result_is_kept_even_where_the_current_one_is_beside_it() {
+    let database = TestDatabase::fresh().await;
+    let (pool, merchant) = callers(&database).await;
+    let payment = a_new_payment(merchant, "key");
+    transition::accept(&pool, std::slice::from_ref(&payment)).await.unwrap();
+    let claims = transition::claim(&pool, &[payment.id], "a worker", LEASE).await.unwrap();
+    let settlement = |token| Settlement {
+        payment_id: payment.id,
+        token,
+        step: Step::Retry { wait: Duration::ZERO, reason: "not_executed", spends: true },
+        evidence: json!({}),
+    };
+
+    let both = vec![settlement(shared::ids::ClaimToken::generate()), settlement(claims[0].token)];
+    let moved = transition::settle(&pool, both).await.unwrap();
+
+    assert_eq!(moved, [payment.id]);
+    assert_eq!(count(&pool, "select count(*) from late_evidence").await, 1);
+}

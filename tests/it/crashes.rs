@@ -1,0 +1,239 @@
+//! Workers that die or freeze at every step, as real processes: the payment ends as if nothing had happened, with one
+//! charge, one transfer and one terminal event.
+
+use futures::StreamExt as _;
+use futures::stream;
+use serde_json::json;
+use shared::ids::PaymentId;
+use tests::{Exit, Shape, System, a_payment};
+
+use crate::PROGRAM;
+
+const SIGKILL: Exit = Exit::Signal(9);
+
+/// Where a worker dies, with a token that leads there, and how the payment must end all the same.
+const DEATHS: &[(&str, &str, &str)] = &[
+    ("claim.before", "sim_ok", "succeeded"),
+    ("claim.committed", "sim_ok", "succeeded"),
+    ("attempt.claimed", "sim_ok", "succeeded"),
+    ("charge.before", "sim_ok", "succeeded"),
+    ("charge.sending", "sim_ok", "succeeded"),
+    ("charge.answered", "sim_ok", "succeeded"),
+    ("settle.before", "sim_ok", "succeeded"),
+    ("settle.committed", "sim_ok", "succeeded"),
+    ("charge.answered", "sim_declined", "failed"),
+    ("settle.before", "sim_503", "succeeded"),
+    ("settle.committed", "sim_503", "succeeded"),
+    ("settle.before", "sim_timeout_charged", "succeeded"),
+    ("settle.committed", "sim_timeout_not_charged", "succeeded"),
+    ("lookup.before", "sim_reset_after", "succeeded"),
+    ("lookup.answered", "sim_reset_after", "succeeded"),
+    ("lookup.answered", "sim_reset_before", "succeeded"),
+    ("lookup.sending", "sim_reset_after", "succeeded"),
+    ("void.before", "sim_doubt", "reversed"),
+    ("void.answered", "sim_doubt", "reversed"),
+];
+
+async fn without_worker() -> System {
+    System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await
+}
+
+/// Lets a worker die there, and another one finish. Tells what is wrong then.
+async fn survives((point, token, ends): (&str, &str, &str)) -> Option<String> {
+    let mut system = without_worker().await;
+    let quick_doubt = ("DOUBT_DEADLINE_MS", if ends == "reversed" { "500" } else { "900000" });
+    let id = system.accepted(a_payment().method(token)).await;
+    let dying = system
+        .add_worker([("PAYONCE_FAULTS", format!("{point}=kill")), (quick_doubt.0, quick_doubt.1.to_owned())])
+        .await;
+    let exit = system.workers[dying].wait_exit().await;
+    system.add_worker([quick_doubt]).await;
+
+    let payment = system.ended(id).await;
+
+    let mut wrong = system.violations().await;
+    if exit != SIGKILL {
+        wrong.push(format!("the worker was not killed but ended with {exit:?}"));
+    }
+    if payment["status"] != ends {
+        wrong.push(format!("it is {}", payment["status"]));
+    }
+    let story = system.story(id).await;
+    (!wrong.is_empty()).then(|| format!("{point} {token}: {}\n  {}", wrong.join("; "), story.join(" ")))
+}
+
+#[tokio::test]
+async fn a_worker_may_die_at_every_step() {
+    let wrong: Vec<String> = stream::iter(DEATHS)
+        .map(|&death| survives(death))
+        .buffer_unordered(6)
+        .filter_map(async |w| w)
+        .collect()
+        .await;
+
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn an_attempt_is_on_record_before_the_gateway_hears_of_it() {
+    let mut system = without_worker().await;
+    let id = system.accepted(a_payment()).await;
+    let worker = system.add_worker([("PAYONCE_FAULTS", "charge.before=stop")]).await;
+    system.workers[worker].wait_until_stopped().await;
+
+    assert_eq!(system.story(id).await, ["created", "attempt_started"]);
+    assert_eq!(system.journal_of(id).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn when_only_workers_die_no_retry_is_spent() {
+    let mut system = without_worker().await;
+    let id = system.accepted(a_payment()).await;
+    for point in ["charge.before", "lookup.before"] {
+        let dying = system.add_worker([("PAYONCE_FAULTS", format!("{point}=kill"))]).await;
+        system.workers[dying].wait_exit().await;
+    }
+    system.add_worker([("RUST_LOG", "info")]).await;
+
+    system.ended(id).await;
+
+    assert_eq!(system.count("select retries_spent::bigint from payments").await, 0);
+    system.assert_books_agree().await;
+}
+
+/// A payment whose first worker froze at `point`, and a second worker which knows nothing of that.
+async fn frozen_at(point: &str, token: &str, second: &[(&'static str, &str)]) -> (System, PaymentId) {
+    let mut system = without_worker().await;
+    let id = system.accepted(a_payment().method(token)).await;
+    let first = system.add_worker([("PAYONCE_FAULTS", format!("{point}=stop"))]).await;
+    system.workers[first].wait_until_stopped().await;
+    system.add_worker(second.iter().copied()).await;
+    (system, id)
+}
+
+/// Lets the frozen worker go on, and waits until it has written down what it still had to say.
+async fn thaw(system: &mut System) {
+    system.workers[0].cont();
+    tests::wait_until("the late evidence", async || late_evidence(system).await == 1).await;
+}
+
+async fn late_evidence(system: &System) -> i64 {
+    system.count("select count(*) from late_evidence").await
+}
+
+async fn terminal_events(system: &System) -> i64 {
+    system
+        .count("select count(*) from payment_events where to_status in ('succeeded', 'failed', 'reversed')")
+        .await
+}
+
+#[tokio::test]
+async fn a_worker_frozen_before_it_sends_does_not_send_once_its_window_has_passed() {
+    let (mut system, id) = frozen_at("charge.before", "sim_ok", &[]).await;
+    let payment = system.ended(id).await;
+
+    thaw(&mut system).await;
+
+    assert_eq!(payment["status"], "succeeded");
+    let charges = system.journal_of(id).await.iter().filter(|row| *row == "request charge").count();
+    assert_eq!(charges, 1, "the frozen worker sent its charge after all");
+    system.assert_books_agree().await;
+}
+
+#[tokio::test]
+async fn a_charge_sent_by_a_worker_long_taken_over_is_only_a_replay() {
+    let (mut system, id) = frozen_at("charge.sending", "sim_ok", &[]).await;
+    let payment = system.ended(id).await;
+
+    thaw(&mut system).await;
+
+    assert_eq!(payment["status"], "succeeded");
+    let journal = system.journal_of(id).await;
+    assert_eq!(journal.iter().filter(|row| *row == "request charge").count(), 2, "{journal:?}");
+    assert_eq!(journal.iter().filter(|row| *row == "charge charge").count(), 1, "{journal:?}");
+    assert_eq!(terminal_events(&system).await, 1);
+    system.assert_books_agree().await;
+}
+
+#[tokio::test]
+async fn a_charge_that_arrives_after_its_void_charges_nothing() {
+    let (mut system, id) = frozen_at("charge.sending", "sim_ok", &[("GATEWAY_HONOURS_KEYS", "false")]).await;
+    let payment = system.ended(id).await;
+
+    thaw(&mut system).await;
+
+    assert_eq!(payment["status"], "reversed");
+    let journal = system.journal_of(id).await;
+    assert_eq!(journal.last().map(String::as_str), Some("answer charge 409"), "{journal:?}");
+    system.assert_books_agree().await;
+}
+
+#[tokio::test]
+async fn a_worker_frozen_between_charge_and_settling_writes_nothing_once_it_was_taken_over() {
+    for point in ["charge.answered", "settle.before"] {
+        let (mut system, id) = frozen_at(point, "sim_ok", &[]).await;
+        let payment = system.ended(id).await;
+
+        thaw(&mut system).await;
+
+        assert_eq!(payment["status"], "succeeded");
+        assert_eq!(terminal_events(&system).await, 1);
+        assert_eq!(system.count("select count(*) from ledger_transfers").await, 1);
+        assert_eq!(system.client.payment(id).await, payment, "the late write changed the payment");
+        system.assert_books_agree().await;
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_but_that_nobody_took_over_still_settles() {
+    let mut system = without_worker().await;
+    let id = system.accepted(a_payment()).await;
+    let only = system.add_worker([("PAYONCE_FAULTS", "settle.before=stop")]).await;
+    system.workers[only].wait_until_stopped().await;
+    system.make_due(id).await;
+
+    // All its threads go on at once; whichever of settling and sweeping is first, one charge stands.
+    system.workers[only].cont();
+    let payment = system.ended(id).await;
+
+    assert_eq!(payment["status"], "succeeded");
+    assert_eq!(terminal_events(&system).await, 1);
+    system.assert_books_agree().await;
+}
+
+#[tokio::test]
+async fn a_charge_found_by_a_frozen_lookup_is_not_adopted_once_the_void_is_through() {
+    let mut system = without_worker().await;
+    let id = system.accepted(a_payment().method("sim_reset_after")).await;
+    let first = system.add_worker([("PAYONCE_FAULTS", "lookup.answered=stop")]).await;
+    system.workers[first].wait_until_stopped().await;
+    system.faults(json!({ "lookup_error_rate": 1.0 })).await;
+    system.add_worker([("DOUBT_DEADLINE_MS", "1")]).await;
+    let payment = system.ended(id).await;
+
+    thaw(&mut system).await;
+
+    assert_eq!(payment["status"], "reversed");
+    assert_eq!(system.client.payment(id).await["status"], "reversed");
+    system.assert_books_agree().await;
+}
+
+#[tokio::test]
+async fn a_void_sent_twice_by_a_frozen_worker_and_its_successor_is_one_void() {
+    let mut system = without_worker().await;
+    let id = system.accepted(a_payment().method("sim_reset_after")).await;
+    system.faults(json!({ "lookup_error_rate": 1.0 })).await;
+    let env = [("PAYONCE_FAULTS", "void.sending=stop"), ("DOUBT_DEADLINE_MS", "1")];
+    let first = system.add_worker(env).await;
+    system.workers[first].wait_until_stopped().await;
+    system.add_worker([("DOUBT_DEADLINE_MS", "1")]).await;
+    let payment = system.ended(id).await;
+
+    thaw(&mut system).await;
+
+    assert_eq!(payment["status"], "reversed");
+    let journal = system.journal_of(id).await;
+    assert_eq!(journal.iter().filter(|row| *row == "answer void 201").count(), 2, "{journal:?}");
+    assert_eq!(journal.iter().filter(|row| *row == "void void").count(), 1, "{journal:?}");
+    system.assert_books_agree().await;
+}

@@ -1,0 +1,30 @@
+//! The contract of the HTTP API, path by path, as clients see it.
+
+mod accept;
+mod board;
+mod card_number;
+mod correlation;
+mod health;
+mod list;
+mod merchant;
+mod problem;
+mod read;
+mod refusal;
+
+use serde_json::Value;
+use tests::{Shape, System};
+
+use crate::PROGRAM;
+
+/// One API and no worker: what is accepted stays as it was accepted.
+async fn an_api() -> System {
+    System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await
+}
+
+/// The names of a JSON object's fields, sorted.
+fn fields(object: &Value) -> Vec<&str> {
+    let mut names: Vec<&str> =
+        object.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    names
+}

@@ -1,0 +1,55 @@
+//! Start and health, for whoever runs the API.
+
+use tests::client::send;
+use tests::{Answer, Exit, Launch, System, TestDatabase};
+
+use super::an_api;
+use crate::PROGRAM;
+
+const PATHS: [&str; 3] = ["/health", "/health/live", "/health/ready"];
+
+async fn asked(system: &System, path: &str) -> Answer {
+    send(reqwest::Client::new().get(system.client.url(path))).await
+}
+
+#[tokio::test]
+async fn health_is_shown_without_a_key() {
+    let system = an_api().await;
+    for path in PATHS {
+        let answer = asked(&system, path).await;
+
+        answer.assert_status(200);
+        assert!(!answer.header("request-id").is_empty(), "{path} has no Request-Id");
+    }
+}
+
+#[tokio::test]
+async fn an_api_whose_database_lacks_a_migration_is_alive_but_not_ready() {
+    let system = an_api().await;
+
+    sqlx::query("delete from _sqlx_migrations where version = (select max(version) from _sqlx_migrations)")
+        .execute(&system.database.pool)
+        .await
+        .unwrap();
+
+    let problem = asked(&system, "/health/ready").await.assert_problem(503, "not_ready");
+    assert!(problem["detail"].as_str().is_some_and(|why| why.contains("migrations")), "{problem}");
+    asked(&system, "/health/live").await.assert_status(200);
+}
+
+#[tokio::test]
+async fn an_api_on_an_empty_database_refuses_to_start_and_says_what_to_do() {
+    let database = TestDatabase::fresh_empty().await;
+
+    let (exit, api) = Launch::api(PROGRAM)
+        .env("DATABASE_URL", &database.url)
+        .env("API_ADDR", "127.0.0.1:0")
+        .env("BOARD_ADDR", "127.0.0.1:0")
+        .env("ADMIN_KEY", "an-admin-key-for-tests")
+        .run()
+        .await;
+
+    assert_eq!(exit, Exit::Code(1));
+    assert!(api.stderr().contains("run `payonce migrate`"), "{}", api.stderr());
+    assert_eq!(api.stdout(), "");
+}

@@ -1,0 +1,160 @@
+//! `GET /v1/payments/{id}` and its events.
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use shared::ids::PaymentId;
+use tests::{System, a_payment, wait_for, wait_until};
+
+use super::{an_api, fields};
+use crate::PROGRAM;
+
+#[tokio::test]
+async fn a_payment_that_succeeded_names_the_gateways_transaction() {
+    let system = System::start(PROGRAM).await;
+
+    let id = system.accepted(a_payment()).await;
+    let payment = system.ended(id).await;
+
+    assert_eq!(payment["status"], "succeeded");
+    assert_eq!(fields(&payment["gateway"]), ["transaction_id"]);
+    let journal = system.journal().await;
+    let charge = journal.iter().find(|row| row["kind"] == "charge").map(|row| &row["charge_id"]);
+    assert_eq!(Some(&payment["gateway"]["transaction_id"]), charge);
+    assert_eq!(payment["failure"], Value::Null);
+    assert_eq!(payment["due_at"], Value::Null);
+    assert!(payment["terminal_at"].is_string(), "{payment}");
+}
+
+#[tokio::test]
+async fn a_declined_payment_is_no_http_error_and_says_why_it_failed() {
+    let system = System::start(PROGRAM).await;
+
+    let id = system.accepted(a_payment().method("sim_declined")).await;
+    let payment = system.ended(id).await;
+
+    assert_eq!(payment["status"], "failed");
+    assert_eq!(payment["gateway"], Value::Null);
+    assert_eq!(fields(&payment["failure"]), ["code", "message", "retryable"]);
+    assert_eq!(payment["failure"]["code"], "card_declined");
+    assert!(payment["failure"]["message"].as_str().is_some_and(|why| !why.is_empty()), "{payment}");
+    assert_eq!(payment["failure"]["retryable"], true, "another payment with the same data may go through");
+}
+
+#[tokio::test]
+async fn events_are_versions_one_to_n_with_exactly_the_fields_of_the_contract() {
+    let system = System::start(PROGRAM).await;
+    let id = system.accepted(a_payment().method("sim_503")).await;
+    let payment = system.ended(id).await;
+
+    let list = system.client.get(&format!("/v1/payments/{id}/events")).await.json();
+
+    assert_eq!(list["object"], "list");
+    let events = list["data"].as_array().cloned().unwrap_or_default();
+    let versions: Vec<i64> = events.iter().filter_map(|event| event["version"].as_i64()).collect();
+    let expected: Vec<i64> = (1..=payment["version"].as_i64().unwrap_or_default()).collect();
+    assert_eq!(versions, expected);
+    assert!(versions.len() > 3, "two retries are in it: {list}");
+    let contract = ["at", "correlation_id", "evidence", "from", "reason", "to", "type", "version"];
+    for event in &events {
+        assert_eq!(fields(event), contract, "{event}");
+    }
+    for pair in events.windows(2) {
+        assert_eq!(pair[1]["from"], pair[0]["to"], "each event starts where the one before it ended");
+        assert!(pair[0]["at"].as_str() <= pair[1]["at"].as_str(), "{pair:?}");
+    }
+    assert_eq!(
+        (&events[0]["type"], &events[0]["from"], &events[0]["to"]),
+        (&json!("created"), &Value::Null, &json!("pending"))
+    );
+    assert_eq!(events.last().map(|last| &last["to"]), Some(&payment["status"]));
+}
+
+/// Waits until the API looks for payments that somebody waits for.
+async fn somebody_waits(system: &System) {
+    wait_until("a long poll to be under way", async || {
+        let sessions = "select count(*) from pg_stat_activity
+                         where datname = current_database() and query like '%terminal_at is not null%'
+                           and pid <> pg_backend_pid()";
+        system.count(sessions).await > 0
+    })
+    .await;
+}
+
+/// Reads with the longest wait there is. It is longer than a test may take, so that only an early answer passes.
+async fn long_poll(system: &System, id: PaymentId) -> Value {
+    let path = format!("/v1/payments/{id}?wait=60");
+    let answer =
+        wait_for("the long poll to be answered", async || Some(system.client.get(&path).await)).await;
+    answer.assert_status(200);
+    answer.json()
+}
+
+#[tokio::test]
+async fn a_long_poll_returns_when_the_payment_ends() {
+    let mut system = an_api().await;
+    let id = system.accepted(a_payment()).await;
+    let worker = system.worker();
+
+    let (payment, worker) = tokio::join!(long_poll(&system, id), async {
+        somebody_waits(&system).await;
+        worker.start().await
+    });
+
+    assert_eq!(payment["status"], "succeeded");
+    assert_eq!(payment, system.client.payment(id).await);
+    system.workers.push(worker);
+}
+
+#[tokio::test]
+async fn a_hundred_long_polls_of_several_payments_all_return() {
+    let mut system = an_api().await;
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(system.accepted(a_payment()).await);
+    }
+    let worker = system.worker();
+
+    let polls = join_all((0..100).map(|i| long_poll(&system, ids[i % ids.len()])));
+    let (payments, worker) = tokio::join!(polls, async {
+        somebody_waits(&system).await;
+        worker.start().await
+    });
+
+    assert!(payments.iter().all(|payment| payment["status"] == "succeeded"), "{payments:?}");
+    system.workers.push(worker);
+}
+
+#[tokio::test]
+async fn a_long_poll_of_a_payment_that_ended_answers_at_once() {
+    let system = System::start(PROGRAM).await;
+    let id = system.accepted(a_payment()).await;
+    let ended = system.ended(id).await;
+
+    assert_eq!(long_poll(&system, id).await, ended);
+}
+
+#[tokio::test]
+async fn a_wait_that_is_over_shows_the_payment_as_it_stands() {
+    let system = an_api().await;
+    let id = system.accepted(a_payment()).await;
+    for wait in ["0", "1"] {
+        let answer = system.client.get(&format!("/v1/payments/{id}?wait={wait}")).await;
+
+        answer.assert_status(200);
+        assert_eq!(answer.json()["status"], "pending", "wait={wait}");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_that_is_too_long_or_none_is_a_400() {
+    let system = an_api().await;
+    let id = system.accepted(a_payment()).await;
+    for query in
+        ["?wait=61", "?wait=-1", "?wait=1.5", "?wait=soon", "?wait=", "?wait=1&wait=1", "?expand=events"]
+    {
+        let answer = system.client.get(&format!("/v1/payments/{id}{query}")).await;
+
+        assert_eq!(answer.status, 400, "{query}");
+        answer.assert_problem(400, "invalid_request");
+    }
+}

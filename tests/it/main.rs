@@ -1,0 +1,20 @@
+//! The integration tests: one program, so that they share a database server and link once.
+#![expect(clippy::unwrap_used, reason = "a test reports by failing")]
+
+mod batches;
+mod command_line;
+mod crashes;
+mod gateway;
+mod guards;
+mod harness;
+mod http;
+mod idempotency;
+mod money_path;
+mod outage;
+mod schema;
+mod storm;
+mod tidy;
+mod tokens;
+
+/// The program that can be any of Payonce's processes.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_process");

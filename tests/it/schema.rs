@@ -1,0 +1,157 @@
+//! The last guards stand in the database itself: what no program may do, whatever its bugs, is refused there.
+
+use shared::ids::PaymentId;
+use tests::{Shape, System, a_payment, wait_until};
+
+use crate::PROGRAM;
+
+/// A system with one payment that succeeded and one that nobody has taken yet.
+async fn two_payments() -> (System, PaymentId, PaymentId) {
+    let mut system = System::start(PROGRAM).await;
+    let ended = system.accepted(a_payment()).await;
+    system.ended(ended).await;
+    system.workers[0].kill9();
+    let waiting = system.accepted(a_payment()).await;
+    (system, ended, waiting)
+}
+
+/// The message with which the database refuses, or nothing if it does not.
+async fn refusal(system: &System, sql: &str, id: PaymentId) -> Option<String> {
+    let sql = sql.replace("$id", &format!("'{}'", id.uuid()));
+    let mut transaction = system.database.pool.begin().await.unwrap();
+    let done = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *transaction).await;
+    done.err()
+        .map(|why| why.as_database_error().map_or_else(|| why.to_string(), |why| why.message().to_owned()))
+}
+
+const REFUSED_ON_THE_ENDED: &[(&str, &str)] = &[
+    ("update payments set status = 'pending', version = version + 1 where id = $id", "a terminal payment never changes"),
+    ("update payments set held_reason = 'contradiction' where id = $id", "a terminal payment never changes"),
+    ("delete from payments where id = $id", "payments are never deleted"),
+    ("truncate payments cascade", "payments are never deleted"),
+    ("update payment_events set reason = 'x' where payment_id = $id", "events are append-only"),
+    ("delete from payment_events where payment_id = $id", "events are append-only"),
+    ("truncate payment_events", "events are append-only"),
+    ("update ledger_transfers set amount = 1 where payment_id = $id", "a mistake is corrected by another transfer"),
+    ("delete from ledger_transfers where payment_id = $id", "a mistake is corrected by another transfer"),
+    ("truncate ledger_transfers", "a mistake is corrected by another transfer"),
+    ("update ledger_accounts set currency = 'USD'", "accounts are never changed or deleted"),
+    ("delete from idempotency_keys where payment_id = $id", "an idempotency key is for ever"),
+    ("update idempotency_keys set key = 'x' where payment_id = $id", "an idempotency key is for ever"),
+    (
+        "insert into ledger_transfers (transaction_id, debit_account_id, credit_account_id, amount, currency, code,
+                payment_id, created_at)
+         select transaction_id, debit_account_id, credit_account_id, amount, currency, code, payment_id, created_at
+           from ledger_transfers where payment_id = $id",
+        "ledger_transfers_once",
+    ),
+    (
+        "insert into payment_events (payment_id, version, type, to_status, correlation_id, at)
+         values ($id, 3, 'failed', 'failed', 'x', now())",
+        "payment_events_pkey",
+    ),
+];
+
+const REFUSED_ON_THE_WAITING: &[(&str, &str)] = &[
+    (
+        "update payments set status = 'succeeded', gateway_transaction_id = 'ch_1', due_at = null, terminal_at = now(),
+                version = version + 1 where id = $id",
+        "no such transition",
+    ),
+    ("update payments set amount = 1, version = version + 1 where id = $id", "what the customer owes"),
+    ("update payments set attempt_count = 7 where id = $id", "each change adds one to the version"),
+    ("update payments set metadata = '{\"a\":\"b\"}', version = version + 1 where id = $id", "what the customer owes"),
+    ("update payments set amount = 0, version = version + 1 where id = $id", "what the customer owes"),
+    ("update payments set due_at = null, version = version + 1 where id = $id", "payments_due_iff_alive"),
+    ("update payments set in_doubt = true, version = version + 1 where id = $id", "payments_doubt_has_a_start"),
+    (
+        "update payments set claim_token = gen_random_uuid(), version = version + 1 where id = $id",
+        "payments_claimed_iff_processing",
+    ),
+    ("update payments set status = 'paid', version = version + 1 where id = $id", "no such transition"),
+    (
+        "insert into ledger_transfers (transaction_id, debit_account_id, credit_account_id, amount, currency, code,
+                payment_id, created_at)
+         select $id, a.id, a.id, 1, 'EUR', 'payment', $id, now() from ledger_accounts a limit 1",
+        "ledger_transfers_accounts_differ",
+    ),
+    (
+        "insert into ledger_transfers (transaction_id, debit_account_id, credit_account_id, amount, currency, code,
+                payment_id, created_at)
+         values ($id, gen_random_uuid(), gen_random_uuid(), 0, 'EUR', 'payment', $id, now())",
+        "ledger_transfers_amount_positive",
+    ),
+    (
+        "insert into payment_events (payment_id, version, type, to_status, correlation_id, at)
+         values (gen_random_uuid(), 1, 'created', 'pending', 'x', now())",
+        "payment_events_payment_id_fkey",
+    ),
+];
+
+#[tokio::test]
+async fn the_database_refuses_what_no_program_may_do() {
+    let (system, ended, waiting) = two_payments().await;
+    let mut allowed = Vec::new();
+    for (id, refused) in [(ended, REFUSED_ON_THE_ENDED), (waiting, REFUSED_ON_THE_WAITING)] {
+        for (sql, why) in refused {
+            match refusal(&system, sql, id).await {
+                Some(message) if message.contains(why) => {}
+                Some(message) => {
+                    allowed.push(format!("{sql}: refused, but by {message:?} and not by {why:?}"))
+                }
+                None => allowed.push(format!("{sql}: not refused")),
+            }
+        }
+    }
+    assert!(allowed.is_empty(), "{}", allowed.join("\n"));
+}
+
+#[tokio::test]
+async fn without_its_trigger_a_terminal_payment_would_change() {
+    let (system, ended, _) = two_payments().await;
+    let reopen =
+        "update payments set status = 'pending', terminal_at = null, due_at = now(), version = version + 1
+                   where id = $id";
+    assert!(refusal(&system, reopen, ended).await.is_some());
+
+    sqlx::query("alter table payments disable trigger payments_terminal_is_terminal")
+        .execute(&system.database.pool)
+        .await
+        .unwrap();
+
+    assert_eq!(refusal(&system, reopen, ended).await, None);
+}
+
+#[tokio::test]
+async fn a_payment_without_ledger_accounts_does_not_succeed() {
+    let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
+    let id = system.accepted(a_payment()).await;
+    let remove = "set session_replication_role = replica; delete from ledger_accounts";
+    let mut connection = system.database.pool.acquire().await.unwrap();
+    sqlx::raw_sql(remove).execute(&mut *connection).await.unwrap();
+    sqlx::query("reset session_replication_role").execute(&mut *connection).await.unwrap();
+    drop(connection);
+
+    let worker = system.add_worker([("RUST_LOG", "warn")]).await;
+    wait_until("settling to be refused", async || {
+        system.workers[worker].stderr().contains("null value in column \\\"debit_account_id\\\"")
+            || system.workers[worker].stderr().contains("null value in column \"debit_account_id\"")
+    })
+    .await;
+
+    assert_eq!(system.client.payment(id).await["status"], "processing");
+    assert_eq!(system.count("select count(*) from payment_events where to_status = 'succeeded'").await, 0);
+}
+
+#[tokio::test]
+async fn migrating_again_changes_nothing() {
+    let system = System::with(PROGRAM, Shape::default()).await;
+    let before = system.count("select count(*) from _sqlx_migrations").await;
+
+    let (first, second) =
+        tokio::join!(shared::db::migrate(&system.database.pool), shared::db::migrate(&system.database.pool));
+
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(system.count("select count(*) from _sqlx_migrations").await, before);
+}

@@ -1,0 +1,177 @@
+//! Rules about the source itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use shared::fault::{POINTS, SABOTAGES};
+use shared::payment::status::{EventType, PaymentStatus};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Every source file below the folders of our packages, with its text.
+fn sources(folders: &[&str]) -> Vec<(String, String)> {
+    let mut todo: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    let mut found = Vec::new();
+    while let Some(folder) = todo.pop() {
+        for entry in fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                todo.push(entry);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                let name = entry.strip_prefix(root()).unwrap().display().to_string();
+                found.push((name, fs::read_to_string(&entry).unwrap()));
+            }
+        }
+    }
+    found
+}
+
+fn all_sources() -> Vec<(String, String)> {
+    sources(&["api/src", "cli/src", "shared/src", "simgateway/src", "tests/src", "tests/it", "worker/src"])
+}
+
+#[test]
+fn every_file_says_what_it_is_for_and_is_short() {
+    let bad: Vec<String> = all_sources()
+        .iter()
+        .filter(|(_, text)| !text.starts_with("//! ") || text.lines().count() > 400)
+        .map(|(name, text)| {
+            format!("{name}: {} lines, begins with {:?}", text.lines().count(), text.lines().next())
+        })
+        .collect();
+    assert!(bad.is_empty(), "no `//!` at the top, or more than 400 lines:\n{}", bad.join("\n"));
+}
+
+#[test]
+fn what_decides_touches_nothing() {
+    let pure =
+        ["money.rs", "outcome.rs", "retry.rs", "payment/status.rs", "payment/history.rs", "ledger/rules.rs"];
+    for (name, text) in sources(&["shared/src"]) {
+        let Some(module) = pure.iter().find(|module| name.ends_with(*module)) else { continue };
+        // The one query of `history` reads the row to compare with.
+        let forbidden: &[&str] = if *module == "payment/history.rs" {
+            &["tokio::", "hyper", "std::time::Instant", "Utc::now"]
+        } else {
+            &[
+                "tokio::",
+                "sqlx::",
+                "hyper",
+                "std::time::Instant",
+                "Instant::now",
+                "SystemTime",
+                "Utc::now",
+                "std::env",
+            ]
+        };
+        for word in forbidden {
+            assert!(!text.contains(word), "{name} uses {word}");
+        }
+    }
+}
+
+#[test]
+fn packages_depend_one_way() {
+    let ours = ["api", "cli", "shared", "simgateway", "tests", "worker"];
+    let allowed: &[(&str, &[&str])] = &[
+        ("shared", &[]),
+        ("simgateway", &[]),
+        ("api", &["shared"]),
+        ("worker", &["shared"]),
+        ("cli", &["api", "shared", "simgateway", "worker"]),
+        ("tests", &["api", "cli", "shared", "simgateway", "worker"]),
+    ];
+    for (package, may_use) in allowed {
+        let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).unwrap();
+        let uses: Vec<&str> = ours
+            .into_iter()
+            .filter(|name| manifest.contains(&format!("\n{name}.workspace = true")))
+            .collect();
+        assert!(
+            uses.iter().all(|name| may_use.contains(name)),
+            "{package} uses {uses:?}, it may use {may_use:?}"
+        );
+    }
+}
+
+#[test]
+fn the_drawing_of_the_states_is_the_code() {
+    let drawing = fs::read_to_string(root().join("docs/STATES.md")).unwrap();
+    let drawn: BTreeSet<String> =
+        drawing.lines().map(str::trim).filter(|line| line.contains(" --> ")).map(str::to_owned).collect();
+    let froms = || std::iter::once(None).chain(PaymentStatus::ALL.iter().copied().map(Some));
+    let mut coded = BTreeSet::new();
+    for (from, &event) in froms().flat_map(|from| EventType::ALL.iter().map(move |event| (from, event))) {
+        if let Ok(to) = PaymentStatus::after(from, event) {
+            coded.insert(format!("{} --> {to} : {event}", from.map_or("[*]", PaymentStatus::as_str)));
+        }
+    }
+    assert_eq!(drawn, coded);
+    for &event in EventType::ALL {
+        assert!(drawing.contains(&format!("| `{event}` |")), "docs/STATES.md does not explain {event}");
+    }
+}
+
+#[test]
+fn the_example_environment_names_exactly_the_settings_that_are_read() {
+    let example = fs::read_to_string(root().join(".env.example")).unwrap();
+    let named: BTreeSet<String> = example
+        .lines()
+        .filter_map(|line| line.trim_start_matches(['#', ' ']).split_once('='))
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| is_setting(name))
+        .collect();
+    let mut read: BTreeSet<String> = sources(&["api/src", "worker/src", "simgateway/src"])
+        .iter()
+        .filter(|(name, _)| name.ends_with("/settings.rs"))
+        .flat_map(|(_, text)| names_in_quotes(text))
+        .collect();
+    // The log library reads the one, `payonce dev` the other.
+    read.extend(["RUST_LOG".to_owned(), "PG_BIN".to_owned()]);
+    assert_eq!(named, read, "left: .env.example, right: the code");
+}
+
+fn is_setting(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_')
+}
+
+fn names_in_quotes(text: &str) -> impl Iterator<Item = String> {
+    text.split('"').filter(|name| is_setting(name)).map(str::to_owned)
+}
+
+#[test]
+fn the_environment_is_read_in_one_place() {
+    for (name, text) in sources(&["api/src", "shared/src", "worker/src"]) {
+        assert!(name == "shared/src/config.rs" || !text.contains("env::var"), "{name} reads the environment");
+    }
+}
+
+#[test]
+fn every_fault_point_and_sabotage_exists_in_the_code_and_in_a_test() {
+    let code: String = sources(&["api/src", "shared/src", "worker/src"])
+        .into_iter()
+        .filter(|(name, _)| name != "shared/src/fault.rs")
+        .map(|(_, text)| text)
+        .collect();
+    let tests: String = sources(&["tests/it"])
+        .into_iter()
+        .filter(|(name, _)| !name.ends_with("tidy.rs"))
+        .map(|(_, text)| text)
+        .collect();
+    for name in POINTS.iter().chain(SABOTAGES) {
+        let quoted = format!("\"{name}\"");
+        assert!(code.contains(&quoted), "no place in the code is called {name}");
+        assert!(tests.contains(name), "no test arms {name}");
+    }
+}
+
+#[test]
+fn migrations_say_what_they_are_for_and_whether_old_code_may_run_meanwhile() {
+    for entry in fs::read_dir(root().join("migrations")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("-- "), "{} has no header", path.display());
+        assert!(text.contains("-- Old code may run meanwhile: "), "{}", path.display());
+    }
+}

@@ -1,0 +1,149 @@
+//! Every way in which the simulated gateway can behave, and how the payment must end.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use shared::ids::PaymentId;
+use tests::{Shape, System, a_payment};
+
+use crate::PROGRAM;
+
+/// How a payment of one token must end.
+struct End {
+    token: &'static str,
+    status: &'static str,
+    failure: Option<&'static str>,
+    /// Claims that could charge; none where it depends on how fast the machine is.
+    attempts: Option<i64>,
+    /// Charges that the gateway made, and of these how many still stand.
+    charges: (usize, usize),
+}
+
+const fn end(
+    token: &'static str,
+    status: &'static str,
+    attempts: Option<i64>,
+    charges: (usize, usize),
+) -> End {
+    End { token, status, failure: None, attempts, charges }
+}
+
+const fn failed(token: &'static str, code: &'static str, attempts: i64) -> End {
+    End { token, status: "failed", failure: Some(code), attempts: Some(attempts), charges: (0, 0) }
+}
+
+const ENDS: &[End] = &[
+    end("sim_ok", "succeeded", Some(1), (1, 1)),
+    end("pm_card_visa", "succeeded", Some(1), (1, 1)),
+    end("tok_anything", "succeeded", Some(1), (1, 1)),
+    end("sim_slow", "succeeded", Some(1), (1, 1)),
+    failed("sim_declined", "card_declined", 1),
+    failed("sim_insufficient_funds", "insufficient_funds", 1),
+    failed("sim_invalid", "non_retryable", 1),
+    failed("no_such_token", "non_retryable", 1),
+    end("sim_503", "succeeded", Some(3), (1, 1)),
+    failed("sim_503_always", "retries_exhausted", 4),
+    end("sim_429", "succeeded", Some(3), (1, 1)),
+    end("sim_500_charged", "succeeded", Some(1), (1, 1)),
+    end("sim_500_not_charged", "succeeded", Some(2), (1, 1)),
+    end("sim_timeout_charged", "succeeded", Some(1), (1, 1)),
+    end("sim_timeout_not_charged", "succeeded", Some(2), (1, 1)),
+    end("sim_reset_before", "succeeded", Some(2), (1, 1)),
+    end("sim_reset_after", "succeeded", Some(1), (1, 1)),
+    end("sim_late_arrival", "succeeded", None, (1, 1)),
+    end("sim_async_ok", "succeeded", Some(1), (1, 1)),
+    End {
+        token: "sim_async_fail",
+        status: "failed",
+        failure: Some("declined"),
+        attempts: Some(1),
+        charges: (0, 0),
+    },
+    end("sim_lookup_down", "succeeded", Some(1), (1, 1)),
+    end("sim_flip_flop", "succeeded", Some(1), (1, 1)),
+];
+
+#[tokio::test]
+async fn every_token_ends_as_its_table_says_and_the_journal_agrees() {
+    let system = System::start(PROGRAM).await;
+    system.faults(json!({ "slow_token_ms": 200, "async_delay_ms": 500, "late_arrival_ms": 3000 })).await;
+    let mut ids: BTreeMap<&str, PaymentId> = BTreeMap::new();
+    for end in ENDS {
+        ids.insert(end.token, system.accepted(a_payment().method(end.token)).await);
+    }
+
+    let mut wrong = Vec::new();
+    for end in ENDS {
+        let id = ids[end.token];
+        let payment = system.ended(id).await;
+        let journal = system.journal_of(id).await;
+        let count = |words: &str| journal.iter().filter(|row| row.starts_with(words)).count();
+        let (made, undone) = (count("charge "), count("void "));
+        let same = payment["status"] == end.status
+            && payment["failure"]["code"].as_str() == end.failure
+            && end.attempts.is_none_or(|attempts| payment["attempt_count"] == attempts)
+            && (made, made - undone) == end.charges;
+        if !same {
+            let story = system.story(id).await.join(" ");
+            wrong.push(format!("{}: {payment}\n  {story}\n  {journal:?}", end.token));
+        }
+    }
+
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    system.assert_books_agree().await;
+}
+
+#[tokio::test]
+async fn a_charge_of_which_nothing_can_be_learnt_is_voided_at_the_end_of_the_doubt() {
+    let worker_env = vec![("DOUBT_DEADLINE_MS", "500".to_owned())];
+    let system = System::with(PROGRAM, Shape { apis: 1, workers: 1, worker_env, ..Shape::default() }).await;
+
+    let id = system.accepted(a_payment().method("sim_doubt")).await;
+    let payment = system.ended(id).await;
+
+    assert_eq!(payment["status"], "reversed");
+    let journal = system.journal_of(id).await;
+    assert_eq!(journal.iter().filter(|row| *row == "charge charge").count(), 1, "{journal:?}");
+    assert_eq!(journal.iter().filter(|row| *row == "void void").count(), 1, "{journal:?}");
+    system.assert_books_agree().await;
+}
+
+#[tokio::test]
+async fn an_answer_and_a_lookup_of_another_amount_hold_the_payment_and_open_a_break() {
+    let system = System::start(PROGRAM).await;
+
+    let id = system.accepted(a_payment().method("sim_wrong_amount")).await;
+    let payment = system.held(id).await;
+
+    assert_eq!(payment["status"], "processing");
+    assert_eq!(payment["held_reason"], "wrong_answer");
+    assert_eq!(payment["due_at"], json!(null));
+    assert_eq!(
+        system.count("select count(*) from breaks where kind = 'wrong_answer' and closed_at is null").await,
+        1
+    );
+    assert_eq!(system.count("select count(*) from ledger_transfers").await, 0);
+}
+
+#[tokio::test]
+async fn a_rate_limit_spends_no_retry() {
+    let system = System::start(PROGRAM).await;
+
+    let id = system.accepted(a_payment().method("sim_429")).await;
+    system.ended(id).await;
+
+    assert_eq!(system.count("select retries_spent::bigint from payments").await, 0);
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_away_leaves_no_doubt() {
+    let mut system = System::start(PROGRAM).await;
+    system.gateway.kill9();
+
+    let id = system.accepted(a_payment()).await;
+    let payment = system.ended(id).await;
+
+    assert_eq!(payment["failure"]["code"], "retries_exhausted");
+    assert_eq!(payment["attempt_count"], 4);
+    assert_eq!(system.count("select count(*) from payments where in_doubt").await, 0);
+}

@@ -1,0 +1,15 @@
+//! One program that can be any of Payonce's processes, so that tests of a crash need a single build: the first
+//! argument says which.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1).peekable();
+    match arguments.peek().and_then(|role| role.to_str()) {
+        Some("api") => api::main(),
+        Some("worker") => worker::main(),
+        Some("simgateway") => simgateway::main(),
+        Some("payonce") => cli::run(arguments),
+        _ => ExitCode::from(2),
+    }
+}

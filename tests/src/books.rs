@@ -1,0 +1,172 @@
+//! Joins our books with the gateway's journal, and ours among themselves: what anybody could check from outside.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rust_decimal::Decimal;
+use serde_json::Value;
+use shared::ids::PaymentId;
+use shared::payment::Event;
+use shared::payment::history;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+/// The gateway's journal, whole, page by page.
+pub async fn journal(gateway: &str) -> Vec<Value> {
+    let mut rows: Vec<Value> = Vec::new();
+    loop {
+        let after = rows.last().map_or(0, |row| row["seq"].as_i64().expect("seq is a number"));
+        let url = format!("{gateway}/journal?after={after}&limit=1000");
+        let page: Value =
+            reqwest::get(url).await.expect("the gateway answers").json().await.expect("a journal page");
+        rows.extend(page["data"].as_array().cloned().expect("a page has data"));
+        if page["has_more"] != true {
+            return rows;
+        }
+    }
+}
+
+/// A row of the journal as `kind op http_status`.
+#[must_use]
+pub fn in_words(row: &Value) -> String {
+    let status = row["http_status"].as_u64().map(|status| format!(" {status}")).unwrap_or_default();
+    format!("{} {}{status}", row["kind"].as_str().unwrap_or_default(), row["op"].as_str().unwrap_or_default())
+}
+
+/// What the gateway effectively took for each reference: charges less voids, and how many charges stand.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Taken {
+    net: Decimal,
+    standing: i64,
+}
+
+fn taken(journal: &[Value]) -> HashMap<String, Taken> {
+    let mut taken: HashMap<String, Taken> = HashMap::new();
+    for row in journal {
+        let sign = match row["kind"].as_str() {
+            Some("charge") => 1,
+            Some("void" | "refund") if !row["charge_id"].is_null() => -1,
+            _ => continue,
+        };
+        let amount: Decimal = row["amount"].as_str().and_then(|a| a.parse().ok()).unwrap_or_default();
+        let of = taken.entry(row["reference"].as_str().unwrap_or_default().to_owned()).or_default();
+        of.net += amount * Decimal::from(sign);
+        of.standing += sign;
+    }
+    taken
+}
+
+struct PaymentRow {
+    id: Uuid,
+    status: String,
+    amount: Decimal,
+    held_reason: Option<String>,
+    transfers: i64,
+    transferred: Option<Decimal>,
+}
+
+/// All that is at odds, one sentence each.
+pub async fn violations(pool: &PgPool, journal: &[Value]) -> Vec<String> {
+    let payments = sqlx::query_as!(
+        PaymentRow,
+        "select p.id, p.status, p.amount, p.held_reason, count(t.id) as \"transfers!\", sum(t.amount) as transferred
+           from payments p left join ledger_transfers t on t.payment_id = p.id
+          group by p.id"
+    )
+    .fetch_all(pool)
+    .await
+    .expect("payments can be read");
+    let taken = taken(journal);
+    let mut odds = Vec::new();
+    for payment in &payments {
+        let id = PaymentId::from(payment.id).to_string();
+        let at_gateway = taken.get(&id).cloned().unwrap_or_default();
+        let is_terminal = matches!(payment.status.as_str(), "succeeded" | "failed" | "reversed");
+        let owed = if payment.status == "succeeded" { payment.amount } else { Decimal::ZERO };
+        let (posted, expected_transfers) =
+            (payment.transferred.unwrap_or_default(), i64::from(owed > Decimal::ZERO));
+        if is_terminal && at_gateway.net != owed {
+            odds.push(format!(
+                "{id} is {}: {owed} owed, the gateway took {}",
+                payment.status, at_gateway.net
+            ));
+        }
+        if at_gateway.standing > 1 {
+            odds.push(format!("{id} was charged {} times", at_gateway.standing));
+        }
+        if payment.transfers != expected_transfers || posted != owed {
+            odds.push(format!("{id} is {}: {} transfers of {posted}", payment.status, payment.transfers));
+        }
+        if !is_terminal && payment.held_reason.is_none() {
+            odds.push(format!("{id} has not ended"));
+        }
+    }
+    let known: Vec<String> = payments.iter().map(|p| PaymentId::from(p.id).to_string()).collect();
+    for (reference, _) in
+        taken.iter().filter(|(reference, taken)| taken.standing > 0 && !known.contains(reference))
+    {
+        odds.push(format!("the gateway charged {reference:?}, which is no payment of ours"));
+    }
+    odds.extend(histories(pool, &payments).await);
+    odds.extend(blind_charges(journal));
+    odds
+}
+
+/// Events 1..n without gaps, legal, and folding to the row.
+async fn histories(pool: &PgPool, payments: &[PaymentRow]) -> Vec<String> {
+    let rows = sqlx::query!(
+        "select payment_id, version, type as event_type, from_status, to_status, reason, evidence, claim_token, due_at,
+                spends, correlation_id, at
+           from payment_events order by payment_id, version"
+    )
+    .fetch_all(pool)
+    .await
+    .expect("events can be read");
+    let mut events: BTreeMap<Uuid, Vec<Event>> = BTreeMap::new();
+    for row in rows {
+        events.entry(row.payment_id).or_default().push(Event {
+            version: row.version,
+            event_type: row.event_type,
+            from_status: row.from_status,
+            to_status: row.to_status,
+            reason: row.reason,
+            evidence: row.evidence,
+            claim_token: row.claim_token,
+            due_at: row.due_at,
+            spends: row.spends,
+            correlation_id: row.correlation_id,
+            at: row.at,
+        });
+    }
+    let mut odds = Vec::new();
+    for payment in payments {
+        let id = PaymentId::from(payment.id);
+        match history::fold(events.get(&payment.id).map_or(&[], Vec::as_slice)) {
+            Err(why) => odds.push(format!("{id}: its history: {why}")),
+            Ok(folded) => {
+                let row = history::row(pool, id).await.expect("the payment can be read");
+                if folded != row {
+                    odds.push(format!("{id}: its history gives {folded:?}, its row is {row:?}"));
+                }
+            }
+        }
+    }
+    odds
+}
+
+/// After an answer that left it unknown whether a charge was made, a lookup comes before any second charge request.
+fn blind_charges(journal: &[Value]) -> Vec<String> {
+    let mut in_doubt: HashMap<&str, bool> = HashMap::new();
+    let mut odds = Vec::new();
+    for row in journal {
+        let Some(key) = row["reference"].as_str().or(row["key"].as_str()) else { continue };
+        let is = |kind: &str, op: &str| row["kind"] == kind && row["op"] == op;
+        if is("answer", "charge") {
+            in_doubt.insert(key, matches!(row["http_status"].as_u64(), None | Some(202 | 500 | 502)));
+        } else if is("request", "lookup") || is("request", "void") {
+            in_doubt.insert(key, false);
+        } else if is("request", "charge") && in_doubt.get(key) == Some(&true) {
+            odds.push(format!("{key} was charged again without a lookup after an unknown answer"));
+        }
+    }
+    odds
+}

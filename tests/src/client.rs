@@ -1,0 +1,233 @@
+//! A client of the API, as a merchant would write one.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use reqwest::header::HeaderMap;
+use serde_json::{Value, json};
+use shared::ids::PaymentId;
+
+/// A payment to post. Everything that is not the point of a test has a default.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The key; none is sent where this is none.
+    pub key: Option<String>,
+    /// The body.
+    pub body: Value,
+    /// Further headers.
+    pub headers: Vec<(&'static str, String)>,
+}
+
+/// A payment of 12.30 EUR that will succeed, under a key of its own.
+#[must_use]
+pub fn a_payment() -> Request {
+    Request {
+        key: Some(uuid::Uuid::now_v7().to_string()),
+        body: json!({
+            "amount": "12.30", "currency": "EUR", "customer_id": "customer-1", "payment_method": "sim_ok",
+        }),
+        headers: Vec::new(),
+    }
+}
+
+impl Request {
+    /// Under this key.
+    #[must_use]
+    pub fn key(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
+        self
+    }
+
+    /// Without a key.
+    #[must_use]
+    pub fn without_key(mut self) -> Self {
+        self.key = None;
+        self
+    }
+
+    /// Of this amount.
+    #[must_use]
+    pub fn amount(self, amount: &str) -> Self {
+        self.with("amount", json!(amount))
+    }
+
+    /// By this token.
+    #[must_use]
+    pub fn method(self, token: &str) -> Self {
+        self.with("payment_method", json!(token))
+    }
+
+    /// Owed by this customer.
+    #[must_use]
+    pub fn customer(self, id: &str) -> Self {
+        self.with("customer_id", json!(id))
+    }
+
+    /// With this field.
+    #[must_use]
+    pub fn with(mut self, field: &str, value: Value) -> Self {
+        self.body[field] = value;
+        self
+    }
+
+    /// With this header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+}
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body's exact bytes.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON.
+    #[must_use]
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|why| panic!("{why}: {}", String::from_utf8_lossy(&self.body)))
+    }
+
+    /// A header, empty where there is none.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// Asserts that it was accepted, and names the payment.
+    #[track_caller]
+    #[must_use]
+    pub fn payment_id(&self) -> PaymentId {
+        self.assert_status(202);
+        let body = self.json();
+        body["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("no id in {body}"))
+    }
+
+    /// Asserts the status.
+    #[track_caller]
+    pub fn assert_status(&self, status: u16) {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+    }
+
+    /// Asserts that it is a problem document with this status and code, and shows it.
+    #[track_caller]
+    pub fn assert_problem(&self, status: u16, code: &str) -> Value {
+        self.assert_status(status);
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert!(!self.header("request-id").is_empty(), "no Request-Id");
+        let problem = self.json();
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["status"], status, "{problem}");
+        problem
+    }
+}
+
+/// A merchant's client, which spreads its requests over the APIs that it knows.
+#[derive(Debug)]
+pub struct Client {
+    http: reqwest::Client,
+    bases: Vec<String>,
+    next: AtomicUsize,
+    secret: String,
+}
+
+impl Client {
+    /// A client of these APIs.
+    #[must_use]
+    pub fn new(bases: Vec<String>, secret: String) -> Self {
+        Self { http: reqwest::Client::new(), bases, next: AtomicUsize::new(0), secret }
+    }
+
+    /// Makes one more API known to it.
+    pub fn add_base(&mut self, base: &str) {
+        self.bases.push(base.to_owned());
+    }
+
+    /// The same APIs, another key.
+    #[must_use]
+    pub fn with_secret(&self, secret: String) -> Self {
+        Self::new(self.bases.clone(), secret)
+    }
+
+    /// Posts a payment; an error is a connection that broke.
+    ///
+    /// # Errors
+    /// No whole answer came.
+    pub async fn try_pay(&self, request: Request) -> reqwest::Result<Answer> {
+        let mut post = self.http.post(self.url("/v1/payments")).header("x-api-key", &self.secret);
+        if let Some(key) = &request.key {
+            post = post.header("idempotency-key", key);
+        }
+        for (name, value) in &request.headers {
+            post = post.header(*name, value);
+        }
+        answer(post.json(&request.body)).await
+    }
+
+    /// Posts a payment.
+    pub async fn pay(&self, request: Request) -> Answer {
+        self.try_pay(request).await.expect("the API answers")
+    }
+
+    /// Posts a payment whose body is exactly these bytes.
+    pub async fn pay_text(&self, key: &str, body: impl Into<Vec<u8>>) -> Answer {
+        let post = self.request(reqwest::Method::POST, "/v1/payments").header("idempotency-key", key);
+        send(post.header("content-type", "application/json").body(body.into())).await
+    }
+
+    /// Reads a path.
+    pub async fn get(&self, path: &str) -> Answer {
+        answer(self.http.get(self.url(path)).header("x-api-key", &self.secret))
+            .await
+            .expect("the API answers")
+    }
+
+    /// A payment as it stands.
+    pub async fn payment(&self, id: PaymentId) -> Value {
+        let answer = self.get(&format!("/v1/payments/{id}")).await;
+        answer.assert_status(200);
+        answer.json()
+    }
+
+    /// Any request, with the key.
+    pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, self.url(path)).header("x-api-key", &self.secret)
+    }
+
+    /// A path at one of the APIs, each in turn.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.bases.len();
+        format!("{}{path}", self.bases[turn])
+    }
+
+    /// The API key.
+    #[must_use]
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+}
+
+/// Sends a request that must get a whole answer.
+pub async fn send(request: reqwest::RequestBuilder) -> Answer {
+    answer(request).await.expect("the API answers")
+}
+
+/// Sends a request and reads its whole answer.
+///
+/// # Errors
+/// No whole answer came.
+pub async fn answer(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
+    let response = request.send().await?;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Ok(Answer { status, headers, body: response.bytes().await?.to_vec() })
+}

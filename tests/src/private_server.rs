@@ -1,0 +1,50 @@
+//! A Postgres server of one test's own, which it may kill and start again.
+
+use std::time::Duration;
+
+use cli::postgres::{Lifetime, Options, Server};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::time::timeout;
+
+use crate::{TestDatabase, guardian};
+
+const DATABASE: &str = "payonce";
+const END_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A server that nobody else uses.
+#[derive(Debug)]
+pub struct PrivateServer {
+    server: Server,
+}
+
+impl PrivateServer {
+    /// Starts one, empty.
+    pub async fn start() -> Self {
+        let name = format!("private-{:08x}", rand::random::<u32>());
+        let mut options = Options::new(guardian::scratch().join(name));
+        options.lifetime = Lifetime::Passing;
+        let server = Server::start(options).await.expect("postgres starts");
+        Self { server }
+    }
+
+    /// Its one database, with all of Payonce's tables.
+    pub async fn database(&self) -> TestDatabase {
+        self.server.create_database(DATABASE).await.expect("the database can be created");
+        TestDatabase::elsewhere(self.server.url(DATABASE)).await
+    }
+
+    /// Ends it by this signal and waits until it is gone: SIGQUIT drops all connections at once, SIGKILL does not
+    /// even tell the sessions.
+    pub async fn end_by(&mut self, signal: Signal) {
+        let pid = Pid::from_raw(self.server.pid().cast_signed());
+        kill(pid, signal).expect("our own server can be signalled");
+        let ended = timeout(END_DEADLINE, self.server.ended()).await;
+        ended.expect("the server ends in time").expect("the server can be waited for");
+    }
+
+    /// Starts it again, where it was, and waits until it takes connections.
+    pub async fn restart(&mut self) {
+        self.server.restart().await.expect("postgres starts again");
+    }
+}

@@ -1,0 +1,258 @@
+//! A whole Payonce: databases of its own, gateway, APIs and workers as real processes, and a client with verbs.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use shared::ids::PaymentId;
+
+use crate::client::{Answer, Client, Request};
+use crate::{Launch, Process, TestDatabase, books, wait_for};
+
+/// How big, and how set up.
+#[derive(Debug, Clone, Default)]
+pub struct Shape {
+    /// How many API processes.
+    pub apis: usize,
+    /// How many worker processes.
+    pub workers: usize,
+    /// Variables for the workers, after the fast ones of every test.
+    pub worker_env: Vec<(&'static str, String)>,
+    /// Variables for the APIs.
+    pub api_env: Vec<(&'static str, String)>,
+}
+
+/// Waits as short as the machine allows, so that tests need none of their own. The order of the settings is that of
+/// the defaults: the lease outlasts the send window and the gateway's timeout together.
+const FAST: &[(&str, &str)] = &[
+    ("GATEWAY_TIMEOUT_MS", "1000"),
+    ("SEND_WINDOW_MS", "1000"),
+    ("LEASE_MS", "2500"),
+    ("VISIBILITY_MS", "200"),
+    ("SWEEP_MS", "100"),
+    ("BACKOFF_MS", "50"),
+    ("BACKOFF_MAX_MS", "200"),
+    ("VERIFY_WAITS_MS", "50,100,200,400"),
+];
+
+const ADMIN_KEY: &str = "an-admin-key-for-tests";
+
+/// A running system. Dropped, its processes are killed and its databases go.
+#[derive(Debug)]
+pub struct System {
+    /// The API processes.
+    pub apis: Vec<Process>,
+    /// The worker processes.
+    pub workers: Vec<Process>,
+    /// The gateway.
+    pub gateway: Process,
+    /// Payonce's database.
+    pub database: TestDatabase,
+    /// The gateway's own.
+    pub gateway_database: TestDatabase,
+    /// A client of the first merchant.
+    pub client: Client,
+    program: &'static str,
+}
+
+impl System {
+    /// One API, one worker, one gateway.
+    pub async fn start(program: &'static str) -> Self {
+        Self::with(program, Shape { apis: 1, workers: 1, ..Shape::default() }).await
+    }
+
+    /// As big as `shape` says.
+    pub async fn with(program: &'static str, shape: Shape) -> Self {
+        Self::on(TestDatabase::fresh().await, program, shape).await
+    }
+
+    /// As big as `shape` says, on this database.
+    pub async fn on(database: TestDatabase, program: &'static str, shape: Shape) -> Self {
+        let gateway_database = TestDatabase::fresh_empty().await;
+        let gateway = Launch::simgateway(program)
+            .env("GATEWAY_DATABASE_URL", &gateway_database.url)
+            .env("GATEWAY_ADDR", "127.0.0.1:0")
+            .start()
+            .await;
+        let secret = new_key(&database, "first").await;
+        let client = Client::new(Vec::new(), secret);
+        let mut system = Self {
+            apis: Vec::new(),
+            workers: Vec::new(),
+            gateway,
+            database,
+            gateway_database,
+            client,
+            program,
+        };
+        for _ in 0..shape.apis {
+            let api = system.api().envs(shape.api_env.clone()).start().await;
+            system.client.add_base(api.address("api"));
+            system.apis.push(api);
+        }
+        for _ in 0..shape.workers {
+            let worker = system.worker().envs(shape.worker_env.clone()).start().await;
+            system.workers.push(worker);
+        }
+        system
+    }
+
+    /// One more API, not started yet.
+    #[must_use]
+    pub fn api(&self) -> Launch {
+        Launch::api(self.program)
+            .env("DATABASE_URL", &self.database.url)
+            .env("API_ADDR", "127.0.0.1:0")
+            .env("BOARD_ADDR", "127.0.0.1:0")
+            .env("ADMIN_KEY", ADMIN_KEY)
+    }
+
+    /// One more worker, not started yet.
+    #[must_use]
+    pub fn worker(&self) -> Launch {
+        Launch::worker(self.program)
+            .env("DATABASE_URL", &self.database.url)
+            .env("GATEWAY_URL", self.gateway.address("gateway"))
+            .envs(FAST.iter().copied())
+    }
+
+    /// Starts one more worker with these variables and keeps it.
+    pub async fn add_worker<V: AsRef<OsStr>>(
+        &mut self,
+        env: impl IntoIterator<Item = (&'static str, V)>,
+    ) -> usize {
+        let worker = self.worker().envs(env).start().await;
+        self.workers.push(worker);
+        self.workers.len() - 1
+    }
+
+    /// A client of another merchant.
+    pub async fn another_merchant(&self, name: &str) -> Client {
+        self.client.with_secret(new_key(&self.database, name).await)
+    }
+
+    /// Posts a payment.
+    pub async fn pay(&self, request: Request) -> Answer {
+        self.client.pay(request).await
+    }
+
+    /// Posts a payment that must be accepted.
+    pub async fn accepted(&self, request: Request) -> PaymentId {
+        self.pay(request).await.payment_id()
+    }
+
+    /// Waits until a payment is terminal, and shows it.
+    pub async fn ended(&self, id: PaymentId) -> Value {
+        wait_for(format!("{id} to end"), async || {
+            let payment = self.client.payment(id).await;
+            (!payment["terminal_at"].is_null()).then_some(payment)
+        })
+        .await
+    }
+
+    /// Waits until a payment is held, and shows it.
+    pub async fn held(&self, id: PaymentId) -> Value {
+        wait_for(format!("{id} to be held"), async || {
+            let payment = self.client.payment(id).await;
+            (!payment["held_reason"].is_null()).then_some(payment)
+        })
+        .await
+    }
+
+    /// Waits, no longer than `deadline`, until no payment is under way: each is terminal or held.
+    pub async fn settled_within(&self, deadline: Duration) {
+        crate::wait::wait_for_within(deadline, "all payments to end", async || {
+            let open: i64 = sqlx::query_scalar("select count(*) from payments where due_at is not null")
+                .fetch_one(&self.database.pool)
+                .await
+                .ok()?;
+            (open == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// The gateway's journal, whole.
+    pub async fn journal(&self) -> Vec<Value> {
+        books::journal(self.gateway.address("gateway")).await
+    }
+
+    /// The rows of the gateway's journal that name this payment, as `kind op http_status`.
+    pub async fn journal_of(&self, id: PaymentId) -> Vec<String> {
+        let key = id.to_string();
+        let rows = self.journal().await;
+        let of_key = rows.iter().filter(|row| row["key"] == key.as_str() || row["reference"] == key.as_str());
+        of_key.map(books::in_words).collect()
+    }
+
+    /// All that is at odds between our books and the gateway's, or within ours.
+    pub async fn violations(&self) -> Vec<String> {
+        books::violations(&self.database.pool, &self.journal().await).await
+    }
+
+    /// Asserts that the books agree.
+    pub async fn assert_books_agree(&self) {
+        let violations = self.violations().await;
+        assert!(violations.is_empty(), "the books disagree:\n{}", violations.join("\n"));
+    }
+
+    /// Changes the gateway's faults.
+    pub async fn faults(&self, faults: Value) {
+        let url = format!("{}/faults", self.gateway.address("gateway"));
+        let answer = reqwest::Client::new().put(url).json(&faults).send().await.expect("the gateway answers");
+        assert!(answer.status().is_success(), "{faults}: {}", answer.status());
+    }
+
+    /// The types of a payment's events, oldest first.
+    pub async fn story(&self, id: PaymentId) -> Vec<String> {
+        let list = self.client.get(&format!("/v1/payments/{id}/events")).await.json();
+        let events = list["data"].as_array().cloned().unwrap_or_default();
+        events.iter().filter_map(|event| event["type"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Makes a payment due now, as if its wait or its lease were over.
+    pub async fn make_due(&self, id: PaymentId) {
+        // The version trigger guards the application; a test that moves time steps around it.
+        let moved = sqlx::query(
+            "update payments set due_at = clock_timestamp() - interval '10 seconds', version = version where id = $1",
+        );
+        let mut connection = self.database.pool.acquire().await.expect("a connection");
+        sqlx::query("set session_replication_role = replica")
+            .execute(&mut *connection)
+            .await
+            .expect("superuser");
+        moved.bind(id.uuid()).execute(&mut *connection).await.expect("the payment can be moved");
+        sqlx::query("reset session_replication_role").execute(&mut *connection).await.expect("superuser");
+    }
+
+    /// How many rows there are of payments, idempotency keys, events and payment jobs.
+    pub async fn stored(&self) -> [i64; 4] {
+        [
+            self.count("select count(*) from payments").await,
+            self.count("select count(*) from idempotency_keys").await,
+            self.count("select count(*) from payment_events").await,
+            self.count("select count(*) from apalis.jobs").await,
+        ]
+    }
+
+    /// A number from the database.
+    pub async fn count(&self, sql: &'static str) -> i64 {
+        sqlx::query_scalar(sql).fetch_one(&self.database.pool).await.expect("a count")
+    }
+}
+
+async fn new_key(database: &TestDatabase, merchant: &str) -> String {
+    let merchant = shared::merchant::find_or_create(&database.pool, merchant).await.expect("a merchant");
+    shared::auth::create_key(&database.pool, merchant.id, "test").await.expect("a key").secret
+}
+
+/// The longest that a payment can take which lost its worker: a lease, and what looking it up takes.
+pub const RECOVERY: Duration = Duration::from_millis(2_500 + 10_000);
+
+/// Faults that make a share of all gateway calls go wrong.
+#[must_use]
+pub fn stormy(rate: f64, seed: u64) -> Value {
+    json!({
+        "seed": seed, "timeout_rate": rate / 4.0, "lost_response_rate": rate / 4.0, "network_error_rate": rate / 4.0,
+        "error_5xx_rate": rate / 4.0,
+    })
+}

@@ -1,0 +1,122 @@
+//! One look at a payment: claim it, ask the gateway once, settle what it said.
+//!
+//! Invariant: no gateway call without a committed claim, no transaction open during the call, and once a claim is taken
+//! its call and its settling run in a task that nobody cancels.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use shared::fault;
+use shared::ids::PaymentId;
+use shared::outcome::{ChargeOutcome, Exchange, Expected, LookupOutcome, VoidOutcome};
+use shared::payment::transition::{self, Claim, Purpose, SettleError, Settlement};
+use shared::retry::{self, Situation, Step};
+use tracing::Instrument as _;
+
+use crate::Context;
+
+/// How often settling is tried before the payment is left to its lease.
+const SETTLE_TRIES: u32 = 5;
+
+/// Looks at one payment. Nothing to do is fine: it ended, or is held, or not due, or somebody else has it.
+pub(crate) async fn look(context: Context, payment: PaymentId) -> Result<(), String> {
+    // Closed once the worker shuts down: no new claims.
+    let Ok(_permit) = context.permits.clone().acquire_owned().await else { return Ok(()) };
+    let asked_at = Instant::now();
+    let claims = transition::claim(&context.pool, &[payment], &context.name, context.lease)
+        .await
+        .map_err(|why| format!("{payment} could not be claimed: {why}"))?;
+    let Some(claim) = claims.into_iter().next() else { return Ok(()) };
+    let span = tracing::info_span!("claim", payment_id = %payment, claim = %claim.token,
+        correlation_id = claim.correlation_id);
+    let carried_out = context.attempts.spawn(carry_out(context.clone(), claim, asked_at).instrument(span));
+    carried_out.await.map_err(|why| format!("{payment}: {why}"))
+}
+
+/// Uses a claim: one exchange with the gateway, one settlement. `asked_at` was read before the claim was asked for, so
+/// that the send window counted from it ends before the one that the database wrote down.
+async fn carry_out(context: Context, claim: Claim, asked_at: Instant) {
+    fault::point("attempt.claimed");
+    let (step, evidence) = ask(&context, &claim, asked_at + context.lease.send_window).await;
+    match &step {
+        Step::Hold(reason) => tracing::error!(%reason, %evidence, "held: a person must act"),
+        Step::StartVoid { reason, .. } => {
+            tracing::warn!(reason, "out of tries or time while in doubt: voiding")
+        }
+        Step::Retry { reason: "unauthorized", .. } => tracing::error!("the gateway refuses our credentials"),
+        Step::Succeed(_) | Step::Fail(_) | Step::Retry { .. } | Step::Doubt { .. } | Step::Reverse => {
+            tracing::debug!(?step, "settling");
+        }
+    }
+    settle(&context, Settlement { payment_id: claim.payment_id, token: claim.token, step, evidence }).await;
+}
+
+/// Asks the gateway what this claim is for, and decides what follows from its answer.
+async fn ask(context: &Context, claim: &Claim, send_by: Instant) -> (Step, Value) {
+    let Context { gateway, policy, .. } = context;
+    let expected = Expected { payment_id: claim.payment_id, money: claim.money };
+    let situation = situation(claim);
+    match claim.purpose {
+        Purpose::Charge => {
+            if let Some(step) = retry::before_charge(&situation, policy) {
+                return (step, json!({ "op": "none" }));
+            }
+            let told = gateway.charge(claim, send_by).await;
+            let outcome = ChargeOutcome::of(&told.exchange, &expected);
+            let step = retry::after_charge(&situation, policy, outcome);
+            (blindly_retried(step, &told.exchange), told.evidence)
+        }
+        Purpose::Verify => {
+            let told = gateway.look_up(claim, send_by).await;
+            let outcome = LookupOutcome::of(&told.exchange, &expected);
+            (retry::after_lookup(&situation, policy, outcome), told.evidence)
+        }
+        Purpose::Void => {
+            let told = gateway.void(claim, send_by).await;
+            let outcome = VoidOutcome::of(&told.exchange, &expected);
+            (retry::after_void(&situation, policy, &outcome), told.evidence)
+        }
+    }
+}
+
+/// Settles, again and again while the database is away: the statement may be repeated. In the end the evidence is
+/// logged, the lease runs out, and whoever takes over looks the charge up.
+async fn settle(context: &Context, settlement: Settlement) {
+    for attempt in 1..=SETTLE_TRIES {
+        match transition::settle(&context.pool, vec![settlement.clone()]).await {
+            Ok(moved) if moved.is_empty() => {
+                tracing::warn!("too late to settle; kept as late evidence");
+                return;
+            }
+            Ok(_) => return,
+            Err(SettleError::Illegal(why)) => {
+                tracing::error!(%why, "a step that cannot be: the payment is left to its lease");
+                return;
+            }
+            Err(SettleError::Database(why)) => {
+                tracing::warn!(%why, attempt, evidence = %settlement.evidence, "could not settle");
+                tokio::time::sleep(Duration::from_millis(200) * attempt).await;
+            }
+        }
+    }
+}
+
+/// Where the payment stands. Sabotage `doubt_forgotten` takes the doubt of earlier attempts away.
+fn situation(claim: &Claim) -> Situation {
+    if fault::sabotaged("doubt_forgotten") {
+        return Situation { in_doubt: false, ..claim.situation };
+    }
+    claim.situation
+}
+
+/// The step itself. Sabotage `blind_retry` charges again after a lost answer instead of looking it up.
+fn blindly_retried(step: Step, exchange: &Exchange) -> Step {
+    match (step, exchange) {
+        (Step::Doubt { wait, reason, spends }, Exchange::Unanswered(_))
+            if fault::sabotaged("blind_retry") =>
+        {
+            Step::Retry { wait, reason, spends }
+        }
+        (step, _) => step,
+    }
+}

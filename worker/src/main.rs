@@ -1,0 +1,7 @@
+//! The worker as a program of its own; see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    worker::main()
+}

@@ -1,0 +1,170 @@
+//! What a worker can be told by its environment.
+
+use std::time::Duration;
+
+use shared::config::{self, InvalidSetting};
+use shared::payment::transition::Lease;
+use shared::retry::Policy;
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// `DATABASE_URL`.
+    pub database_url: String,
+    /// `DATABASE_CONNECTIONS`: at most so many connections.
+    pub max_connections: u32,
+    /// `GATEWAY_URL`.
+    pub gateway_url: String,
+    /// `WORKER_CONCURRENCY`: gateway calls at a time.
+    pub concurrency: usize,
+    /// `LEASE_MS` and `SEND_WINDOW_MS`.
+    pub lease: Lease,
+    /// `SWEEP_MS`: between two looks for due payments that nobody took.
+    pub sweep: Duration,
+    /// `GATEWAY_TIMEOUT_MS`, `VISIBILITY_MS`, `DOUBT_DEADLINE_MS`, `RETRIES`, `BACKOFF_MS`, `BACKOFF_MAX_MS`,
+    /// `VERIFY_WAITS_MS`, `PAYMENT_MAX_AGE_MS`, `GATEWAY_HONOURS_KEYS`, `GATEWAY_KEY_RETENTION_MS`.
+    pub policy: Policy,
+}
+
+/// A gateway call and its settling must end well before the lease does: so much is left for the statements around it.
+const LEASE_MARGIN: Duration = Duration::from_millis(100);
+
+impl Settings {
+    /// The defaults.
+    #[must_use]
+    pub fn new(database_url: String, gateway_url: String) -> Self {
+        Self {
+            database_url,
+            max_connections: 10,
+            gateway_url,
+            concurrency: 64,
+            lease: Lease { lease: Duration::from_secs(30), send_window: Duration::from_secs(5) },
+            sweep: Duration::from_millis(500),
+            policy: Policy::default(),
+        }
+    }
+
+    /// From the environment; what is not set has its default.
+    ///
+    /// # Errors
+    /// A variable that is missing, cannot be read, or contradicts another.
+    pub fn from_env() -> Result<Self, InvalidSetting> {
+        let database_url = config::required("DATABASE_URL", "postgres://user:password@localhost/payonce")?;
+        let gateway_url = config::required("GATEWAY_URL", "http://127.0.0.1:8090")?;
+        Self::from_env_at(database_url, gateway_url)
+    }
+
+    /// From the environment, but for where the database and the gateway are.
+    ///
+    /// # Errors
+    /// A variable that cannot be read, or contradicts another.
+    pub fn from_env_at(database_url: String, gateway_url: String) -> Result<Self, InvalidSetting> {
+        let default = Self::new(database_url, gateway_url);
+        let settings = Self {
+            max_connections: config::parsed("DATABASE_CONNECTIONS", default.max_connections)?,
+            concurrency: config::parsed("WORKER_CONCURRENCY", default.concurrency)?,
+            lease: Lease {
+                lease: config::millis("LEASE_MS", default.lease.lease)?,
+                send_window: config::millis("SEND_WINDOW_MS", default.lease.send_window)?,
+            },
+            sweep: config::millis("SWEEP_MS", default.sweep)?,
+            policy: policy_from_env(default.policy)?,
+            ..default
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Refuses settings under which two workers could act on one payment in the ordinary course of things.
+    pub(crate) fn check(&self) -> Result<(), InvalidSetting> {
+        let longest = self.lease.send_window + self.policy.gateway_timeout + LEASE_MARGIN;
+        if longest >= self.lease.lease {
+            let why = format!(
+                "a claim of {:?} must outlast SEND_WINDOW_MS + GATEWAY_TIMEOUT_MS + {LEASE_MARGIN:?} = {longest:?}",
+                self.lease.lease
+            );
+            return Err(InvalidSetting::new("LEASE_MS", why));
+        }
+        if self.policy.gateway_timeout * 3 >= shared::queue::ORPHANED_AFTER {
+            let why = format!("must be less than a third of {:?}", shared::queue::ORPHANED_AFTER);
+            return Err(InvalidSetting::new("GATEWAY_TIMEOUT_MS", why));
+        }
+        for (name, duration) in [
+            ("SEND_WINDOW_MS", self.lease.send_window),
+            ("GATEWAY_TIMEOUT_MS", self.policy.gateway_timeout),
+            ("BACKOFF_MS", self.policy.backoff_initial),
+            ("VERIFY_WAITS_MS", self.policy.verify_waits.iter().min().copied().unwrap_or_default()),
+        ] {
+            if duration.is_zero() {
+                return Err(InvalidSetting::new(name, "must be more than zero"));
+            }
+        }
+        if self.policy.backoff_initial > self.policy.backoff_max {
+            return Err(InvalidSetting::new("BACKOFF_MAX_MS", "must not be less than BACKOFF_MS"));
+        }
+        for (name, value) in [("WORKER_CONCURRENCY", self.concurrency), ("SWEEP_MS", millis(self.sweep))] {
+            if !(1..=10_000).contains(&value) {
+                return Err(InvalidSetting::new(name, "must be from 1 to 10000"));
+            }
+        }
+        if self.max_connections < 3 {
+            return Err(InvalidSetting::new("DATABASE_CONNECTIONS", "a worker needs at least 3"));
+        }
+        Ok(())
+    }
+
+    /// How long attempts under way may take to end after the shutdown began.
+    pub(crate) fn drain_deadline(&self) -> Duration {
+        self.policy.gateway_timeout + Duration::from_secs(5)
+    }
+}
+
+fn policy_from_env(default: Policy) -> Result<Policy, InvalidSetting> {
+    Ok(Policy {
+        max_retries: config::parsed("RETRIES", default.max_retries)?,
+        backoff_initial: config::millis("BACKOFF_MS", default.backoff_initial)?,
+        backoff_max: config::millis("BACKOFF_MAX_MS", default.backoff_max)?,
+        gateway_timeout: config::millis("GATEWAY_TIMEOUT_MS", default.gateway_timeout)?,
+        visibility: config::millis("VISIBILITY_MS", default.visibility)?,
+        doubt_deadline: config::millis("DOUBT_DEADLINE_MS", default.doubt_deadline)?,
+        honours_keys: config::parsed("GATEWAY_HONOURS_KEYS", default.honours_keys)?,
+        key_retention: config::millis("GATEWAY_KEY_RETENTION_MS", default.key_retention)?,
+        max_age: config::millis("PAYMENT_MAX_AGE_MS", default.max_age)?,
+        verify_waits: config::millis_list("VERIFY_WAITS_MS", default.verify_waits)?,
+    })
+}
+
+fn millis(duration: Duration) -> usize {
+    usize::try_from(duration.as_millis()).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings::new("postgres://localhost/payonce".to_owned(), "http://127.0.0.1:8090".to_owned())
+    }
+
+    #[test]
+    fn the_defaults_are_sound() {
+        assert_eq!(settings().check(), Ok(()));
+    }
+
+    #[test]
+    fn a_lease_that_a_gateway_call_can_outlast_is_refused() {
+        let mut short = settings();
+        short.lease.lease = Duration::from_secs(10);
+
+        let why = short.check().unwrap_err().to_string();
+
+        assert!(why.starts_with("LEASE_MS: a claim of 10s must outlast"), "{why}");
+    }
+
+    #[test]
+    fn a_worker_that_could_do_nothing_is_refused() {
+        assert!(Settings { concurrency: 0, ..settings() }.check().is_err());
+        assert!(Settings { sweep: Duration::ZERO, ..settings() }.check().is_err());
+        assert!(Settings { max_connections: 2, ..settings() }.check().is_err());
+    }
+}
