@@ -2,86 +2,147 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use rust_decimal::Decimal;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use shared::ids::PaymentId;
 use shared::money::Money;
 use shared::payment::{Accepted, Event, Payment};
 
-/// The first answer to a request, and every replay of it: how the payment stood when it was accepted. Renderer 1; a
-/// stored key names the renderer of its first answer, so this one stays as it is for ever.
-pub(crate) fn accepted(payment: &Accepted) -> Value {
-    json!({
-        "id": PaymentId::from(payment.id),
-        "object": "payment",
-        "status": "pending",
-        "amount": amount(payment.amount, &payment.currency),
-        "currency": payment.currency,
-        "customer_id": payment.customer_id,
-        "payment_method": payment.payment_method,
-        "description": payment.description,
-        "metadata": payment.metadata,
-        "attempt_count": 0,
-        "due_at": time(payment.created_at),
-        "held_reason": null,
-        "failure": null,
-        "gateway": null,
-        "created_at": time(payment.created_at),
-        "updated_at": time(payment.created_at),
-        "terminal_at": null,
-        "version": 1,
-    })
+/// A payment, in the order in which it is read.
+#[derive(Serialize)]
+pub(crate) struct PaymentView<'a> {
+    id: PaymentId,
+    object: &'static str,
+    status: &'a str,
+    amount: String,
+    currency: &'a str,
+    customer_id: &'a str,
+    payment_method: &'a str,
+    description: Option<&'a str>,
+    metadata: &'a Value,
+    attempt_count: i32,
+    due_at: Option<String>,
+    held_reason: Option<&'a str>,
+    failure: Option<FailureView<'a>>,
+    gateway: Option<GatewayView<'a>>,
+    created_at: String,
+    updated_at: String,
+    terminal_at: Option<String>,
+    version: i32,
 }
 
-/// A payment as it stands.
-pub(crate) fn payment(payment: &Payment) -> Value {
-    json!({
-        "id": PaymentId::from(payment.id),
-        "object": "payment",
-        "status": payment.status,
-        "amount": amount(payment.amount, &payment.currency),
-        "currency": payment.currency,
-        "customer_id": payment.customer_id,
-        "payment_method": payment.payment_method,
-        "description": payment.description,
-        "metadata": payment.metadata,
-        "attempt_count": payment.attempt_count,
-        "due_at": payment.due_at.map(time),
-        "held_reason": payment.held_reason,
-        "failure": payment.failure_code.as_ref().map(|code| json!({
-            "code": code,
-            "message": payment.failure_message,
-            "retryable": payment.failure_retryable,
-        })),
-        "gateway": payment.gateway_transaction_id.as_ref().map(|id| json!({ "transaction_id": id })),
-        "created_at": time(payment.created_at),
-        "updated_at": time(payment.updated_at),
-        "terminal_at": payment.terminal_at.map(time),
-        "version": payment.version,
-    })
+#[derive(Serialize)]
+struct FailureView<'a> {
+    code: &'a str,
+    message: Option<&'a str>,
+    retryable: Option<bool>,
+}
+
+#[derive(Serialize)]
+struct GatewayView<'a> {
+    transaction_id: &'a str,
 }
 
 /// One fact of a payment's history.
-pub(crate) fn event(event: &Event) -> Value {
+#[derive(Serialize)]
+pub(crate) struct EventView<'a> {
+    version: i32,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+    from: Option<&'a str>,
+    to: &'a str,
+    reason: Option<&'a str>,
+    evidence: Value,
+    correlation_id: &'a str,
+    at: String,
+}
+
+/// A page of a list.
+#[derive(Serialize)]
+pub(crate) struct ListView<T> {
+    object: &'static str,
+    data: Vec<T>,
+    has_more: bool,
+}
+
+/// The first answer to a request, and every replay of it: how the payment stood when it was accepted. Renderer 1; a
+/// stored key names the renderer of its first answer, so this one stays as it is for ever.
+pub(crate) fn accepted(payment: &Accepted) -> PaymentView<'_> {
+    PaymentView {
+        id: payment.id.into(),
+        object: "payment",
+        status: "pending",
+        amount: amount(payment.amount, &payment.currency),
+        currency: &payment.currency,
+        customer_id: &payment.customer_id,
+        payment_method: &payment.payment_method,
+        description: payment.description.as_deref(),
+        metadata: &payment.metadata,
+        attempt_count: 0,
+        due_at: Some(time(payment.created_at)),
+        held_reason: None,
+        failure: None,
+        gateway: None,
+        created_at: time(payment.created_at),
+        updated_at: time(payment.created_at),
+        terminal_at: None,
+        version: 1,
+    }
+}
+
+/// A payment as it stands.
+pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
+    PaymentView {
+        id: payment.id.into(),
+        object: "payment",
+        status: &payment.status,
+        amount: amount(payment.amount, &payment.currency),
+        currency: &payment.currency,
+        customer_id: &payment.customer_id,
+        payment_method: &payment.payment_method,
+        description: payment.description.as_deref(),
+        metadata: &payment.metadata,
+        attempt_count: payment.attempt_count,
+        due_at: payment.due_at.map(time),
+        held_reason: payment.held_reason.as_deref(),
+        failure: payment.failure_code.as_deref().map(|code| FailureView {
+            code,
+            message: payment.failure_message.as_deref(),
+            retryable: payment.failure_retryable,
+        }),
+        gateway: payment
+            .gateway_transaction_id
+            .as_deref()
+            .map(|transaction_id| GatewayView { transaction_id }),
+        created_at: time(payment.created_at),
+        updated_at: time(payment.updated_at),
+        terminal_at: payment.terminal_at.map(time),
+        version: payment.version,
+    }
+}
+
+/// One fact of a payment's history.
+pub(crate) fn event(event: &Event) -> EventView<'_> {
     let mut evidence = event.evidence.clone();
     if let Some(facts) = evidence.as_object_mut() {
         // Which of our machines it was is no business of a merchant's.
         facts.remove("worker");
     }
-    json!({
-        "version": event.version,
-        "type": event.event_type,
-        "from": event.from_status,
-        "to": event.to_status,
-        "reason": event.reason,
-        "evidence": evidence,
-        "correlation_id": event.correlation_id,
-        "at": time(event.at),
-    })
+    EventView {
+        version: event.version,
+        event_type: &event.event_type,
+        from: event.from_status.as_deref(),
+        to: &event.to_status,
+        reason: event.reason.as_deref(),
+        evidence,
+        correlation_id: &event.correlation_id,
+        at: time(event.at),
+    }
 }
 
 /// A page of a list.
-pub(crate) fn list(data: Vec<Value>, has_more: bool) -> Value {
-    json!({ "object": "list", "data": data, "has_more": has_more })
+pub(crate) fn list<T>(data: Vec<T>, has_more: bool) -> ListView<T> {
+    ListView { object: "list", data, has_more }
 }
 
 /// RFC 3339 in UTC, to the microsecond, as Postgres keeps it.

@@ -4,6 +4,7 @@
 mod batches;
 mod command_line;
 mod crashes;
+mod drain;
 mod gateway;
 mod guards;
 mod harness;
@@ -11,6 +12,7 @@ mod http;
 mod idempotency;
 mod money_path;
 mod outage;
+mod readme;
 mod schema;
 mod storm;
 mod tidy;

@@ -1,8 +1,11 @@
 //! HTTP as text on a TCP connection, for what no well-behaved client sends.
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 /// `POST /v1/payments` as text. The server is asked to close the connection after its answer.
 #[must_use]
@@ -23,12 +26,14 @@ pub async fn exchange(base: &str, request: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Sends a request and closes the connection at once.
-pub async fn send_and_hang_up(base: &str, request: &str) {
-    drop(sent(base, request).await);
+/// Sends a request and closes the connection when `patience` is over, or an answer begins to arrive.
+pub async fn send_and_hang_up(base: &str, request: &str, patience: Duration) {
+    let mut connection = sent(base, request).await;
+    let _ = timeout(patience, connection.read_u8()).await;
 }
 
-async fn sent(base: &str, request: &str) -> TcpStream {
+/// Sends a request. To drop the connection is to hang up.
+pub async fn sent(base: &str, request: &str) -> TcpStream {
     let address = base.strip_prefix("http://").unwrap_or(base);
     let mut connection = TcpStream::connect(address).await.expect("the server listens");
     connection.write_all(request.as_bytes()).await.expect("the server reads");

@@ -12,7 +12,6 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize;
-use serde_json::Value;
 use shared::idempotency;
 use shared::ids::{MerchantId, PaymentId};
 use shared::payment::store::{self, Filter, Remembered};
@@ -139,7 +138,7 @@ async fn read(
     Merchant(merchant): Merchant,
     id: Result<Path<PaymentId>, PathRejection>,
     query: Result<Query<ReadQuery>, QueryRejection>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     let Query(ReadQuery { wait }) = query.map_err(bad_query)?;
     if wait.is_some_and(|secs| secs > WAIT_MAX) {
         return Err(Problem::invalid("wait", format!("wait must be from 0 to {WAIT_MAX} seconds")));
@@ -155,7 +154,7 @@ async fn read(
         }
         payment = find(&app, merchant, id).await?;
     }
-    Ok(Json(render::payment(&payment)))
+    Ok(Json(render::payment(&payment)).into_response())
 }
 
 async fn find(app: &App, merchant: MerchantId, id: PaymentId) -> Result<Payment, Problem> {
@@ -167,12 +166,12 @@ async fn events(
     State(app): State<App>,
     Merchant(merchant): Merchant,
     id: Result<Path<PaymentId>, PathRejection>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     let events = store::events(&app.pool, merchant, payment_id(id)?).await?;
     if events.is_empty() {
         return Err(Problem::NotFound("payment"));
     }
-    Ok(Json(render::list(events.iter().map(render::event).collect(), false)))
+    Ok(Json(render::list(events.iter().map(render::event).collect(), false)).into_response())
 }
 
 #[derive(Deserialize)]
@@ -190,7 +189,7 @@ async fn list(
     State(app): State<App>,
     Merchant(merchant): Merchant,
     query: Result<Query<ListQuery>, QueryRejection>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Response, Problem> {
     let Query(query) = query.map_err(bad_query)?;
     let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
@@ -220,7 +219,7 @@ async fn list(
     let page = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = payments.len() > page;
     payments.truncate(page);
-    Ok(Json(render::list(payments.iter().map(render::payment).collect(), has_more)))
+    Ok(Json(render::list(payments.iter().map(render::payment).collect(), has_more)).into_response())
 }
 
 /// An id that is none is the id of nothing.

@@ -1,13 +1,15 @@
 //! Clients that hang up in the midst of a request: no session keeps a transaction open, no payment is half there.
 
 use std::cell::Cell;
+use std::time::Duration;
 
 use futures::future::{join, join_all};
 use tests::{System, a_payment, raw, wait_until};
 
-use super::apis;
+use super::held_key::{holding_the_key, waiting_sessions};
+use super::{apis, the_request};
 
-/// The sessions of the test's database that are in this state.
+/// The sessions of the test's database that are in one of these states.
 async fn sessions(system: &System, states: &str) -> i64 {
     let sql = "select count(*) from pg_stat_activity
                 where datname = current_database() and pid <> pg_backend_pid() and state = any(string_to_array($1, ','))";
@@ -18,16 +20,17 @@ const IN_TRANSACTION: &str = "idle in transaction,idle in transaction (aborted)"
 
 #[tokio::test]
 async fn two_hundred_clients_that_hang_up_leave_no_open_transaction_and_no_half_payment() {
-    const CLIENTS: usize = 200;
+    const CLIENTS: u64 = 200;
     let system = apis(1).await;
     let base = system.apis[0].address("api");
-    let key = |i: usize| format!("order-{i}");
+    let key = |i: u64| format!("order-{i}");
 
     let all_hung_up = Cell::new(false);
     let hang_up = async {
         for i in 0..CLIENTS {
             let request = raw::post(system.client.secret(), &key(i), &a_payment().body);
-            raw::send_and_hang_up(base, &request).await;
+            // Spread, so that they hang up in every stage of the request.
+            raw::send_and_hang_up(base, &request, Duration::from_micros(i % 50 * 200)).await;
         }
         all_hung_up.set(true);
     };
@@ -37,11 +40,35 @@ async fn two_hundred_clients_that_hang_up_leave_no_open_transaction_and_no_half_
     });
     join(hang_up, watch).await;
 
-    assert_eq!(sessions(&system, IN_TRANSACTION).await, 0);
-    let [payments, ..] = system.stored().await;
-    assert_eq!(system.stored().await, [payments; 4], "a payment is half there");
+    let stored = system.stored().await;
+    assert_eq!(stored, [stored[0]; 4], "a payment is half there");
     for answer in join_all((0..CLIENTS).map(|i| system.pay(a_payment().key(&key(i))))).await {
         answer.assert_status(202);
     }
     assert_eq!(system.stored().await, [200, 200, 200, 200]);
+}
+
+#[tokio::test]
+async fn requests_whose_clients_hang_up_while_they_wait_for_the_key_leave_one_payment_and_no_open_transaction()
+ {
+    const CLIENTS: i64 = 10;
+    let system = apis(1).await;
+    let holding = holding_the_key(&system).await;
+    let request = the_request();
+    let request =
+        raw::post(system.client.secret(), request.key.as_deref().unwrap_or_default(), &request.body);
+
+    let base = system.apis[0].address("api");
+    let connections = join_all((0..CLIENTS).map(|_| raw::sent(base, &request))).await;
+    wait_until("all of them to wait for the key", async || {
+        waiting_sessions(&system.database.pool).await == CLIENTS
+    })
+    .await;
+    drop(connections);
+    holding.rollback().await.unwrap();
+
+    wait_until("the payment to be made by one of them", async || system.stored().await[0] > 0).await;
+    wait_until("the API to be through with them", async || sessions(&system, "active").await == 0).await;
+    assert_eq!(sessions(&system, IN_TRANSACTION).await, 0);
+    assert_eq!(system.stored().await, [1, 1, 1, 1]);
 }

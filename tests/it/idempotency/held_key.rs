@@ -7,7 +7,7 @@ use tests::{System, wait_until};
 use super::{apis, the_request};
 
 /// A transaction that made a payment under the key of [`the_request`], and has not ended.
-async fn holding_the_key(system: &System) -> Transaction<'static, Postgres> {
+pub(super) async fn holding_the_key(system: &System) -> Transaction<'static, Postgres> {
     let mut holding = system.database.pool.begin().await.unwrap();
     let id = PaymentId::generate();
     // The session of a test is no session of ours, and may stand still.
@@ -30,14 +30,15 @@ async fn run(connection: &mut PgConnection, sql: &'static str) {
     sqlx::query(sql).execute(connection).await.unwrap();
 }
 
-/// Waits until a session waits for another one's row.
+/// How many sessions wait for another one's row.
+pub(super) async fn waiting_sessions(pool: &PgPool) -> i64 {
+    let waiting = "select count(*) from pg_stat_activity
+                    where datname = current_database() and wait_event_type = 'Lock'";
+    sqlx::query_scalar(waiting).fetch_one(pool).await.unwrap()
+}
+
 async fn somebody_waits(pool: &PgPool) {
-    wait_until("a request to wait for the key", async || {
-        let waiting = "select count(*) from pg_stat_activity
-                        where datname = current_database() and wait_event_type = 'Lock'";
-        sqlx::query_scalar::<_, i64>(waiting).fetch_one(pool).await.is_ok_and(|count| count > 0)
-    })
-    .await;
+    wait_until("a request to wait for the key", async || waiting_sessions(pool).await > 0).await;
 }
 
 #[tokio::test]
