@@ -14,6 +14,7 @@ mod money_path;
 mod outage;
 mod readme;
 mod schema;
+mod shipping;
 mod storm;
 mod tidy;
 mod tokens;
