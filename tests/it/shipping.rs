@@ -16,9 +16,8 @@ fn procfile() -> BTreeMap<String, String> {
         .lines()
         .filter_map(|line| line.split_once(": "))
         .map(|(process, command)| {
-            let program =
-                command.split("--bin ").nth(1).unwrap_or_else(|| panic!("{process} runs no program of ours"));
-            (process.to_owned(), program.split(' ').next().unwrap().to_owned())
+            let program = command.split("--bin ").nth(1).and_then(|rest| rest.split(' ').next());
+            (process.to_owned(), program.unwrap().to_owned())
         })
         .collect()
 }
