@@ -10,6 +10,7 @@ mod guards;
 mod harness;
 mod http;
 mod idempotency;
+mod model;
 mod money_path;
 mod outage;
 mod readme;

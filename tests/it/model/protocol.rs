@@ -1,0 +1,369 @@
+//! The moves: workers that claim, ask and settle as the product decides, messages, and a gateway that keeps its promises.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::json;
+use shared::ids::PaymentId;
+use shared::money::Money;
+use shared::outcome::{ChargeOutcome, Exchange, Expected, LookupOutcome, VoidOutcome};
+use shared::payment::status::{EventType, PaymentStatus};
+use shared::retry::{self, Policy, Situation, Step};
+
+use super::Without;
+
+/// Claims that the model follows; with more of them nothing new happens.
+const CLAIMS_MAX: u8 = 6;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Worker {
+    Idle,
+    /// Holds a claim to charge, has not sent it.
+    Charging(u8),
+    /// Has sent it.
+    AwaitingCharge(u8),
+    LookingUp(u8),
+    Voiding(u8),
+    AwaitingVoid(u8),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Answer {
+    Charged,
+    Declined,
+    NotExecuted,
+    Closed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Message {
+    Charge(u8),
+    Answer(u8, Answer),
+    Void(u8),
+    Voided(u8),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Gateway {
+    Untouched,
+    Charged,
+    Declined,
+    Voided,
+}
+
+/// One payment, two workers, what is on its way, and the gateway's truth.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct State {
+    pub(super) status: PaymentStatus,
+    held: bool,
+    /// Of the current claim; 0 without one.
+    token: u8,
+    in_doubt: bool,
+    voiding: bool,
+    retries_spent: u8,
+    not_found_count: u8,
+    claims: u8,
+    pub(super) workers: [Worker; 2],
+    net: Vec<Message>,
+    pub(super) gateway: Gateway,
+    pub(super) charges: u8,
+}
+
+impl State {
+    /// Just accepted.
+    pub(super) const START: Self = Self {
+        status: PaymentStatus::Pending,
+        held: false,
+        token: 0,
+        in_doubt: false,
+        voiding: false,
+        retries_spent: 0,
+        not_found_count: 0,
+        claims: 0,
+        workers: [Worker::Idle; 2],
+        net: Vec::new(),
+        gateway: Gateway::Untouched,
+        charges: 0,
+    };
+}
+
+/// Who makes the moves.
+pub(super) struct Model {
+    without: Without,
+    policy: Policy,
+    charged: ChargeOutcome,
+    declined: ChargeOutcome,
+    not_executed: ChargeOutcome,
+    closed: ChargeOutcome,
+    unanswered: ChargeOutcome,
+    found: LookupOutcome,
+    found_declined: LookupOutcome,
+    found_voided: LookupOutcome,
+}
+
+impl Model {
+    pub(super) fn new(without: Without) -> Self {
+        let id = PaymentId::generate();
+        let expected =
+            Expected { payment_id: id, money: Money::parse("12.30", "EUR".parse().unwrap()).unwrap() };
+        let charge = |status: &str| json!({"id": "ch_1", "key": id, "reference": id, "status": status, "amount": "12.30", "currency": "EUR"});
+        let answered = |status, body: serde_json::Value| Exchange::Answered {
+            status,
+            body: body.to_string().into_bytes(),
+            retry_after: None,
+        };
+        let of_charge = |status, body| ChargeOutcome::of(&answered(status, body), &expected);
+        let of_lookup =
+            |status| LookupOutcome::of(&answered(200, json!({"data": [charge(status)]})), &expected);
+        Self {
+            without,
+            policy: Policy { max_retries: 2, ..Policy::default() },
+            charged: of_charge(201, charge("succeeded")),
+            declined: of_charge(402, json!({"code": "card_declined"})),
+            not_executed: of_charge(503, json!({"code": "not_executed"})),
+            closed: of_charge(409, json!({"code": "voided"})),
+            unanswered: ChargeOutcome::of(&Exchange::Unanswered("timeout".to_owned()), &expected),
+            found: of_lookup("succeeded"),
+            found_declined: of_lookup("failed"),
+            found_voided: of_lookup("voided"),
+        }
+    }
+
+    /// What a decision may see: young and old, in every mixture that matters.
+    fn situations(&self, state: &State) -> Vec<Situation> {
+        let in_doubt = state.in_doubt && self.without != Without::Doubt;
+        let ages = [Duration::ZERO, Duration::from_hours(20)];
+        let mut seen = Vec::new();
+        for (age, doubt_age) in ages.into_iter().flat_map(|age| ages.map(|doubt_age| (age, doubt_age))) {
+            seen.push(Situation {
+                in_doubt,
+                retries_spent: state.retries_spent.into(),
+                verify_count: 0,
+                not_found_count: state.not_found_count.into(),
+                age,
+                doubt_age: if in_doubt { doubt_age } else { Duration::ZERO },
+                first_sent_age: age,
+                send_by_age: age,
+                void_age: doubt_age,
+            });
+        }
+        seen
+    }
+
+    /// Every state that may follow.
+    pub(super) fn next(&self, state: &State) -> Vec<State> {
+        let mut next = Vec::new();
+        for n in 0..state.workers.len() {
+            self.work(state, n, &mut next);
+        }
+        for (at, &message) in state.net.iter().enumerate() {
+            let mut arrived = state.clone();
+            arrived.net.remove(at);
+            next.push(arrived.clone());
+            self.arrive(arrived, message, &mut next);
+        }
+        next
+    }
+
+    fn work(&self, state: &State, n: usize, next: &mut Vec<State>) {
+        let mut idle = state.clone();
+        idle.workers[n] = Worker::Idle;
+        let send = |message, then| {
+            let mut sent = state.clone();
+            sent.net.push(message);
+            sent.net.sort_unstable();
+            sent.workers[n] = then;
+            sent
+        };
+        match state.workers[n] {
+            Worker::Idle => return self.claim(state, n, next),
+            Worker::Charging(token) => {
+                next.push(send(Message::Charge(token), Worker::AwaitingCharge(token)));
+                self.settle_charge(&idle, token, &self.not_executed, next);
+                let stands_against = |now: &Situation| retry::before_charge(now, &self.policy);
+                self.settle(&idle, token, self.situations(state).iter().filter_map(stands_against), next);
+            }
+            Worker::AwaitingCharge(token) => {
+                self.settle_charge(&idle, token, &self.unanswered, next);
+                for (at, answer) in state.net.iter().enumerate().filter_map(|(at, message)| match message {
+                    Message::Answer(to, answer) if *to == token => Some((at, *answer)),
+                    Message::Answer(..) | Message::Charge(_) | Message::Void(_) | Message::Voided(_) => None,
+                }) {
+                    let mut read = idle.clone();
+                    read.net.remove(at);
+                    self.settle_charge(&read, token, self.outcome(answer), next);
+                }
+            }
+            Worker::LookingUp(token) => {
+                let found = match state.gateway {
+                    Gateway::Untouched => LookupOutcome::NotFound,
+                    Gateway::Charged => self.found.clone(),
+                    Gateway::Declined => self.found_declined.clone(),
+                    Gateway::Voided if state.charges > 0 => self.found_voided.clone(),
+                    Gateway::Voided => LookupOutcome::NotFound,
+                };
+                for outcome in [found, LookupOutcome::NoAnswer(String::new())] {
+                    let steps = self.situations(state).into_iter();
+                    let steps = steps.map(|now| retry::after_lookup(&now, &self.policy, outcome.clone()));
+                    self.settle(&idle, token, steps, next);
+                }
+            }
+            Worker::Voiding(token) => next.push(send(Message::Void(token), Worker::AwaitingVoid(token))),
+            Worker::AwaitingVoid(token) => {
+                let confirmed = state.net.iter().position(|message| *message == Message::Voided(token));
+                let no_answer = VoidOutcome::NoAnswer(String::new());
+                for (at, outcome) in [(None, no_answer), (confirmed, VoidOutcome::Confirmed)] {
+                    if at.is_none() && outcome == VoidOutcome::Confirmed {
+                        continue;
+                    }
+                    let mut read = idle.clone();
+                    at.map(|at| read.net.remove(at));
+                    let steps = self.situations(state).into_iter();
+                    self.settle(
+                        &read,
+                        token,
+                        steps.map(|now| retry::after_void(&now, &self.policy, &outcome)),
+                        next,
+                    );
+                }
+            }
+        }
+        // Killed: what it held is gone, what it sent is not.
+        next.push(idle);
+    }
+
+    /// T7 and T8, at any moment: nothing is assumed about leases.
+    fn claim(&self, state: &State, n: usize, next: &mut Vec<State>) {
+        if state.status.is_terminal() || state.held || state.claims == CLAIMS_MAX {
+            return;
+        }
+        let mut claimed = state.clone();
+        claimed.claims += 1;
+        claimed.token = claimed.claims;
+        let may_charge = state.status == PaymentStatus::Pending;
+        let event = if may_charge { EventType::AttemptStarted } else { EventType::TakenOver };
+        claimed.status = PaymentStatus::after(Some(state.status), event).unwrap();
+        if may_charge {
+            claimed.not_found_count = 0;
+        } else {
+            claimed.in_doubt = self.without != Without::Doubt;
+        }
+        let looks_up = !state.voiding || self.without == Without::VoidsPrecedence;
+        claimed.workers[n] = match (may_charge, looks_up) {
+            (true, _) => Worker::Charging(claimed.token),
+            (false, true) => Worker::LookingUp(claimed.token),
+            (false, false) => Worker::Voiding(claimed.token),
+        };
+        next.push(claimed);
+        if self.without == Without::VoidsPrecedence && state.voiding {
+            let mut voiding = state.clone();
+            voiding.claims += 1;
+            voiding.token = voiding.claims;
+            voiding.workers[n] = Worker::Voiding(voiding.token);
+            next.push(voiding);
+        }
+    }
+
+    const fn outcome(&self, answer: Answer) -> &ChargeOutcome {
+        match answer {
+            Answer::Charged => &self.charged,
+            Answer::Declined => &self.declined,
+            Answer::NotExecuted => &self.not_executed,
+            Answer::Closed => &self.closed,
+        }
+    }
+
+    fn settle_charge(&self, then: &State, token: u8, outcome: &ChargeOutcome, next: &mut Vec<State>) {
+        let blindly = self.without == Without::LookingFirst;
+        let steps = self.situations(then).into_iter().map(|now| {
+            match (retry::after_charge(&now, &self.policy, outcome.clone()), blindly) {
+                (Step::Doubt { wait, reason, spends }, true) => Step::Retry { wait, reason, spends },
+                (step, _) => step,
+            }
+        });
+        self.settle(then, token, steps, next);
+    }
+
+    /// Writes each step that differs, fenced by the token; where the fence refuses, the worker is done all the same.
+    fn settle(&self, then: &State, token: u8, steps: impl Iterator<Item = Step>, next: &mut Vec<State>) {
+        let is_fenced_off = then.token != token && self.without != Without::Fence;
+        if then.status != PaymentStatus::Processing || then.held || is_fenced_off {
+            next.push(then.clone());
+            return;
+        }
+        let mut written = HashSet::new();
+        for step in steps {
+            let settled = Self::write(then, &step);
+            if written.insert(settled.clone()) {
+                next.push(settled);
+            }
+        }
+    }
+
+    fn write(then: &State, step: &Step) -> State {
+        let mut row = then.clone();
+        row.token = 0;
+        let (event, spends) = match step {
+            Step::Succeed(_) => (EventType::Succeeded, false),
+            Step::Fail(_) => (EventType::Failed, false),
+            Step::Retry { spends, .. } => (EventType::RetryScheduled, *spends),
+            Step::Doubt { spends, reason, .. } => {
+                row.in_doubt = true;
+                row.not_found_count = (row.not_found_count + u8::from(*reason == retry::NOT_FOUND)).min(1);
+                (EventType::OutcomeUnknown, *spends)
+            }
+            Step::StartVoid { spends, .. } => {
+                row.voiding = true;
+                (EventType::VoidStarted, *spends)
+            }
+            Step::Reverse => (EventType::Reversed, false),
+            Step::Hold(_) => {
+                row.held = true;
+                (EventType::Held, false)
+            }
+        };
+        row.status = PaymentStatus::after(Some(row.status), event).unwrap();
+        row.retries_spent = (row.retries_spent + u8::from(spends)).min(4);
+        row
+    }
+
+    /// A message reaches the gateway, which keeps its promises but for the one taken away.
+    fn arrive(&self, arrived: State, message: Message, next: &mut Vec<State>) {
+        let answer = |mut state: State, gateway: Gateway, message: Message| {
+            state.gateway = gateway;
+            state.net.push(message);
+            state.net.sort_unstable();
+            state
+        };
+        match message {
+            Message::Charge(token) => {
+                let is_new = arrived.gateway == Gateway::Untouched;
+                if is_new || (self.without == Without::GatewayKey && arrived.charges < 2) {
+                    let mut charged = arrived.clone();
+                    charged.charges += 1;
+                    next.push(answer(charged, Gateway::Charged, Message::Answer(token, Answer::Charged)));
+                }
+                if is_new {
+                    let declined = Message::Answer(token, Answer::Declined);
+                    next.push(answer(arrived.clone(), Gateway::Declined, declined));
+                    let not_executed = Message::Answer(token, Answer::NotExecuted);
+                    next.push(answer(arrived, Gateway::Untouched, not_executed));
+                    return;
+                }
+                let stored = match arrived.gateway {
+                    Gateway::Charged => Answer::Charged,
+                    Gateway::Declined => Answer::Declined,
+                    Gateway::Voided | Gateway::Untouched => Answer::Closed,
+                };
+                let gateway = arrived.gateway;
+                next.push(answer(arrived, gateway, Message::Answer(token, stored)));
+            }
+            Message::Void(token) => {
+                let forgets = self.without == Without::Tombstone && arrived.gateway == Gateway::Untouched;
+                let gateway = if forgets { Gateway::Untouched } else { Gateway::Voided };
+                next.push(answer(arrived, gateway, Message::Voided(token)));
+            }
+            Message::Answer(..) | Message::Voided(_) => {}
+        }
+    }
+}
