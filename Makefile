@@ -15,7 +15,8 @@ setup: ## find the PostgreSQL server, or install it
 run: setup ## start everything, with a database of its own, and print how to use it
 	cargo run --release --locked --bin payonce -- dev
 
-test: setup ## run all tests
+test: setup ## run all tests, for which it installs what they need
+	@scripts/setup-tests
 	cargo test --workspace --locked
 
 check: ## formatting, lints, documentation, scripts

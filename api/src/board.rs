@@ -1,14 +1,15 @@
-//! The job board (apalis-board) on its own listener, because its base path is compiled in.
+//! The operators' listener: the job board (apalis-board), whose base path `/` is compiled in, and beside it the operator's
+//! page below `/ops`. Both behind HTTP Basic: one's own name as user, the admin key as password.
 //!
-//! Read-only: its one writing route would let anybody enqueue, so only reads pass; and behind HTTP Basic, any user, the
-//! admin key as password.
+//! The board is read-only: its one writing route would let anybody enqueue, so only reads pass.
 
 use apalis_board::axum::framework::{ApiBuilder, RegisterRoute};
 use apalis_board::axum::sse::TracingBroadcaster;
 use apalis_board::axum::ui::ServeUI;
 use apalis_postgres::{Config, PostgresStorage};
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{ALLOW, AUTHORIZATION, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -18,20 +19,29 @@ use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
+use crate::operator::{self, Operator};
+
 type AdminKeyHash = [u8; 32];
 
-/// The board's routes.
+/// The board is one page, and a short one.
+const PAGE_BYTES_MAX: usize = 1 << 20;
+
+/// The board's routes and the operator's.
 pub(crate) fn router(pool: &PgPool, admin_key: &str) -> Router {
-    let storage = PostgresStorage::<serde_json::Value>::new(pool)
-        .with_config(Config::default().queue(shared::queue::PAYMENTS));
-    let api =
-        RegisterRoute::<_, serde_json::Value>::register(ApiBuilder::new(Router::new()), "payments", storage);
+    let mut api = ApiBuilder::new(Router::new());
+    for queue in [shared::queue::PAYMENTS, shared::queue::schedule::SCHEDULES] {
+        let storage =
+            PostgresStorage::<serde_json::Value>::new(pool).with_config(Config::default().queue(queue));
+        api = RegisterRoute::<_, serde_json::Value>::register(api, queue, storage);
+    }
     let admin_key_hash: AdminKeyHash = Sha256::digest(admin_key).into();
     Router::new()
         .nest("/api/v1", api.build())
         .fallback_service(ServeUI::new())
+        .layer(from_fn(with_a_way_out))
         .layer(Extension(TracingBroadcaster::create()))
         .layer(from_fn(read_only))
+        .merge(operator::router(pool))
         .layer(from_fn_with_state(admin_key_hash, admin_only))
 }
 
@@ -42,26 +52,57 @@ async fn read_only(request: Request, next: Next) -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET, HEAD")], "the job board is read-only\n").into_response()
 }
 
-async fn admin_only(State(admin_key_hash): State<AdminKeyHash>, request: Request, next: Next) -> Response {
-    // Hashes are compared, so the time it takes says nothing about the key.
-    let is_admin = request
-        .headers()
-        .get(AUTHORIZATION)
-        .and_then(basic_password)
-        .is_some_and(|password| AdminKeyHash::from(Sha256::digest(password)) == admin_key_hash);
-    if is_admin {
-        return next.run(request).await;
+/// Adds a link to the operator's page, for which the board has no place. `external`, or its router would take the click.
+async fn with_a_way_out(request: Request, next: Next) -> Response {
+    const LINK: &str = "<a href=\"/ops\" rel=\"external\" style=\"position:fixed;right:1rem;bottom:1rem;z-index:99;\
+                        padding:.5rem .9rem;border-radius:6px;background:#17603f;color:#fff;font:600 14px system-ui\">\
+                        Payments and breaks</a></body>";
+    let response = next.run(request).await;
+    let is_page = |value: &HeaderValue| value.as_bytes().starts_with(b"text/html");
+    if !response.headers().get(CONTENT_TYPE).is_some_and(is_page) {
+        return response;
     }
-    let ask = [(WWW_AUTHENTICATE, "Basic realm=\"Payonce job board\", charset=\"UTF-8\"")];
-    (StatusCode::UNAUTHORIZED, ask, "any user name, and the admin key as password\n").into_response()
+    let (head, body) = response.into_parts();
+    match axum::body::to_bytes(body, PAGE_BYTES_MAX).await {
+        Ok(page) => {
+            let page = String::from_utf8_lossy(&page).replace("</body>", LINK);
+            Response::from_parts(head, Body::from(page))
+        }
+        Err(why) => {
+            tracing::error!(%why, "the job board's page cannot be read");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
 }
 
-/// The password of HTTP Basic credentials (RFC 7617).
-fn basic_password(header: &HeaderValue) -> Option<Vec<u8>> {
+async fn admin_only(
+    State(admin_key_hash): State<AdminKeyHash>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    // Hashes are compared, so the time it takes says nothing about the key.
+    let credentials = request.headers().get(AUTHORIZATION).and_then(basic_credentials);
+    let is_admin = |password: &[u8]| AdminKeyHash::from(Sha256::digest(password)) == admin_key_hash;
+    match credentials {
+        Some((user, password)) if is_admin(&password) => {
+            request.extensions_mut().insert(Operator(user));
+            return next.run(request).await;
+        }
+        // Not by name: that, too, may be a secret in the wrong place.
+        Some(_) => tracing::warn!(event = "admin_key_refused", "somebody came with another admin key"),
+        None => {}
+    }
+    let ask = [(WWW_AUTHENTICATE, "Basic realm=\"Payonce\", charset=\"UTF-8\"")];
+    (StatusCode::UNAUTHORIZED, ask, "your own name as user, and the admin key as password\n").into_response()
+}
+
+/// User and password of HTTP Basic credentials (RFC 7617).
+fn basic_credentials(header: &HeaderValue) -> Option<(String, Vec<u8>)> {
     let (scheme, credentials) = header.to_str().ok()?.split_once(' ')?;
     let decoded = BASE64_STANDARD.decode(credentials.trim()).ok()?;
     let colon = decoded.iter().position(|&b| b == b':')?;
-    scheme.eq_ignore_ascii_case("basic").then(|| decoded[colon + 1..].to_vec())
+    let user = String::from_utf8_lossy(&decoded[..colon]).into_owned();
+    scheme.eq_ignore_ascii_case("basic").then(|| (user, decoded[colon + 1..].to_vec()))
 }
 
 #[cfg(test)]
@@ -69,12 +110,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_password_of_basic_credentials_is_read() {
-        let header = |text: &str| HeaderValue::from_str(text).unwrap();
-        assert_eq!(basic_password(&header("Basic dXNlcjpzZWNyZXQ=")), Some(b"secret".to_vec()));
-        assert_eq!(basic_password(&header("basic OmE6Yg==")), Some(b"a:b".to_vec()));
+    fn user_and_password_of_basic_credentials_are_read() {
+        let read = |text: &str| basic_credentials(&HeaderValue::from_str(text).unwrap());
+        assert_eq!(read("Basic dXNlcjpzZWNyZXQ="), Some(("user".to_owned(), b"secret".to_vec())));
+        assert_eq!(read("basic OmE6Yg=="), Some((String::new(), b"a:b".to_vec())));
         for other in ["Bearer dXNlcjpzZWNyZXQ=", "Basic", "Basic !!!", "Basic dXNlcg=="] {
-            assert_eq!(basic_password(&header(other)), None, "{other}");
+            assert_eq!(read(other), None, "{other}");
         }
     }
 }

@@ -5,7 +5,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field};
 use uuid::Uuid;
 
 use crate::card_number::contains_card_number;
@@ -25,8 +25,9 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
         (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic()) && !contains_card_number(id)
     };
     let correlation_id = brought.filter(is_usable).unwrap_or(&request_id).to_owned();
-    let span = tracing::info_span!("request", request_id, correlation_id,
-        method = %request.method(), path = request.uri().path());
+    // Of the highest level, so that no filter takes the ids from what is logged within. Whose key it was is filled in once
+    // it is known.
+    let span = tracing::error_span!("request", request_id, correlation_id, key = field::Empty);
     request.extensions_mut().insert(CorrelationId(correlation_id));
     let mut response = next.run(request).instrument(span).await;
     if let Ok(value) = HeaderValue::from_str(&request_id) {

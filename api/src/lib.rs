@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 mod board;
 mod card_number;
 mod correlation;
+mod measure;
+mod operator;
 mod problem;
 mod render;
 mod request;
@@ -53,6 +55,7 @@ impl Server {
     /// # Errors
     /// No database, one that lacks migrations, or an address that is taken.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
+        shared::metrics::start();
         let pool = db::connect(&settings.database_url, settings.max_connections).await?;
         db::require_migrated(&pool).await?;
         let (api, api_addr) = listen("API_ADDR", settings.api_addr).await?;

@@ -46,7 +46,7 @@ impl Problem {
         Self::InvalidRequest { param: Some(param), detail: detail.to_string() }
     }
 
-    const fn status(&self) -> StatusCode {
+    pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::InvalidRequest { .. } | Self::KeyMissing => StatusCode::BAD_REQUEST,
             Self::KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,

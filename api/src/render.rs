@@ -125,8 +125,10 @@ pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
 pub(crate) fn event(event: &Event) -> EventView<'_> {
     let mut evidence = event.evidence.clone();
     if let Some(facts) = evidence.as_object_mut() {
-        // Which of our machines it was is no business of a merchant's.
-        facts.remove("worker");
+        // Which of our machines it was is no business of a merchant's, nor which of our people, and what they noted.
+        for ours in ["worker", "by", "reason"] {
+            facts.remove(ours);
+        }
     }
     EventView {
         version: event.version,
@@ -151,7 +153,7 @@ fn time(at: DateTime<Utc>) -> String {
 }
 
 /// Exactly the currency's digits. What is stored was checked; should it ever not be money, it is shown as it is.
-fn amount(amount: Decimal, currency: &str) -> String {
+pub(crate) fn amount(amount: Decimal, currency: &str) -> String {
     let money = currency.parse().and_then(|currency| Money::new(amount, currency));
     money.map_or_else(|_| amount.to_string(), |money| money.to_string())
 }

@@ -1,14 +1,17 @@
 //! What there is to ask for. Every answer, on every path, has a `Request-Id`, and every error is a problem document.
 
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn;
+use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use shared::db;
+use shared::{db, metrics};
 
 use crate::App;
 use crate::correlation::identify;
+use crate::measure::measure;
 use crate::problem::Problem;
 use crate::request::BODY_BYTES_MAX;
 
@@ -22,9 +25,11 @@ pub(crate) fn router(app: App) -> Router {
         .route("/health", get(health))
         .route("/health/live", get(health))
         .route("/health/ready", get(ready))
+        .route("/metrics", get(scrape))
         .fallback(async || Problem::NotFound("path"))
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(measure))
         .layer(from_fn(identify))
         .with_state(app)
 }
@@ -47,4 +52,8 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem> {
         }
     })?;
     Ok(Json(json!({ "status": "ready" })))
+}
+
+async fn scrape(State(app): State<App>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::scrape(&app.pool).await)
 }

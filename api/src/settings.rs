@@ -14,9 +14,9 @@ pub struct Settings {
     pub max_connections: u32,
     /// `API_ADDR`.
     pub api_addr: SocketAddr,
-    /// `BOARD_ADDR`: the job board's own listener.
+    /// `BOARD_ADDR`: the listener of the job board and the operator's page.
     pub board_addr: SocketAddr,
-    /// `ADMIN_KEY`: the password of the job board.
+    /// `ADMIN_KEY`: the password of both.
     pub admin_key: String,
 }
 

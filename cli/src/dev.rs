@@ -74,7 +74,7 @@ struct Ready {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    shared::process::log_to_stderr();
+    shared::telemetry::start("dev")?;
     let shutdown = shared::process::shutdown_signal();
 
     let started = tokio::select! {
@@ -176,7 +176,7 @@ fn greeting(ready: &Ready, args: &Args) -> String {
 Payonce is ready.
 
   API        {api}
-  job board  {board}  (any user, the admin key as password)
+  operators  {board}/ops  (your name as user, the admin key as password; the job board is at /)
   gateway    {gateway}  (simulated)
   API key    {api_key}
   admin key  {admin_key}
@@ -193,7 +193,7 @@ Make a payment:
 
 Add a worker:
 
-  DATABASE_URL={database_url} GATEWAY_URL={gateway} worker
+  DATABASE_URL={database_url} GATEWAY_URL={gateway} METRICS_ADDR=127.0.0.1:0 worker
 
 Ctrl-C stops everything."
     )

@@ -3,12 +3,13 @@
 //! One file per command. What a command was asked for goes to standard output; everything else, progress and
 //! errors included, to standard error.
 //!
-//! Exit codes of every command: 0 done, 1 failed, 2 called wrongly.
+//! Exit codes of every command: 0 done, 1 failed, 2 called wrongly; 3, where a command says so, left to a person.
 
 mod dev;
 mod keys;
 mod load;
 mod migrate;
+mod reconcile;
 
 pub mod data_dir;
 pub mod postgres;
@@ -42,6 +43,7 @@ enum Command {
     #[command(subcommand)]
     Keys(keys::Command),
     Load(load::Args),
+    Reconcile(reconcile::Args),
 }
 
 /// The whole program, with the arguments of this process.
@@ -82,6 +84,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Migrate(args) => migrate::run(args).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Load(args) => load::run(args).await,
+        Command::Reconcile(args) => reconcile::run(args).await,
     }
 }
 

@@ -2,7 +2,7 @@
 -- concurrent claimant finds the new due_at and goes away with nothing. Locked in id order, so that crossed batches
 -- cannot deadlock. A row that is processing may have been charged: its claim may look up or void, and doubt sticks.
 with mine as materialized (
-    select id, status, claim_token is not null as lease_expired, void_started_at is not null as voiding
+    select id, status, due_at, claim_token is not null as lease_expired, void_started_at is not null as voiding
       from payments
      where id = any($1)
        and status in ('pending', 'processing')
@@ -12,7 +12,7 @@ with mine as materialized (
        for no key update
 ),
 stamped as materialized (
-    select id, status, lease_expired, voiding, clock_timestamp() as at from mine
+    select id, status, due_at, lease_expired, voiding, clock_timestamp() as at from mine
 ),
 claimed as (
     update payments p
@@ -32,7 +32,8 @@ claimed as (
      where p.id = s.id
     returning p.id, p.amount, p.currency, p.payment_method, p.correlation_id, p.version, p.due_at, p.in_doubt,
               p.retries_spent, p.verify_count, p.not_found_count, p.created_at, p.doubt_since, p.first_sent_at,
-              p.send_by, p.void_started_at, p.merchant_id, s.status as from_status, s.lease_expired, s.voiding, s.at
+              p.send_by, p.void_started_at, p.merchant_id, s.status as from_status, s.due_at as was_due_at, s.lease_expired,
+              s.voiding, s.at
 ),
 logged as (
     insert into payment_events (payment_id, version, type, from_status, to_status, reason, evidence, claim_token, due_at,
@@ -46,7 +47,9 @@ logged as (
       from claimed
 )
 select id, amount, currency, payment_method, correlation_id,
-       from_status = 'pending' as "may_charge!", voiding as "voiding!", in_doubt, retries_spent, verify_count, not_found_count,
+       from_status = 'pending' as "may_charge!", lease_expired as "lease_expired!", voiding as "voiding!",
+       in_doubt, retries_spent, verify_count, not_found_count,
+       (extract(epoch from at - was_due_at) * 1000)::bigint as "delay_ms!",
        (extract(epoch from at - created_at) * 1000)::bigint as "age_ms!",
        (extract(epoch from coalesce(at - doubt_since, '0')) * 1000)::bigint as "doubt_age_ms!",
        (extract(epoch from at - first_sent_at) * 1000)::bigint as "first_sent_age_ms!",

@@ -1,7 +1,9 @@
 -- The claims that a statement with this token took, when its answer was lost. Ages as of the claim.
 select p.id, p.amount, p.currency, p.payment_method, p.correlation_id,
-       e.type = 'attempt_started' as "may_charge!", p.void_started_at is not null as "voiding!",
+       e.type = 'attempt_started' as "may_charge!", e.type = 'taken_over' as "lease_expired!",
+       p.void_started_at is not null as "voiding!",
        p.in_doubt, p.retries_spent, p.verify_count, p.not_found_count,
+       (extract(epoch from coalesce(e.at - before.due_at, '0')) * 1000)::bigint as "delay_ms!",
        (extract(epoch from e.at - p.created_at) * 1000)::bigint as "age_ms!",
        (extract(epoch from coalesce(e.at - p.doubt_since, '0')) * 1000)::bigint as "doubt_age_ms!",
        (extract(epoch from e.at - p.first_sent_at) * 1000)::bigint as "first_sent_age_ms!",
@@ -9,4 +11,5 @@ select p.id, p.amount, p.currency, p.payment_method, p.correlation_id,
        (extract(epoch from coalesce(e.at - p.void_started_at, '0')) * 1000)::bigint as "void_age_ms!"
   from payments p
   join payment_events e on e.payment_id = p.id and e.version = p.version
+  join payment_events before on before.payment_id = p.id and before.version = p.version - 1
  where p.id = any($1) and p.claim_token = $2

@@ -93,6 +93,7 @@ late as (
        and not exists (select from payment_events e
                         where e.payment_id = s.payment_id and e.claim_token = s.claim_token and e.type = s.event_type)
         on conflict on constraint late_evidence_once do nothing
+    returning payment_id, event_type
 ),
 charged_after_all as (
     insert into breaks (payment_id, kind, detail, opened_at)
@@ -104,4 +105,6 @@ charged_after_all as (
        and p.status in ('failed', 'reversed')
         on conflict (payment_id, kind) where closed_at is null do nothing
 )
-select id as "id!", version as "version!" from moved
+select id as "id!", event_type as "event_type!", true as "took_effect!" from moved
+union all
+select payment_id, event_type, false from late

@@ -53,6 +53,12 @@ pub fn generate_secret() -> String {
     format!("{PREFIX}{}", hex::encode(rand::rng().random::<[u8; 32]>()))
 }
 
+/// What may be shown of a secret. Of anything that is no secret of ours nothing: it may be somebody else's.
+#[must_use]
+pub fn shown(secret: &str) -> &str {
+    secret.get(..SHOWN).filter(|shown| shown.starts_with(PREFIX)).unwrap_or("no key of ours")
+}
+
 /// Makes a key for a merchant.
 ///
 /// # Errors
@@ -64,7 +70,7 @@ pub async fn create_key(pool: &PgPool, merchant: MerchantId, name: &str) -> sqlx
         key.id.uuid(),
         merchant.uuid(),
         name,
-        &key.secret[..SHOWN],
+        shown(&key.secret),
         hash(&key.secret)
     )
     .execute(pool)
@@ -128,4 +134,18 @@ pub async fn find_merchant(pool: &PgPool, secret: &str) -> sqlx::Result<Option<M
 
 fn hash(secret: &str) -> Vec<u8> {
     Sha256::digest(secret).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_secret_only_its_first_characters_are_shown_and_of_any_other_word_none() {
+        let secret = generate_secret();
+        assert_eq!(shown(&secret), &secret[..17]);
+        for other in ["", "payonce_sk_1234", "hunter2hunter2hunter2", "pässwörd-pässwörd-pässwörd"] {
+            assert_eq!(shown(other), "no key of ours", "{other}");
+        }
+    }
 }

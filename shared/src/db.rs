@@ -62,6 +62,8 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, Error> {
         // plan stays, also of foreign key checks, while they grow, and every payment reads all others. Each of our
         // statements names its rows by key.
         ("enable_seqscan", "off"),
+        // Nor does it read and sort all of a merchant's payments for the newest of them, which an index has in order.
+        ("enable_bitmapscan", "off"),
         ("enable_hashjoin", "off"),
         ("enable_mergejoin", "off"),
         ("jit", "off"),

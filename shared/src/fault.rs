@@ -10,7 +10,7 @@ use std::sync::{LazyLock, Mutex};
 /// The variable that arms faults.
 pub const VARIABLE: &str = "PAYONCE_FAULTS";
 
-/// Every point, in the order of a payment's life.
+/// Every point, in the order of a payment's life, and then of a reconciliation's.
 pub const POINTS: &[&str] = &[
     "accept.before",
     "accept.committed",
@@ -28,6 +28,9 @@ pub const POINTS: &[&str] = &[
     "void.answered",
     "settle.before",
     "settle.committed",
+    "reconcile.repaired",
+    "reconcile.before_commit",
+    "reconcile.committed",
 ];
 
 /// Every guard that can be taken away.

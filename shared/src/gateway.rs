@@ -39,6 +39,8 @@ pub struct Told {
     pub exchange: Exchange,
     /// For the payment's history.
     pub evidence: Value,
+    /// How long it took.
+    pub duration: Duration,
 }
 
 impl Gateway {
@@ -152,7 +154,8 @@ const VOID: Op =
     Op { name: "void", before: "void.before", sending: "void.sending", answered: "void.answered" };
 
 fn tell(op: &Op, exchange: Exchange, started: Instant) -> Told {
-    let latency_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let duration = started.elapsed();
+    let latency_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut evidence = json!({ "op": op.name, "latency_ms": latency_ms });
     match &exchange {
         Exchange::Answered { status, body, .. } => {
@@ -163,7 +166,7 @@ fn tell(op: &Op, exchange: Exchange, started: Instant) -> Told {
         Exchange::Unanswered(why) => evidence["unanswered"] = json!(why),
         Exchange::NotSent(why) => evidence["not_sent"] = json!(why),
     }
-    Told { exchange, evidence }
+    Told { exchange, evidence, duration }
 }
 
 type Unsent = (hyper::http::request::Builder, Full<Bytes>);

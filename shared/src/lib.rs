@@ -1,8 +1,8 @@
 //! What the API and the workers share.
 //!
-//! Read in this order: [`payment`] (statuses, events, the three statements that move a payment), [`outcome`] and
+//! Read in this order: [`payment`] (statuses, events, the four statements that move a payment), [`outcome`] and
 //! [`retry`] (what a gateway's answer means and what to do next), [`gateway`] (the one place that calls it),
-//! [`idempotency`], [`ledger`], [`queue`] (the only door to the queue library).
+//! [`idempotency`], [`ledger`], [`queue`] (the only door to the queue library), [`operator`] (what operators read).
 //!
 //! `payment::status`, `outcome`, `retry`, `ledger` and `money` are pure: no clock, no database, no network.
 
@@ -15,9 +15,13 @@ pub mod idempotency;
 pub mod ids;
 pub mod ledger;
 pub mod merchant;
+pub mod metrics;
 pub mod money;
+pub mod operator;
 pub mod outcome;
 pub mod payment;
 pub mod process;
 pub mod queue;
+pub mod reconciliation;
 pub mod retry;
+pub mod telemetry;

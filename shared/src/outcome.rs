@@ -123,6 +123,25 @@ pub enum ChargeOutcome {
 }
 
 impl ChargeOutcome {
+    /// The word for it in logs and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Charged(_) => "charged",
+            Self::StillWorking => "still_working",
+            Self::Declined(_) => "declined",
+            Self::Invalid(_) => "invalid",
+            Self::Unauthorized => "unauthorized",
+            Self::KeyBusy => "key_busy",
+            Self::RateLimited(_) => "rate_limited",
+            Self::NotExecuted => "not_executed",
+            Self::Unreachable(_) => "unreachable",
+            Self::NotSent(_) => "not_sent",
+            Self::Unknown(_) => "unknown",
+            Self::WrongAnswer(_) => "wrong_answer",
+        }
+    }
+
     /// Reads the answer to `POST /charges`.
     #[must_use]
     pub fn of(exchange: &Exchange, expected: &Expected) -> Self {
@@ -178,6 +197,20 @@ pub enum LookupOutcome {
 }
 
 impl LookupOutcome {
+    /// The word for it in logs and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Charged(_) => "charged",
+            Self::Declined(_) => "declined",
+            Self::Pending => "pending",
+            Self::NotFound => "not_found",
+            Self::WrongAnswer(_) => "wrong_answer",
+            Self::Contradiction(_) => "contradiction",
+            Self::NoAnswer(_) => "no_answer",
+        }
+    }
+
     /// Reads the answer to `GET /charges?key=…`.
     #[must_use]
     pub fn of(exchange: &Exchange, expected: &Expected) -> Self {
@@ -220,6 +253,16 @@ pub enum VoidOutcome {
 }
 
 impl VoidOutcome {
+    /// The word for it in logs and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Unsupported => "unsupported",
+            Self::NoAnswer(_) => "no_answer",
+        }
+    }
+
     /// Reads the answer to `POST /voids`.
     #[must_use]
     pub fn of(exchange: &Exchange, expected: &Expected) -> Self {
@@ -249,7 +292,7 @@ fn refusal(body: &[u8]) -> Option<Refusal> {
 }
 
 /// Whether a gateway's word can be stored and shown: 1 to 255 characters, none of them a control character.
-fn is_storable(word: &str) -> bool {
+pub(crate) fn is_storable(word: &str) -> bool {
     (1..=255).contains(&word.chars().count()) && !word.chars().any(char::is_control)
 }
 

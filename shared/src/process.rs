@@ -1,17 +1,15 @@
-//! What every program of Payonce does the same way: logs to stderr, one line on stdout once it is ready, and an
-//! orderly end on SIGTERM or Ctrl-C.
+//! What every program of Payonce does the same way: logs, one line on stdout once it is ready, and an orderly end on
+//! SIGTERM or Ctrl-C.
 
 use std::future::Future;
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
-use crate::{config, fault};
+use crate::{config, fault, telemetry};
 
 /// Runs a program to its end: sets up logs and signals, prints why it failed.
 pub fn run<F, E>(service: &'static str, program: impl FnOnce(CancellationToken) -> F) -> ExitCode
@@ -20,11 +18,11 @@ where
     E: std::fmt::Display,
 {
     let dotenv = config::load_dotenv();
-    log_to_stderr();
+    let logs = telemetry::start(service);
     let result =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string()).and_then(
             |runtime| {
-                dotenv.map_err(|e| e.to_string())?;
+                dotenv.and(logs).map_err(|e| e.to_string())?;
                 fault::check().map_err(|e| e.to_string())?;
                 let ended = runtime
                     .block_on(async { program(shutdown_signal()).await.map_err(|e| format!("{e:#}")) });
@@ -36,26 +34,10 @@ where
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            tracing::error!(service, "{why}");
+            tracing::error!("{why}");
             ExitCode::FAILURE
         }
     }
-}
-
-/// Logs as readable text to stderr, at the level that `RUST_LOG` says, `info` without it.
-pub fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new("info,apalis=warn,apalis_core=warn,apalis_postgres=warn,sqlx=warn")
-    });
-    let is_terminal = std::io::stderr().is_terminal();
-    // A second program in one process finds the logs set up already.
-    drop(
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_ansi(is_terminal)
-            .with_writer(std::io::stderr)
-            .try_init(),
-    );
 }
 
 /// The exit code of a program that was told to end a second time, before it was done.

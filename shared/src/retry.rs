@@ -9,7 +9,7 @@ use backoff::ExponentialBackoffBuilder;
 use backoff::backoff::Backoff as _;
 
 use crate::outcome::{Charge, ChargeOutcome, LookupOutcome, VoidOutcome};
-use crate::payment::status::HeldReason;
+use crate::payment::status::{EventType, HeldReason};
 
 /// How one gateway is retried, looked up and given up on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,8 +156,27 @@ pub enum Step {
     Hold(HeldReason),
 }
 
+impl Step {
+    /// The event that it is written as.
+    #[must_use]
+    pub const fn event(&self) -> EventType {
+        match self {
+            Self::Succeed(_) => EventType::Succeeded,
+            Self::Fail(_) => EventType::Failed,
+            Self::Retry { .. } => EventType::RetryScheduled,
+            Self::Doubt { .. } => EventType::OutcomeUnknown,
+            Self::StartVoid { .. } => EventType::VoidStarted,
+            Self::Reverse => EventType::Reversed,
+            Self::Hold(_) => EventType::Held,
+        }
+    }
+}
+
 /// The reason of the looks that count towards "absent": found nothing although a charge must have been visible.
 pub const NOT_FOUND: &str = "not_found";
+
+/// The reason of what a person decided, which the machine gives for nothing.
+pub const BY_HAND: &str = "by_hand";
 
 /// What stands against sending a charge although the payment is due; none in the ordinary course of things. A payment can
 /// have waited for long since its retry was decided, or be in the hands of other settings.
@@ -177,8 +196,9 @@ pub fn after_charge(now: &Situation, policy: &Policy, outcome: ChargeOutcome) ->
     match outcome {
         O::Charged(charge) => Step::Succeed(charge),
         O::Declined(refusal) => {
-            // A gateway's word that is one of ours would say that we gave up.
-            let is_ours = matches!(refusal.code.as_str(), "retries_exhausted" | "expired" | "non_retryable");
+            // A gateway's word that is one of ours would say that we gave up, or that a person decided.
+            let is_ours =
+                matches!(refusal.code.as_str(), "retries_exhausted" | "expired" | "non_retryable" | BY_HAND);
             let code = if is_ours { "declined".to_owned() } else { refusal.code };
             Step::Fail(Failure { code, message: refusal.message, retryable: true })
         }

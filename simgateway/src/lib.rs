@@ -36,6 +36,8 @@ mod gateway;
 
 mod settings;
 
+mod log;
+
 mod program;
 
 pub use gateway::Gateway;

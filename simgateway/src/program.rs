@@ -2,25 +2,24 @@
 //!
 //! Standard output carries exactly one line, the JSON that says the gateway is ready; logs go to standard error.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
-use crate::{Gateway, Settings};
+use crate::settings::LogFormat;
+use crate::{Gateway, Settings, log};
 
 /// Runs the gateway with settings from the environment until Ctrl-C or SIGTERM.
 #[must_use]
 pub fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
-    let is_terminal = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_terminal).with_writer(io::stderr).init();
+    let format = LogFormat::from_env();
+    log::start(format.as_ref().ok().copied().flatten());
 
-    match run() {
+    match format.and_then(|_| run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -18,6 +18,18 @@ pub(crate) enum Request {
     Void(String),
 }
 
+impl Request {
+    /// What is asked, and of which payment: the caller's keys are the ids of its payments.
+    pub(crate) fn in_words(&self) -> (&'static str, Option<String>) {
+        match self {
+            Request::Charge(charge) => ("charge", Some(charge.key.clone())),
+            Request::LookUpKey(key) => ("lookup", Some(key.clone())),
+            Request::LookUpCharge(_) => ("lookup", None),
+            Request::Void(key) => ("void", Some(key.clone())),
+        }
+    }
+}
+
 /// A charge to be made, once per key. The reference is the key: both name the payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ChargeRequest {

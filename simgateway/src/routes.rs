@@ -23,7 +23,7 @@ use crate::batch::Call;
 use crate::connection::{Ending, Wire};
 use crate::faults::{FaultSwitch, Faults};
 use crate::journal;
-use crate::reply::{Failure, Refusal, Reply};
+use crate::reply::{Answer, Failure, Refusal, Reply};
 use crate::request::Request;
 use crate::writer::Desk;
 
@@ -118,11 +118,14 @@ async fn get_health() -> Json<serde_json::Value> {
 async fn serve(caller: Caller, request: Request) -> Result<Response, Problem> {
     let (State(app), Extension(wire), headers) = caller;
     let correlation_id = parse::correlation_id(&headers)?;
-    let call = app.take_up(request, correlation_id);
+    let (op, payment_id) = request.in_words();
+    let call = app.take_up(request, correlation_id.clone());
     let faults = Arc::clone(&call.faults);
     let is_charge = matches!(call.request, Request::Charge(_));
 
     let reply = app.desk.take(call).await;
+    let http_status = reply.answer().map(Answer::http_status);
+    tracing::info!(op, payment_id, correlation_id, http_status, "decided");
 
     if is_charge {
         app.wait(faults.slow_ms).await;

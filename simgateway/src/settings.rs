@@ -39,6 +39,27 @@ impl Settings {
     }
 }
 
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    /// For machines.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl LogFormat {
+    /// `LOG_FORMAT`; none where it is not set.
+    pub(crate) fn from_env() -> anyhow::Result<Option<LogFormat>> {
+        match variable("LOG_FORMAT")?.as_deref() {
+            None => Ok(None),
+            Some("json") => Ok(Some(LogFormat::Json)),
+            Some("text") => Ok(Some(LogFormat::Text)),
+            Some(other) => anyhow::bail!("LOG_FORMAT is `{other}`: set it to json or text"),
+        }
+    }
+}
+
 /// The value of `name`; an empty one counts as not set.
 fn variable(name: &str) -> anyhow::Result<Option<String>> {
     match env::var(name) {

@@ -8,7 +8,7 @@ use rand::seq::SliceRandom as _;
 use serde_json::json;
 use shared::idempotency::{self, Key};
 use shared::ids::{MerchantId, PaymentId};
-use shared::payment::transition::{self, Lease, NewPayment, PaymentRequest, Settlement};
+use shared::payment::transition::{self, Lease, NewPayment, PaymentRequest, Settled, Settlement};
 use shared::retry::Step;
 use sqlx::PgPool;
 use tests::TestDatabase;
@@ -150,7 +150,8 @@ async fn a_settlement_sent_twice_takes_effect_once_and_is_no_late_evidence() {
     let first = transition::settle(&pool, vec![settlement.clone()]).await.unwrap();
     let second = transition::settle(&pool, vec![settlement]).await.unwrap();
 
-    assert_eq!((first.len(), second.len()), (1, 0));
+    assert_eq!(first.moved, [payment.id]);
+    assert_eq!(second, Settled::default());
     assert_eq!(count(&pool, "select retries_spent::bigint from payments").await, 1);
     assert_eq!(count(&pool, "select count(*) from late_evidence").await, 0);
 }
@@ -169,9 +170,9 @@ async fn a_stale_token_changes_nothing_and_leaves_its_evidence() {
         evidence: json!({ "op": "void" }),
     };
 
-    let moved = transition::settle(&pool, vec![stale]).await.unwrap();
+    let settled = transition::settle(&pool, vec![stale]).await.unwrap();
 
-    assert_eq!(moved, []);
+    assert_eq!(settled, Settled { moved: vec![], late: vec![payment.id] });
     assert_eq!(
         count(&pool, "select count(*) from payments where status = 'processing' and version = 2").await,
         1
@@ -194,8 +195,8 @@ async fn a_stale_result_is_kept_even_where_the_current_one_is_beside_it() {
     };
 
     let both = vec![settlement(shared::ids::ClaimToken::generate()), settlement(claims[0].token)];
-    let moved = transition::settle(&pool, both).await.unwrap();
+    let settled = transition::settle(&pool, both).await.unwrap();
 
-    assert_eq!(moved, [payment.id]);
+    assert_eq!(settled, Settled { moved: vec![payment.id], late: vec![payment.id] });
     assert_eq!(count(&pool, "select count(*) from late_evidence").await, 1);
 }

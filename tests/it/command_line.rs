@@ -98,6 +98,7 @@ async fn workers_beside_dev_take_its_payments() {
     let worker = Launch::worker(PROGRAM)
         .env("DATABASE_URL", text(&dev, "database_url"))
         .env("GATEWAY_URL", text(&dev, "gateway"))
+        .env("METRICS_ADDR", "127.0.0.1:0")
         .start()
         .await;
 
@@ -237,6 +238,8 @@ const REFUSED: &[(&str, Variables, &str)] = &[
         ],
         "RETRIES: \"many\" cannot be used",
     ),
+    ("worker", &[("LOG_FORMAT", "xml")], "cannot be used: use json or text"),
+    ("simgateway", &[("LOG_FORMAT", "xml")], "LOG_FORMAT is `xml`: set it to json or text"),
     ("worker", &[("PAYONCE_FAULTS", "nowhere=stop")], "PAYONCE_FAULTS: no \"nowhere\""),
     ("simgateway", &[], "GATEWAY_DATABASE_URL is not set"),
 ];
@@ -250,7 +253,7 @@ async fn an_invalid_setting_refuses_to_start_and_says_why() {
             _ => Launch::simgateway(PROGRAM),
         };
 
-        let (exit, process) = launch.envs(env.iter().copied()).run().await;
+        let (exit, process) = launch.env("LOG_FORMAT", "text").envs(env.iter().copied()).run().await;
 
         assert_eq!(exit, Exit::Code(1), "{role} {env:?}");
         assert!(process.stderr().contains(message), "{role} {env:?} said:\n{}", process.stderr());

@@ -19,9 +19,13 @@ async fn post(system: &System, count: usize, token: &str) -> Vec<PaymentId> {
         .await
 }
 
+/// A lease that no charge outlasts, however slow the machine: what is taken over was abandoned.
+const LONG_LEASE: &[(&str, &str)] = &[("GATEWAY_TIMEOUT_MS", "9000"), ("LEASE_MS", "60000")];
+
 /// A system whose every charge takes a while, with many of them under way.
-async fn busy(workers: usize) -> System {
-    let system = System::with(PROGRAM, Shape { apis: 1, workers, ..Shape::default() }).await;
+async fn busy(workers: usize, worker_env: &[(&'static str, &str)]) -> System {
+    let worker_env = worker_env.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let system = System::with(PROGRAM, Shape { apis: 1, workers, worker_env, ..Shape::default() }).await;
     system.faults(json!({ "slow_token_ms": 300 })).await;
     post(&system, 200, "sim_slow").await;
     wait_until("charges to be under way", async || {
@@ -44,7 +48,7 @@ async fn every_attempt_was_the_first(system: &System) {
 
 #[tokio::test]
 async fn a_worker_that_drains_under_load_loses_nothing_and_spends_nothing() {
-    let mut system = busy(2).await;
+    let mut system = busy(2, LONG_LEASE).await;
 
     system.workers[0].terminate();
     let exit = system.workers[0].wait_exit().await;
@@ -56,13 +60,13 @@ async fn a_worker_that_drains_under_load_loses_nothing_and_spends_nothing() {
 
 #[tokio::test]
 async fn what_a_drained_worker_had_not_begun_is_left_for_the_next_one() {
-    let mut system = busy(1).await;
+    let mut system = busy(1, LONG_LEASE).await;
 
     system.workers[0].terminate();
     assert_eq!(system.workers[0].wait_exit().await, Exit::Code(0));
     assert_eq!(system.count("select count(*) from payments where claim_token is not null").await, 0);
     let _ = post(&system, 20, "sim_ok").await;
-    system.add_worker([("RUST_LOG", "info")]).await;
+    system.add_worker(LONG_LEASE.iter().copied()).await;
     system.settled_within(tests::system::RECOVERY).await;
 
     every_attempt_was_the_first(&system).await;
@@ -72,7 +76,7 @@ async fn what_a_drained_worker_had_not_begun_is_left_for_the_next_one() {
 async fn a_worker_told_twice_ends_at_once_and_its_payment_is_looked_up() {
     let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     let id = system.accepted(a_payment().method("sim_timeout_charged")).await;
-    let patient = system.add_worker([("GATEWAY_TIMEOUT_MS", "9000"), ("LEASE_MS", "60000")]).await;
+    let patient = system.add_worker(LONG_LEASE.iter().copied()).await;
     wait_until("the charge to be sent", async || !system.journal_of(id).await.is_empty()).await;
 
     system.workers[patient].terminate();
@@ -90,7 +94,7 @@ async fn a_worker_told_twice_ends_at_once_and_its_payment_is_looked_up() {
 
 #[tokio::test]
 async fn a_worker_killed_in_mid_drain_is_made_up_for() {
-    let mut system = busy(2).await;
+    let mut system = busy(2, &[]).await;
 
     system.workers[0].terminate();
     system.workers[0].kill9();

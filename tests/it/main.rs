@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test reports by failing")]
 
 mod batches;
+mod browser;
 mod command_line;
 mod crashes;
 mod drain;
@@ -10,10 +11,17 @@ mod guards;
 mod harness;
 mod http;
 mod idempotency;
+mod logs;
+mod metrics;
 mod model;
 mod money_path;
+mod operator;
+mod ops;
 mod outage;
+mod queue;
 mod readme;
+mod reconcile;
+mod schedules;
 mod schema;
 mod shipping;
 mod storm;

@@ -36,6 +36,16 @@ pub(crate) fn forget(pid: u32) {
     tell(&format!("forget {pid}"));
 }
 
+/// Registers a process with all that it starts, as long as they stay in its group.
+pub(crate) fn watch_group(leader: u32) {
+    tell(&format!("watch -{leader}"));
+}
+
+/// Takes a group that ended off the list.
+pub(crate) fn forget_group(leader: u32) {
+    tell(&format!("forget -{leader}"));
+}
+
 /// Registers a directory to be removed, once the database server in it has been stopped.
 pub(crate) fn remove(directory: &Path) {
     tell(&format!("remove {}", directory.display()));

@@ -16,20 +16,24 @@
 )]
 
 pub mod books;
+pub mod browser;
 pub mod client;
 pub mod database;
 pub mod guardian;
 pub mod private_server;
 pub mod process;
 pub mod raw;
+pub mod scrape;
 pub mod system;
 pub mod wait;
 
 mod server;
 
+pub use self::browser::Browser;
 pub use self::client::{Answer, Client, a_payment};
 pub use self::database::TestDatabase;
 pub use self::private_server::PrivateServer;
 pub use self::process::{Exit, Launch, Process};
+pub use self::scrape::Scrape;
 pub use self::system::{Shape, System};
 pub use self::wait::{wait_for, wait_until};

@@ -113,6 +113,7 @@ impl System {
         Launch::worker(self.program)
             .env("DATABASE_URL", &self.database.url)
             .env("GATEWAY_URL", self.gateway.address("gateway"))
+            .env("METRICS_ADDR", "127.0.0.1:0")
             .envs(FAST.iter().copied())
     }
 
@@ -224,14 +225,13 @@ impl System {
         sqlx::query("reset session_replication_role").execute(&mut *connection).await.expect("superuser");
     }
 
-    /// How many rows there are of payments, idempotency keys, events and payment jobs.
+    /// How many rows there are of payments, idempotency keys, events and payment jobs, all at one instant.
     pub async fn stored(&self) -> [i64; 4] {
-        [
-            self.count("select count(*) from payments").await,
-            self.count("select count(*) from idempotency_keys").await,
-            self.count("select count(*) from payment_events").await,
-            self.count("select count(*) from apalis.jobs").await,
-        ]
+        let counts = "select array[(select count(*) from payments), (select count(*) from idempotency_keys),
+                                   (select count(*) from payment_events), (select count(*) from apalis.jobs where job_type = 'payments')]";
+        let counts: Vec<i64> =
+            sqlx::query_scalar(counts).fetch_one(&self.database.pool).await.expect("counts");
+        counts.try_into().expect("four of them")
     }
 
     /// A number from the database.

@@ -6,11 +6,12 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shared::fault;
 use shared::ids::PaymentId;
 use shared::outcome::{ChargeOutcome, Exchange, Expected, LookupOutcome, VoidOutcome};
+use shared::payment::status::PaymentStatus;
 use shared::payment::transition::{self, Claim, Purpose, SettleError, Settlement};
 use shared::retry::{self, Situation, Step};
+use shared::{fault, metrics};
 use tracing::Instrument as _;
 
 use crate::Context;
@@ -20,35 +21,75 @@ const SETTLE_TRIES: u32 = 5;
 
 /// Looks at one payment. Nothing to do is fine: it ended, or is held, or not due, or somebody else has it.
 pub(crate) async fn look(context: Context, payment: PaymentId) -> Result<(), String> {
+    let looked = claim_and_use(context, payment).await;
+    looked.inspect_err(|why| tracing::warn!(payment_id = %payment, %why, "could not look at a payment"))
+}
+
+async fn claim_and_use(context: Context, payment: PaymentId) -> Result<(), String> {
     // Closed once the worker shuts down: no new claims.
     let Ok(_permit) = context.permits.clone().acquire_owned().await else { return Ok(()) };
     let asked_at = Instant::now();
     let claims = transition::claim(&context.pool, &[payment], &context.name, context.lease)
         .await
-        .map_err(|why| format!("{payment} could not be claimed: {why}"))?;
+        .map_err(|why| format!("it could not be claimed: {why}"))?;
     let Some(claim) = claims.into_iter().next() else { return Ok(()) };
-    let span = tracing::info_span!("claim", payment_id = %payment, claim = %claim.token,
+    // Of the highest level, so that no filter takes the ids from what is logged within.
+    let span = tracing::error_span!("claim", payment_id = %payment, claim = %claim.token,
         correlation_id = claim.correlation_id);
     let carried_out = context.attempts.spawn(carry_out(context.clone(), claim, asked_at).instrument(span));
-    carried_out.await.map_err(|why| format!("{payment}: {why}"))
+    carried_out.await.map_err(|why| why.to_string())
 }
 
 /// Uses a claim: one exchange with the gateway, one settlement. `asked_at` was read before the claim was asked for, so
 /// that the send window counted from it ends before the one that the database wrote down.
 async fn carry_out(context: Context, claim: Claim, asked_at: Instant) {
     fault::point("attempt.claimed");
+    log_claim(&claim);
     let (step, evidence) = ask(&context, &claim, asked_at + context.lease.send_window).await;
-    match &step {
-        Step::Hold(reason) => tracing::error!(%reason, %evidence, "held: a person must act"),
-        Step::StartVoid { reason, .. } => {
-            tracing::warn!(reason, "out of tries or time while in doubt: voiding")
-        }
-        Step::Retry { reason: "unauthorized", .. } => tracing::error!("the gateway refuses our credentials"),
-        Step::Succeed(_) | Step::Fail(_) | Step::Retry { .. } | Step::Doubt { .. } | Step::Reverse => {
-            tracing::debug!(?step, "settling");
-        }
+    let settlement = Settlement { payment_id: claim.payment_id, token: claim.token, step, evidence };
+    let Some(status) = settle(&context, &settlement).await else { return };
+    log_settlement(&settlement, status);
+    if status.is_terminal() {
+        metrics::ended(status, claim.situation.age + asked_at.elapsed());
     }
-    settle(&context, Settlement { payment_id: claim.payment_id, token: claim.token, step, evidence }).await;
+}
+
+/// What is as usual says enough when it is settled; a look that follows a doubt is worth a line of its own.
+fn log_claim(claim: &Claim) {
+    let (event, purpose) = (claim.event().as_str(), claim.purpose.as_str());
+    if claim.is_takeover {
+        tracing::warn!(event, purpose, "took over from a worker whose lease ran out");
+    } else if claim.purpose == Purpose::Charge {
+        tracing::debug!(event, purpose, "claimed");
+    } else {
+        tracing::info!(event, purpose, "claimed");
+    }
+}
+
+/// One line for each step that took effect, as loud as it is rare.
+fn log_settlement(settlement: &Settlement, status: PaymentStatus) {
+    let Settlement { step, evidence, .. } = settlement;
+    let (event, status) = (step.event().as_str(), status.as_str());
+    match step {
+        Step::Hold(reason) => {
+            tracing::error!(event, status, %reason, %evidence, "held: a person must act");
+        }
+        Step::StartVoid { reason, .. } => {
+            tracing::warn!(event, status, reason, "out of tries or time while in doubt: voiding");
+        }
+        Step::Retry { reason: "unauthorized", .. } => {
+            tracing::error!(event, status, reason = "unauthorized", "the gateway refuses our credentials");
+        }
+        Step::Retry { reason, wait, .. } => {
+            tracing::info!(event, status, reason, ?wait, "not charged; trying again");
+        }
+        Step::Doubt { reason, wait, .. } => {
+            tracing::info!(event, status, reason, ?wait, "not known whether charged; looking again");
+        }
+        Step::Fail(failure) => tracing::info!(event, status, reason = failure.code, "settled"),
+        Step::Succeed(charge) => tracing::info!(event, status, charge_id = charge.id, "settled"),
+        Step::Reverse => tracing::info!(event, status, "settled"),
+    }
 }
 
 /// Asks the gateway what this claim is for, and decides what follows from its answer.
@@ -63,35 +104,48 @@ async fn ask(context: &Context, claim: &Claim, send_by: Instant) -> (Step, Value
             }
             let told = gateway.charge(claim, send_by).await;
             let outcome = ChargeOutcome::of(&told.exchange, &expected);
+            asked(claim.purpose, outcome.as_str(), told.duration);
             let step = retry::after_charge(&situation, policy, outcome);
             (blindly_retried(step, &told.exchange), told.evidence)
         }
         Purpose::Verify => {
             let told = gateway.look_up(claim, send_by).await;
             let outcome = LookupOutcome::of(&told.exchange, &expected);
+            asked(claim.purpose, outcome.as_str(), told.duration);
             (retry::after_lookup(&situation, policy, outcome), told.evidence)
         }
         Purpose::Void => {
             let told = gateway.void(claim, send_by).await;
             let outcome = VoidOutcome::of(&told.exchange, &expected);
+            asked(claim.purpose, outcome.as_str(), told.duration);
             (retry::after_void(&situation, policy, &outcome), told.evidence)
         }
     }
 }
 
-/// Settles, again and again while the database is away: the statement may be repeated. In the end the evidence is
-/// logged, the lease runs out, and whoever takes over looks the charge up.
-async fn settle(context: &Context, settlement: Settlement) {
+fn asked(purpose: Purpose, outcome: &'static str, duration: Duration) {
+    metrics::gateway_called(purpose, outcome, duration);
+    tracing::debug!(purpose = purpose.as_str(), outcome, ?duration, "asked the gateway");
+}
+
+/// Settles, again and again while the database is away: the statement may be repeated. Answers the payment's new status;
+/// none where nothing took effect. In the end the evidence is logged, the lease runs out, and whoever takes over looks
+/// the charge up.
+async fn settle(context: &Context, settlement: &Settlement) -> Option<PaymentStatus> {
+    let answered_at = Instant::now();
     for attempt in 1..=SETTLE_TRIES {
         match transition::settle(&context.pool, vec![settlement.clone()]).await {
-            Ok(moved) if moved.is_empty() => {
-                tracing::warn!("too late to settle; kept as late evidence");
-                return;
+            Ok(settled) if !settled.late.is_empty() => {
+                tracing::warn!(event = "late_evidence", "too late to settle; kept as late evidence");
+                return None;
             }
-            Ok(_) => return,
+            Ok(_) => {
+                metrics::settled(answered_at.elapsed());
+                return PaymentStatus::after(Some(PaymentStatus::Processing), settlement.step.event()).ok();
+            }
             Err(SettleError::Illegal(why)) => {
                 tracing::error!(%why, "a step that cannot be: the payment is left to its lease");
-                return;
+                return None;
             }
             Err(SettleError::Database(why)) => {
                 tracing::warn!(%why, attempt, evidence = %settlement.evidence, "could not settle");
@@ -99,6 +153,7 @@ async fn settle(context: &Context, settlement: Settlement) {
             }
         }
     }
+    None
 }
 
 /// Where the payment stands. Sabotage `doubt_forgotten` takes the doubt of earlier attempts away.

@@ -1,8 +1,10 @@
 //! The worker: claims due payments, asks the gateway, settles.
 //!
 //! Two things bring a payment to a worker: a job of the queue, at once, and the sweep, for whatever no job came for. Both
-//! lead into [`attempt::look`], where the claim decides; run as many workers as the load needs.
+//! lead into [`attempt::look`], where the claim decides; run as many workers as the load needs. What has to be done now
+//! and then, one of them does for all: [`schedule`].
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -11,11 +13,14 @@ use shared::gateway::Gateway;
 use shared::payment::transition::Lease;
 use shared::retry::Policy;
 use sqlx::PgPool;
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 mod attempt;
+mod http;
+mod schedule;
 mod settings;
 mod sweep;
 
@@ -34,21 +39,25 @@ struct Context {
     permits: Arc<Semaphore>,
     /// Attempts under way.
     attempts: TaskTracker,
+    last_sweep: Arc<sweep::LastSweep>,
 }
 
 /// A worker, connected and ready to run.
 pub struct Worker {
     context: Context,
     settings: Settings,
+    metrics: TcpListener,
+    metrics_addr: SocketAddr,
 }
 
 impl Worker {
-    /// Connects to the database and makes sure that its schema is up to date.
+    /// Connects to the database, makes sure that its schema is up to date, and takes the address for its metrics.
     ///
     /// # Errors
-    /// Settings that contradict each other, no database, or one that lacks migrations.
+    /// Settings that contradict each other, no database, one that lacks migrations, or an address that is taken.
     pub async fn connect(settings: Settings) -> anyhow::Result<Self> {
         settings.check()?;
+        shared::metrics::start();
         let pool = db::connect(&settings.database_url, settings.max_connections).await?;
         db::require_migrated(&pool).await?;
         let context = Context {
@@ -59,15 +68,32 @@ impl Worker {
             name: shared::queue::worker_name().into(),
             permits: Arc::new(Semaphore::new(settings.concurrency)),
             attempts: TaskTracker::new(),
+            last_sweep: Arc::new(sweep::LastSweep::new()),
         };
-        Ok(Self { context, settings })
+        let metrics = http::listen(settings.metrics_addr).await?;
+        let metrics_addr = metrics.local_addr()?;
+        Ok(Self { context, settings, metrics, metrics_addr })
+    }
+
+    /// Where its metrics and its health can be read.
+    #[must_use]
+    pub const fn metrics_addr(&self) -> SocketAddr {
+        self.metrics_addr
     }
 
     /// Works until `shutdown`, then lets what is under way end: no new claims, and for what remains at the deadline the
     /// lease runs out and another worker looks it up.
     pub async fn run(self, shutdown: CancellationToken) {
-        let Self { context, settings } = self;
+        let Self { context, settings, metrics, .. } = self;
         tracing::info!(worker = %context.name, "working");
+        let shown = http::Shown {
+            pool: context.pool.clone(),
+            last_sweep: context.last_sweep.clone(),
+            sweep_patience: settings.sweep_patience(),
+            shutdown: shutdown.clone(),
+        };
+        // To the last moment, so that a worker which is ending can still be asked.
+        let _serving = AbortOnDropHandle::new(tokio::spawn(http::serve(metrics, shown)));
         let look = {
             let context = context.clone();
             move |payment| attempt::look(context.clone(), payment)
@@ -75,6 +101,7 @@ impl Worker {
         tokio::join!(
             shared::queue::work(context.pool.clone(), settings.concurrency, shutdown.clone(), look),
             sweep::run(&context, settings.sweep, &shutdown),
+            schedule::run(&context.pool, settings.reconcile_every, settings.prune_after, &shutdown),
             async {
                 // Whoever still waits for its turn claims nothing any more.
                 shutdown.cancelled().await;
@@ -94,7 +121,11 @@ impl Worker {
 pub fn main() -> ExitCode {
     shared::process::run("worker", |shutdown| async move {
         let worker = Worker::connect(Settings::from_env()?).await?;
-        shared::process::announce(&serde_json::json!({ "event": "ready", "service": "worker" }));
+        shared::process::announce(&serde_json::json!({
+            "event": "ready",
+            "service": "worker",
+            "metrics": format!("http://{}", worker.metrics_addr()),
+        }));
         worker.run(shutdown).await;
         Ok::<_, anyhow::Error>(())
     })

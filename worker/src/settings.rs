@@ -1,5 +1,6 @@
 //! What a worker can be told by its environment.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use shared::config::{self, InvalidSetting};
@@ -15,12 +16,18 @@ pub struct Settings {
     pub max_connections: u32,
     /// `GATEWAY_URL`.
     pub gateway_url: String,
+    /// `METRICS_ADDR`: where metrics and health can be read.
+    pub metrics_addr: SocketAddr,
     /// `WORKER_CONCURRENCY`: gateway calls at a time.
     pub concurrency: usize,
     /// `LEASE_MS` and `SEND_WINDOW_MS`.
     pub lease: Lease,
     /// `SWEEP_MS`: between two looks for due payments that nobody took.
     pub sweep: Duration,
+    /// `RECONCILE_EVERY_MS`: between two reconciliations, whichever worker does them.
+    pub reconcile_every: Duration,
+    /// `PRUNE_AFTER_MS`: how long finished jobs and workers that are gone stay to be looked at.
+    pub prune_after: Duration,
     /// `GATEWAY_TIMEOUT_MS`, `VISIBILITY_MS`, `DOUBT_DEADLINE_MS`, `RETRIES`, `BACKOFF_MS`, `BACKOFF_MAX_MS`,
     /// `VERIFY_WAITS_MS`, `PAYMENT_MAX_AGE_MS`, `GATEWAY_HONOURS_KEYS`, `GATEWAY_KEY_RETENTION_MS`.
     pub policy: Policy,
@@ -37,9 +44,12 @@ impl Settings {
             database_url,
             max_connections: 10,
             gateway_url,
+            metrics_addr: (Ipv4Addr::LOCALHOST, 9464).into(),
             concurrency: 64,
             lease: Lease { lease: Duration::from_secs(30), send_window: Duration::from_secs(5) },
             sweep: Duration::from_millis(500),
+            reconcile_every: Duration::from_mins(1),
+            prune_after: Duration::from_hours(1),
             policy: Policy::default(),
         }
     }
@@ -62,12 +72,15 @@ impl Settings {
         let default = Self::new(database_url, gateway_url);
         let settings = Self {
             max_connections: config::parsed("DATABASE_CONNECTIONS", default.max_connections)?,
+            metrics_addr: config::parsed("METRICS_ADDR", default.metrics_addr)?,
             concurrency: config::parsed("WORKER_CONCURRENCY", default.concurrency)?,
             lease: Lease {
                 lease: config::millis("LEASE_MS", default.lease.lease)?,
                 send_window: config::millis("SEND_WINDOW_MS", default.lease.send_window)?,
             },
             sweep: config::millis("SWEEP_MS", default.sweep)?,
+            reconcile_every: config::millis("RECONCILE_EVERY_MS", default.reconcile_every)?,
+            prune_after: config::millis("PRUNE_AFTER_MS", default.prune_after)?,
             policy: policy_from_env(default.policy)?,
             ..default
         };
@@ -93,6 +106,7 @@ impl Settings {
             ("SEND_WINDOW_MS", self.lease.send_window),
             ("GATEWAY_TIMEOUT_MS", self.policy.gateway_timeout),
             ("BACKOFF_MS", self.policy.backoff_initial),
+            ("RECONCILE_EVERY_MS", self.reconcile_every),
             ("VERIFY_WAITS_MS", self.policy.verify_waits.iter().min().copied().unwrap_or_default()),
         ] {
             if duration.is_zero() {
@@ -107,10 +121,19 @@ impl Settings {
                 return Err(InvalidSetting::new(name, "must be from 1 to 10000"));
             }
         }
+        if self.prune_after < shared::queue::ORPHANED_AFTER * 2 {
+            let why = format!("must be at least {:?}", shared::queue::ORPHANED_AFTER * 2);
+            return Err(InvalidSetting::new("PRUNE_AFTER_MS", why));
+        }
         if self.max_connections < 3 {
             return Err(InvalidSetting::new("DATABASE_CONNECTIONS", "a worker needs at least 3"));
         }
         Ok(())
+    }
+
+    /// How long ago the last sweep of a worker that works may have been.
+    pub(crate) fn sweep_patience(&self) -> Duration {
+        self.sweep * 3 + Duration::from_secs(5)
     }
 
     /// How long attempts under way may take to end after the shutdown began.
@@ -166,5 +189,13 @@ mod tests {
         assert!(Settings { concurrency: 0, ..settings() }.check().is_err());
         assert!(Settings { sweep: Duration::ZERO, ..settings() }.check().is_err());
         assert!(Settings { max_connections: 2, ..settings() }.check().is_err());
+        assert!(Settings { reconcile_every: Duration::ZERO, ..settings() }.check().is_err());
+    }
+
+    #[test]
+    fn a_worker_that_may_still_live_is_not_pruned() {
+        let why = Settings { prune_after: Duration::from_secs(30), ..settings() }.check().unwrap_err();
+
+        assert_eq!(why.to_string(), "PRUNE_AFTER_MS: must be at least 60s");
     }
 }

@@ -1,8 +1,10 @@
 //! The sweep: finds due payments that nobody took. Needs no queue, so a lost job or notification costs a moment only.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
+use shared::metrics;
 use shared::payment::store;
 use tokio_util::sync::CancellationToken;
 
@@ -10,6 +12,31 @@ use crate::{Context, attempt};
 
 /// A payment that has been due for less is most likely on its way to a worker.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// When this worker last swept: what shows that it is at work.
+#[derive(Debug)]
+pub(crate) struct LastSweep {
+    started: Instant,
+    /// Milliseconds after `started`.
+    at: AtomicU64,
+}
+
+impl LastSweep {
+    /// A worker that starts now.
+    pub(crate) fn new() -> Self {
+        Self { started: Instant::now(), at: AtomicU64::new(0) }
+    }
+
+    /// How long ago it was.
+    pub(crate) fn age(&self) -> Duration {
+        self.started.elapsed().saturating_sub(Duration::from_millis(self.at.load(Ordering::Relaxed)))
+    }
+
+    fn is_now(&self) {
+        let at = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.at.store(at, Ordering::Relaxed);
+    }
+}
 
 /// Sweeps every `interval`, ±20 % so that workers started together do not sweep together, until `shutdown`.
 pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &CancellationToken) {
@@ -19,23 +46,27 @@ pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &Cancel
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        if let Err(why) = sweep(context, interval.min(GRACE)).await {
-            tracing::warn!(%why, "could not sweep");
+        match sweep(context, interval.min(GRACE)).await {
+            Ok(found) => {
+                metrics::swept(Some(found));
+                context.last_sweep.is_now();
+            }
+            Err(why) => {
+                metrics::swept(None);
+                tracing::warn!(%why, "could not sweep");
+            }
         }
     }
 }
 
-/// Takes no more than can be sent at once; the others are another worker's, or the next sweep's.
-async fn sweep(context: &Context, grace: Duration) -> sqlx::Result<()> {
+/// Takes no more than can be sent at once; the others are another worker's, or the next sweep's. Answers how many it
+/// found.
+async fn sweep(context: &Context, grace: Duration) -> sqlx::Result<usize> {
     let free = i64::try_from(context.permits.available_permits()).unwrap_or(i64::MAX);
     let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
-    for payment in store::overdue(&context.pool, grace_ms, free).await? {
-        let look = attempt::look(context.clone(), payment.into());
-        context.attempts.spawn(async move {
-            if let Err(why) = look.await {
-                tracing::warn!(%why, "swept payment");
-            }
-        });
+    let overdue = store::overdue(&context.pool, grace_ms, free).await?;
+    for &payment in &overdue {
+        context.attempts.spawn(attempt::look(context.clone(), payment.into()));
     }
-    Ok(())
+    Ok(overdue.len())
 }

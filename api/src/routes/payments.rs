@@ -14,6 +14,7 @@ use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize;
 use shared::idempotency;
 use shared::ids::{MerchantId, PaymentId};
+use shared::metrics::{self, Accept};
 use shared::payment::store::{self, Filter, Remembered};
 use shared::payment::transition::{self, NewPayment};
 use shared::payment::{Accepted, Payment};
@@ -71,6 +72,9 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
         match transition::accept(&app.pool, std::slice::from_ref(&payment)).await {
             Ok(accepted) => {
                 if let Some(accepted) = accepted.first() {
+                    metrics::accepted(Accept::Created);
+                    let payment_id = PaymentId::from(accepted.id);
+                    tracing::info!(event = "created", %payment_id, status = "pending", "accepted");
                     return Ok(answer(accepted, false));
                 }
             }
@@ -98,10 +102,13 @@ fn is_worth_another_try(error: &sqlx::Error) -> bool {
 
 /// The first answer once more, if this is the same request.
 fn replay(payment: &NewPayment, remembered: &Remembered) -> Result<Response, Problem> {
+    let payment_id = PaymentId::from(remembered.accepted.id);
     if remembered.fingerprint != payment.fingerprint {
+        metrics::accepted(Accept::Refused);
+        tracing::info!(%payment_id, "an idempotency key came with another request");
         return Err(Problem::KeyReused {
             fields: idempotency::differing_fields(&payment.request, &remembered.accepted),
-            payment_id: PaymentId::from(remembered.accepted.id).to_string(),
+            payment_id: payment_id.to_string(),
         });
     }
     if remembered.renderer != idempotency::RENDERER {
@@ -111,6 +118,8 @@ fn replay(payment: &NewPayment, remembered: &Remembered) -> Result<Response, Pro
         );
         return Err(Problem::Internal);
     }
+    metrics::accepted(Accept::Replayed);
+    tracing::debug!(%payment_id, "replayed");
     Ok(answer(&remembered.accepted, true))
 }
 

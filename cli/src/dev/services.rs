@@ -1,11 +1,10 @@
 //! The parts that run inside `payonce dev`, and the order in which they stop.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Error, Result, anyhow};
-use futures::future::join_all;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::Args;
@@ -45,15 +44,21 @@ impl Services {
 
         let mut workers = Vec::new();
         for _ in 0..args.workers {
-            let settings =
+            let mut settings =
                 worker::Settings::from_env_at(databases.url.clone(), format!("http://{gateway_addr}"))?;
+            // The API shows the metrics of the whole process.
+            settings.metrics_addr = (Ipv4Addr::LOCALHOST, 0).into();
             workers.push(worker::Worker::connect(settings).await.context("cannot start a worker")?);
         }
 
         let mut running = vec![Service::spawn("API", |shutdown| api.run(shutdown))];
         if !workers.is_empty() {
             running.push(Service::spawn("workers", |shutdown| async move {
-                join_all(workers.into_iter().map(|worker| worker.run(shutdown.clone()))).await;
+                let mut loops = JoinSet::new();
+                for worker in workers {
+                    loops.spawn(worker.run(shutdown.clone()));
+                }
+                loops.join_all().await;
                 Ok(())
             }));
         }

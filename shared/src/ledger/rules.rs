@@ -51,7 +51,8 @@ pub const fn postings(event: EventType) -> &'static [Posting] {
         | EventType::Failed
         | EventType::VoidStarted
         | EventType::Reversed
-        | EventType::Held => &[],
+        | EventType::Held
+        | EventType::Released => &[],
     }
 }
 

@@ -149,6 +149,8 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
     row.claim_token = if is_claim { event.claim_token } else { None };
     row.retries_spent += i32::from(event.spends);
     row.terminal_at = status.is_terminal().then_some(event.at);
+    // Whatever happens to a held payment was done by a person, and ends its being held.
+    row.held_reason = None;
     match event_type {
         EventType::AttemptStarted => {
             row.attempt_count += 1;
@@ -176,7 +178,7 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
             row.failure_message = failure["message"].as_str().map(str::to_owned);
             row.failure_retryable = failure["retryable"].as_bool();
         }
-        EventType::Created | EventType::RetryScheduled | EventType::Reversed => {}
+        EventType::Created | EventType::RetryScheduled | EventType::Reversed | EventType::Released => {}
     }
     Ok(())
 }
@@ -260,6 +262,21 @@ mod tests {
         assert!(row.in_doubt);
         assert_eq!(row.doubt_since, Some(unknown(3).at));
         assert_eq!(row.verify_count, 2);
+    }
+
+    #[test]
+    fn what_happens_to_a_held_payment_ends_its_being_held() {
+        let held = Event { reason: Some("wrong_answer".to_owned()), ..event(3, "held", json!({})) };
+        let due = Some(started(9).at);
+        let released =
+            Event { due_at: due, ..event(4, "released", json!({ "by": "ada", "reason": "look" })) };
+
+        let row = fold(&[created(), started(2), held.clone()]).unwrap();
+        assert_eq!((row.held_reason.as_deref(), row.due_at), (Some("wrong_answer"), None));
+        let row = fold(&[created(), started(2), held.clone(), released]).unwrap();
+        assert_eq!((row.status.as_str(), row.held_reason, row.due_at), ("processing", None, due));
+        let row = fold(&[created(), started(2), held, event(4, "reversed", json!({}))]).unwrap();
+        assert_eq!((row.status.as_str(), row.held_reason), ("reversed", None));
     }
 
     #[test]

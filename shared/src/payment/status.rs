@@ -102,6 +102,8 @@ words! {
         Reversed = "reversed",
         /// T18: out of the machine's hands until a person acts.
         Held = "held",
+        /// T19: a person gave it back to the machine.
+        Released = "released",
     }
 }
 
@@ -149,7 +151,7 @@ impl PaymentStatus {
             (Some(S::Pending), E::AttemptStarted) => Ok(S::Processing),
             (
                 Some(S::Processing),
-                E::TakenOver | E::Verifying | E::OutcomeUnknown | E::VoidStarted | E::Held,
+                E::TakenOver | E::Verifying | E::OutcomeUnknown | E::VoidStarted | E::Held | E::Released,
             ) => Ok(S::Processing),
             (Some(S::Processing), E::Succeeded) => Ok(S::Succeeded),
             (Some(S::Processing), E::Failed) => Ok(S::Failed),

@@ -1,19 +1,21 @@
-//! The only writer of payments: accept (T1), claim (T7, T8), settle (all that ends a claim).
+//! The only writer of payments: accept (T1), claim (T7, T8), settle (all that ends a claim), resolve (T19: a person).
 //!
-//! Invariant: each is one autocommit statement over many payments, so status, event, ledger entry and next job commit
+//! Invariant: each is one autocommit statement, over many payments where a machine acts, so status, event, ledger entry and next job commit
 //! together or not at all, and a process that stops in the middle holds no lock. Their SQL is in `shared/queries`.
 
 use std::time::Duration;
 
 mod accept;
 mod claim;
+mod resolve;
 #[cfg(debug_assertions)]
 mod sabotage;
 mod settle;
 
 pub use accept::{NewPayment, PaymentRequest, accept};
 pub use claim::{Claim, Lease, Purpose, claim};
-pub use settle::{SettleError, Settlement, settle};
+pub use resolve::{Decision, Justification, Resolution, ResolveError, Unusable, close_break, resolve};
+pub use settle::{SettleError, Settled, Settlement, settle};
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)

@@ -195,8 +195,10 @@ fn nothing_is_tried_again_at_once() {
 
 #[test]
 fn a_decline_in_words_of_ours_is_told_as_a_decline() {
-    let step = after_charge(&first(), &policy(), ChargeOutcome::Declined(refusal("retries_exhausted")));
-    assert!(matches!(&step, Step::Fail(failure) if failure.code == "declined"), "{step:?}");
+    for word in ["retries_exhausted", BY_HAND] {
+        let step = after_charge(&first(), &policy(), ChargeOutcome::Declined(refusal(word)));
+        assert!(matches!(&step, Step::Fail(failure) if failure.code == "declined"), "{step:?}");
+    }
 }
 
 #[test]

@@ -7,12 +7,12 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::fault;
 use crate::idempotency::{CREATE_PAYMENT, Key, RENDERER};
 use crate::ids::{MerchantId, PaymentId};
 use crate::money::Money;
 use crate::payment::Accepted;
-use crate::queue;
+use crate::payment::status::EventType;
+use crate::{fault, metrics, queue};
 
 /// A request for a payment, checked.
 #[derive(Debug, Clone)]
@@ -85,6 +85,7 @@ pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<
     .fetch_all(pool)
     .await?;
     fault::point("accept.committed");
+    accepted.iter().for_each(|_| metrics::event_written(EventType::Created.as_str()));
     Ok(accepted)
 }
 

@@ -7,10 +7,11 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::millis;
-use crate::fault;
 use crate::ids::{ClaimToken, PaymentId};
 use crate::money::{Currency, Money};
+use crate::payment::status::EventType;
 use crate::retry::Situation;
+use crate::{fault, metrics};
 
 /// What a claim may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +22,18 @@ pub enum Purpose {
     Verify,
     /// T8 after T16a: to void, and nothing else.
     Void,
+}
+
+impl Purpose {
+    /// The word for it in logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Charge => "charge",
+            Self::Verify => "verify",
+            Self::Void => "void",
+        }
+    }
 }
 
 /// The right to talk to the gateway about one payment, once.
@@ -40,6 +53,22 @@ pub struct Claim {
     pub correlation_id: String,
     /// What decides the next step.
     pub situation: Situation,
+    /// Whether somebody else held it and let its lease run out.
+    pub is_takeover: bool,
+    /// How long after its due time it was claimed.
+    pub delay: Duration,
+}
+
+impl Claim {
+    /// The event that was written with it.
+    #[must_use]
+    pub const fn event(&self) -> EventType {
+        match (self.purpose, self.is_takeover) {
+            (Purpose::Charge, _) => EventType::AttemptStarted,
+            (Purpose::Verify | Purpose::Void, true) => EventType::TakenOver,
+            (Purpose::Verify | Purpose::Void, false) => EventType::Verifying,
+        }
+    }
 }
 
 /// How long a claim lasts, and for how long after it a charge may be sent.
@@ -63,11 +92,14 @@ pub async fn claim(pool: &PgPool, ids: &[PaymentId], worker: &str, lease: Lease)
     fault::point("claim.before");
     let rows = match claim_rows(pool, &ids, token, worker, lease).await {
         // The connection broke: it may have been committed all the same.
-        Err(sqlx::Error::Io(_)) => rows_claimed_by(pool, &ids, token).await?,
-        other => other?,
+        Err(sqlx::Error::Io(_)) => rows_claimed_by(pool, &ids, token).await,
+        other => other,
     };
+    let rows = rows.inspect_err(|_| metrics::claim_failed(ids.len()))?;
     fault::point("claim.committed");
-    rows.into_iter().map(|row| row.into_claim(token)).collect()
+    let claims = rows.into_iter().map(|row| row.into_claim(token)).collect::<sqlx::Result<Vec<_>>>()?;
+    metrics::claimed(&claims, ids.len());
+    Ok(claims)
 }
 
 async fn claim_rows(
@@ -107,11 +139,13 @@ pub(super) struct ClaimedRow {
     payment_method: String,
     correlation_id: String,
     may_charge: bool,
+    lease_expired: bool,
     voiding: bool,
     in_doubt: bool,
     retries_spent: i32,
     verify_count: i32,
     not_found_count: i32,
+    delay_ms: i64,
     age_ms: i64,
     doubt_age_ms: i64,
     first_sent_age_ms: i64,
@@ -145,6 +179,8 @@ impl ClaimedRow {
                 send_by_age: age(self.send_by_age_ms),
                 void_age: age(self.void_age_ms),
             },
+            is_takeover: self.lease_expired,
+            delay: age(self.delay_ms),
         })
     }
 }

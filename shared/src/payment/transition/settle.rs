@@ -7,12 +7,11 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::millis;
-use crate::fault;
 use crate::ids::{ClaimToken, PaymentId};
 use crate::ledger::rules;
-use crate::payment::status::{EventType, HeldReason, IllegalTransition, PaymentStatus};
-use crate::queue;
+use crate::payment::status::{HeldReason, IllegalTransition, PaymentStatus};
 use crate::retry::{Failure, NOT_FOUND, Step};
+use crate::{fault, metrics, queue};
 
 /// What a claim came to.
 #[derive(Debug, Clone)]
@@ -27,12 +26,21 @@ pub struct Settlement {
     pub evidence: Value,
 }
 
-/// Ends the claims of `settlements`, each by its step. Answers which of them took effect; the others came too late
-/// and are kept as late evidence.
+/// What became of settlements. One that is in neither list was settled before.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// These took effect.
+    pub moved: Vec<PaymentId>,
+    /// These came too late; what they say is kept as late evidence.
+    pub late: Vec<PaymentId>,
+}
+
+/// Ends the claims of `settlements`, each by its step. Those whose claim is gone change nothing and are kept as late
+/// evidence.
 ///
 /// # Errors
 /// The database's; then nothing was written (or, where the connection broke, all: repeat it, which does no harm).
-pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Vec<PaymentId>, SettleError> {
+pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settled, SettleError> {
     let mut rows = Rows::default();
     for settlement in settlements {
         rows.push(settlement)?;
@@ -44,7 +52,7 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Vec<P
     if fault::sabotaged("no_fence") {
         rows.tokens = super::sabotage::tokens_of_whoever_holds(pool, &rows.payment_ids).await?;
     }
-    let moved = sqlx::query_file!(
+    let written = sqlx::query_file!(
         "queries/payment_settle.sql",
         &rows.payment_ids,
         &rows.tokens,
@@ -71,7 +79,17 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Vec<P
     .fetch_all(pool)
     .await?;
     fault::point("settle.committed");
-    Ok(moved.into_iter().map(|row| row.id.into()).collect())
+    let mut settled = Settled::default();
+    for row in written {
+        if row.took_effect {
+            metrics::event_written(row.event_type);
+            settled.moved.push(row.id.into());
+        } else {
+            metrics::came_late();
+            settled.late.push(row.id.into());
+        }
+    }
+    Ok(settled)
 }
 
 /// Why nothing was settled.
@@ -116,32 +134,27 @@ struct Written {
 }
 
 impl Written {
-    fn of(step: Step) -> (EventType, Self) {
+    fn of(step: Step) -> Self {
         let nothing = Self::default();
         match step {
-            Step::Succeed(charge) => (EventType::Succeeded, Self { charge_id: Some(charge.id), ..nothing }),
-            Step::Fail(failure) => (EventType::Failed, Self { failure: Some(failure), ..nothing }),
-            Step::Retry { wait, reason, spends } => (
-                EventType::RetryScheduled,
-                Self { reason: Some(reason), wait: Some(wait), spends, ..nothing },
-            ),
-            Step::Doubt { wait, reason, spends } => (
-                EventType::OutcomeUnknown,
-                Self { reason: Some(reason), wait: Some(wait), spends, ..nothing },
-            ),
-            Step::StartVoid { reason, spends } => (
-                EventType::VoidStarted,
-                Self { reason: Some(reason), wait: Some(Duration::ZERO), spends, ..nothing },
-            ),
-            Step::Reverse => (EventType::Reversed, Self { reason: Some("void_confirmed"), ..nothing }),
-            Step::Hold(reason) => (EventType::Held, Self { held: Some(reason), ..nothing }),
+            Step::Succeed(charge) => Self { charge_id: Some(charge.id), ..nothing },
+            Step::Fail(failure) => Self { failure: Some(failure), ..nothing },
+            Step::Retry { wait, reason, spends } | Step::Doubt { wait, reason, spends } => {
+                Self { reason: Some(reason), wait: Some(wait), spends, ..nothing }
+            }
+            Step::StartVoid { reason, spends } => {
+                Self { reason: Some(reason), wait: Some(Duration::ZERO), spends, ..nothing }
+            }
+            Step::Reverse => Self { reason: Some("void_confirmed"), ..nothing },
+            Step::Hold(reason) => Self { held: Some(reason), ..nothing },
         }
     }
 }
 
 impl Rows {
     fn push(&mut self, settlement: Settlement) -> Result<(), IllegalTransition> {
-        let (event, written) = Written::of(settlement.step);
+        let event = settlement.step.event();
+        let written = Written::of(settlement.step);
         let to_status = PaymentStatus::after(Some(PaymentStatus::Processing), event)?;
         let mut evidence = settlement.evidence;
         if let Some(object) = evidence.as_object_mut() {

@@ -1,0 +1,27 @@
+//! Counts every request and how long it took.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
+use axum::middleware::Next;
+use axum::response::Response;
+use shared::metrics;
+
+/// Counts a request by its method and its route's template: what a client makes up must not become a label.
+pub(crate) async fn measure(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = known_method(request.method());
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let waits = request.uri().query().is_some_and(|query| query.contains("wait="));
+    let response = next.run(request).await;
+    let (status, duration) = (response.status().as_u16(), started.elapsed());
+    tracing::debug!(method, route, status, ?duration, "answered");
+    metrics::http_answered(method, route, status, (!waits).then_some(duration));
+    response
+}
+
+fn known_method(method: &Method) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    known.into_iter().find(|known| method.as_str() == *known).unwrap_or("other")
+}

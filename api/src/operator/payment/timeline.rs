@@ -1,0 +1,112 @@
+//! A payment's history as a story: what happened, what the gateway said, what came next.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use shared::ids::ClaimToken;
+use shared::payment::Event;
+use shared::payment::status::EventType;
+
+use crate::operator::show::{Time, charges, duration, pretty, told};
+
+/// One event.
+pub(super) struct EventView {
+    pub(super) version: i32,
+    pub(super) at: Time,
+    /// How long after the one before it.
+    pub(super) after: Option<String>,
+    pub(super) name: String,
+    pub(super) reason: Option<String>,
+    pub(super) explained: &'static str,
+    pub(super) tone: &'static str,
+    pub(super) said: Option<Said>,
+    pub(super) told: Option<String>,
+    pub(super) charges: Vec<String>,
+    pub(super) next: Option<String>,
+    pub(super) evidence: String,
+    pub(super) claim: Option<String>,
+}
+
+/// What a person said.
+pub(super) struct Said {
+    pub(super) by: String,
+    pub(super) reason: String,
+}
+
+/// Oldest first.
+pub(super) fn of(events: Vec<Event>) -> Vec<EventView> {
+    let mut before = None;
+    events.into_iter().map(|event| view(event, &mut before)).collect()
+}
+
+fn view(event: Event, before: &mut Option<DateTime<Utc>>) -> EventView {
+    let event_type: Option<EventType> = event.event_type.parse().ok();
+    let after = before.replace(event.at).map(|before| format!("+{}", duration(event.at - before)));
+    let text = |field: &str| event.evidence[field].as_str().map(str::to_owned);
+    EventView {
+        version: event.version,
+        after,
+        explained: event_type.map_or("", explained),
+        tone: event_type.map_or("", tone),
+        said: text("by").zip(text("reason")).map(|(by, reason)| Said { by, reason }),
+        told: told(&event.evidence),
+        charges: charges(&event.evidence),
+        next: event.due_at.filter(|_| is_wait(event_type)).map(|due| next(event.at, due)),
+        evidence: pretty(&without_empty(&event.evidence)),
+        claim: event.claim_token.map(|token| ClaimToken::from(token).to_string()),
+        at: event.at.into(),
+        name: event.event_type,
+        reason: event.reason,
+    }
+}
+
+fn next(at: DateTime<Utc>, due: DateTime<Utc>) -> String {
+    if due <= at { "due at once".to_owned() } else { format!("due again after {}", duration(due - at)) }
+}
+
+const fn is_wait(event: Option<EventType>) -> bool {
+    matches!(event, Some(EventType::RetryScheduled | EventType::OutcomeUnknown))
+}
+
+/// The facts that are none are left out.
+fn without_empty(evidence: &Value) -> Value {
+    match evidence.as_object() {
+        Some(object) => {
+            object.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect()
+        }
+        None => evidence.clone(),
+    }
+}
+
+const fn explained(event: EventType) -> &'static str {
+    match event {
+        EventType::Created => "The request was accepted.",
+        EventType::AttemptStarted => "A worker claimed it and may charge.",
+        EventType::TakenOver => "A lease ran out; another worker claimed it, to look up or void only.",
+        EventType::Verifying => "A look was due; a worker claimed it, to look up or void only.",
+        EventType::OutcomeUnknown => "A charge may have happened. It is looked up before anything else.",
+        EventType::RetryScheduled => "This attempt surely did not charge.",
+        EventType::Succeeded => "Exactly what is owed was charged.",
+        EventType::Failed => "Nothing was charged, and nothing more will be tried.",
+        EventType::VoidStarted => "Out of tries or time while in doubt: from here only a void, or a person.",
+        EventType::Reversed => "Whatever was charged has been undone.",
+        EventType::Held => "Out of the machine's hands until a person acts.",
+        EventType::Released => "A person gave it back to the machine.",
+    }
+}
+
+const fn tone(event: EventType) -> &'static str {
+    match event {
+        EventType::Succeeded => "good",
+        EventType::OutcomeUnknown
+        | EventType::TakenOver
+        | EventType::VoidStarted
+        | EventType::RetryScheduled => "warn",
+        EventType::Held => "bad",
+        EventType::Created
+        | EventType::AttemptStarted
+        | EventType::Verifying
+        | EventType::Failed
+        | EventType::Reversed
+        | EventType::Released => "",
+    }
+}

@@ -1,0 +1,197 @@
+//! How things look on every page: times, ages, ids, evidence.
+
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use serde_json::Value;
+use shared::operator::Break;
+
+/// An instant, for people and, in `datetime`, for programs.
+pub(super) struct Time {
+    pub(super) machine: String,
+    text: String,
+}
+
+impl Time {
+    /// To the second, where many stand below each other.
+    pub(super) fn brief(&self) -> &str {
+        self.text.split('.').next().unwrap_or(&self.text)
+    }
+}
+
+impl From<DateTime<Utc>> for Time {
+    fn from(at: DateTime<Utc>) -> Self {
+        Self {
+            machine: at.to_rfc3339_opts(SecondsFormat::Micros, true),
+            text: at.format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// A stretch of time in its largest unit or two, as somebody would say it.
+pub(super) fn duration(time: TimeDelta) -> String {
+    let ms = time.num_milliseconds().max(0);
+    match ms / 1000 {
+        0 => format!("{ms} ms"),
+        1..10 => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        secs @ 10..60 => format!("{secs} s"),
+        secs @ 60..3600 => format!("{} min {} s", secs / 60, secs % 60),
+        secs @ 3600..86400 => format!("{} h {} min", secs / 3600, secs % 3600 / 60),
+        secs => format!("{} d {} h", secs / 86400, secs % 86400 / 3600),
+    }
+}
+
+/// Ids of one hour begin alike, so the end is what tells them apart.
+pub(super) fn short(id: &str) -> String {
+    let parts = id.get(..8).zip(id.len().checked_sub(8).and_then(|from| id.get(from..)));
+    parts.map_or_else(|| id.to_owned(), |(start, end)| format!("{start}…{end}"))
+}
+
+/// JSON for reading.
+pub(super) fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
+}
+
+/// What an exchange with the gateway came to, in one line; none where the evidence tells of none.
+pub(super) fn told(evidence: &Value) -> Option<String> {
+    let op = evidence["op"].as_str()?;
+    if let Some(status) = evidence["http_status"].as_u64() {
+        let latency = evidence["latency_ms"].as_u64().map(|ms| format!(" after {ms} ms")).unwrap_or_default();
+        return Some(format!("gateway: {op} answered {status}{latency}"));
+    }
+    let why = ["unanswered", "unreachable", "not_sent"]
+        .into_iter()
+        .find_map(|how| evidence[how].as_str().map(|why| format!("{}: {why}", how.replace('_', " "))))?;
+    Some(format!("gateway: {op} {why}"))
+}
+
+/// The charges that the gateway showed in an answer, one line each.
+pub(super) fn charges(evidence: &Value) -> Vec<String> {
+    let answer = &evidence["answer"];
+    let listed = answer["data"].as_array().map_or(std::slice::from_ref(answer), Vec::as_slice);
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let is_charge = |it: &&Value| it.get("amount").is_some() && it.get("currency").is_some();
+    let line = |it: &Value| {
+        format!(
+            "{}: {} {}, {}",
+            text(&it["id"]),
+            text(&it["amount"]),
+            text(&it["currency"]),
+            text(&it["status"])
+        )
+    };
+    listed.iter().filter(is_charge).map(line).collect()
+}
+
+/// A sentence about each reason to hold a payment, and about each kind of break; none for one that is new here.
+pub(super) fn explained(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "wrong_answer" => "The gateway's books show another amount, currency or key than ours.",
+        "contradiction" => {
+            "The gateway's books contradict themselves: several charges, or one that somebody else voided."
+        }
+        "unverifiable" => "It may have been charged, and the gateway answers neither lookup nor void.",
+        "transfer_missing" => "The payment succeeded, and the ledger does not say so.",
+        "transfer_differs" => "The ledger says something else than the payment.",
+        "transfer_unfounded" => "The ledger moved money for a payment that did not succeed.",
+        "charged_after_end" => "The gateway shows a charge for a payment that ended without one.",
+        _ => return None,
+    })
+}
+
+/// A break as it is shown.
+pub(super) struct BreakView {
+    pub(super) id: i64,
+    pub(super) payment_id: String,
+    pub(super) kind: String,
+    pub(super) explained: &'static str,
+    pub(super) charges: Vec<String>,
+    pub(super) detail: String,
+    pub(super) opened_at: Time,
+    pub(super) closed: Option<Closed>,
+    pub(super) is_held: bool,
+}
+
+/// How a break was closed.
+pub(super) struct Closed {
+    pub(super) at: Time,
+    pub(super) by: String,
+    pub(super) reason: String,
+}
+
+impl From<Break> for BreakView {
+    fn from(it: Break) -> Self {
+        Self {
+            id: it.id,
+            payment_id: shared::ids::PaymentId::from(it.payment_id).to_string(),
+            explained: explained(&it.kind).unwrap_or_default(),
+            kind: it.kind,
+            charges: charges(&it.detail),
+            detail: pretty(&it.detail),
+            opened_at: it.opened_at.into(),
+            closed: it.closed_at.map(|at| Closed {
+                at: at.into(),
+                by: it.closed_by.unwrap_or_default(),
+                reason: it.closed_reason.unwrap_or_default(),
+            }),
+            is_held: it.is_held,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn stretches_of_time_read_as_people_say_them() {
+        let read = |ms| duration(TimeDelta::milliseconds(ms));
+        for (ms, text) in [
+            (-5, "0 ms"),
+            (999, "999 ms"),
+            (1_250, "1.2 s"),
+            (59_999, "59 s"),
+            (61_000, "1 min 1 s"),
+            (7_260_000, "2 h 1 min"),
+            (90_000_000, "1 d 1 h"),
+        ] {
+            assert_eq!(read(ms), text);
+        }
+    }
+
+    #[test]
+    fn an_exchange_is_told_in_one_line() {
+        let answered = json!({ "op": "charge", "http_status": 201, "latency_ms": 12 });
+        assert_eq!(told(&answered).as_deref(), Some("gateway: charge answered 201 after 12 ms"));
+        let lost = json!({ "op": "charge", "unanswered": "timeout", "latency_ms": 5000 });
+        assert_eq!(told(&lost).as_deref(), Some("gateway: charge unanswered: timeout"));
+        let not_sent = json!({ "op": "charge", "not_sent": "too_late_to_send" });
+        assert_eq!(told(&not_sent).as_deref(), Some("gateway: charge not sent: too_late_to_send"));
+        assert_eq!(told(&json!({ "by": "ada" })), None);
+    }
+
+    #[test]
+    fn the_charges_of_an_answer_are_told_one_by_one() {
+        let charge = |amount: &str| json!({ "id": "ch_1", "amount": amount, "currency": "EUR", "status": "succeeded" });
+        assert_eq!(charges(&json!({ "answer": charge("1.00") })), ["ch_1: 1.00 EUR, succeeded"]);
+        let two = json!({ "answer": { "data": [charge("1.00"), charge("2.00")] } });
+        assert_eq!(charges(&two), ["ch_1: 1.00 EUR, succeeded", "ch_1: 2.00 EUR, succeeded"]);
+        for none in [json!({}), json!({ "answer": { "data": [] } }), json!({ "answer": { "code": "x" } })] {
+            assert_eq!(charges(&none), Vec::<String>::new(), "{none}");
+        }
+    }
+
+    #[test]
+    fn an_id_is_shortened_in_the_middle() {
+        assert_eq!(short("pay_01900000000000000000000012345678"), "pay_0190…12345678");
+        assert_eq!(short("short"), "short");
+    }
+}

@@ -1,0 +1,16 @@
+-- What stands in the database now, as numbers for the gauges. Each part reads an index of what is not over, so its cost
+-- grows with the backlog and not with the tables.
+select open.pending::float8 as "pending!", open.processing::float8 as "processing!", open.overdue::float8 as "overdue!",
+       held.count::float8 as "held!", jobs.waiting::float8 as "jobs_waiting!", jobs.oldest_age as "oldest_job_age!",
+       open_breaks.count::float8 as "breaks_open!"
+  from (select count(*) filter (where status = 'pending') as pending,
+               count(*) filter (where status = 'processing') as processing,
+               count(*) filter (where due_at < now() - interval '10 seconds') as overdue
+          from payments
+         where due_at is not null) open
+ cross join (select count(*) from payments where held_reason is not null) held
+ cross join (select count(*) as waiting,
+                    coalesce(extract(epoch from now() - min(run_at)), 0)::float8 as oldest_age
+               from apalis.jobs
+              where job_type = $1 and status = 'Pending' and run_at <= now()) jobs
+ cross join (select count(*) from breaks where closed_at is null) open_breaks

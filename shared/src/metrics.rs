@@ -1,0 +1,254 @@
+//! Metrics in Prometheus' text format: every name there is, and one function for each fact that is counted.
+//!
+//! Invariants: a label has a handful of values that are known beforehand (a route's template, a word of ours), never an
+//! id or anything that a client chose. All that runs in one process shares one recorder.
+//!
+//! The gauges are the same whichever process is asked, for they are read from the database at each scrape: take the
+//! `max` over processes, where counters and histograms take the `sum`.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use metrics::{SharedString, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use sqlx::PgPool;
+
+use crate::payment::status::{EventType, PaymentStatus};
+use crate::payment::transition::{Claim, Purpose};
+
+mod gauges;
+
+/// What kind of number it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// How long something took, in seconds.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// What it says, with its labels.
+    pub help: &'static str,
+}
+
+/// Declares every metric once: constant, kind, name and what it says.
+macro_rules! metrics {
+    ($($constant:ident $kind:ident $name:literal $help:literal)+) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)+
+
+        /// Every metric there is.
+        pub const ALL: &[Metric] = &[$(Metric { name: $name, kind: Kind::$kind, help: $help }),+];
+    };
+}
+
+metrics! {
+    HTTP_REQUESTS Counter "http_requests_total"
+        "Requests answered by the API, by method, route (its template) and status."
+    HTTP_REQUEST_DURATION Histogram "http_request_duration_seconds"
+        "How long the API took to answer, by method and route; without those that were asked to wait."
+    ACCEPTS Counter "payment_accepts_total"
+        "Well-formed requests for a payment, by result: created, replayed, refused (another request had the key)."
+    EVENTS Counter "payment_events_total"
+        "Events written to the histories of payments, by event: attempts, looks, retries, ends."
+    E2E Histogram "payment_e2e_seconds"
+        "From a payment's acceptance to its end, by status: succeeded, failed or reversed."
+    CLAIMS Counter "claims_total"
+        "Claims, by purpose (charge, verify, void; none where it got nothing) and result: taken, nothing, failed."
+    QUEUE_DELAY Histogram "event_queue_delay_seconds"
+        "From the moment a payment was due to its claim, by purpose."
+    GATEWAY_CALLS Counter "gateway_calls_total"
+        "Exchanges with the gateway, by op (charge, lookup, void) and what the answer meant."
+    GATEWAY_CALL_DURATION Histogram "gateway_call_duration_seconds"
+        "How long an exchange with the gateway took, by op."
+    SETTLE_DURATION Histogram "settle_duration_seconds"
+        "From the gateway's answer to its commit, with all tries."
+    LATE_EVIDENCE Counter "late_evidence_total"
+        "Results that came after their claim was gone: they changed nothing and are kept."
+    SWEEPS Counter "sweeps_total"
+        "Looks for due payments that no job came for, by result: ok, failed."
+    SWEEP_FOUND Counter "sweep_found_total"
+        "Payments that a sweep found due."
+    QUEUE_JOBS Gauge "queue_jobs_waiting"
+        "Jobs that are due and that no worker has fetched."
+    QUEUE_OLDEST Gauge "queue_oldest_job_age_seconds"
+        "How long the oldest of these has been due; 0 where there is none."
+    PAYMENTS_OPEN Gauge "payments_open"
+        "Payments that are not over and not held, by status: pending, processing."
+    PAYMENTS_OVERDUE Gauge "payments_overdue"
+        "Payments that have been due for more than 10 s and that nobody took."
+    PAYMENTS_HELD Gauge "payments_held"
+        "Payments that wait for a person."
+    BREAKS_OPEN Gauge "breaks_open"
+        "Contradictions that no person has closed."
+}
+
+/// From 1 ms to 60 s.
+const BUCKETS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Between two moments at which measured durations are counted into their buckets, where nobody scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Starts to record. Called by every part of a process before it does anything; only the first call matters.
+pub fn start() {
+    RECORDER.get_or_init(|| {
+        let recorder = PrometheusBuilder::new().set_buckets(BUCKETS).unwrap_or_default().build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::error!("metrics are recorded by somebody else");
+        }
+        describe();
+        let upkeep = handle.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(UPKEEP).await;
+                upkeep.run_upkeep();
+            }
+        });
+        handle
+    });
+}
+
+/// Says what each metric means, and shows those that may never happen as zero: an increase from nothing is none.
+fn describe() {
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.help),
+            Kind::Gauge => describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => describe_histogram!(metric.name, metric.help),
+        }
+    }
+    for &event in EventType::ALL {
+        counter!(EVENTS, "event" => event.as_str()).increment(0);
+    }
+    counter!(LATE_EVIDENCE).increment(0);
+    counter!(SWEEP_FOUND).increment(0);
+}
+
+/// What the answer to a scrape is called.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All metrics as text, the gauges as the database shows them now.
+pub async fn scrape(pool: &PgPool) -> String {
+    gauges::refresh(pool).await;
+    RECORDER.get().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// The API answered. `duration` is none for a request that was asked to wait.
+pub fn http_answered(method: &'static str, route: String, status: u16, duration: Option<Duration>) {
+    if let Some(duration) = duration {
+        histogram!(HTTP_REQUEST_DURATION, "method" => method, "route" => route.clone()).record(duration);
+    }
+    counter!(HTTP_REQUESTS, "method" => method, "route" => route, "status" => status.to_string())
+        .increment(1);
+}
+
+/// What became of a well-formed request for a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accept {
+    /// It made a payment.
+    Created,
+    /// It was made before, by the same request.
+    Replayed,
+    /// Its key was taken by another request.
+    Refused,
+}
+
+/// A well-formed request for a payment was answered.
+pub fn accepted(accept: Accept) {
+    let result = match accept {
+        Accept::Created => "created",
+        Accept::Replayed => "replayed",
+        Accept::Refused => "refused",
+    };
+    counter!(ACCEPTS, "result" => result).increment(1);
+}
+
+/// An event was committed to a payment's history.
+pub(crate) fn event_written(event: impl Into<SharedString>) {
+    counter!(EVENTS, "event" => event.into()).increment(1);
+}
+
+/// Of `asked` payments these could be claimed.
+pub(crate) fn claimed(claims: &[Claim], asked: usize) {
+    for claim in claims {
+        event_written(claim.event().as_str());
+        let purpose = claim.purpose.as_str();
+        counter!(CLAIMS, "purpose" => purpose, "result" => "taken").increment(1);
+        histogram!(QUEUE_DELAY, "purpose" => purpose).record(claim.delay);
+    }
+    let nothing = u64::try_from(asked.saturating_sub(claims.len())).unwrap_or(u64::MAX);
+    counter!(CLAIMS, "purpose" => "none", "result" => "nothing").increment(nothing);
+}
+
+/// The database did not answer a claim.
+pub(crate) fn claim_failed(asked: usize) {
+    let asked = u64::try_from(asked).unwrap_or(u64::MAX);
+    counter!(CLAIMS, "purpose" => "none", "result" => "failed").increment(asked);
+}
+
+/// The gateway was asked. `outcome` is what its answer meant.
+pub fn gateway_called(purpose: Purpose, outcome: &'static str, duration: Duration) {
+    let op = match purpose {
+        Purpose::Charge => "charge",
+        Purpose::Verify => "lookup",
+        Purpose::Void => "void",
+    };
+    counter!(GATEWAY_CALLS, "op" => op, "outcome" => outcome).increment(1);
+    histogram!(GATEWAY_CALL_DURATION, "op" => op).record(duration);
+}
+
+/// A claim was settled, `duration` after the gateway's answer.
+pub fn settled(duration: Duration) {
+    histogram!(SETTLE_DURATION).record(duration);
+}
+
+/// A payment ended, `age` after it was accepted.
+pub fn ended(status: PaymentStatus, age: Duration) {
+    histogram!(E2E, "status" => status.as_str()).record(age);
+}
+
+/// A result came after its claim was gone.
+pub(crate) fn came_late() {
+    counter!(LATE_EVIDENCE).increment(1);
+}
+
+/// A sweep found so many payments, or failed.
+pub fn swept(found: Option<usize>) {
+    let result = if found.is_some() { "ok" } else { "failed" };
+    counter!(SWEEPS, "result" => result).increment(1);
+    counter!(SWEEP_FOUND).increment(u64::try_from(found.unwrap_or(0)).unwrap_or(u64::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_one_of_a_kind_and_says_its_unit() {
+        let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for metric in ALL {
+            let ends_well = match metric.kind {
+                Kind::Counter => metric.name.ends_with("_total"),
+                Kind::Gauge => !metric.name.ends_with("_total"),
+                Kind::Histogram => metric.name.ends_with("_seconds"),
+            };
+            assert!(ends_well, "{metric:?}");
+            assert!(metric.help.ends_with('.'), "{metric:?}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Deletes what the queue leaves behind: finished jobs, and workers that are gone. Payments need neither.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use ulid::Ulid;
+
+/// Rows deleted by one statement.
+const BATCH: i64 = 1_000;
+
+/// Statements in one run; what is left is the next run's.
+const BATCHES: usize = 200;
+
+/// What was deleted.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Pruned {
+    /// Finished jobs.
+    pub jobs: u64,
+    /// Workers that are gone.
+    pub workers: u64,
+}
+
+/// Deletes jobs that ended `after` ago, and workers that were last heard of then and hold no job, in batches.
+///
+/// # Errors
+/// The database's; what was deleted before stays deleted.
+pub async fn run(pool: &PgPool, after: Duration) -> sqlx::Result<Pruned> {
+    let before = sqlx::query_scalar!(
+        "select clock_timestamp() - $1::bigint * interval '1 millisecond' as \"before!\"",
+        super::millis(after)
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(Pruned { jobs: finished_jobs(pool, before).await?, workers: dead_workers(pool, before).await? })
+}
+
+/// In the order of their ids, which carry the time at which they were made, so that no further index is needed.
+async fn finished_jobs(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64> {
+    let made_before = Ulid::from_parts(before.timestamp_millis().max(0).unsigned_abs(), 0).to_string();
+    let (mut deleted, mut last) = (0, String::new());
+    for _ in 0..BATCHES {
+        let batch = sqlx::query_scalar!(
+            "delete from apalis.jobs
+              where id in (select id from apalis.jobs
+                            where id > $1 and id < $2 and done_at < $3
+                              and (status in ('Done', 'Killed') or status = 'Failed' and attempts >= max_attempts)
+                            order by id
+                            limit $4
+                              for update skip locked)
+             returning id",
+            last,
+            made_before,
+            before,
+            BATCH
+        )
+        .fetch_all(pool)
+        .await?;
+        deleted += u64::try_from(batch.len()).unwrap_or(u64::MAX);
+        match batch.into_iter().max() {
+            Some(highest) => last = highest,
+            None => break,
+        }
+    }
+    Ok(deleted)
+}
+
+async fn dead_workers(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64> {
+    let deleted = sqlx::query!(
+        "delete from apalis.workers
+          where id in (select id from apalis.workers w
+                        where last_seen < $1 and not exists (select from apalis.jobs j where j.lock_by = w.id)
+                        order by last_seen
+                        limit $2)",
+        before,
+        BATCH
+    )
+    .execute(pool)
+    .await?;
+    Ok(deleted.rows_affected())
+}

@@ -1,0 +1,168 @@
+//! Puts queue rows right that the queue itself leaves wrong. Each statement may be repeated, and takes a batch.
+//!
+//! A job is only a hint, so ending one that should live, or running one that should not, costs a payment nothing but
+//! time. What is looked at has been wrong for a while: what is on its way is left alone.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use ulid::Ulid;
+use uuid::Uuid;
+
+use super::{ORPHANED_AFTER, PAYMENTS, PaymentJob, jobs_for, millis};
+
+/// No job takes so long, and the queue itself had its chance.
+const LOST_AFTER: Duration = ORPHANED_AFTER.saturating_mul(2);
+
+/// What has been due for so long is in nobody's hands.
+pub const OVERDUE_AFTER: Duration = Duration::from_mins(1);
+
+/// How many were looked at, how many of them were wrong, and how many are right now.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Repaired {
+    /// Looked at.
+    pub checked: i64,
+    /// Wrong.
+    pub found: i64,
+    /// Put right.
+    pub repaired: i64,
+}
+
+/// Gives payments a job that have been due for [`OVERDUE_AFTER`] without a live one, oldest first. The sweep would take
+/// them all the same, wherever a worker runs.
+///
+/// # Errors
+/// The database's.
+pub async fn overdue_payments(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
+    let overdue = sqlx::query!(
+        "select p.id, p.version,
+                exists (select from apalis.jobs j
+                         where j.job_type = $3 and j.idempotency_key = p.id || ':' || p.version
+                           and (j.status in ('Pending', 'Queued', 'Running')
+                                or j.status = 'Failed' and j.attempts < j.max_attempts)) as \"has_job!\"
+           from payments p
+          where p.due_at < clock_timestamp() - $1::bigint * interval '1 millisecond'
+          order by p.due_at
+          limit $2",
+        millis(OVERDUE_AFTER),
+        limit,
+        PAYMENTS
+    )
+    .fetch_all(pool)
+    .await?;
+    let jobless: Vec<_> = overdue.iter().filter(|row| !row.has_job).collect();
+    let ids: Vec<Uuid> = jobless.iter().map(|row| row.id).collect();
+    let versions: Vec<i32> = jobless.iter().map(|row| row.version).collect();
+    let jobs = jobs_for(ids.iter().map(|&id| id.into()));
+    let repaired = sqlx::query!(
+        "insert into apalis.jobs as j (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata,
+                                       idempotency_key)
+         select n.job_id, $5, n.job, 'Pending', 0, 1, now(), 0, ''::hstore, p.id || ':' || p.version
+           from unnest($1::uuid[], $2::int[], $3::text[], $4::bytea[]) as n (id, version, job_id, job)
+           join payments p on p.id = n.id and p.version = n.version
+             on conflict (job_type, idempotency_key) do update
+            set status = 'Pending', attempts = 0, run_at = now(), lock_by = null, lock_at = null, done_at = null,
+                last_result = null
+          where j.status in ('Done', 'Failed', 'Killed')",
+        &ids,
+        &versions,
+        &jobs.ids,
+        &jobs.bodies,
+        PAYMENTS
+    )
+    .execute(pool)
+    .await?
+    .rows_affected();
+    Ok(Repaired { checked: count(overdue.len()), found: count(jobless.len()), repaired: count(repaired) })
+}
+
+/// Takes back jobs that a worker got and never finished. A job lost for the first time is delivered again; the second
+/// time it ends, as it may be what kills the workers.
+///
+/// # Errors
+/// The database's.
+pub async fn lost_jobs(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
+    let row = sqlx::query!(
+        "with in_flight as materialized (
+             select id, attempts > max_attempts
+                        or lock_at is null
+                        or lock_at < clock_timestamp() - $1::bigint * interval '1 millisecond' as is_lost
+               from apalis.jobs
+              where status in ('Queued', 'Running')),
+         lost as materialized (
+             select id from apalis.jobs
+              where id in (select id from in_flight where is_lost limit $2) and status in ('Queued', 'Running')
+                for update skip locked),
+         repaired as (
+             update apalis.jobs j
+                set status = case when attempts < max_attempts then 'Pending' else 'Killed' end,
+                    attempts = attempts + 1,
+                    done_at = case when attempts < max_attempts then null else clock_timestamp() end,
+                    last_result = jsonb_build_object('Err', 'the worker that had it was lost'),
+                    lock_by = null,
+                    lock_at = null
+               from lost
+              where j.id = lost.id
+             returning j.id)
+         select (select count(*) from in_flight) as \"checked!\",
+                (select count(*) from in_flight where is_lost) as \"found!\",
+                (select count(*) from repaired) as \"repaired!\"",
+        millis(LOST_AFTER),
+        limit
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(Repaired { checked: row.checked, found: row.found, repaired: row.repaired })
+}
+
+/// Ends jobs that wait in vain: those that say nothing readable (an unreadable id keeps the queue from everything else),
+/// that are about no payment, or that were delivered more often than they may be. Oldest first, among those that should have run [`OVERDUE_AFTER`] ago.
+///
+/// # Errors
+/// The database's.
+pub async fn stray_jobs(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
+    let waiting = sqlx::query!(
+        "select id, job, attempts > max_attempts as \"is_worn!\"
+           from apalis.jobs
+          where job_type = $1
+            and (status = 'Pending' or status = 'Failed' and attempts < max_attempts)
+            and run_at < clock_timestamp() - $2::bigint * interval '1 millisecond'
+          order by priority desc, run_at
+          limit $3",
+        PAYMENTS,
+        millis(OVERDUE_AFTER),
+        limit
+    )
+    .fetch_all(pool)
+    .await?;
+    let payment_of =
+        |job: &[u8]| serde_json::from_slice::<PaymentJob>(job).ok().map(|job| job.payment_id.uuid());
+    let named: Vec<Uuid> = waiting.iter().filter_map(|row| payment_of(&row.job)).collect();
+    let known: HashSet<Uuid> = sqlx::query_scalar!("select id from payments where id = any($1)", &named)
+        .fetch_all(pool)
+        .await?
+        .into_iter()
+        .collect();
+    let is_of_use = |job: &[u8]| payment_of(job).is_some_and(|id| known.contains(&id));
+    let stray: Vec<String> = waiting
+        .iter()
+        .filter(|row| row.is_worn || Ulid::from_string(&row.id).is_err() || !is_of_use(&row.job))
+        .map(|row| row.id.clone())
+        .collect();
+    let ended = sqlx::query!(
+        "update apalis.jobs
+            set status = 'Killed', done_at = clock_timestamp(),
+                last_result = jsonb_build_object('Err', 'names no payment, or was lost too often')
+          where id = any($1) and status in ('Pending', 'Failed')",
+        &stray
+    )
+    .execute(pool)
+    .await?
+    .rows_affected();
+    Ok(Repaired { checked: count(waiting.len()), found: count(stray.len()), repaired: count(ended) })
+}
+
+fn count(rows: impl TryInto<i64>) -> i64 {
+    rows.try_into().unwrap_or(i64::MAX)
+}

@@ -1,0 +1,103 @@
+//! What has to be done now and then, by one worker for all: every worker ticks, the database takes each tick once.
+//!
+//! A tick is a job of its own queue, under a key made of the schedule and of the tick's time by the database's clock, so
+//! hosts whose clocks differ agree. A tick that nobody was there for is not made up for; each run covers all there is.
+
+use std::future::Future;
+use std::time::Duration;
+
+use apalis::prelude::{BackendExt as _, WorkerBuilder, WorkerBuilderExt as _};
+use apalis_postgres::PostgresStorage;
+use chrono::{DateTime, Utc};
+use futures::FutureExt as _;
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use ulid::Ulid;
+
+use super::{config, keep_working, millis, told, unharmed, worker_name};
+
+/// The queue of ticks.
+pub const SCHEDULES: &str = "schedules";
+
+/// Nobody waits for a tick, so nothing wakes the worker for one.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What is done at every tick.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// Our books are compared with each other.
+    Reconcile,
+    /// Finished jobs are deleted.
+    Prune,
+}
+
+impl Schedule {
+    /// All there are.
+    pub const ALL: &[Self] = &[Self::Reconcile, Self::Prune];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reconcile => "reconcile",
+            Self::Prune => "prune",
+        }
+    }
+}
+
+/// One tick of one schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tick {
+    /// What is to be done.
+    pub schedule: Schedule,
+    /// Which of its ticks.
+    pub tick: DateTime<Utc>,
+}
+
+/// Enqueues the current tick of every schedule, unless somebody did, and tells how long it is until the next one.
+///
+/// # Errors
+/// The database's.
+pub async fn tick(pool: &PgPool, every: Duration) -> sqlx::Result<Duration> {
+    let ids: Vec<String> = Schedule::ALL.iter().map(|_| Ulid::generate().to_string()).collect();
+    let schedules: Vec<String> = Schedule::ALL.iter().map(|it| it.as_str().to_owned()).collect();
+    let next_ms = sqlx::query_scalar!(
+        "with clock as materialized (select clock_timestamp() as now),
+         tick as (select date_bin($1::bigint * interval '1 millisecond', now, 'epoch') as at, now from clock),
+         enqueued as (
+             insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata,
+                                      idempotency_key)
+             select s.id, $4, convert_to(jsonb_build_object('schedule', s.schedule, 'tick', tick.at)::text, 'UTF8'),
+                    'Pending', 0, 1, now(), 0, ''::hstore,
+                    s.schedule || '-' || (extract(epoch from tick.at) * 1000)::bigint
+               from tick
+              cross join unnest($2::text[], $3::text[]) as s (id, schedule)
+                 on conflict (job_type, idempotency_key) do nothing)
+         select $1 - (extract(epoch from now - at) * 1000)::bigint as \"next_ms!\" from tick",
+        millis(every),
+        &ids,
+        &schedules,
+        SCHEDULES
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(Duration::from_millis(next_ms.max(1).unsigned_abs()))
+}
+
+/// Hands every tick to `run`, one at a time, until `shutdown`. A tick that fails is not tried again: the next one comes.
+pub async fn work<F, Fut>(pool: PgPool, shutdown: CancellationToken, run: F)
+where
+    F: Fn(Tick) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Result<(), String>> + Send + 'static,
+{
+    let worker = || {
+        let run = run.clone();
+        WorkerBuilder::new(worker_name().as_str())
+            .backend(PostgresStorage::new(&pool).with_config(config(SCHEDULES, 1)).poll_with_interval(POLL))
+            .concurrency(1)
+            .build(move |tick: Tick| unharmed(run(tick)))
+            .run_until(told(shutdown.clone()))
+            .boxed()
+    };
+    keep_working(&shutdown, worker).await;
+}

@@ -1,0 +1,141 @@
+//! The job board and the operator's page in a real browser: what a person sees and does.
+
+use serde_json::json;
+use shared::ids::PaymentId;
+use shared::payment::transition::{Decision, Justification, Resolution, resolve};
+use tests::{Browser, Shape, System, a_payment};
+
+use crate::PROGRAM;
+
+const ADMIN_KEY: &str = "an-admin-key-for-tests";
+
+/// A browser in which Ada signed in, at this page.
+async fn ada_at(system: &System, path: &str) -> Browser {
+    let browser = Browser::start().await;
+    browser.width(1280).await;
+    browser.sign_in(board(system), path, "ada", ADMIN_KEY).await;
+    browser
+}
+
+fn board(system: &System) -> &str {
+    system.apis[0].address("board")
+}
+
+async fn pictures(browser: &Browser, name: &str) {
+    for width in [1280, 390] {
+        browser.width(width).await;
+        browser.picture(&format!("{name}-{width}")).await;
+    }
+    browser.width(1280).await;
+}
+
+#[tokio::test]
+async fn the_job_board_shows_a_job_refuses_a_push_and_leads_to_the_payments() {
+    let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
+    let id = system.accepted(a_payment()).await;
+    let job = sqlx::query_scalar::<_, String>("select id from apalis.jobs").fetch_one(&system.database.pool);
+    let job = job.await.unwrap();
+
+    let browser = ada_at(&system, "/queues/payments/Pending").await;
+    browser.shows(&job).await;
+    pictures(&browser, "board").await;
+    browser.open(&format!("{}/queues/payments/tasks/{job}", board(&system))).await;
+    browser.shows(&id.to_string()).await;
+    pictures(&browser, "job").await;
+    let pushed = browser
+        .run(
+            "const push = method => fetch('/api/v1/queues/payments/tasks', {
+                 method, headers: {'content-type': 'application/json'}, body: '{}' }).then(answer => answer.status);
+             return Promise.all(['PUT', 'POST', 'DELETE'].map(push))",
+        )
+        .await;
+    browser.click("a[href='/ops']").await;
+    browser.shows("Overview").await;
+
+    assert_eq!(pushed, json!([405, 405, 405]));
+    assert_eq!(system.count("select count(*) from apalis.jobs").await, 1);
+    assert_eq!(browser.address().await, format!("{}/ops", board(&system)));
+    browser.click("a[href='/ops/payments']").await;
+    browser.click(&format!("a[title='{id}']")).await;
+    browser.shows("The request was accepted.").await;
+}
+
+#[tokio::test]
+async fn a_person_finds_a_held_payment_reads_its_story_and_ends_it() {
+    let system = System::start(PROGRAM).await;
+    let paid = system.accepted(a_payment()).await;
+    system.ended(paid).await;
+    let held = system.accepted(a_payment().method("sim_wrong_amount").amount("42.00")).await;
+    system.held(held).await;
+
+    let browser = ada_at(&system, "/ops").await;
+    browser.shows("Needs a look: 1 held, 1 open break.").await;
+    pictures(&browser, "overview").await;
+    browser.click("main a[href='/ops/payments?state=held']").await;
+    browser.shows("wrong_answer").await;
+    browser.click(&format!("a[title='{held}']")).await;
+    for told in
+        ["Held: a person must act", "attempt_started", "gateway: lookup answered 200", "No money moved."]
+    {
+        browser.shows(told).await;
+    }
+    pictures(&browser, "held").await;
+    decide(&browser, "failed", "Voided by hand, see ticket 4711").await;
+    browser.shows("Voided by hand, see ticket 4711").await;
+    pictures(&browser, "decided").await;
+
+    let page = browser.text().await;
+    assert!(
+        page.contains("by_hand") && page.contains("ada") && !page.contains("a person must act"),
+        "{page}"
+    );
+    assert_eq!(system.client.payment(held).await["status"], "failed");
+    assert_eq!(system.count("select count(*) from breaks where closed_by = 'ada'").await, 1);
+    look_around(&browser, &system, paid).await;
+}
+
+/// Fills the form in as a person does, and sends it.
+async fn decide(browser: &Browser, decision: &str, reason: &str) {
+    browser.click(&format!("input[value='{decision}']")).await;
+    browser.type_into("textarea[name='reason']", reason).await;
+    browser.click("form button").await;
+}
+
+/// The other pages, of which nothing but the looks is of interest here.
+async fn look_around(browser: &Browser, system: &System, paid: PaymentId) {
+    for (name, path) in [
+        ("payments", "/ops/payments".to_owned()),
+        ("payment", format!("/ops/payments/{paid}")),
+        ("breaks", "/ops/breaks?closed=1".to_owned()),
+    ] {
+        browser.open(&format!("{}{path}", board(system))).await;
+        pictures(browser, name).await;
+        browser.width(390).await;
+        let overflow = browser.run("return document.documentElement.scrollWidth - innerWidth").await;
+        assert_eq!(overflow, json!(0), "{path} is wider than a phone");
+    }
+}
+
+#[tokio::test]
+async fn a_success_asks_for_the_charge_and_whoever_decides_too_late_is_told() {
+    let system = System::start(PROGRAM).await;
+    let id = system.accepted(a_payment().method("sim_wrong_amount")).await;
+    system.held(id).await;
+    let browser = ada_at(&system, &format!("/ops/payments/{id}")).await;
+
+    decide(&browser, "succeeded", "The bank shows it").await;
+    browser.shows("the charge's id must be given as the gateway shows it").await;
+    pictures(&browser, "incomplete").await;
+    let theirs = Justification::new("bob", "Voided by hand").unwrap();
+    let version = i32::try_from(system.client.payment(id).await["version"].as_i64().unwrap()).unwrap();
+    let theirs = Resolution::new(id, version, Decision::Reverse, theirs).unwrap();
+    resolve(&system.database.pool, &theirs).await.unwrap();
+    browser.type_into("input[name='charge_id']", "ch_from_the_bank").await;
+    browser.click("form button").await;
+
+    browser.shows("Nothing was done: somebody was faster.").await;
+    browser.shows("Voided by hand").await;
+    pictures(&browser, "too-late").await;
+    assert_eq!(system.client.payment(id).await["status"], "reversed");
+    assert_eq!(system.count("select count(*) from ledger_transfers").await, 0);
+}

@@ -1,0 +1,74 @@
+//! What a person may do, and the page on which it is done.
+
+mod decide;
+mod guard;
+mod page;
+mod plan;
+
+use serde_json::{Value, json};
+use shared::ids::PaymentId;
+use shared::payment::transition::{Decision, Justification, Resolution, resolve};
+use tests::{Shape, System, a_payment};
+
+use crate::PROGRAM;
+
+pub(super) const ADMIN_KEY: &str = "an-admin-key-for-tests";
+
+/// A payment for which the gateway charged another amount, and its version.
+async fn a_wrong_amount(system: &System) -> (PaymentId, i32) {
+    let id = system.accepted(a_payment().method("sim_wrong_amount")).await;
+    (id, version(&system.held(id).await))
+}
+
+/// A system whose gateway cannot void, with a payment that was charged without an answer: a void has started.
+async fn a_doubt_that_cannot_end() -> (System, PaymentId, i32) {
+    let worker_env = vec![("DOUBT_DEADLINE_MS", "300".to_owned())];
+    let system = System::with(PROGRAM, Shape { apis: 1, workers: 1, worker_env, ..Shape::default() }).await;
+    system.faults(json!({ "void_unsupported": true })).await;
+    let id = system.accepted(a_payment().method("sim_doubt")).await;
+    let version = version(&system.held(id).await);
+    (system, id, version)
+}
+
+fn version(payment: &Value) -> i32 {
+    payment["version"].as_i64().and_then(|version| version.try_into().ok()).unwrap()
+}
+
+fn ada() -> Justification {
+    Justification::new("ada", "seen in the gateway's own books").unwrap()
+}
+
+/// What Ada decides about that version: the new version, or none.
+async fn decides(system: &System, id: PaymentId, version: i32, decision: Decision) -> Option<i32> {
+    let resolution = Resolution::new(id, version, decision, ada()).unwrap();
+    resolve(&system.database.pool, &resolution).await.unwrap()
+}
+
+/// As a person does it at the gateway.
+async fn void_at_the_gateway(system: &System, id: PaymentId) {
+    let url = format!("{}/voids", system.gateway.address("gateway"));
+    let void = reqwest::Client::new().post(url).header("idempotency-key", format!("{id}:void"));
+    let answer = void.json(&json!({ "key": id })).send().await.unwrap();
+    assert_eq!(answer.status(), 201);
+}
+
+/// The id of the only charge that the gateway made for it.
+async fn charge_id(system: &System, id: PaymentId) -> String {
+    let reference = id.to_string();
+    let journal = system.journal().await;
+    let charge = journal.iter().find(|row| row["kind"] == "charge" && row["reference"] == reference.as_str());
+    charge.unwrap()["charge_id"].as_str().unwrap().to_owned()
+}
+
+/// Its breaks: how many are open, and by whom each closed one was closed.
+async fn breaks(system: &System, id: PaymentId) -> (usize, Vec<String>) {
+    let rows: Vec<(Option<String>, Option<String>)> =
+        sqlx::query_as("select closed_by, closed_reason from breaks where payment_id = $1 order by id")
+            .bind(id.uuid())
+            .fetch_all(&system.database.pool)
+            .await
+            .unwrap();
+    let open = rows.iter().filter(|(by, _)| by.is_none()).count();
+    let closed = rows.into_iter().filter_map(|(by, reason)| Some(format!("{}: {}", by?, reason?)));
+    (open, closed.collect())
+}

@@ -1,0 +1,83 @@
+//! What a worker shows of itself, on a listener of its own: `/metrics`, and whether it lives and works.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use shared::{db, metrics};
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::sweep::LastSweep;
+
+/// What the answers are drawn from.
+#[derive(Clone)]
+pub(crate) struct Shown {
+    pub(crate) pool: PgPool,
+    pub(crate) last_sweep: Arc<LastSweep>,
+    /// A worker that last swept longer ago does not work.
+    pub(crate) sweep_patience: Duration,
+    pub(crate) shutdown: CancellationToken,
+}
+
+/// Takes the address.
+pub(crate) async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr).await.with_context(|| {
+        format!(
+            "METRICS_ADDR: cannot listen on {addr}; choose another address, or port 0 for a free one, \
+             where several workers share a host"
+        )
+    })
+}
+
+/// Answers for as long as the future is polled; a worker works on where nobody can ask it.
+pub(crate) async fn serve(listener: TcpListener, shown: Shown) {
+    let router = Router::new()
+        .route("/metrics", get(scrape))
+        .route("/health/live", get(live))
+        .route("/health/ready", get(ready))
+        .with_state(shown);
+    if let Err(why) = axum::serve(listener, router).await {
+        tracing::error!(%why, "metrics cannot be read any more");
+    }
+}
+
+async fn scrape(State(shown): State<Shown>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::scrape(&shown.pool).await)
+}
+
+/// This process runs.
+async fn live() -> Json<Value> {
+    Json(json!({ "status": "healthy" }))
+}
+
+/// This process does its work: no shutdown has begun, it swept a moment ago, and the database answers and has the right
+/// schema.
+async fn ready(State(shown): State<Shown>) -> (StatusCode, Json<Value>) {
+    let not_ready = |detail: &str| {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "not_ready", "detail": detail })))
+    };
+    if shown.shutdown.is_cancelled() {
+        return not_ready("shutting down");
+    }
+    if shown.last_sweep.age() > shown.sweep_patience {
+        return not_ready("it has not swept for a while");
+    }
+    match db::require_migrated(&shown.pool).await {
+        Ok(()) => (StatusCode::OK, Json(json!({ "status": "ready" }))),
+        Err(db::Error::Behind(_)) => not_ready("the database lacks migrations"),
+        Err(why) => {
+            tracing::warn!(%why, "not ready");
+            not_ready("the database does not answer")
+        }
+    }
+}

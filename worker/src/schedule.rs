@@ -1,0 +1,53 @@
+//! What is done at every tick, by one of all workers: reconciliation and pruning.
+
+use std::time::Duration;
+
+use shared::queue::prune;
+use shared::queue::schedule::{self, Schedule, Tick};
+use shared::reconciliation::{self, Trigger};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+
+/// How long to wait where a tick could not be enqueued.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// The reports of ticks that are older are not worth their room.
+const REPORTS_KEPT_DAYS: i32 = 30;
+
+/// Ticks `every` so often and carries out what this worker gets of all workers' ticks, until `shutdown`.
+pub(crate) async fn run(pool: &PgPool, every: Duration, prune_after: Duration, shutdown: &CancellationToken) {
+    let carry_out = {
+        let pool = pool.clone();
+        move |tick| carry_out(pool.clone(), tick, prune_after)
+    };
+    tokio::join!(ticking(pool, every, shutdown), schedule::work(pool.clone(), shutdown.clone(), carry_out));
+}
+
+/// The first tick is the one that the start falls into: whatever the last crash left is looked at now.
+async fn ticking(pool: &PgPool, every: Duration, shutdown: &CancellationToken) {
+    while !shutdown.is_cancelled() {
+        let wait = schedule::tick(pool, every).await.unwrap_or_else(|why| {
+            tracing::warn!(%why, "could not enqueue a tick");
+            AGAIN_AFTER
+        });
+        tokio::select! { () = tokio::time::sleep(wait) => {} () = shutdown.cancelled() => {} }
+    }
+}
+
+async fn carry_out(pool: PgPool, tick: Tick, prune_after: Duration) -> Result<(), String> {
+    let done = match tick.schedule {
+        Schedule::Reconcile => reconciliation::run(&pool, Trigger::Tick(tick.tick)).await.map(drop),
+        Schedule::Prune => prune(&pool, prune_after).await,
+    };
+    done.map_err(|why| {
+        tracing::error!(%why, schedule = ?tick.schedule, "a tick failed; the next one tries again");
+        why.to_string()
+    })
+}
+
+async fn prune(pool: &PgPool, after: Duration) -> sqlx::Result<()> {
+    let pruned = prune::run(pool, after).await?;
+    let reports = reconciliation::forget_ticks(pool, REPORTS_KEPT_DAYS).await?;
+    tracing::info!(event = "pruned", jobs = pruned.jobs, workers = pruned.workers, reports, "pruned");
+    Ok(())
+}
