@@ -7,6 +7,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use shared::payment::store;
 use shared::{db, metrics};
 
 use crate::App;
@@ -39,7 +40,9 @@ async fn health() -> Json<Value> {
     Json(json!({ "status": "healthy" }))
 }
 
-/// This process can do its work: the database answers, has the right schema, and no shutdown has begun.
+/// This process can do its work: the database answers, has the right schema, and no shutdown has begun. How long the
+/// payment that waits longest has been due is told, but does not decide: payments are recorded durably also while no
+/// worker runs.
 async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem> {
     if app.shutdown.is_cancelled() {
         return Err(Problem::NotReady("shutting down"));
@@ -51,7 +54,8 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem> {
             Problem::NotReady("the database does not answer")
         }
     })?;
-    Ok(Json(json!({ "status": "ready" })))
+    let lag = store::lag(&app.pool).await?;
+    Ok(Json(json!({ "status": "ready", "queue_lag_s": lag.as_secs_f64() })))
 }
 
 async fn scrape(State(app): State<App>) -> impl IntoResponse {

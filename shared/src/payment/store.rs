@@ -1,5 +1,7 @@
 //! Reads of payments and their history. One function per query; nothing here writes.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -114,6 +116,20 @@ pub async fn overdue(pool: &PgPool, grace_ms: i64, limit: i64) -> sqlx::Result<V
     )
     .fetch_all(pool)
     .await
+}
+
+/// For how long the payment that has waited longest has been due; zero where none is.
+///
+/// # Errors
+/// The database's.
+pub async fn lag(pool: &PgPool) -> sqlx::Result<Duration> {
+    let lag_ms = sqlx::query_scalar!(
+        "select coalesce(extract(epoch from clock_timestamp() - min(due_at)) * 1000, 0)::bigint as \"lag_ms!\"
+           from payments where due_at is not null"
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(Duration::from_millis(u64::try_from(lag_ms).unwrap_or(0)))
 }
 
 /// What an idempotency key stands for.

@@ -1,7 +1,7 @@
 //! Start and health, for whoever runs the API.
 
 use tests::client::send;
-use tests::{Answer, Exit, Launch, System, TestDatabase};
+use tests::{Answer, Exit, Launch, System, TestDatabase, a_payment};
 
 use super::an_api;
 use crate::PROGRAM;
@@ -21,6 +21,20 @@ async fn health_is_shown_without_a_key() {
         answer.assert_status(200);
         assert!(!answer.header("request-id").is_empty(), "{path} has no Request-Id");
     }
+}
+
+#[tokio::test]
+async fn readiness_tells_how_long_payments_have_waited_but_goes_on_taking_them() {
+    let system = an_api().await;
+    assert_eq!(asked(&system, "/health/ready").await.json()["queue_lag_s"], 0.0);
+    let id = system.accepted(a_payment()).await;
+    system.make_due(id).await;
+
+    let answer = asked(&system, "/health/ready").await;
+
+    answer.assert_status(200);
+    assert!(answer.json()["queue_lag_s"].as_f64().is_some_and(|lag| lag >= 10.0), "{}", answer.json());
+    let _ = system.accepted(a_payment()).await;
 }
 
 #[tokio::test]
