@@ -76,6 +76,12 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, Error> {
         .map_err(unreachable(place))
 }
 
+/// A duration in whole milliseconds, as statements take it.
+#[must_use]
+pub fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
 /// Gives the connections back, without waiting for one whose server does not answer any more.
 pub async fn close(pool: &PgPool) {
     if tokio::time::timeout(ACQUIRE_TIMEOUT, pool.close()).await.is_err() {

@@ -162,7 +162,3 @@ fn unharmed(
     let work = tokio::spawn(work);
     async move { work.await.map_err(|why| why.to_string()).flatten().map_err(JobFailed) }
 }
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}

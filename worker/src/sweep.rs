@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
+use shared::db;
 use shared::metrics;
 use shared::payment::store;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +64,7 @@ pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &Cancel
 /// found.
 async fn sweep(context: &Context, grace: Duration) -> sqlx::Result<usize> {
     let free = i64::try_from(context.permits.available_permits()).unwrap_or(i64::MAX);
-    let grace_ms = i64::try_from(grace.as_millis()).unwrap_or(i64::MAX);
+    let grace_ms = db::millis(grace);
     let overdue = store::overdue(&context.pool, grace_ms, free).await?;
     for &payment in &overdue {
         context.attempts.spawn(attempt::look(context.clone(), payment.into()));

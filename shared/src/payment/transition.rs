@@ -3,8 +3,6 @@
 //! Invariant: each is one autocommit statement, over many payments where a machine acts, so status, event, ledger entry and next job commit
 //! together or not at all, and a process that stops in the middle holds no lock. Their SQL is in `shared/queries`.
 
-use std::time::Duration;
-
 mod accept;
 mod claim;
 mod resolve;
@@ -16,7 +14,3 @@ pub use accept::{NewPayment, PaymentRequest, accept};
 pub use claim::{Claim, Lease, Purpose, claim};
 pub use resolve::{Decision, Justification, Resolution, ResolveError, Unusable, close_break, resolve};
 pub use settle::{SettleError, Settled, Settlement, settle};
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}

@@ -28,7 +28,7 @@ pub struct Pruned {
 pub async fn run(pool: &PgPool, after: Duration) -> sqlx::Result<Pruned> {
     let before = sqlx::query_scalar!(
         "select clock_timestamp() - $1::bigint * interval '1 millisecond' as \"before!\"",
-        super::millis(after)
+        crate::db::millis(after)
     )
     .fetch_one(pool)
     .await?;

@@ -10,7 +10,8 @@ use sqlx::PgPool;
 use ulid::Ulid;
 use uuid::Uuid;
 
-use super::{ORPHANED_AFTER, PAYMENTS, PaymentJob, jobs_for, millis};
+use super::{ORPHANED_AFTER, PAYMENTS, PaymentJob, jobs_for};
+use crate::db::millis;
 
 /// No job takes so long, and the queue itself had its chance.
 const LOST_AFTER: Duration = ORPHANED_AFTER.saturating_mul(2);

@@ -15,7 +15,8 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use ulid::Ulid;
 
-use super::{config, keep_working, millis, told, unharmed, worker_name};
+use super::{config, keep_working, told, unharmed, worker_name};
+use crate::db::millis;
 
 /// The queue of ticks.
 pub const SCHEDULES: &str = "schedules";

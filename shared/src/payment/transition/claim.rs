@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::millis;
+use crate::db::millis;
 use crate::ids::{ClaimToken, PaymentId};
 use crate::money::{Currency, Money};
 use crate::payment::status::EventType;

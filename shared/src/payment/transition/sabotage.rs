@@ -4,8 +4,9 @@
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::Lease;
 use super::claim::ClaimedRow;
-use super::{Lease, millis};
+use crate::db::millis;
 use crate::ids::ClaimToken;
 
 /// The claim without its compare-and-set: whoever asks gets the right to charge.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::millis;
+use crate::db::millis;
 use crate::ids::{ClaimToken, PaymentId};
 use crate::ledger::rules;
 use crate::payment::status::{HeldReason, IllegalTransition, PaymentStatus};
