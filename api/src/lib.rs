@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use shared::batch::Batcher;
 use shared::db;
+use shared::payment::transition::Accepting;
+use shared::queue::bell::Bell;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +38,7 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 struct App {
     pool: PgPool,
+    accepts: Batcher<Accepting>,
     waiters: Arc<wait::Waiters>,
     shutdown: CancellationToken,
 }
@@ -81,7 +85,8 @@ impl Server {
     /// A listener that fails.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let waiters = wait::Waiters::start(self.pool.clone(), shutdown.clone());
-        let app = App { pool: self.pool.clone(), waiters, shutdown: shutdown.clone() };
+        let accepts = Batcher::new(Accepting { pool: self.pool.clone(), bell: Bell::new(self.pool.clone()) });
+        let app = App { pool: self.pool.clone(), accepts, waiters, shutdown: shutdown.clone() };
         let board = board::router(&self.pool, &self.settings.admin_key);
         let serve = async {
             tokio::try_join!(

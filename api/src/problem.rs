@@ -125,7 +125,13 @@ impl IntoResponse for Problem {
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        let problem = if is_passing(&error) { Self::Unavailable } else { Self::Internal };
+        Self::from(&error)
+    }
+}
+
+impl From<&sqlx::Error> for Problem {
+    fn from(error: &sqlx::Error) -> Self {
+        let problem = if is_passing(error) { Self::Unavailable } else { Self::Internal };
         tracing::error!(%error, code = problem.code(), "database");
         problem
     }

@@ -7,6 +7,7 @@
 //! `payment::status`, `outcome`, `retry`, `ledger` and `money` are pure: no clock, no database, no network.
 
 pub mod auth;
+pub mod batch;
 pub mod config;
 pub mod db;
 pub mod fault;

@@ -16,6 +16,7 @@
 //! - Its duplicate check is an error that ends the caller's transaction: jobs are inserted by our own statements, with
 //!   `on conflict do nothing`, in the database's time. So is each tick of a schedule, once for all workers.
 //! - A database error ends the worker: it is started again, under another name.
+//! - It notifies for each row, under a lock that all commits share: its trigger is gone, and [`bell`] rings instead.
 //! - It keeps finished jobs and dead workers for ever: [`prune`] deletes them.
 
 use std::future::Future;
@@ -33,6 +34,7 @@ use ulid::Ulid;
 
 use crate::ids::PaymentId;
 
+pub mod bell;
 pub mod prune;
 pub mod repair;
 pub mod schedule;

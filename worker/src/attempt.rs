@@ -6,10 +6,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use shared::batch::Refused;
 use shared::ids::PaymentId;
 use shared::outcome::{ChargeOutcome, Exchange, Expected, LookupOutcome, VoidOutcome};
 use shared::payment::status::PaymentStatus;
-use shared::payment::transition::{self, Claim, Purpose, SettleError, Settlement};
+use shared::payment::transition::{Claim, Effect, Purpose, SettleError, Settlement};
 use shared::retry::{self, Situation, Step};
 use shared::{fault, metrics};
 use tracing::Instrument as _;
@@ -28,29 +29,27 @@ pub(crate) async fn look(context: Context, payment: PaymentId) -> Result<(), Str
 async fn claim_and_use(context: Context, payment: PaymentId) -> Result<(), String> {
     // Closed once the worker shuts down: no new claims.
     let Ok(_permit) = context.permits.clone().acquire_owned().await else { return Ok(()) };
-    let asked_at = Instant::now();
-    let claims = transition::claim(&context.pool, &[payment], &context.name, context.lease)
-        .await
-        .map_err(|why| format!("it could not be claimed: {why}"))?;
-    let Some(claim) = claims.into_iter().next() else { return Ok(()) };
+    let claimed = context.claims.submit(payment).await;
+    let Some(claim) = claimed.map_err(|why| format!("it could not be claimed: {why}"))? else {
+        return Ok(());
+    };
     // Of the highest level, so that no filter takes the ids from what is logged within.
     let span = tracing::error_span!("claim", payment_id = %payment, claim = %claim.token,
         correlation_id = claim.correlation_id);
-    let carried_out = context.attempts.spawn(carry_out(context.clone(), claim, asked_at).instrument(span));
+    let carried_out = context.attempts.spawn(carry_out(context.clone(), claim).instrument(span));
     carried_out.await.map_err(|why| why.to_string())
 }
 
-/// Uses a claim: one exchange with the gateway, one settlement. `asked_at` was read before the claim was asked for, so
-/// that the send window counted from it ends before the one that the database wrote down.
-async fn carry_out(context: Context, claim: Claim, asked_at: Instant) {
+/// Uses a claim: one exchange with the gateway, one settlement.
+async fn carry_out(context: Context, claim: Claim) {
     fault::point("attempt.claimed");
     log_claim(&claim);
-    let (step, evidence) = ask(&context, &claim, asked_at + context.lease.send_window).await;
+    let (step, evidence) = ask(&context, &claim, claim.asked_at + context.lease.send_window).await;
     let settlement = Settlement { payment_id: claim.payment_id, token: claim.token, step, evidence };
     let Some(status) = settle(&context, &settlement).await else { return };
     log_settlement(&settlement, status);
     if status.is_terminal() {
-        metrics::ended(status, claim.situation.age + asked_at.elapsed());
+        metrics::ended(status, claim.situation.age + claim.asked_at.elapsed());
     }
 }
 
@@ -134,20 +133,21 @@ fn asked(purpose: Purpose, outcome: &'static str, duration: Duration) {
 async fn settle(context: &Context, settlement: &Settlement) -> Option<PaymentStatus> {
     let answered_at = Instant::now();
     for attempt in 1..=SETTLE_TRIES {
-        match transition::settle(&context.pool, vec![settlement.clone()]).await {
-            Ok(settled) if !settled.late.is_empty() => {
-                tracing::warn!(event = "late_evidence", "too late to settle; kept as late evidence");
-                return None;
-            }
-            Ok(_) => {
+        match context.settlements.submit(settlement.clone()).await {
+            Ok(Effect::Moved) => {
                 metrics::settled(answered_at.elapsed());
                 return PaymentStatus::after(Some(PaymentStatus::Processing), settlement.step.event()).ok();
             }
-            Err(SettleError::Illegal(why)) => {
+            Ok(Effect::Late) => {
+                tracing::warn!(event = "late_evidence", "too late to settle; kept as late evidence");
+                return None;
+            }
+            Ok(Effect::Repeated) => return None,
+            Err(Refused::Failed(why)) if matches!(*why, SettleError::Illegal(_)) => {
                 tracing::error!(%why, "a step that cannot be: the payment is left to its lease");
                 return None;
             }
-            Err(SettleError::Database(why)) => {
+            Err(why) => {
                 tracing::warn!(%why, attempt, evidence = %settlement.evidence, "could not settle");
                 tokio::time::sleep(Duration::from_millis(200) * attempt).await;
             }

@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use shared::batch::Batcher;
 use shared::db;
 use shared::gateway::Gateway;
-use shared::payment::transition::Lease;
+use shared::payment::transition::{Claiming, Lease, Settling};
 use shared::retry::Policy;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -33,8 +34,9 @@ struct Context {
     gateway: Gateway,
     policy: Arc<Policy>,
     lease: Lease,
-    /// Named in the events of its claims.
     name: Arc<str>,
+    claims: Batcher<Claiming>,
+    settlements: Batcher<Settling>,
     /// A claim is taken only with one of these in hand, so that its charge can be sent at once.
     permits: Arc<Semaphore>,
     /// Attempts under way.
@@ -60,12 +62,16 @@ impl Worker {
         shared::metrics::start();
         let pool = db::connect(&settings.database_url, settings.max_connections).await?;
         db::require_migrated(&pool).await?;
+        let name: Arc<str> = shared::queue::worker_name().into();
+        let claiming = Claiming { pool: pool.clone(), worker: name.clone(), lease: settings.lease };
         let context = Context {
             gateway: Gateway::new(&settings.gateway_url, settings.policy.gateway_timeout)?,
+            claims: Batcher::new(claiming),
+            settlements: Batcher::new(Settling { pool: pool.clone() }),
             pool,
             policy: Arc::new(settings.policy.clone()),
             lease: settings.lease,
-            name: shared::queue::worker_name().into(),
+            name,
             permits: Arc::new(Semaphore::new(settings.concurrency)),
             attempts: TaskTracker::new(),
             last_sweep: Arc::new(sweep::LastSweep::new()),

@@ -1,5 +1,6 @@
 //! Payments: recorded once per key, and read.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -12,6 +13,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize;
+use shared::batch::Refused;
 use shared::idempotency;
 use shared::ids::{MerchantId, PaymentId};
 use shared::metrics::{self, Accept};
@@ -68,31 +70,54 @@ async fn create(
 /// Records the payment, or finds the one that its key made.
 async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
     let deadline = Instant::now() + KEY_WAIT;
+    let mut alone = false;
     while Instant::now() < deadline {
-        match transition::accept(&app.pool, std::slice::from_ref(&payment)).await {
-            Ok(accepted) => {
-                if let Some(accepted) = accepted.first() {
-                    metrics::accepted(Accept::Created);
-                    let payment_id = PaymentId::from(accepted.id);
-                    tracing::info!(event = "created", %payment_id, status = "pending", "accepted");
-                    return Ok(answer(accepted, false));
-                }
-            }
+        match record(&app, &payment, alone).await {
+            Ok(Some(accepted)) => return Ok(created(&accepted)),
+            Ok(None) => {}
             // Whoever holds the key has not ended within `lock_timeout`, or two batches crossed. Nothing was recorded.
-            Err(error) if is_worth_another_try(&error) => {
+            Err(Refused::Failed(error)) if is_worth_another_try(&error) => {
                 tracing::debug!(%error, "accepting again");
+                alone = true;
                 continue;
             }
-            Err(error) => return Err(error.into()),
+            Err(Refused::Failed(error)) => return Err(Problem::from(&*error)),
+            Err(Refused::Full) => return Err(Problem::Unavailable),
+            Err(Refused::Lost) => return Err(Problem::Internal),
         }
         let found =
             store::find_by_key(&app.pool, payment.merchant_id, &payment.request.customer_id, &payment.key);
-        if let Some(remembered) = found.await? {
-            return replay(&payment, &remembered);
+        match found.await? {
+            // Recorded by this very request: a connection broke after the commit.
+            Some(own) if own.accepted.id == payment.id.uuid() => return Ok(created(&own.accepted)),
+            Some(remembered) => return replay(&payment, &remembered),
+            None => {}
         }
         // The winner rolled back between the two statements: the key is free again.
     }
     Err(Problem::KeyInProgress)
+}
+
+/// None where another request holds the key.
+async fn record(
+    app: &App,
+    payment: &NewPayment,
+    alone: bool,
+) -> Result<Option<Accepted>, Refused<sqlx::Error>> {
+    if !alone {
+        return app.accepts.submit(payment.clone()).await;
+    }
+    // What was held up once would hold up the others of its batch.
+    let accepted = transition::accept(&app.pool, std::slice::from_ref(payment)).await;
+    accepted.map(|mut accepted| accepted.pop()).map_err(|error| Refused::Failed(Arc::new(error)))
+}
+
+/// The first answer.
+fn created(accepted: &Accepted) -> Response {
+    metrics::accepted(Accept::Created);
+    let payment_id = PaymentId::from(accepted.id);
+    tracing::info!(event = "created", %payment_id, status = "pending", "accepted");
+    answer(accepted, false)
 }
 
 fn is_worth_another_try(error: &sqlx::Error) -> bool {

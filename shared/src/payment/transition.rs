@@ -10,7 +10,7 @@ mod resolve;
 mod sabotage;
 mod settle;
 
-pub use accept::{NewPayment, PaymentRequest, accept};
-pub use claim::{Claim, Lease, Purpose, claim};
+pub use accept::{Accepting, NewPayment, PaymentRequest, accept};
+pub use claim::{Claim, Claiming, Lease, Purpose, claim};
 pub use resolve::{Decision, Justification, Resolution, ResolveError, Unusable, close_break, resolve};
-pub use settle::{SettleError, Settled, Settlement, settle};
+pub use settle::{Effect, SettleError, Settled, Settlement, Settling, settle};

@@ -1,17 +1,19 @@
 //! T1: a request becomes a payment, once per key.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rust_decimal::Decimal;
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::batch::Work;
 use crate::idempotency::{CREATE_PAYMENT, Key, RENDERER};
 use crate::ids::{MerchantId, PaymentId};
 use crate::money::Money;
 use crate::payment::Accepted;
 use crate::payment::status::EventType;
+use crate::queue::bell::Bell;
 use crate::{fault, metrics, queue};
 
 /// A request for a payment, checked.
@@ -87,6 +89,28 @@ pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<
     fault::point("accept.committed");
     accepted.iter().for_each(|_| metrics::event_written(EventType::Created.as_str()));
     Ok(accepted)
+}
+
+/// T1 for many requests at once.
+pub struct Accepting {
+    /// Where they are recorded.
+    pub pool: PgPool,
+    /// Rung once they are.
+    pub bell: Bell,
+}
+
+impl Work for Accepting {
+    type Item = NewPayment;
+    /// None where another request holds the key.
+    type Answer = Option<Accepted>;
+    type Error = sqlx::Error;
+
+    async fn work(&self, payments: &[NewPayment]) -> sqlx::Result<Vec<Option<Accepted>>> {
+        let accepted = accept(&self.pool, payments).await?;
+        self.bell.ring();
+        let mut by_id: HashMap<_, _> = accepted.into_iter().map(|accepted| (accepted.id, accepted)).collect();
+        Ok(payments.iter().map(|payment| by_id.remove(&payment.id.uuid())).collect())
+    }
 }
 
 /// The keys as they are recorded. Sabotage `no_unique_key` makes each of them one of a kind.

@@ -1,11 +1,14 @@
 //! T7 and T8: the right to talk to the gateway about a payment goes to one worker at a time.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rust_decimal::Decimal;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::batch::Work;
 use crate::db::millis;
 use crate::ids::{ClaimToken, PaymentId};
 use crate::money::{Currency, Money};
@@ -57,6 +60,9 @@ pub struct Claim {
     pub is_takeover: bool,
     /// How long after its due time it was claimed.
     pub delay: Duration,
+    /// By the claimant's own clock, before the claim was asked for: what the send window is counted from, so that it ends
+    /// before the one that the database wrote down.
+    pub asked_at: Instant,
 }
 
 impl Claim {
@@ -87,6 +93,7 @@ pub struct Lease {
 /// The database's. Where a claim was committed and cannot even be read back, its lease runs out and the payment is
 /// looked up.
 pub async fn claim(pool: &PgPool, ids: &[PaymentId], worker: &str, lease: Lease) -> sqlx::Result<Vec<Claim>> {
+    let asked_at = Instant::now();
     let token = ClaimToken::generate();
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     fault::point("claim.before");
@@ -97,9 +104,34 @@ pub async fn claim(pool: &PgPool, ids: &[PaymentId], worker: &str, lease: Lease)
     };
     let rows = rows.inspect_err(|_| metrics::claim_failed(ids.len()))?;
     fault::point("claim.committed");
-    let claims = rows.into_iter().map(|row| row.into_claim(token)).collect::<sqlx::Result<Vec<_>>>()?;
+    let claims =
+        rows.into_iter().map(|row| row.into_claim(token, asked_at)).collect::<sqlx::Result<Vec<_>>>()?;
     metrics::claimed(&claims, ids.len());
     Ok(claims)
+}
+
+/// T7 and T8 for many payments at once.
+pub struct Claiming {
+    /// Where they are claimed.
+    pub pool: PgPool,
+    /// Named in the events of its claims.
+    pub worker: Arc<str>,
+    /// How long they last.
+    pub lease: Lease,
+}
+
+impl Work for Claiming {
+    type Item = PaymentId;
+    /// None where it was not ours to take.
+    type Answer = Option<Claim>;
+    type Error = sqlx::Error;
+
+    async fn work(&self, ids: &[PaymentId]) -> sqlx::Result<Vec<Option<Claim>>> {
+        let claims = claim(&self.pool, ids, &self.worker, self.lease).await?;
+        let mut by_id: HashMap<_, _> = claims.into_iter().map(|claim| (claim.payment_id, claim)).collect();
+        // Who asked twice gets it once.
+        Ok(ids.iter().map(|id| by_id.remove(id)).collect())
+    }
 }
 
 async fn claim_rows(
@@ -154,7 +186,7 @@ pub(super) struct ClaimedRow {
 }
 
 impl ClaimedRow {
-    fn into_claim(self, token: ClaimToken) -> sqlx::Result<Claim> {
+    fn into_claim(self, token: ClaimToken, asked_at: Instant) -> sqlx::Result<Claim> {
         let age = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         let currency: Currency = self.currency.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
         Ok(Claim {
@@ -181,6 +213,7 @@ impl ClaimedRow {
             },
             is_takeover: self.lease_expired,
             delay: age(self.delay_ms),
+            asked_at,
         })
     }
 }

@@ -1,11 +1,13 @@
 //! All that ends a claim, in one fenced statement: status, event, ledger, next job and break.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::batch::{HasRemedy, Remedy, Work};
 use crate::db::millis;
 use crate::ids::{ClaimToken, PaymentId};
 use crate::ledger::rules;
@@ -33,6 +35,40 @@ pub struct Settled {
     pub moved: Vec<PaymentId>,
     /// These came too late; what they say is kept as late evidence.
     pub late: Vec<PaymentId>,
+}
+
+/// What one settlement came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// It took effect.
+    Moved,
+    /// Its claim is gone; what it says is kept as late evidence.
+    Late,
+    /// It was settled before: a connection broke after the commit, or the caller repeats itself.
+    Repeated,
+}
+
+/// Settling many claims at once.
+pub struct Settling {
+    /// Where they are settled.
+    pub pool: PgPool,
+}
+
+impl Work for Settling {
+    type Item = Settlement;
+    type Answer = Effect;
+    type Error = SettleError;
+
+    async fn work(&self, settlements: &[Settlement]) -> Result<Vec<Effect>, SettleError> {
+        let settled = settle(&self.pool, settlements.to_vec()).await?;
+        let moved = settled.moved.into_iter().map(|id| (id, Effect::Moved));
+        let effects: HashMap<_, _> =
+            moved.chain(settled.late.into_iter().map(|id| (id, Effect::Late))).collect();
+        Ok(settlements
+            .iter()
+            .map(|s| effects.get(&s.payment_id).copied().unwrap_or(Effect::Repeated))
+            .collect())
+    }
 }
 
 /// Ends the claims of `settlements`, each by its step. Those whose claim is gone change nothing and are kept as late
@@ -101,6 +137,15 @@ pub enum SettleError {
     /// The database's.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
+}
+
+impl HasRemedy for SettleError {
+    fn remedy(&self) -> Remedy {
+        match self {
+            Self::Illegal(_) => Remedy::OneByOne,
+            Self::Database(why) => why.remedy(),
+        }
+    }
 }
 
 /// The settlements as columns, for `unnest`.

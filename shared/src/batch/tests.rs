@@ -1,0 +1,251 @@
+//! The batcher alone: its decisions in every interleaving, and its tasks with work that waits to be told.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Semaphore, mpsc};
+
+use super::*;
+
+/// Work that shows each batch as it arrives and does it when told to.
+struct Scripted {
+    arrived: mpsc::UnboundedSender<Vec<u32>>,
+    may_go_on: Arc<Semaphore>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?}")]
+struct Trouble(Remedy);
+
+impl HasRemedy for Trouble {
+    fn remedy(&self) -> Remedy {
+        self.0
+    }
+}
+
+/// Fails every batch that holds it.
+const BAD: u32 = 666;
+/// Fails every batch that holds it, and can be helped by nothing.
+const HOPELESS: u32 = 667;
+/// Ends its batch in a panic.
+const PANICS: u32 = 668;
+
+impl Work for Scripted {
+    type Item = u32;
+    type Answer = String;
+    type Error = Trouble;
+
+    async fn work(&self, items: &[u32]) -> Result<Vec<String>, Trouble> {
+        self.arrived.send(items.to_vec()).unwrap();
+        self.may_go_on.acquire().await.unwrap().forget();
+        assert!(!items.contains(&PANICS));
+        if items.contains(&BAD) {
+            return Err(Trouble(Remedy::OneByOne));
+        }
+        if items.contains(&HOPELESS) {
+            return Err(Trouble(Remedy::None));
+        }
+        Ok(items.iter().map(|item| format!("did {item}")).collect())
+    }
+}
+
+struct Lab {
+    batcher: Batcher<Scripted>,
+    arrived: mpsc::UnboundedReceiver<Vec<u32>>,
+    may_go_on: Arc<Semaphore>,
+}
+
+impl Lab {
+    /// One lane, so that what waits is seen to wait.
+    fn new(batch: usize, capacity: usize) -> Self {
+        let (tell, arrived) = mpsc::unbounded_channel();
+        let may_go_on = Arc::new(Semaphore::new(0));
+        let work = Scripted { arrived: tell, may_go_on: may_go_on.clone() };
+        let line = Arc::new(Mutex::new(Line::new(1, batch, capacity)));
+        Self { batcher: Batcher { work: Arc::new(work), line }, arrived, may_go_on }
+    }
+
+    /// Hands it in, and comes back once it is in.
+    async fn submit(&self, item: u32) -> tokio::task::JoinHandle<Answered<Scripted>> {
+        let batcher = self.batcher.clone();
+        let mut submitted = Box::pin(async move { batcher.submit(item).await });
+        match futures::poll!(&mut submitted) {
+            std::task::Poll::Ready(answer) => tokio::spawn(async { answer }),
+            std::task::Poll::Pending => tokio::spawn(submitted),
+        }
+    }
+
+    async fn batch(&mut self) -> Vec<u32> {
+        self.arrived.recv().await.unwrap()
+    }
+
+    fn go_on(&self) {
+        self.may_go_on.add_permits(1);
+    }
+}
+
+fn done(answer: Result<Answered<Scripted>, tokio::task::JoinError>) -> String {
+    answer.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_lone_item_leaves_at_once_and_a_crowd_leaves_together_in_the_order_of_its_coming() {
+    let mut lab = Lab::new(10, 100);
+    let first = lab.submit(1).await;
+    assert_eq!(lab.batch().await, [1]);
+    let crowd = [lab.submit(2).await, lab.submit(3).await, lab.submit(4).await];
+    lab.go_on();
+    assert_eq!(lab.batch().await, [2, 3, 4]);
+    lab.go_on();
+
+    assert_eq!(done(first.await), "did 1");
+    for (submitted, answer) in crowd.into_iter().zip(["did 2", "did 3", "did 4"]) {
+        assert_eq!(done(submitted.await), answer);
+    }
+}
+
+#[tokio::test]
+async fn a_batch_is_bounded_and_what_comes_first_leaves_first() {
+    let mut lab = Lab::new(2, 100);
+    let mut submitted = vec![lab.submit(0).await];
+    assert_eq!(lab.batch().await, [0]);
+    for item in 1..=5 {
+        submitted.push(lab.submit(item).await);
+    }
+    for batch in [vec![1, 2], vec![3, 4], vec![5]] {
+        lab.go_on();
+        assert_eq!(lab.batch().await, batch);
+    }
+    lab.go_on();
+    for (item, submitted) in submitted.into_iter().enumerate() {
+        assert_eq!(done(submitted.await), format!("did {item}"));
+    }
+}
+
+#[tokio::test]
+async fn a_bad_item_fails_alone() {
+    let mut lab = Lab::new(10, 100);
+    let first = lab.submit(1).await;
+    assert_eq!(lab.batch().await, [1]);
+    let (good, bad, other) = (lab.submit(2).await, lab.submit(BAD).await, lab.submit(3).await);
+    lab.may_go_on.add_permits(5);
+
+    assert_eq!(done(first.await), "did 1");
+    assert_eq!(done(good.await), "did 2");
+    assert_eq!(done(other.await), "did 3");
+    assert!(matches!(bad.await.unwrap(), Err(Refused::Failed(_))));
+    assert_eq!(lab.batch().await, [2, BAD, 3]);
+}
+
+#[tokio::test]
+async fn what_nothing_helps_fails_the_batch_and_the_next_one_is_done() {
+    let mut lab = Lab::new(10, 100);
+    let first = lab.submit(1).await;
+    assert_eq!(lab.batch().await, [1]);
+    let (good, hopeless) = (lab.submit(2).await, lab.submit(HOPELESS).await);
+    lab.may_go_on.add_permits(2);
+    assert_eq!(done(first.await), "did 1");
+    assert!(matches!(good.await.unwrap(), Err(Refused::Failed(_))));
+    assert!(matches!(hopeless.await.unwrap(), Err(Refused::Failed(_))));
+
+    lab.go_on();
+    assert_eq!(done(lab.submit(4).await.await), "did 4");
+}
+
+#[tokio::test]
+async fn who_stops_waiting_stops_neither_its_item_nor_the_others() {
+    let mut lab = Lab::new(10, 100);
+    let first = lab.submit(1).await;
+    assert_eq!(lab.batch().await, [1]);
+    let (gone, other) = (lab.submit(2).await, lab.submit(3).await);
+    gone.abort();
+    first.abort();
+    lab.may_go_on.add_permits(2);
+
+    assert_eq!(done(other.await), "did 3");
+    assert_eq!(lab.batch().await, [2, 3]);
+}
+
+#[tokio::test]
+async fn what_waits_is_still_done_when_the_batcher_itself_is_gone() {
+    let mut lab = Lab::new(10, 100);
+    let first = lab.submit(1).await;
+    assert_eq!(lab.batch().await, [1]);
+    let second = lab.submit(2).await;
+    drop(lab.batcher);
+    lab.may_go_on.add_permits(2);
+
+    assert_eq!(done(first.await), "did 1");
+    assert_eq!(done(second.await), "did 2");
+}
+
+#[tokio::test]
+async fn a_full_line_refuses_and_takes_again_once_there_is_room() {
+    let mut lab = Lab::new(10, 1);
+    let first = lab.submit(1).await;
+    assert_eq!(lab.batch().await, [1]);
+    let second = lab.submit(2).await;
+    assert!(matches!(lab.submit(3).await.await.unwrap(), Err(Refused::Full)));
+    lab.may_go_on.add_permits(2);
+    assert_eq!(done(first.await), "did 1");
+    assert_eq!(done(second.await), "did 2");
+
+    lab.go_on();
+    assert_eq!(done(lab.submit(4).await.await), "did 4");
+}
+
+#[tokio::test]
+async fn a_panic_costs_its_batch_and_not_the_lane() {
+    let mut lab = Lab::new(10, 100);
+    let panics = lab.submit(PANICS).await;
+    assert_eq!(lab.batch().await, [PANICS]);
+    let next = lab.submit(1).await;
+    lab.may_go_on.add_permits(2);
+
+    assert!(matches!(panics.await.unwrap(), Err(Refused::Lost)));
+    assert_eq!(done(next.await), "did 1");
+}
+
+/// Every interleaving of two tasks that hand in and work, over one line.
+fn every_interleaving(lanes: usize, batch: usize) {
+    shuttle::check_dfs(
+        move || {
+            const TASKS: usize = 2;
+            let line = Arc::new(shuttle::sync::Mutex::new(Line::new(lanes, batch, 10)));
+            let done = Arc::new(AtomicUsize::new(0));
+            let tasks = (0..TASKS).map(|item| {
+                let (line, done) = (line.clone(), done.clone());
+                shuttle::thread::spawn(move || {
+                    if !line.lock().unwrap().push(item).unwrap() {
+                        return;
+                    }
+                    loop {
+                        let taken = line.lock().unwrap().take();
+                        assert!(taken.len() <= batch);
+                        if taken.is_empty() {
+                            return;
+                        }
+                        done.fetch_add(taken.len(), Ordering::Relaxed);
+                    }
+                })
+            });
+            for task in tasks.collect::<Vec<_>>() {
+                task.join().unwrap();
+            }
+            let line = line.lock().unwrap();
+            assert_eq!(
+                (done.load(Ordering::Relaxed), line.waiting.len()),
+                (TASKS, 0),
+                "an item was forgotten"
+            );
+            assert_eq!(line.lanes_free, lanes, "a lane was lost");
+        },
+        None,
+    );
+}
+
+#[test]
+fn in_every_interleaving_every_item_is_done_once_and_every_lane_comes_back() {
+    for (lanes, batch) in [(1, 1), (1, 10), (2, 1), (2, 10)] {
+        every_interleaving(lanes, batch);
+    }
+}

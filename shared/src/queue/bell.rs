@@ -1,0 +1,53 @@
+//! Wakes the queue's workers: after the commit, and once for all that was enqueued meanwhile.
+//!
+//! A notification is a hint. Whatever nobody rang for, polling finds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+use ulid::Ulid;
+
+use super::PAYMENTS;
+
+/// Between two rings. Every ring makes every idle worker ask for jobs, so a crowd shares one.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Rings for the queue of payments. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Bell {
+    rung: Arc<Notify>,
+    _ringing: Arc<AbortOnDropHandle<()>>,
+}
+
+impl Bell {
+    /// A bell that rings in this database.
+    #[must_use]
+    pub fn new(pool: PgPool) -> Self {
+        let rung = Arc::new(Notify::new());
+        let ringing = tokio::spawn(keep_ringing(pool, rung.clone()));
+        Self { rung, _ringing: Arc::new(AbortOnDropHandle::new(ringing)) }
+    }
+
+    /// Something was enqueued and committed. Does not wait.
+    pub fn ring(&self) {
+        self.rung.notify_one();
+    }
+}
+
+async fn keep_ringing(pool: PgPool, rung: Arc<Notify>) {
+    loop {
+        rung.notified().await;
+        // What the library listens for; of the id it reads only that it is one.
+        let payload =
+            serde_json::json!({ "job_type": PAYMENTS, "id": Ulid::generate().to_string() }).to_string();
+        let told =
+            sqlx::query("select pg_notify('apalis::job::insert', $1)").bind(payload).execute(&pool).await;
+        if let Err(why) = told {
+            tracing::debug!(%why, "could not wake the workers; they poll");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
