@@ -30,6 +30,34 @@ pub enum Exchange {
     NotSent(&'static str),
 }
 
+/// What an exchange says of the gateway itself, whatever it was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Health {
+    /// It answers: yes, no, or later.
+    Up,
+    /// It cannot be reached, does not answer, or says that it is broken (5xx but for 501, which is an answer).
+    Down,
+    /// It refuses our credentials (401, 403), so it will refuse every request.
+    LockedOut,
+    /// Nothing: we sent nothing.
+    Unknown,
+}
+
+impl Exchange {
+    /// What it says of the gateway itself.
+    #[must_use]
+    pub const fn health(&self) -> Health {
+        match self {
+            Self::Answered { status: 401 | 403, .. } => Health::LockedOut,
+            Self::Answered { status: 501, .. } => Health::Up,
+            Self::Answered { status, .. } if *status >= 500 => Health::Down,
+            Self::Answered { .. } => Health::Up,
+            Self::Unreachable(_) | Self::Unanswered(_) => Health::Down,
+            Self::NotSent(_) => Health::Unknown,
+        }
+    }
+}
+
 /// What a charge must look like to be ours.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected {
@@ -192,6 +220,8 @@ pub enum LookupOutcome {
     WrongAnswer(Charge),
     /// More than one charge, or one that somebody else voided.
     Contradiction(&'static str),
+    /// The gateway does not look up.
+    Unsupported,
     /// The lookup itself failed. Means nothing.
     NoAnswer(String),
 }
@@ -207,6 +237,7 @@ impl LookupOutcome {
             Self::NotFound => "not_found",
             Self::WrongAnswer(_) => "wrong_answer",
             Self::Contradiction(_) => "contradiction",
+            Self::Unsupported => "unsupported",
             Self::NoAnswer(_) => "no_answer",
         }
     }
@@ -220,6 +251,8 @@ impl LookupOutcome {
         }
         let listing = match exchange {
             Exchange::Answered { status: 200, body, .. } => serde_json::from_slice::<Listing>(body),
+            // 404 is not among them: some gateways say so of a key that they do not know.
+            Exchange::Answered { status: 405 | 501, .. } => return Self::Unsupported,
             Exchange::Answered { status, .. } => {
                 return Self::NoAnswer(format!("unexpected answer {status}"));
             }

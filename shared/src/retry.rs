@@ -28,12 +28,23 @@ pub struct Policy {
     pub visibility: Duration,
     /// How long doubt may last, from its first moment, before the payment is voided.
     pub doubt_deadline: Duration,
-    /// Whether the gateway promises that one key charges once.
+    /// What the gateway can do.
+    pub profile: Profile,
+    /// How long a payment that was never in doubt may wait for a gateway that is away.
+    pub max_age: Duration,
+}
+
+/// What a gateway promises: what it has not promised is never asked of it, and nothing is built upon it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Profile {
+    /// One key charges once.
     pub honours_keys: bool,
     /// For how long it keeps that promise, from the first request on.
     pub key_retention: Duration,
-    /// How long a payment that was never in doubt may wait for a gateway that is away.
-    pub max_age: Duration,
+    /// It tells which charges were made under a key.
+    pub looks_up: bool,
+    /// It undoes whatever a key charged, and closes the key: a charge that arrives later charges nothing.
+    pub voids: bool,
 }
 
 /// A key is not trusted for its last hour: clocks differ, and a request can be on its way for a while.
@@ -54,8 +65,12 @@ impl Default for Policy {
             gateway_timeout: Duration::from_secs(5),
             visibility: Duration::from_secs(10),
             doubt_deadline: Duration::from_mins(15),
-            honours_keys: true,
-            key_retention: Duration::from_hours(24),
+            profile: Profile {
+                honours_keys: true,
+                key_retention: Duration::from_hours(24),
+                looks_up: true,
+                voids: true,
+            },
             max_age: Duration::from_hours(24),
         }
     }
@@ -85,7 +100,7 @@ impl Policy {
 }
 
 /// Where a claimed payment stands. Ages are by the database's clock, at the time of the claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Situation {
     /// A charge may have happened.
     pub in_doubt: bool,
@@ -172,6 +187,9 @@ impl Step {
     }
 }
 
+/// The reason of a void that is due because nobody can ask what became of a charge.
+pub const LOOKUP_UNSUPPORTED: &str = "lookup_unsupported";
+
 /// The reason of the looks that count towards "absent": found nothing although a charge must have been visible.
 pub const NOT_FOUND: &str = "not_found";
 
@@ -183,9 +201,22 @@ pub const BY_HAND: &str = "by_hand";
 #[must_use]
 pub fn before_charge(now: &Situation, policy: &Policy) -> Option<Step> {
     if now.in_doubt && !key_is_trusted(now, policy) {
-        return Some(Step::StartVoid { reason: "key_not_trusted", spends: false });
+        return Some(end_of_doubt(policy, "key_not_trusted", false));
     }
     end_of_time(now, policy)
+}
+
+/// What stands against a lookup: a gateway that has none. A charge sent again would be answered too, where the gateway
+/// honours keys, but a charge is never a question: the doubt goes to the void.
+#[must_use]
+pub fn before_lookup(policy: &Policy) -> Option<Step> {
+    (!policy.profile.looks_up).then(|| end_of_doubt(policy, LOOKUP_UNSUPPORTED, false))
+}
+
+/// What stands against a void: a gateway that has none.
+#[must_use]
+pub fn before_void(policy: &Policy) -> Option<Step> {
+    (!policy.profile.voids).then_some(Step::Hold(HeldReason::Unverifiable))
 }
 
 /// What follows an attempt to charge.
@@ -236,6 +267,7 @@ pub fn after_lookup(now: &Situation, policy: &Policy, outcome: LookupOutcome) ->
         }),
         O::Pending => doubt(now, policy, "still_working", false),
         O::NoAnswer(_) => doubt(now, policy, "lookup_failed", false),
+        O::Unsupported => end_of_doubt(policy, LOOKUP_UNSUPPORTED, false),
         O::WrongAnswer(_) => Step::Hold(HeldReason::WrongAnswer),
         O::Contradiction(_) => Step::Hold(HeldReason::Contradiction),
         O::NotFound if now.send_by_age < policy.gateway_timeout + policy.visibility => {
@@ -265,24 +297,25 @@ pub fn after_void(now: &Situation, policy: &Policy, outcome: &VoidOutcome) -> St
 /// gateway still keeps it.
 fn absent(now: &Situation, policy: &Policy) -> Step {
     if !key_is_trusted(now, policy) {
-        return Step::StartVoid { reason: "key_not_trusted", spends: false };
+        return end_of_doubt(policy, "key_not_trusted", false);
     }
     if now.retries_spent > policy.max_retries {
-        return Step::StartVoid { reason: "retries_exhausted", spends: false };
+        return end_of_doubt(policy, "retries_exhausted", false);
     }
     retry(now, policy, policy.backoff(now.retries_spent.max(1)), "absent", false)
 }
 
 /// Whether the gateway still charges once for our key, whatever became of the charges that were sent.
 fn key_is_trusted(now: &Situation, policy: &Policy) -> bool {
-    policy.honours_keys && now.first_sent_age < policy.key_retention.saturating_sub(KEY_RETENTION_MARGIN)
+    let Profile { honours_keys, key_retention, .. } = policy.profile;
+    honours_keys && now.first_sent_age < key_retention.saturating_sub(KEY_RETENTION_MARGIN)
 }
 
 /// This attempt did not charge: again, unless tries or time are used up.
 fn retry(now: &Situation, policy: &Policy, wait: Duration, reason: &'static str, spends: bool) -> Step {
     if spends && now.retries_spent >= policy.max_retries {
         let message = format!("the gateway did not take the charge in {} tries", now.retries_spent + 1);
-        return give_up(now, "retries_exhausted", message, spends);
+        return give_up(now, policy, "retries_exhausted", message, spends);
     }
     end_of_time(now, policy).unwrap_or(Step::Retry { wait, reason, spends })
 }
@@ -291,24 +324,31 @@ fn retry(now: &Situation, policy: &Policy, wait: Duration, reason: &'static str,
 fn end_of_time(now: &Situation, policy: &Policy) -> Option<Step> {
     if now.in_doubt {
         let is_over = now.doubt_age > policy.doubt_deadline;
-        return is_over.then_some(Step::StartVoid { reason: "doubt_deadline", spends: false });
+        return is_over.then(|| end_of_doubt(policy, "doubt_deadline", false));
     }
     let is_over = now.age > policy.max_age;
-    is_over.then(|| give_up(now, "expired", "the gateway did not take the charge in time".to_owned(), false))
+    let message = "the gateway did not take the charge in time".to_owned();
+    is_over.then(|| give_up(now, policy, "expired", message, false))
 }
 
 /// The end of a payment that was not charged by this attempt: failed, unless an earlier attempt may have charged it.
-fn give_up(now: &Situation, reason: &'static str, message: String, spends: bool) -> Step {
+fn give_up(now: &Situation, policy: &Policy, reason: &'static str, message: String, spends: bool) -> Step {
     if now.in_doubt {
-        return Step::StartVoid { reason, spends };
+        return end_of_doubt(policy, reason, spends);
     }
     Step::Fail(Failure { code: reason.to_owned(), message, retryable: true })
+}
+
+/// The machine can learn no more about a payment in doubt: it is voided, and where the gateway cannot, a person must act.
+/// No void is started that cannot be carried out, so that a charge found later is still the payment's.
+fn end_of_doubt(policy: &Policy, reason: &'static str, spends: bool) -> Step {
+    before_void(policy).unwrap_or(Step::StartVoid { reason, spends })
 }
 
 /// It may have been charged: look again, unless the doubt has lasted long enough.
 fn doubt(now: &Situation, policy: &Policy, reason: &'static str, spends: bool) -> Step {
     if now.in_doubt && now.doubt_age > policy.doubt_deadline {
-        return Step::StartVoid { reason: "doubt_deadline", spends };
+        return end_of_doubt(policy, "doubt_deadline", spends);
     }
     Step::Doubt { wait: policy.verify_wait(now.verify_count), reason, spends }
 }

@@ -5,6 +5,7 @@ mod batches;
 mod browser;
 mod command_line;
 mod crashes;
+mod doubt;
 mod drain;
 mod gateway;
 mod guards;

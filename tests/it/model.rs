@@ -2,12 +2,14 @@
 //!
 //! The decisions are the product's own (`status`, `outcome`, `retry`); the model adds what surrounds them: messages that
 //! are delayed without bound, lost or delivered at any moment, workers that die or freeze anywhere, leases that may be
-//! judged over at once, and every age that a decision can see. What must hold: a payment that has ended agrees with the
-//! gateway, now and for ever. With any one guard taken away the model finds the way to a double or a lost charge.
+//! judged over at once, and every age that a decision can see. What must hold, whatever the gateway can do and has been
+//! declared to do: a payment that has ended agrees with the gateway, now and for ever. With any one guard taken away the
+//! model finds the way to a double or a lost charge.
 
 use std::collections::{HashSet, VecDeque};
 
 use shared::payment::status::PaymentStatus;
+use shared::retry::{Policy, Profile};
 
 use self::protocol::{Gateway, Model, State};
 
@@ -17,7 +19,6 @@ mod protocol;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Without {
     Nothing,
-    GatewayKey,
     Doubt,
     Fence,
     Tombstone,
@@ -38,8 +39,8 @@ fn violation(state: &State) -> Option<String> {
 }
 
 /// Walks all states, and tells how many there are, or what is wrong with the first that is.
-fn explore(without: Without) -> Result<usize, String> {
-    let model = Model::new(without);
+fn explore(without: Without, declared: Profile, truth: Profile) -> Result<usize, String> {
+    let model = Model::new(without, declared, truth);
     let mut seen = HashSet::from([State::START]);
     let mut todo = VecDeque::from([State::START]);
     while let Some(state) = todo.pop_front() {
@@ -58,23 +59,52 @@ fn explore(without: Without) -> Result<usize, String> {
     Ok(seen.len())
 }
 
+/// A gateway that can do everything.
+fn able() -> Profile {
+    Policy::default().profile
+}
+
 #[test]
 fn no_interleaving_ends_a_payment_at_odds_with_the_gateway() {
-    let states = explore(Without::Nothing).unwrap();
+    let states = explore(Without::Nothing, able(), able()).unwrap();
     assert!(states > 100_000, "only {states} states: the model lost its moves");
+}
+
+/// Every gateway that can do less, as it is declared and as it is: what is not declared is never asked for, so that
+/// only the truth of what is declared makes a difference.
+fn lesser_gateways() -> Vec<(Profile, Profile)> {
+    const FACTS: [(bool, bool); 3] = [(true, true), (true, false), (false, false)];
+    let mut gateways = Vec::new();
+    for honours_keys in [true, false] {
+        for (looks_up, voids) in FACTS.into_iter().flat_map(|l| FACTS.map(|v| (l, v))) {
+            let declared = Profile { honours_keys, looks_up: looks_up.0, voids: voids.0, ..able() };
+            gateways.push((declared, Profile { looks_up: looks_up.1, voids: voids.1, ..declared }));
+        }
+    }
+    gateways.retain(|gateway| *gateway != (able(), able()));
+    gateways
+}
+
+#[test]
+fn nor_does_any_with_a_gateway_that_can_do_less_whether_it_was_declared_or_comes_as_a_surprise() {
+    for (declared, truth) in lesser_gateways() {
+        let explored = explore(Without::Nothing, declared, truth);
+        assert!(explored.is_ok(), "declared {declared:?}, but in truth {truth:?}: {explored:?}");
+    }
+}
+
+#[test]
+fn keys_that_are_not_honoured_as_declared_can_charge_twice() {
+    let found = explore(Without::Nothing, able(), Profile { honours_keys: false, ..able() });
+    assert!(found.is_err(), "nothing goes wrong in {found:?} states");
 }
 
 #[test]
 fn without_any_one_guard_an_interleaving_does() {
-    for without in [
-        Without::GatewayKey,
-        Without::Doubt,
-        Without::Fence,
-        Without::Tombstone,
-        Without::VoidsPrecedence,
-        Without::LookingFirst,
-    ] {
-        let found = explore(without);
+    for without in
+        [Without::Doubt, Without::Fence, Without::Tombstone, Without::VoidsPrecedence, Without::LookingFirst]
+    {
+        let found = explore(without, able(), able());
         assert!(found.is_err(), "without {without:?} nothing goes wrong in {found:?} states");
     }
 }

@@ -74,7 +74,7 @@ fn log_settlement(settlement: &Settlement, status: PaymentStatus) {
             tracing::error!(event, status, %reason, %evidence, "held: a person must act");
         }
         Step::StartVoid { reason, .. } => {
-            tracing::warn!(event, status, reason, "out of tries or time while in doubt: voiding");
+            tracing::warn!(event, status, reason, "in doubt, and no way to learn more: voiding");
         }
         Step::Retry { reason: "unauthorized", .. } => {
             tracing::error!(event, status, reason = "unauthorized", "the gateway refuses our credentials");
@@ -96,11 +96,16 @@ async fn ask(context: &Context, claim: &Claim, send_by: Instant) -> (Step, Value
     let Context { gateway, policy, .. } = context;
     let expected = Expected { payment_id: claim.payment_id, money: claim.money };
     let situation = situation(claim);
+    let stands_against = match claim.purpose {
+        Purpose::Charge => retry::before_charge(&situation, policy),
+        Purpose::Verify => retry::before_lookup(policy),
+        Purpose::Void => retry::before_void(policy),
+    };
+    if let Some(step) = stands_against {
+        return (step, json!({ "op": "none" }));
+    }
     match claim.purpose {
         Purpose::Charge => {
-            if let Some(step) = retry::before_charge(&situation, policy) {
-                return (step, json!({ "op": "none" }));
-            }
             let told = gateway.charge(claim, send_by).await;
             let outcome = ChargeOutcome::of(&told.exchange, &expected);
             asked(claim.purpose, outcome.as_str(), told.duration);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shared::config::{self, InvalidSetting};
 use shared::payment::transition::Lease;
-use shared::retry::Policy;
+use shared::retry::{Policy, Profile};
 
 /// How a worker works.
 #[derive(Debug, Clone)]
@@ -29,7 +29,8 @@ pub struct Settings {
     /// `PRUNE_AFTER_MS`: how long finished jobs and workers that are gone stay to be looked at.
     pub prune_after: Duration,
     /// `GATEWAY_TIMEOUT_MS`, `VISIBILITY_MS`, `DOUBT_DEADLINE_MS`, `RETRIES`, `BACKOFF_MS`, `BACKOFF_MAX_MS`,
-    /// `VERIFY_WAITS_MS`, `PAYMENT_MAX_AGE_MS`, `GATEWAY_HONOURS_KEYS`, `GATEWAY_KEY_RETENTION_MS`.
+    /// `VERIFY_WAITS_MS`, `PAYMENT_MAX_AGE_MS`; and what the gateway can do: `GATEWAY_HONOURS_KEYS`,
+    /// `GATEWAY_KEY_RETENTION_MS`, `GATEWAY_LOOKUP_SUPPORTED`, `GATEWAY_VOID_SUPPORTED`.
     pub policy: Policy,
 }
 
@@ -150,10 +151,18 @@ fn policy_from_env(default: Policy) -> Result<Policy, InvalidSetting> {
         gateway_timeout: config::millis("GATEWAY_TIMEOUT_MS", default.gateway_timeout)?,
         visibility: config::millis("VISIBILITY_MS", default.visibility)?,
         doubt_deadline: config::millis("DOUBT_DEADLINE_MS", default.doubt_deadline)?,
-        honours_keys: config::parsed("GATEWAY_HONOURS_KEYS", default.honours_keys)?,
-        key_retention: config::millis("GATEWAY_KEY_RETENTION_MS", default.key_retention)?,
+        profile: profile_from_env(default.profile)?,
         max_age: config::millis("PAYMENT_MAX_AGE_MS", default.max_age)?,
         verify_waits: config::millis_list("VERIFY_WAITS_MS", default.verify_waits)?,
+    })
+}
+
+fn profile_from_env(default: Profile) -> Result<Profile, InvalidSetting> {
+    Ok(Profile {
+        honours_keys: config::parsed("GATEWAY_HONOURS_KEYS", default.honours_keys)?,
+        key_retention: config::millis("GATEWAY_KEY_RETENTION_MS", default.key_retention)?,
+        looks_up: config::parsed("GATEWAY_LOOKUP_SUPPORTED", default.looks_up)?,
+        voids: config::parsed("GATEWAY_VOID_SUPPORTED", default.voids)?,
     })
 }
 

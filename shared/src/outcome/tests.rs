@@ -168,6 +168,31 @@ fn a_lookup_that_failed_means_nothing() {
 }
 
 #[test]
+fn a_gateway_that_does_not_look_up_says_so() {
+    for status in [405, 501] {
+        let outcome = LookupOutcome::of(&answered(status, &json!({"data": []})), &expected());
+        assert_eq!(outcome, LookupOutcome::Unsupported, "{status}");
+    }
+}
+
+#[test]
+fn every_exchange_tells_how_the_gateway_is() {
+    let of = |status| answered(status, &json!(null)).health();
+    for status in [200, 201, 202, 302, 400, 402, 404, 405, 409, 422, 429, 501] {
+        assert_eq!(of(status), Health::Up, "{status}");
+    }
+    for status in [500, 502, 503, 504] {
+        assert_eq!(of(status), Health::Down, "{status}");
+    }
+    for status in [401, 403] {
+        assert_eq!(of(status), Health::LockedOut, "{status}");
+    }
+    assert_eq!(Exchange::Unreachable(String::new()).health(), Health::Down);
+    assert_eq!(Exchange::Unanswered(String::new()).health(), Health::Down);
+    assert_eq!(Exchange::NotSent("too_late_to_send").health(), Health::Unknown);
+}
+
+#[test]
 fn only_a_void_of_our_key_confirms() {
     let key = expected().payment_id.to_string();
     let of = |status, body: Value| VoidOutcome::of(&answered(status, &body), &expected());
@@ -208,6 +233,7 @@ proptest! {
         prop_assert!(!matches!(outcome, ChargeOutcome::Charged(_)));
         prop_assert!(!says_no(&outcome) || matches!(status, 401 | 403 | 429), "{:?}", outcome);
         let lookup = LookupOutcome::of(&exchange, &expected());
-        prop_assert!(matches!(lookup, LookupOutcome::NoAnswer(_)), "{:?}", lookup);
+        let says_nothing = matches!(lookup, LookupOutcome::NoAnswer(_));
+        prop_assert!(says_nothing || (lookup == LookupOutcome::Unsupported && matches!(status, 405 | 501)), "{:?}", lookup);
     }
 }

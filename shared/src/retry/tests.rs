@@ -5,23 +5,27 @@ use proptest::prelude::*;
 use super::*;
 use crate::outcome::{ChargeStatus, Refusal};
 
+mod profile;
+
 fn policy() -> Policy {
     Policy::default()
 }
 
+/// A gateway that may charge twice for one key.
+fn forgetful() -> Policy {
+    with(|profile| profile.honours_keys = false)
+}
+
+/// A gateway that differs in this.
+fn with(difference: impl FnOnce(&mut Profile)) -> Policy {
+    let mut policy = policy();
+    difference(&mut policy.profile);
+    policy
+}
+
 /// A first attempt, just claimed.
 fn first() -> Situation {
-    Situation {
-        in_doubt: false,
-        retries_spent: 0,
-        verify_count: 0,
-        not_found_count: 0,
-        age: Duration::ZERO,
-        doubt_age: Duration::ZERO,
-        first_sent_age: Duration::ZERO,
-        send_by_age: Duration::ZERO,
-        void_age: Duration::ZERO,
-    }
+    Situation::default()
 }
 
 /// A payment whose charge must be visible by now.
@@ -154,8 +158,7 @@ fn an_absent_charge_is_sent_again_only_while_the_gateway_keeps_our_key() {
     let absent = |now: Situation, policy: &Policy| {
         after_lookup(&Situation { not_found_count: 1, ..now }, policy, LookupOutcome::NotFound)
     };
-    let forgetful = Policy { honours_keys: false, ..policy() };
-    assert!(matches!(absent(in_doubt(), &forgetful), Step::StartVoid { .. }));
+    assert!(matches!(absent(in_doubt(), &forgetful()), Step::StartVoid { .. }));
     let old = Situation { first_sent_age: Duration::from_hours(23), ..in_doubt() };
     assert!(matches!(absent(old, &policy()), Step::StartVoid { .. }));
     let spent = Situation { retries_spent: 4, ..in_doubt() };
@@ -171,8 +174,8 @@ fn a_payment_that_waited_too_long_is_not_charged_when_its_turn_comes() {
     let not_trusted = Some(Step::StartVoid { reason: "key_not_trusted", spends: false });
     let forgotten = Situation { first_sent_age: Duration::from_hours(23), ..in_doubt() };
     assert_eq!(before(forgotten, &policy()), not_trusted);
-    assert_eq!(before(in_doubt(), &Policy { honours_keys: false, ..policy() }), not_trusted);
-    assert_eq!(before(first(), &Policy { honours_keys: false, ..policy() }), None);
+    assert_eq!(before(in_doubt(), &forgetful()), not_trusted);
+    assert_eq!(before(first(), &forgetful()), None);
 
     let old = Situation { age: Duration::from_hours(25), ..first() };
     assert!(matches!(before(old, &policy()), Some(Step::Fail(failure)) if failure.code == "expired"));
@@ -271,6 +274,7 @@ fn any_lookup_outcome() -> impl Strategy<Value = LookupOutcome> {
         Just(O::NotFound),
         Just(O::WrongAnswer(charge())),
         Just(O::Contradiction("two")),
+        Just(O::Unsupported),
         Just(O::NoAnswer(String::new())),
     ]
 }

@@ -1,4 +1,5 @@
-//! The moves: workers that claim, ask and settle as the product decides, messages, and a gateway that keeps its promises.
+//! The moves: workers that claim, ask and settle as the product decides, messages, and a gateway that keeps those of its
+//! promises that the model leaves it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use shared::ids::PaymentId;
 use shared::money::Money;
 use shared::outcome::{ChargeOutcome, Exchange, Expected, LookupOutcome, VoidOutcome};
 use shared::payment::status::{EventType, PaymentStatus};
-use shared::retry::{self, Policy, Situation, Step};
+use shared::retry::{self, Policy, Profile, Situation, Step};
 
 use super::Without;
 
@@ -91,6 +92,8 @@ impl State {
 pub(super) struct Model {
     without: Without,
     policy: Policy,
+    /// What of it is true.
+    truth: Profile,
     charged: ChargeOutcome,
     declined: ChargeOutcome,
     not_executed: ChargeOutcome,
@@ -102,7 +105,7 @@ pub(super) struct Model {
 }
 
 impl Model {
-    pub(super) fn new(without: Without) -> Self {
+    pub(super) fn new(without: Without, declared: Profile, truth: Profile) -> Self {
         let id = PaymentId::generate();
         let expected =
             Expected { payment_id: id, money: Money::parse("12.30", "EUR".parse().unwrap()).unwrap() };
@@ -117,7 +120,8 @@ impl Model {
             |status| LookupOutcome::of(&answered(200, json!({"data": [charge(status)]})), &expected);
         Self {
             without,
-            policy: Policy { max_retries: 2, ..Policy::default() },
+            policy: Policy { max_retries: 2, profile: declared, ..Policy::default() },
+            truth,
             charged: of_charge(201, charge("succeeded")),
             declined: of_charge(402, json!({"code": "card_declined"})),
             not_executed: of_charge(503, json!({"code": "not_executed"})),
@@ -175,6 +179,11 @@ impl Model {
             sent.workers[n] = then;
             sent
         };
+        if let Some((token, steps)) = self.without_an_answer(state, state.workers[n]) {
+            self.settle(&idle, token, steps.into_iter(), next);
+            next.push(idle);
+            return;
+        }
         match state.workers[n] {
             Worker::Idle => return self.claim(state, n, next),
             Worker::Charging(token) => {
@@ -230,6 +239,25 @@ impl Model {
         }
         // Killed: what it held is gone, what it sent is not.
         next.push(idle);
+    }
+
+    /// What follows where the gateway is known not to look up or to void, or says so itself when it is asked.
+    fn without_an_answer(&self, state: &State, worker: Worker) -> Option<(u8, Vec<Step>)> {
+        let policy = &self.policy;
+        let no_lookup = |now: &Situation| retry::after_lookup(now, policy, LookupOutcome::Unsupported);
+        let no_void = |now: &Situation| retry::after_void(now, policy, &VoidOutcome::Unsupported);
+        let (token, before, is_kept, after): (_, _, _, &dyn Fn(&Situation) -> Step) = match worker {
+            Worker::LookingUp(token) => {
+                (token, retry::before_lookup(policy), self.truth.looks_up, &no_lookup)
+            }
+            Worker::Voiding(token) => (token, retry::before_void(policy), self.truth.voids, &no_void),
+            Worker::Idle | Worker::Charging(_) | Worker::AwaitingCharge(_) | Worker::AwaitingVoid(_) => {
+                return None;
+            }
+        };
+        let refused = || self.situations(state).iter().map(after).collect();
+        let steps = before.map(|step| vec![step]).or_else(|| (!is_kept).then(refused))?;
+        Some((token, steps))
     }
 
     /// T7 and T8, at any moment: nothing is assumed about leases.
@@ -338,16 +366,17 @@ impl Model {
         match message {
             Message::Charge(token) => {
                 let is_new = arrived.gateway == Gateway::Untouched;
-                if is_new || (self.without == Without::GatewayKey && arrived.charges < 2) {
-                    let mut charged = arrived.clone();
-                    charged.charges += 1;
-                    next.push(answer(charged, Gateway::Charged, Message::Answer(token, Answer::Charged)));
-                }
-                if is_new {
-                    let declined = Message::Answer(token, Answer::Declined);
-                    next.push(answer(arrived.clone(), Gateway::Declined, declined));
-                    let not_executed = Message::Answer(token, Answer::NotExecuted);
-                    next.push(answer(arrived, Gateway::Untouched, not_executed));
+                // A key that is not honoured is as good as a new one, until a void closes it.
+                if is_new || (!self.truth.honours_keys && arrived.gateway != Gateway::Voided) {
+                    if arrived.charges < 2 {
+                        let mut charged = arrived.clone();
+                        charged.charges += 1;
+                        next.push(answer(charged, Gateway::Charged, Message::Answer(token, Answer::Charged)));
+                    }
+                    let gateway = if is_new { Gateway::Declined } else { arrived.gateway };
+                    next.push(answer(arrived.clone(), gateway, Message::Answer(token, Answer::Declined)));
+                    let gateway = arrived.gateway;
+                    next.push(answer(arrived, gateway, Message::Answer(token, Answer::NotExecuted)));
                     return;
                 }
                 let stored = match arrived.gateway {
