@@ -84,27 +84,43 @@ contradicted as (
      where held_reason is not null
         on conflict (payment_id, kind) where closed_at is null do nothing
 ),
-late as (
-    insert into late_evidence (payment_id, claim_token, event_type, reason, evidence, at)
-    select s.payment_id, s.claim_token, s.event_type, s.reason, s.evidence, s.at
+too_late as materialized (
+    select s.*
       from stamped s
      where not s.is_mine
        -- Not late, but sent twice: a connection lost after the commit makes the caller repeat itself.
        and not exists (select from payment_events e
                         where e.payment_id = s.payment_id and e.claim_token = s.claim_token and e.type = s.event_type)
-        on conflict on constraint late_evidence_once do nothing
-    returning payment_id, event_type
 ),
-charged_after_all as (
+kept as (
+    insert into late_evidence (payment_id, claim_token, event_type, reason, evidence, at)
+    select payment_id, claim_token, event_type, reason, evidence, at
+      from too_late
+        on conflict on constraint late_evidence_once do nothing
+    returning payment_id, claim_token, event_type
+),
+exposed as (
+    -- What contradicts the payment's end. A charge for one that ended without is voided by whoever claims the break.
+    select l.payment_id, l.evidence, l.at,
+           case when p.status in ('failed', 'reversed') and (l.event_type = 'succeeded' or l.reason = 'wrong_answer')
+                then 'charged_after_end'
+                when p.status = 'succeeded'
+                     and (l.gateway_transaction_id <> p.gateway_transaction_id
+                          or l.failure_code not in ('retries_exhausted', 'expired', 'non_retryable')
+                          or l.event_type = 'reversed'
+                          or l.reason in ('wrong_answer', 'contradiction'))
+                  or p.status = 'failed' and l.reason = 'contradiction'
+                then 'contradiction' end as kind
+      from too_late l
+      join payments p on p.id = l.payment_id
+),
+contradicted_after_all as (
     insert into breaks (payment_id, kind, detail, opened_at)
-    select s.payment_id, 'charged_after_end', s.evidence, s.at
-      from stamped s
-      join payments p on p.id = s.payment_id
-     where not s.is_mine
-       and s.event_type = 'succeeded'
-       and p.status in ('failed', 'reversed')
+    select payment_id, kind, evidence, at from exposed where kind is not null
         on conflict (payment_id, kind) where closed_at is null do nothing
 )
-select id as "id!", event_type as "event_type!", true as "took_effect!" from moved
+select id as "id!", event_type as "event_type!", true as "took_effect!", true as "is_new!" from moved
 union all
-select payment_id, event_type, false from late
+select l.payment_id, l.event_type, false, k.payment_id is not null
+  from too_late l
+  left join kept k using (payment_id, claim_token, event_type)

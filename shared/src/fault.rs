@@ -28,6 +28,8 @@ pub const POINTS: &[&str] = &[
     "void.answered",
     "settle.before",
     "settle.committed",
+    "remedy.claimed",
+    "remedy.recorded",
     "reconcile.repaired",
     "reconcile.before_commit",
     "reconcile.committed",

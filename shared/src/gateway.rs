@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::config::InvalidSetting;
 use crate::fault;
+use crate::ids::PaymentId;
 use crate::outcome::Exchange;
 use crate::payment::transition::Claim;
 
@@ -80,32 +81,32 @@ impl Gateway {
             "payment_method": claim.payment_method,
             "reference": key,
         });
-        self.call(&CHARGE, post("/charges", &key, &body), claim, send_by).await
+        self.call(&CHARGE, post("/charges", &key, &body), &claim.correlation_id, send_by).await
     }
 
     /// Asks which charges were made under the payment's key.
     pub async fn look_up(&self, claim: &Claim, send_by: Instant) -> Told {
         let request =
             Request::builder().method(Method::GET).uri(format!("/charges?key={}", claim.payment_id));
-        self.call(&LOOKUP, (request, Full::default()), claim, send_by).await
+        self.call(&LOOKUP, (request, Full::default()), &claim.correlation_id, send_by).await
     }
 
     /// Undoes whatever was charged under the payment's key, and closes the key.
-    pub async fn void(&self, claim: &Claim, send_by: Instant) -> Told {
-        let key = claim.payment_id.to_string();
+    pub async fn void(&self, payment: PaymentId, correlation_id: &str, send_by: Instant) -> Told {
+        let key = payment.to_string();
         let request = post("/voids", &format!("{key}:void"), &json!({ "key": key }));
-        self.call(&VOID, request, claim, send_by).await
+        self.call(&VOID, request, correlation_id, send_by).await
     }
 
     /// One exchange, unless `send_by` has passed: by then the claim may be somebody else's.
-    async fn call(&self, op: &Op, request: Unsent, claim: &Claim, send_by: Instant) -> Told {
+    async fn call(&self, op: &Op, request: Unsent, correlation_id: &str, send_by: Instant) -> Told {
         fault::point(op.before);
         let started = Instant::now();
         if started >= send_by {
             return tell(op, Exchange::NotSent("too_late_to_send"), started);
         }
         fault::point(op.sending);
-        let exchange = match self.exchange(request, &claim.correlation_id).await {
+        let exchange = match self.exchange(request, correlation_id).await {
             Ok(answered) => answered,
             Err(failed) => failed,
         };

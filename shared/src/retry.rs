@@ -281,14 +281,33 @@ pub fn after_lookup(now: &Situation, policy: &Policy, outcome: LookupOutcome) ->
 /// What follows a request to void.
 #[must_use]
 pub fn after_void(now: &Situation, policy: &Policy, outcome: &VoidOutcome) -> Step {
-    match outcome {
-        VoidOutcome::Confirmed => Step::Reverse,
-        VoidOutcome::Unsupported => Step::Hold(HeldReason::Unverifiable),
-        VoidOutcome::NoAnswer(_) if now.void_age > policy.doubt_deadline => {
-            Step::Hold(HeldReason::Unverifiable)
-        }
-        VoidOutcome::NoAnswer(_) => {
-            Step::Doubt { wait: policy.verify_wait(now.verify_count), reason: "void_failed", spends: false }
+    match Voiding::after(now.void_age, now.verify_count, policy, outcome) {
+        Voiding::Done => Step::Reverse,
+        Voiding::Impossible => Step::Hold(HeldReason::Unverifiable),
+        Voiding::Again(wait) => Step::Doubt { wait, reason: "void_failed", spends: false },
+    }
+}
+
+/// How far a void has come, be it of a payment in doubt or of a charge that came to light after the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voiding {
+    /// Nothing is charged, and nothing will be.
+    Done,
+    /// Not known; ask again after so long.
+    Again(Duration),
+    /// The gateway cannot, or has not answered for as long as a doubt may last.
+    Impossible,
+}
+
+impl Voiding {
+    /// After `age` since the first request and `count` requests without an answer, this outcome.
+    #[must_use]
+    pub fn after(age: Duration, count: u32, policy: &Policy, outcome: &VoidOutcome) -> Self {
+        match outcome {
+            VoidOutcome::Confirmed => Self::Done,
+            VoidOutcome::Unsupported => Self::Impossible,
+            VoidOutcome::NoAnswer(_) if age > policy.doubt_deadline => Self::Impossible,
+            VoidOutcome::NoAnswer(_) => Self::Again(policy.verify_wait(count)),
         }
     }
 }

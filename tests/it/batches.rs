@@ -181,6 +181,27 @@ async fn a_stale_token_changes_nothing_and_leaves_its_evidence() {
 }
 
 #[tokio::test]
+async fn a_stale_result_sent_twice_is_late_both_times_and_kept_once() {
+    let database = TestDatabase::fresh().await;
+    let (pool, merchant) = callers(&database).await;
+    let payment = a_new_payment(merchant, "key");
+    transition::accept(&pool, std::slice::from_ref(&payment)).await.unwrap();
+    let stale = Settlement {
+        payment_id: payment.id,
+        token: shared::ids::ClaimToken::generate(),
+        step: Step::Reverse,
+        evidence: json!({ "op": "void" }),
+    };
+
+    let first = transition::settle(&pool, vec![stale.clone()]).await.unwrap();
+    let second = transition::settle(&pool, vec![stale]).await.unwrap();
+
+    assert_eq!(first, Settled { moved: vec![], late: vec![payment.id] });
+    assert_eq!(second, first);
+    assert_eq!(count(&pool, "select count(*) from late_evidence").await, 1);
+}
+
+#[tokio::test]
 async fn a_stale_result_is_kept_even_where_the_current_one_is_beside_it() {
     let database = TestDatabase::fresh().await;
     let (pool, merchant) = callers(&database).await;

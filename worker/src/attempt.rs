@@ -119,7 +119,7 @@ async fn ask(context: &Context, claim: &Claim, send_by: Instant) -> (Step, Value
             (retry::after_lookup(&situation, policy, outcome), told.evidence)
         }
         Purpose::Void => {
-            let told = gateway.void(claim, send_by).await;
+            let told = gateway.void(claim.payment_id, &claim.correlation_id, send_by).await;
             let outcome = VoidOutcome::of(&told.exchange, &expected);
             asked(claim.purpose, outcome.as_str(), told.duration);
             (retry::after_void(&situation, policy, &outcome), told.evidence)
@@ -127,7 +127,7 @@ async fn ask(context: &Context, claim: &Claim, send_by: Instant) -> (Step, Value
     }
 }
 
-fn asked(purpose: Purpose, outcome: &'static str, duration: Duration) {
+pub(crate) fn asked(purpose: Purpose, outcome: &'static str, duration: Duration) {
     metrics::gateway_called(purpose, outcome, duration);
     tracing::debug!(purpose = purpose.as_str(), outcome, ?duration, "asked the gateway");
 }

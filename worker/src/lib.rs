@@ -21,6 +21,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 mod attempt;
 mod http;
+mod remedy;
 mod schedule;
 mod settings;
 mod sweep;

@@ -9,7 +9,7 @@ use shared::metrics;
 use shared::payment::store;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Context, attempt};
+use crate::{Context, attempt, remedy};
 
 /// A payment that has been due for less is most likely on its way to a worker.
 const GRACE: Duration = Duration::from_millis(500);
@@ -69,5 +69,6 @@ async fn sweep(context: &Context, grace: Duration) -> sqlx::Result<usize> {
     for &payment in &overdue {
         context.attempts.spawn(attempt::look(context.clone(), payment.into()));
     }
+    remedy::round(context).await?;
     Ok(overdue.len())
 }

@@ -94,7 +94,7 @@ pub(super) fn explained(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "wrong_answer" => "The gateway's books show another amount, currency or key than ours.",
         "contradiction" => {
-            "The gateway's books contradict themselves: several charges, or one that somebody else voided."
+            "The gateway contradicts itself: several charges, one that somebody else voided, or yes and no."
         }
         "unverifiable" => "It may have been charged, and the gateway answers neither lookup nor void.",
         "transfer_missing" => "The payment succeeded, and the ledger does not say so.",
@@ -105,12 +105,26 @@ pub(super) fn explained(kind: &str) -> Option<&'static str> {
     })
 }
 
+/// What became of the void of a charge that came to light after the end.
+fn remedy(kind: &str, detail: &Value) -> Option<&'static str> {
+    if kind != "charged_after_end" {
+        return None;
+    }
+    let void = &detail["void"];
+    Some(match (void["outcome"].as_str(), void["is_over"].as_bool()) {
+        (Some("confirmed"), _) => "Voided at the gateway: nothing of it stands any more.",
+        (_, Some(true)) => "The gateway did not void it: it must be refunded by hand.",
+        (_, Some(false) | None) => "A worker is having it voided at the gateway.",
+    })
+}
+
 /// A break as it is shown.
 pub(super) struct BreakView {
     pub(super) id: i64,
     pub(super) payment_id: String,
     pub(super) kind: String,
     pub(super) explained: &'static str,
+    pub(super) remedy: Option<&'static str>,
     pub(super) charges: Vec<String>,
     pub(super) detail: String,
     pub(super) opened_at: Time,
@@ -131,6 +145,7 @@ impl From<Break> for BreakView {
             id: it.id,
             payment_id: shared::ids::PaymentId::from(it.payment_id).to_string(),
             explained: explained(&it.kind).unwrap_or_default(),
+            remedy: remedy(&it.kind, &it.detail),
             kind: it.kind,
             charges: charges(&it.detail),
             detail: pretty(&it.detail),
@@ -176,6 +191,19 @@ mod tests {
         let not_sent = json!({ "op": "charge", "not_sent": "too_late_to_send" });
         assert_eq!(told(&not_sent).as_deref(), Some("gateway: charge not sent: too_late_to_send"));
         assert_eq!(told(&json!({ "by": "ada" })), None);
+    }
+
+    #[test]
+    fn a_break_tells_whether_its_charge_was_voided() {
+        let told = |void: Value| remedy("charged_after_end", &json!({ "void": void })).unwrap_or_default();
+        assert!(
+            told(json!({ "outcome": "confirmed", "is_over": true })).starts_with("Voided at the gateway")
+        );
+        assert!(told(json!({ "outcome": "unsupported", "is_over": true })).contains("refunded by hand"));
+        for under_way in [json!(null), json!({ "outcome": "no_answer", "is_over": false })] {
+            assert!(told(under_way).starts_with("A worker"));
+        }
+        assert_eq!(remedy("transfer_missing", &json!({})), None);
     }
 
     #[test]

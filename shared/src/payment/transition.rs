@@ -5,6 +5,7 @@
 
 mod accept;
 mod claim;
+mod remedy;
 mod resolve;
 #[cfg(debug_assertions)]
 mod sabotage;
@@ -12,5 +13,6 @@ mod settle;
 
 pub use accept::{Accepting, NewPayment, PaymentRequest, accept};
 pub use claim::{Claim, Claiming, Lease, Purpose, claim};
+pub use remedy::{Remedy, claim_remedy, record_remedy};
 pub use resolve::{Decision, Justification, Resolution, ResolveError, Unusable, close_break, resolve};
 pub use settle::{Effect, SettleError, Settled, Settlement, Settling, settle};

@@ -121,7 +121,10 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settl
             metrics::event_written(row.event_type);
             settled.moved.push(row.id.into());
         } else {
-            metrics::came_late();
+            // Sent twice it is late both times, and counted once.
+            if row.is_new {
+                metrics::came_late();
+            }
             settled.late.push(row.id.into());
         }
     }

@@ -1,0 +1,25 @@
+-- The right to void one charge that came to light for a payment that ended without one: whoever locks the break first
+-- gets it. A payment that succeeded is never voided, whatever its breaks say.
+with due as materialized (
+    select b.id, p.id as payment_id, p.amount, p.currency, p.correlation_id
+      from breaks b
+      join payments p on p.id = b.payment_id and p.status in ('failed', 'reversed')
+     where b.kind = 'charged_after_end'
+       and b.closed_at is null
+       and b.void_ended_at is null
+       and (b.void_due_at is null or b.void_due_at <= clock_timestamp())
+     order by b.id
+     limit 1
+       for no key update of b skip locked
+),
+stamped as materialized (
+    select *, clock_timestamp() as at from due
+)
+update breaks b
+   set void_token = $1,
+       void_due_at = s.at + $2::bigint * interval '1 millisecond',
+       void_started_at = coalesce(b.void_started_at, s.at)
+  from stamped s
+ where b.id = s.id
+returning b.id, s.payment_id, s.amount, s.currency, s.correlation_id, b.void_count,
+          (extract(epoch from s.at - b.void_started_at) * 1000)::bigint as "void_age_ms!"

@@ -1,0 +1,110 @@
+//! A charge that came to light for a payment that had ended without one: the right to void it, and what became of that.
+//!
+//! Invariant: as with payments, the gateway is asked only under a committed, current claim; the claim stands in the break.
+//! The payment itself never changes, and one that succeeded is never voided.
+
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::db::millis;
+use crate::fault;
+use crate::ids::{ClaimToken, PaymentId};
+use crate::money::{Currency, Money};
+use crate::outcome::VoidOutcome;
+use crate::retry::Voiding;
+
+/// The right to ask the gateway once to void what a payment's key charged.
+#[derive(Debug, Clone)]
+pub struct Remedy {
+    /// The break that carries the claim.
+    pub break_id: i64,
+    /// Fences the outcome.
+    pub token: ClaimToken,
+    /// Whose key.
+    pub payment_id: PaymentId,
+    /// What the payment was about.
+    pub money: Money,
+    /// Passed on to the gateway and the logs.
+    pub correlation_id: String,
+    /// Since the first request may have left; zero at the first.
+    pub age: Duration,
+    /// Requests before this one.
+    pub count: u32,
+}
+
+/// Claims one charge that must be voided, for `lease`; none where none is due.
+///
+/// # Errors
+/// The database's. Where the claim was committed all the same, its lease runs out and the void is asked for then.
+pub async fn claim_remedy(pool: &PgPool, lease: Duration) -> sqlx::Result<Option<Remedy>> {
+    let token = ClaimToken::generate();
+    let row = sqlx::query_file_as!(Row, "queries/remedy_claim.sql", token.uuid(), millis(lease))
+        .fetch_optional(pool)
+        .await?;
+    row.map(|row| row.into_remedy(token)).transpose()
+}
+
+struct Row {
+    id: i64,
+    payment_id: Uuid,
+    amount: Decimal,
+    currency: String,
+    correlation_id: String,
+    void_count: i32,
+    void_age_ms: i64,
+}
+
+impl Row {
+    fn into_remedy(self, token: ClaimToken) -> sqlx::Result<Remedy> {
+        let currency: Currency = self.currency.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+        Ok(Remedy {
+            break_id: self.id,
+            token,
+            payment_id: self.payment_id.into(),
+            money: Money::new(self.amount, currency).map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
+            correlation_id: self.correlation_id,
+            age: Duration::from_millis(u64::try_from(self.void_age_ms).unwrap_or(0)),
+            count: self.void_count.unsigned_abs(),
+        })
+    }
+}
+
+/// Writes into the break what the void came to, and ends the claim. Answers false where the claim was gone: then the
+/// break is somebody else's, and a confirmed void is kept as late evidence.
+///
+/// # Errors
+/// The database's; it may be repeated.
+pub async fn record_remedy(
+    pool: &PgPool,
+    remedy: &Remedy,
+    voiding: Voiding,
+    outcome: &VoidOutcome,
+    evidence: &Value,
+) -> sqlx::Result<bool> {
+    let wait = match voiding {
+        Voiding::Done | Voiding::Impossible => None,
+        Voiding::Again(wait) => Some(millis(wait)),
+    };
+    let void = json!({
+        "outcome": outcome.as_str(),
+        "is_over": wait.is_none(),
+        "claim": remedy.token,
+        "evidence": evidence,
+    });
+    let took_effect = sqlx::query_file_scalar!(
+        "queries/remedy_record.sql",
+        remedy.break_id,
+        remedy.token.uuid(),
+        wait,
+        void,
+        voiding == Voiding::Done
+    )
+    .fetch_one(pool)
+    .await?;
+    fault::point("remedy.recorded");
+    Ok(took_effect)
+}

@@ -1,0 +1,126 @@
+//! Evidence that comes after the end of a payment: what of it contradicts the end, and opens a break.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use shared::idempotency::{self, Key};
+use shared::ids::{ClaimToken, MerchantId, PaymentId};
+use shared::money::Money;
+use shared::outcome::{Charge, ChargeStatus};
+use shared::payment::status::HeldReason;
+use shared::payment::transition::{self, Lease, NewPayment, PaymentRequest, Settlement};
+use shared::retry::{Failure, NOT_FOUND, Step};
+use sqlx::PgPool;
+use tests::TestDatabase;
+
+const LEASE: Lease = Lease { lease: Duration::from_mins(5), send_window: Duration::from_secs(5) };
+
+fn charge(id: &str) -> Charge {
+    Charge {
+        id: id.to_owned(),
+        key: String::new(),
+        status: ChargeStatus::Succeeded,
+        amount: "12.30".parse().unwrap(),
+        currency: "EUR".to_owned(),
+        reference: String::new(),
+    }
+}
+
+fn failure(code: &str) -> Step {
+    Step::Fail(Failure { code: code.to_owned(), message: String::new(), retryable: true })
+}
+
+const fn doubt(reason: &'static str) -> Step {
+    Step::Doubt { wait: Duration::ZERO, reason, spends: true }
+}
+
+async fn settle(pool: &PgPool, payment_id: PaymentId, token: ClaimToken, step: Step) {
+    let evidence = json!({ "op": "charge" });
+    let settlement = Settlement { payment_id, token, step, evidence };
+    transition::settle(pool, vec![settlement]).await.unwrap();
+}
+
+/// A payment that took these steps, each by a claim of its own.
+async fn after(pool: &PgPool, merchant_id: MerchantId, steps: Vec<Step>) -> PaymentId {
+    let request = PaymentRequest {
+        money: Money::parse("12.30", "EUR".parse().unwrap()).unwrap(),
+        customer_id: "customer-1".to_owned(),
+        payment_method: "sim_ok".to_owned(),
+        description: None,
+        metadata: BTreeMap::new(),
+    };
+    let id = PaymentId::generate();
+    let payment = NewPayment {
+        id,
+        merchant_id,
+        key: Key::parse(id.to_string().as_bytes()).unwrap(),
+        fingerprint: idempotency::fingerprint(&request),
+        request,
+        correlation_id: "late".to_owned(),
+    };
+    transition::accept(pool, &[payment]).await.unwrap();
+    for step in steps {
+        let claims = transition::claim(pool, &[id], "a worker", LEASE).await.unwrap();
+        settle(pool, id, claims[0].token, step).await;
+    }
+    id
+}
+
+/// What each kind of late result opens, for a payment that succeeded by ch_1, one that failed, and one that was reversed.
+fn table() -> Vec<(Step, [Option<&'static str>; 3])> {
+    const CHARGED: Option<&str> = Some("charged_after_end");
+    const ODD: Option<&str> = Some("contradiction");
+    vec![
+        (Step::Succeed(charge("ch_1")), [None, CHARGED, CHARGED]),
+        (Step::Succeed(charge("ch_2")), [ODD, CHARGED, CHARGED]),
+        (doubt("wrong_answer"), [ODD, CHARGED, CHARGED]),
+        (Step::Hold(HeldReason::WrongAnswer), [ODD, CHARGED, CHARGED]),
+        (Step::Hold(HeldReason::Contradiction), [ODD, ODD, None]),
+        (failure("card_declined"), [ODD, None, None]),
+        (Step::Reverse, [ODD, None, None]),
+        (Step::Hold(HeldReason::Unverifiable), [None, None, None]),
+        (failure("retries_exhausted"), [None, None, None]),
+        (failure("expired"), [None, None, None]),
+        (failure("non_retryable"), [None, None, None]),
+        (doubt("no_answer"), [None, None, None]),
+        (doubt(NOT_FOUND), [None, None, None]),
+        (Step::Retry { wait: Duration::ZERO, reason: "rate_limited", spends: false }, [None, None, None]),
+        (Step::StartVoid { reason: "doubt_deadline", spends: false }, [None, None, None]),
+    ]
+}
+
+#[tokio::test]
+async fn evidence_against_the_end_of_a_payment_opens_one_break_and_changes_nothing() {
+    let database = TestDatabase::fresh().await;
+    let pool = shared::db::connect(&database.url, 2).await.unwrap();
+    let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap().id;
+    let ends = || {
+        let start_void = Step::StartVoid { reason: "doubt_deadline", spends: false };
+        [
+            vec![Step::Succeed(charge("ch_1"))],
+            vec![failure("card_declined")],
+            vec![doubt("no_answer"), start_void, Step::Reverse],
+        ]
+    };
+
+    for (late, opens) in table() {
+        for (steps, kind) in ends().into_iter().zip(opens) {
+            let id = after(&pool, merchant, steps).await;
+            let row = "select row_to_json(p)::text from payments p where id = $1";
+            let before: String = sqlx::query_scalar(row).bind(id.uuid()).fetch_one(&pool).await.unwrap();
+            for _ in 0..2 {
+                settle(&pool, id, ClaimToken::generate(), late.clone()).await;
+            }
+
+            let kinds: Vec<String> = sqlx::query_scalar("select kind from breaks where payment_id = $1")
+                .bind(id.uuid())
+                .fetch_all(&pool)
+                .await
+                .unwrap();
+            let now: String = sqlx::query_scalar(row).bind(id.uuid()).fetch_one(&pool).await.unwrap();
+            assert_eq!(kinds, Vec::from_iter(kind), "{late:?} after {before}");
+            assert_eq!(now, before);
+        }
+    }
+}
