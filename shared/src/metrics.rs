@@ -4,12 +4,15 @@
 //! id or anything that a client chose. All that runs in one process shares one recorder.
 //!
 //! The gauges are the same whichever process is asked, for they are read from the database at each scrape: take the
-//! `max` over processes, where counters and histograms take the `sum`.
+//! `max` over processes, where counters and histograms take the `sum`. Each worker's breaker is its own; the `max` tells
+//! whether any is open.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{SharedString, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use metrics::{
+    SharedString, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sqlx::PgPool;
 
@@ -69,6 +72,8 @@ metrics! {
         "Exchanges with the gateway, by op (charge, lookup, void) and what the answer meant."
     GATEWAY_CALL_DURATION Histogram "gateway_call_duration_seconds"
         "How long an exchange with the gateway took, by op."
+    BREAKER Gauge "gateway_breaker_state"
+        "Whether a worker asks the gateway: 0 yes (closed), 1 one probe is under way (half-open), 2 no (open)."
     SETTLE_DURATION Histogram "settle_duration_seconds"
         "From the gateway's answer to its commit, with all tries."
     LATE_EVIDENCE Counter "late_evidence_total"
@@ -207,6 +212,27 @@ pub fn gateway_called(purpose: Purpose, outcome: &'static str, duration: Duratio
     };
     counter!(GATEWAY_CALLS, "op" => op, "outcome" => outcome).increment(1);
     histogram!(GATEWAY_CALL_DURATION, "op" => op).record(duration);
+}
+
+/// Whether a worker asks the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breaker {
+    /// It does.
+    Closed,
+    /// One probe is under way.
+    HalfOpen,
+    /// It does not.
+    Open,
+}
+
+/// A worker's breaker changed.
+pub fn breaker(state: Breaker) {
+    let state = match state {
+        Breaker::Closed => 0.0,
+        Breaker::HalfOpen => 1.0,
+        Breaker::Open => 2.0,
+    };
+    gauge!(BREAKER).set(state);
 }
 
 /// A claim was settled, `duration` after the gateway's answer.

@@ -42,6 +42,9 @@ pub(crate) enum Effect {
 
 /// Decides a call against the state of its key. `settle_due` must have been here first.
 pub(crate) fn decide(state: &mut KeyState, request: &Request, case: &Case<'_>) -> Decision {
+    if case.faults.unauthorized {
+        return refuse(Refusal::Unauthorized);
+    }
     match request {
         Request::Charge(request) => charge(state, request, case),
         Request::LookUpKey(_) => look_up(state, case, Answer::Charges),

@@ -46,6 +46,8 @@ pub(crate) struct Faults {
     pub(crate) late_arrival_ms: u32,
     /// After how long `sim_slow` answers.
     pub(crate) slow_token_ms: u32,
+    /// Every call answers 401, as if the caller's credentials had been revoked.
+    pub(crate) unauthorized: bool,
     /// Broken promise: every charge call charges, whatever its key has seen. A voided key stays closed.
     pub(crate) ignore_idempotency_keys: bool,
     /// Broken promise: lookups answer 501.
@@ -72,6 +74,7 @@ impl Default for Faults {
             async_delay_ms: 2_000,
             late_arrival_ms: 3_000,
             slow_token_ms: 2_000,
+            unauthorized: false,
             ignore_idempotency_keys: false,
             lookup_unsupported: false,
             void_unsupported: false,

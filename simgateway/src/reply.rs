@@ -46,6 +46,8 @@ pub(crate) enum Answer {
 pub(crate) enum Refusal {
     /// Malformed, incomplete or out of bounds.
     InvalidRequest,
+    /// The caller's credentials are not accepted.
+    Unauthorized,
     /// `Idempotency-Key` is missing.
     KeyMissing,
     /// `Idempotency-Key` is not the one that the body asks for.
@@ -79,6 +81,7 @@ impl Refusal {
     pub(crate) fn facts(self) -> (u16, &'static str, &'static str) {
         match self {
             Refusal::InvalidRequest => (400, "invalid_request", "the request is not valid"),
+            Refusal::Unauthorized => (401, "unauthorized", "the credentials are not accepted"),
             Refusal::KeyMissing => (
                 400,
                 "idempotency_key_missing",

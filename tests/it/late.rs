@@ -67,7 +67,7 @@ async fn after(pool: &PgPool, merchant_id: MerchantId, steps: Vec<Step>) -> Paym
     id
 }
 
-/// What each kind of late result opens, for a payment that succeeded by ch_1, one that failed, and one that was reversed.
+/// What each kind of late result opens, for a payment that succeeded by `ch_1`, one that failed, and one that was reversed.
 fn table() -> Vec<(Step, [Option<&'static str>; 3])> {
     const CHARGED: Option<&str> = Some("charged_after_end");
     const ODD: Option<&str> = Some("contradiction");

@@ -214,7 +214,7 @@ async fn every_command_of_the_runbook_runs() {
             let (exit, payonce) = launch.run().await;
             assert_eq!(exit, Exit::Code(0), "{command}\n{}", payonce.stderr());
         } else if let Some(url) = command.strip_prefix("curl -s http://127.0.0.1") {
-            let shown = [":8080/health/ready", ":9464/health/ready"];
+            let shown = [":8080/health/ready", ":9464/health/ready", ":9464/metrics"];
             assert!(shown.contains(&url), "{command}: nobody answers there");
         } else {
             assert!(command.starts_with("grep "), "{command} is not tried");

@@ -33,6 +33,7 @@ const FAST: &[(&str, &str)] = &[
     ("BACKOFF_MS", "50"),
     ("BACKOFF_MAX_MS", "200"),
     ("VERIFY_WAITS_MS", "50,100,200,400"),
+    ("BREAKER_OPEN_MS", "200"),
 ];
 
 const ADMIN_KEY: &str = "an-admin-key-for-tests";

@@ -16,6 +16,7 @@ use shared::{fault, metrics};
 use tracing::Instrument as _;
 
 use crate::Context;
+use crate::breaker::Pass;
 
 /// How often settling is tried before the payment is left to its lease.
 const SETTLE_TRIES: u32 = 5;
@@ -29,6 +30,8 @@ pub(crate) async fn look(context: Context, payment: PaymentId) -> Result<(), Str
 async fn claim_and_use(context: Context, payment: PaymentId) -> Result<(), String> {
     // Closed once the worker shuts down: no new claims.
     let Ok(_permit) = context.permits.clone().acquire_owned().await else { return Ok(()) };
+    // While the gateway is away nothing is claimed. The payment stays due, and the sweep comes for it.
+    let Some(pass) = context.breaker.admit() else { return Ok(()) };
     let claimed = context.claims.submit(payment).await;
     let Some(claim) = claimed.map_err(|why| format!("it could not be claimed: {why}"))? else {
         return Ok(());
@@ -36,15 +39,15 @@ async fn claim_and_use(context: Context, payment: PaymentId) -> Result<(), Strin
     // Of the highest level, so that no filter takes the ids from what is logged within.
     let span = tracing::error_span!("claim", payment_id = %payment, claim = %claim.token,
         correlation_id = claim.correlation_id);
-    let carried_out = context.attempts.spawn(carry_out(context.clone(), claim).instrument(span));
+    let carried_out = context.attempts.spawn(carry_out(context.clone(), claim, pass).instrument(span));
     carried_out.await.map_err(|why| why.to_string())
 }
 
 /// Uses a claim: one exchange with the gateway, one settlement.
-async fn carry_out(context: Context, claim: Claim) {
+async fn carry_out(context: Context, claim: Claim, pass: Pass) {
     fault::point("attempt.claimed");
     log_claim(&claim);
-    let (step, evidence) = ask(&context, &claim, claim.asked_at + context.lease.send_window).await;
+    let (step, evidence) = ask(&context, &claim, claim.asked_at + context.lease.send_window, pass).await;
     let settlement = Settlement { payment_id: claim.payment_id, token: claim.token, step, evidence };
     let Some(status) = settle(&context, &settlement).await else { return };
     log_settlement(&settlement, status);
@@ -92,7 +95,7 @@ fn log_settlement(settlement: &Settlement, status: PaymentStatus) {
 }
 
 /// Asks the gateway what this claim is for, and decides what follows from its answer.
-async fn ask(context: &Context, claim: &Claim, send_by: Instant) -> (Step, Value) {
+async fn ask(context: &Context, claim: &Claim, send_by: Instant, pass: Pass) -> (Step, Value) {
     let Context { gateway, policy, .. } = context;
     let expected = Expected { payment_id: claim.payment_id, money: claim.money };
     let situation = situation(claim);
@@ -107,6 +110,7 @@ async fn ask(context: &Context, claim: &Claim, send_by: Instant) -> (Step, Value
     match claim.purpose {
         Purpose::Charge => {
             let told = gateway.charge(claim, send_by).await;
+            pass.hear(claim.payment_id, told.exchange.health());
             let outcome = ChargeOutcome::of(&told.exchange, &expected);
             asked(claim.purpose, outcome.as_str(), told.duration);
             let step = retry::after_charge(&situation, policy, outcome);
@@ -114,12 +118,14 @@ async fn ask(context: &Context, claim: &Claim, send_by: Instant) -> (Step, Value
         }
         Purpose::Verify => {
             let told = gateway.look_up(claim, send_by).await;
+            pass.hear(claim.payment_id, told.exchange.health());
             let outcome = LookupOutcome::of(&told.exchange, &expected);
             asked(claim.purpose, outcome.as_str(), told.duration);
             (retry::after_lookup(&situation, policy, outcome), told.evidence)
         }
         Purpose::Void => {
             let told = gateway.void(claim.payment_id, &claim.correlation_id, send_by).await;
+            pass.hear(claim.payment_id, told.exchange.health());
             let outcome = VoidOutcome::of(&told.exchange, &expected);
             asked(claim.purpose, outcome.as_str(), told.duration);
             (retry::after_void(&situation, policy, &outcome), told.evidence)

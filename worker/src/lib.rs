@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 mod attempt;
+mod breaker;
 mod http;
 mod remedy;
 mod schedule;
@@ -27,6 +28,8 @@ mod settings;
 mod sweep;
 
 pub use settings::Settings;
+
+use breaker::Breaker;
 
 /// What every attempt needs.
 #[derive(Clone)]
@@ -43,6 +46,7 @@ struct Context {
     /// Attempts under way.
     attempts: TaskTracker,
     last_sweep: Arc<sweep::LastSweep>,
+    breaker: Arc<Breaker>,
 }
 
 /// A worker, connected and ready to run.
@@ -76,6 +80,7 @@ impl Worker {
             permits: Arc::new(Semaphore::new(settings.concurrency)),
             attempts: TaskTracker::new(),
             last_sweep: Arc::new(sweep::LastSweep::new()),
+            breaker: Arc::new(Breaker::new(settings.breaker_failures, settings.breaker_open)),
         };
         let metrics = http::listen(settings.metrics_addr).await?;
         let metrics_addr = metrics.local_addr()?;

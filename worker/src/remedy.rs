@@ -13,14 +13,19 @@ use shared::payment::transition::{self, Purpose, Remedy};
 use shared::retry::{self, Voiding};
 use tracing::Instrument as _;
 
+use crate::breaker::Pass;
 use crate::{Context, attempt};
 
 /// How often recording is tried before the break is left to its lease.
 const RECORD_TRIES: u32 = 5;
 
-/// Voids what is due, as far as there are gateway calls to spare.
+/// Voids what is due, as far as there are gateway calls to spare. No pass is taken for nothing: it may be the only one.
 pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
     while let Ok(permit) = context.permits.clone().try_acquire_owned() {
+        if !transition::remedy_is_due(&context.pool).await? {
+            return Ok(());
+        }
+        let Some(pass) = context.breaker.admit() else { return Ok(()) };
         let asked_at = Instant::now();
         let claimed = transition::claim_remedy(&context.pool, context.lease.lease).await?;
         let Some(remedy) = claimed else { return Ok(()) };
@@ -29,7 +34,7 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
             claim = %remedy.token, correlation_id = remedy.correlation_id);
         let own = context.clone();
         let carried_out = async move {
-            carry_out(&own, &remedy, asked_at).await;
+            carry_out(&own, &remedy, asked_at, pass).await;
             drop(permit);
         };
         context.attempts.spawn(carried_out.instrument(span));
@@ -38,9 +43,9 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
 }
 
 /// Uses a claim: one void, one record of it.
-async fn carry_out(context: &Context, remedy: &Remedy, asked_at: Instant) {
+async fn carry_out(context: &Context, remedy: &Remedy, asked_at: Instant, pass: Pass) {
     fault::point("remedy.claimed");
-    let (outcome, evidence) = void(context, remedy, asked_at + context.lease.send_window).await;
+    let (outcome, evidence) = void(context, remedy, asked_at + context.lease.send_window, pass).await;
     let voiding = Voiding::after(remedy.age, remedy.count, &context.policy, &outcome);
     for attempt in 1..=RECORD_TRIES {
         match transition::record_remedy(&context.pool, remedy, voiding, &outcome, &evidence).await {
@@ -56,11 +61,12 @@ async fn carry_out(context: &Context, remedy: &Remedy, asked_at: Instant) {
     }
 }
 
-async fn void(context: &Context, remedy: &Remedy, send_by: Instant) -> (VoidOutcome, Value) {
+async fn void(context: &Context, remedy: &Remedy, send_by: Instant, pass: Pass) -> (VoidOutcome, Value) {
     if retry::before_void(&context.policy).is_some() {
         return (VoidOutcome::Unsupported, json!({ "op": "none" }));
     }
     let told = context.gateway.void(remedy.payment_id, &remedy.correlation_id, send_by).await;
+    pass.hear(remedy.payment_id, told.exchange.health());
     let expected = Expected { payment_id: remedy.payment_id, money: remedy.money };
     let outcome = VoidOutcome::of(&told.exchange, &expected);
     attempt::asked(Purpose::Void, outcome.as_str(), told.duration);

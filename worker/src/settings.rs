@@ -28,6 +28,10 @@ pub struct Settings {
     pub reconcile_every: Duration,
     /// `PRUNE_AFTER_MS`: how long finished jobs and workers that are gone stay to be looked at.
     pub prune_after: Duration,
+    /// `BREAKER_FAILURES`: so many payments in a row without an answer stop the claims.
+    pub breaker_failures: usize,
+    /// `BREAKER_OPEN_MS`: for so long, before one is tried.
+    pub breaker_open: Duration,
     /// `GATEWAY_TIMEOUT_MS`, `VISIBILITY_MS`, `DOUBT_DEADLINE_MS`, `RETRIES`, `BACKOFF_MS`, `BACKOFF_MAX_MS`,
     /// `VERIFY_WAITS_MS`, `PAYMENT_MAX_AGE_MS`; and what the gateway can do: `GATEWAY_HONOURS_KEYS`,
     /// `GATEWAY_KEY_RETENTION_MS`, `GATEWAY_LOOKUP_SUPPORTED`, `GATEWAY_VOID_SUPPORTED`.
@@ -51,6 +55,8 @@ impl Settings {
             sweep: Duration::from_millis(500),
             reconcile_every: Duration::from_mins(1),
             prune_after: Duration::from_hours(1),
+            breaker_failures: 5,
+            breaker_open: Duration::from_mins(1),
             policy: Policy::default(),
         }
     }
@@ -82,6 +88,8 @@ impl Settings {
             sweep: config::millis("SWEEP_MS", default.sweep)?,
             reconcile_every: config::millis("RECONCILE_EVERY_MS", default.reconcile_every)?,
             prune_after: config::millis("PRUNE_AFTER_MS", default.prune_after)?,
+            breaker_failures: config::parsed("BREAKER_FAILURES", default.breaker_failures)?,
+            breaker_open: config::millis("BREAKER_OPEN_MS", default.breaker_open)?,
             policy: policy_from_env(default.policy)?,
             ..default
         };
@@ -108,6 +116,7 @@ impl Settings {
             ("GATEWAY_TIMEOUT_MS", self.policy.gateway_timeout),
             ("BACKOFF_MS", self.policy.backoff_initial),
             ("RECONCILE_EVERY_MS", self.reconcile_every),
+            ("BREAKER_OPEN_MS", self.breaker_open),
             ("VERIFY_WAITS_MS", self.policy.verify_waits.iter().min().copied().unwrap_or_default()),
         ] {
             if duration.is_zero() {
@@ -117,7 +126,11 @@ impl Settings {
         if self.policy.backoff_initial > self.policy.backoff_max {
             return Err(InvalidSetting::new("BACKOFF_MAX_MS", "must not be less than BACKOFF_MS"));
         }
-        for (name, value) in [("WORKER_CONCURRENCY", self.concurrency), ("SWEEP_MS", millis(self.sweep))] {
+        for (name, value) in [
+            ("WORKER_CONCURRENCY", self.concurrency),
+            ("SWEEP_MS", millis(self.sweep)),
+            ("BREAKER_FAILURES", self.breaker_failures),
+        ] {
             if !(1..=10_000).contains(&value) {
                 return Err(InvalidSetting::new(name, "must be from 1 to 10000"));
             }
@@ -199,6 +212,8 @@ mod tests {
         assert!(Settings { sweep: Duration::ZERO, ..settings() }.check().is_err());
         assert!(Settings { max_connections: 2, ..settings() }.check().is_err());
         assert!(Settings { reconcile_every: Duration::ZERO, ..settings() }.check().is_err());
+        assert!(Settings { breaker_failures: 0, ..settings() }.check().is_err());
+        assert!(Settings { breaker_open: Duration::ZERO, ..settings() }.check().is_err());
     }
 
     #[test]

@@ -63,12 +63,16 @@ pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &Cancel
 /// Takes no more than can be sent at once; the others are another worker's, or the next sweep's. Answers how many it
 /// found.
 async fn sweep(context: &Context, grace: Duration) -> sqlx::Result<usize> {
+    // Nothing could be claimed; what is due stays due.
+    if context.breaker.is_open() {
+        return Ok(0);
+    }
+    remedy::round(context).await?;
     let free = i64::try_from(context.permits.available_permits()).unwrap_or(i64::MAX);
     let grace_ms = db::millis(grace);
     let overdue = store::overdue(&context.pool, grace_ms, free).await?;
     for &payment in &overdue {
         context.attempts.spawn(attempt::look(context.clone(), payment.into()));
     }
-    remedy::round(context).await?;
     Ok(overdue.len())
 }

@@ -13,6 +13,6 @@ mod settle;
 
 pub use accept::{Accepting, NewPayment, PaymentRequest, accept};
 pub use claim::{Claim, Claiming, Lease, Purpose, claim};
-pub use remedy::{Remedy, claim_remedy, record_remedy};
+pub use remedy::{Remedy, claim_remedy, record_remedy, remedy_is_due};
 pub use resolve::{Decision, Justification, Resolution, ResolveError, Unusable, close_break, resolve};
 pub use settle::{Effect, SettleError, Settled, Settlement, Settling, settle};

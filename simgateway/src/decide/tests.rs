@@ -333,6 +333,17 @@ fn what_is_unsupported_says_so_and_does_nothing() {
 }
 
 #[test]
+fn refused_credentials_do_nothing() {
+    let mut desk = Desk::new();
+    desk.faults.unauthorized = true;
+
+    assert_eq!(desk.charge("sim_ok"), "401 unauthorized");
+    assert_eq!(desk.look_up(), "401 unauthorized");
+    assert_eq!(desk.void(), "401 unauthorized");
+    assert_eq!((desk.state.charges.len(), desk.state.closed), (0, false));
+}
+
+#[test]
 fn chance_can_spoil_a_lookup_and_an_amount() {
     let mut desk = Desk::new();
     desk.fate = Fate { wrong_amount: true, ..Fate::default() };

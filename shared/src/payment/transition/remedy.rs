@@ -36,6 +36,20 @@ pub struct Remedy {
     pub count: u32,
 }
 
+/// Whether there is anything to claim. Costs next to nothing.
+///
+/// # Errors
+/// The database's.
+pub async fn remedy_is_due(pool: &PgPool) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        "select exists (select from breaks b join payments p on p.id = b.payment_id and p.status in ('failed', 'reversed')
+                         where b.kind = 'charged_after_end' and b.closed_at is null and b.void_ended_at is null
+                           and (b.void_due_at is null or b.void_due_at <= clock_timestamp())) as \"is_due!\""
+    )
+    .fetch_one(pool)
+    .await
+}
+
 /// Claims one charge that must be voided, for `lease`; none where none is due.
 ///
 /// # Errors
