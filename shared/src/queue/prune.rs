@@ -69,7 +69,9 @@ async fn dead_workers(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64>
     let deleted = sqlx::query!(
         "delete from apalis.workers
           where id in (select id from apalis.workers w
-                        where last_seen < $1 and not exists (select from apalis.jobs j where j.lock_by = w.id)
+                        where last_seen < $1
+                          and not exists (select from apalis.jobs j
+                                           where j.lock_by = w.id and j.status in ('Queued', 'Running'))
                         order by last_seen
                         limit $2)",
         before,
