@@ -14,6 +14,10 @@ use crate::{Context, attempt, remedy};
 /// A payment that has been due for less is most likely on its way to a worker.
 const GRACE: Duration = Duration::from_millis(500);
 
+/// After a sweep that found as much as it could take there is likely more: so comes back what a gateway that was away, or a
+/// queue that was lost, has left behind.
+const AGAIN: Duration = Duration::from_millis(50);
+
 /// When this worker last swept: what shows that it is at work.
 #[derive(Debug)]
 pub(crate) struct LastSweep {
@@ -41,13 +45,18 @@ impl LastSweep {
 
 /// Sweeps every `interval`, ±20 % so that workers started together do not sweep together, until `shutdown`.
 pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &CancellationToken) {
+    let mut goes_on = false;
     loop {
-        let pause = interval.mul_f64(rand::rng().random_range(0.8..1.2));
+        let pause = if goes_on { interval.min(AGAIN) } else { interval };
+        let pause = pause.mul_f64(rand::rng().random_range(0.8..1.2));
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        match sweep(context, interval.min(GRACE)).await {
+        let free = context.permits.available_permits();
+        let swept = sweep(context, interval.min(GRACE), free).await;
+        goes_on = swept.as_ref().is_ok_and(|&found| found == free && (goes_on || free > 0));
+        match swept {
             Ok(found) => {
                 metrics::swept(Some(found));
                 context.last_sweep.is_now();
@@ -62,13 +71,13 @@ pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &Cancel
 
 /// Takes no more than can be sent at once; the others are another worker's, or the next sweep's. Answers how many it
 /// found.
-async fn sweep(context: &Context, grace: Duration) -> sqlx::Result<usize> {
+async fn sweep(context: &Context, grace: Duration, free: usize) -> sqlx::Result<usize> {
     // Nothing could be claimed; what is due stays due.
     if context.breaker.is_open() {
         return Ok(0);
     }
     remedy::round(context).await?;
-    let free = i64::try_from(context.permits.available_permits()).unwrap_or(i64::MAX);
+    let free = i64::try_from(free).unwrap_or(i64::MAX);
     let grace_ms = db::millis(grace);
     let overdue = store::overdue(&context.pool, grace_ms, free).await?;
     for &payment in &overdue {
