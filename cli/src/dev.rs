@@ -195,6 +195,10 @@ Add a worker:
 
   DATABASE_URL={database_url} GATEWAY_URL={gateway} METRICS_ADDR=127.0.0.1:0 worker
 
+Check the books, ours and the gateway's:
+
+  payonce verify --database-url {database_url} --gateway-url {gateway}
+
 Ctrl-C stops everything."
     )
 }

@@ -10,6 +10,7 @@ mod keys;
 mod load;
 mod migrate;
 mod reconcile;
+mod verify;
 
 pub mod data_dir;
 pub mod postgres;
@@ -44,6 +45,7 @@ enum Command {
     Keys(keys::Command),
     Load(load::Args),
     Reconcile(reconcile::Args),
+    Verify(verify::Args),
 }
 
 /// The whole program, with the arguments of this process.
@@ -85,6 +87,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Keys(command) => keys::run(command).await,
         Command::Load(args) => load::run(args).await,
         Command::Reconcile(args) => reconcile::run(args).await,
+        Command::Verify(args) => Box::pin(verify::run(args)).await,
     }
 }
 

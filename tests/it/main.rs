@@ -31,6 +31,7 @@ mod shipping;
 mod storm;
 mod tidy;
 mod tokens;
+mod verify;
 
 /// The program that can be any of Payonce's processes.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_process");

@@ -202,7 +202,9 @@ fn the_runbook_tells_of_every_alert_what_it_means_and_what_to_type_first() {
 
 #[tokio::test]
 async fn every_command_of_the_runbook_runs() {
-    let database = TestDatabase::fresh().await;
+    let (database, gateways) = (TestDatabase::fresh().await, TestDatabase::fresh_empty().await);
+    let gateway = Launch::simgateway(PROGRAM).env("GATEWAY_DATABASE_URL", &gateways.url);
+    let gateway = gateway.env("GATEWAY_ADDR", "127.0.0.1:0").start().await;
     for command in commands(&text("docs/RUNBOOK.md")) {
         if let Some(query) = command.strip_prefix("psql \"$DATABASE_URL\" -c \"") {
             let query = query.strip_suffix('"').unwrap().to_owned();
@@ -211,7 +213,7 @@ async fn every_command_of_the_runbook_runs() {
         } else if let Some(arguments) = command.strip_prefix("payonce ") {
             let launch =
                 Launch::payonce(PROGRAM).args(arguments.split(' ')).env("DATABASE_URL", &database.url);
-            let (exit, payonce) = launch.run().await;
+            let (exit, payonce) = launch.env("GATEWAY_URL", gateway.address("gateway")).run().await;
             assert_eq!(exit, Exit::Code(0), "{command}\n{}", payonce.stderr());
         } else if let Some(url) = command.strip_prefix("curl -s http://127.0.0.1") {
             let shown = [":8080/health/ready", ":9464/health/ready", ":9464/metrics"];

@@ -1,0 +1,115 @@
+//! What the checks found: counts, the first offenders, and what it all comes to.
+
+use std::fmt::Display;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::output;
+
+/// So many offenders are named for each check; the counts are of all.
+const NAMED: usize = 10;
+
+/// One check of many subjects.
+#[derive(Debug, Serialize)]
+pub(super) struct Check {
+    name: &'static str,
+    /// How many subjects were looked at.
+    pub(super) checked: u64,
+    violations: u64,
+    first: Vec<Offence>,
+}
+
+/// One subject that is not as it must be.
+#[derive(Debug, Serialize)]
+struct Offence {
+    subject: String,
+    says: String,
+}
+
+impl Check {
+    /// A check that has seen nothing yet.
+    pub(super) const fn new(name: &'static str) -> Self {
+        Self { name, checked: 0, violations: 0, first: Vec::new() }
+    }
+
+    /// Counts a violation, and names it if it is among the first.
+    pub(super) fn blame(&mut self, subject: impl Display, says: impl Into<String>) {
+        self.violations += 1;
+        if self.first.len() < NAMED {
+            self.first.push(Offence { subject: subject.to_string(), says: says.into() });
+        }
+    }
+}
+
+/// What clients were told, in numbers. Of requests that differ in customer or key.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct Acknowledged {
+    pub(super) attempted: u64,
+    pub(super) acknowledged: u64,
+    /// Sent, and never answered with 2xx: the payment may exist or not.
+    pub(super) unknown: u64,
+    pub(super) lost: u64,
+    pub(super) unexpected: u64,
+    pub(super) duplicated: u64,
+}
+
+/// Everything that was found.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) checks: Vec<Check>,
+    pub(super) violations: u64,
+    pub(super) waiting_for_a_person: u64,
+    pub(super) in_flight: u64,
+    pub(super) acknowledged: Option<Acknowledged>,
+    pub(super) payments: u64,
+    pub(super) charges: u64,
+}
+
+impl Report {
+    /// How many violations all `checks` found.
+    pub(super) fn sum(checks: &[Check]) -> u64 {
+        checks.iter().map(|check| check.violations).sum()
+    }
+
+    /// The table, the offenders, and the sentence that counts.
+    pub(super) fn print(&self) -> Result<()> {
+        let rows: Vec<Vec<String>> = self
+            .checks
+            .iter()
+            .map(|check| vec![check.name.to_owned(), check.checked.to_string(), check.violations.to_string()])
+            .collect();
+        output::table(&["CHECK", "CHECKED", "VIOLATIONS"], &rows)?;
+        for check in &self.checks {
+            for offence in &check.first {
+                output::line(&format!("{}: {} {}", check.name, offence.subject, offence.says))?;
+            }
+            let unnamed = check.violations.saturating_sub(NAMED as u64);
+            if unnamed > 0 {
+                output::line(&format!("{}: and {unnamed} more", check.name))?;
+            }
+        }
+        if let Some(told) = self.acknowledged {
+            let Acknowledged { attempted, acknowledged, unknown, lost, unexpected, duplicated } = told;
+            output::line(&format!(
+                "clients: {attempted} attempted, {acknowledged} acknowledged, {unknown} unknown; \
+                 {lost} lost, {unexpected} unexpected, {duplicated} duplicated"
+            ))?;
+        }
+        let Self { payments, charges, in_flight, violations, waiting_for_a_person, .. } = self;
+        output::line(&format!(
+            "{payments} payments, {in_flight} of them under way; {charges} charges stand"
+        ))?;
+        output::line(&match (violations, waiting_for_a_person) {
+            (0, 0) => "nothing charged twice, lost or forgotten".to_owned(),
+            (0, waiting) => {
+                format!("no violations; {waiting} wait for a person: see the operators' page")
+            }
+            (found, waiting) => {
+                format!(
+                    "{found} violations; {waiting} wait for a person. Change nothing by hand: docs/RUNBOOK.md"
+                )
+            }
+        })
+    }
+}
