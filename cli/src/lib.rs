@@ -5,6 +5,7 @@
 //!
 //! Exit codes of every command: 0 done, 1 failed, 2 called wrongly; 3, where a command says so, left to a person.
 
+mod breaks;
 mod dev;
 mod keys;
 mod load;
@@ -44,6 +45,8 @@ enum Command {
     Keys(keys::Command),
     Load(load::Args),
     Reconcile(reconcile::Args),
+    #[command(subcommand)]
+    Breaks(breaks::Command),
 }
 
 /// The whole program, with the arguments of this process.
@@ -85,6 +88,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Keys(command) => keys::run(command).await,
         Command::Load(args) => load::run(args).await,
         Command::Reconcile(args) => reconcile::run(args).await,
+        Command::Breaks(command) => breaks::run(command).await,
     }
 }
 
