@@ -7,7 +7,7 @@ with ended as materialized (
      where id = any($2) and terminal_at <= $3
 ),
 beside as materialized (
-    select ended.*, e.charges, e.taken, e.is_other, e.effects
+    select ended.*, e.charges, e.taken, e.is_other, e.effects, e.charge_id
       from ended
      cross join lateral (
         select coalesce(sum(case kind when 'charge' then 1 when 'void' then -1 else 0 end), 0) as charges,
@@ -15,7 +15,8 @@ beside as materialized (
                coalesce(bool_or(e.currency <> ended.currency or e.reference is distinct from ended.key), false) as is_other,
                coalesce(jsonb_agg(jsonb_build_object('seq', seq, 'kind', kind, 'charge_id', charge_id, 'amount', amount::text,
                                                      'currency', e.currency, 'reference', reference, 'at', at)
-                                  order by seq), '[]') as effects
+                                  order by seq), '[]') as effects,
+               case when count(distinct charge_id) = 1 then min(charge_id) end as charge_id
           from gateway_effects e
          where e.gateway = $1 and e.key = ended.key) e
 ),
@@ -30,6 +31,9 @@ judged as (
 )
 select id as "payment_id!", kind as "kind!",
        jsonb_build_object('payment', jsonb_build_object('status', status, 'amount', amount::text, 'currency', currency),
-                          'gateway', effects) as "detail!"
+                          'gateway', effects)
+       -- As a late result names it: a person who has closed a break for that result has closed it for this one.
+       || case when kind = 'charged_after_end' and charge_id is not null then jsonb_build_object('charge_id', charge_id)
+               else '{}' end as "detail!"
   from judged
  where kind is not null

@@ -184,7 +184,7 @@ pub struct Opened {
 }
 
 /// Opens a break for each finding, unless one is open or a person has closed one for the same facts. What became of a void
-/// was noted later and is none of them.
+/// was noted later and is none of them; where both name a charge, the same charge is the same fact.
 pub(crate) async fn open(connection: &mut PgConnection, mut findings: Vec<Finding>) -> sqlx::Result<Opened> {
     if findings.is_empty() {
         return Ok(Opened::default());
@@ -207,11 +207,11 @@ pub(crate) async fn open(connection: &mut PgConnection, mut findings: Vec<Findin
          news as materialized (
              select * from said s
               where not exists (select from breaks b
-                                 where b.payment_id = s.payment_id and b.kind = s.kind and b.detail - 'void' = s.detail
-                                   and b.closed_at is not null)
+                                 where b.payment_id = s.payment_id and b.kind = s.kind and b.closed_at is not null
+                                   and (b.detail - 'void' = s.detail or b.detail ->> 'charge_id' = s.detail ->> 'charge_id'))
                 and not exists (select from breaks b
-                                 where b.subject = s.subject and b.kind = s.kind and b.detail - 'void' = s.detail
-                                   and b.closed_at is not null)),
+                                 where b.subject = s.subject and b.kind = s.kind and b.closed_at is not null
+                                   and b.detail = s.detail)),
          opened as (
              insert into breaks (payment_id, subject, kind, detail, opened_at)
              select payment_id, subject, kind, detail, clock_timestamp() from news order by n

@@ -86,6 +86,12 @@ async fn a_charge_that_comes_after_its_payment_ended_without_one_opens_a_break()
     assert_eq!((code, &report["journal"]["breaks"]), (3, &1.into()), "{report}");
     assert_eq!(open_breaks(&system).await, [format!("charged_after_end of {id}")]);
     assert_eq!(system.client.payment(id).await["status"], "failed");
+    // As a late result tells of the same charge: a person who has closed its break for that is not asked again.
+    let closed = "update breaks set closed_at = now(), closed_by = 'ada', closed_reason = 'refunded',
+                                    detail = '{\"charge_id\": \"ch_late\", \"op\": \"lookup\", \"void\": {}}'";
+    sqlx::query(closed).execute(&system.database.pool).await.unwrap();
+    assert_eq!(reconcile(&system).await.0, 0);
+    assert!(open_breaks(&system).await.is_empty());
 }
 
 #[tokio::test]
