@@ -16,25 +16,22 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
+use crate::admin_key::AdminKey;
 use crate::operator::{self, Operator};
-
-type AdminKeyHash = [u8; 32];
 
 /// The board is one page, and a short one.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// The board's routes and the operator's.
-pub(crate) fn router(pool: &PgPool, admin_key: &str) -> Router {
+pub(crate) fn router(pool: &PgPool, admin_key: AdminKey) -> Router {
     let mut api = ApiBuilder::new(Router::new());
     for queue in [shared::queue::PAYMENTS, shared::queue::schedule::SCHEDULES] {
         let storage =
             PostgresStorage::<serde_json::Value>::new(pool).with_config(Config::default().queue(queue));
         api = RegisterRoute::<_, serde_json::Value>::register(api, queue, storage);
     }
-    let admin_key_hash: AdminKeyHash = Sha256::digest(admin_key).into();
     Router::new()
         .nest("/api/v1", api.build())
         .fallback_service(ServeUI::new())
@@ -42,7 +39,7 @@ pub(crate) fn router(pool: &PgPool, admin_key: &str) -> Router {
         .layer(Extension(TracingBroadcaster::create()))
         .layer(from_fn(read_only))
         .merge(operator::router(pool))
-        .layer(from_fn_with_state(admin_key_hash, admin_only))
+        .layer(from_fn_with_state(admin_key, admin_only))
 }
 
 async fn read_only(request: Request, next: Next) -> Response {
@@ -75,16 +72,10 @@ async fn with_a_way_out(request: Request, next: Next) -> Response {
     }
 }
 
-async fn admin_only(
-    State(admin_key_hash): State<AdminKeyHash>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    // Hashes are compared, so the time it takes says nothing about the key.
+async fn admin_only(State(admin_key): State<AdminKey>, mut request: Request, next: Next) -> Response {
     let credentials = request.headers().get(AUTHORIZATION).and_then(basic_credentials);
-    let is_admin = |password: &[u8]| AdminKeyHash::from(Sha256::digest(password)) == admin_key_hash;
     match credentials {
-        Some((user, password)) if is_admin(&password) => {
+        Some((user, password)) if admin_key.is(&password) => {
             request.extensions_mut().insert(Operator(user));
             return next.run(request).await;
         }

@@ -17,6 +17,7 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+mod admin_key;
 mod board;
 mod card_number;
 mod correlation;
@@ -40,6 +41,7 @@ struct App {
     pool: PgPool,
     accepts: Batcher<Accepting>,
     waiters: Arc<wait::Waiters>,
+    admin_key: admin_key::AdminKey,
     shutdown: CancellationToken,
 }
 
@@ -86,8 +88,9 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let waiters = wait::Waiters::start(self.pool.clone(), shutdown.clone());
         let accepts = Batcher::new(Accepting { pool: self.pool.clone(), bell: Bell::new(self.pool.clone()) });
-        let app = App { pool: self.pool.clone(), accepts, waiters, shutdown: shutdown.clone() };
-        let board = board::router(&self.pool, &self.settings.admin_key);
+        let admin_key = admin_key::AdminKey::new(&self.settings.admin_key);
+        let app = App { pool: self.pool.clone(), accepts, waiters, admin_key, shutdown: shutdown.clone() };
+        let board = board::router(&self.pool, admin_key);
         let serve = async {
             tokio::try_join!(
                 axum::serve(self.api, routes::router(app))

@@ -8,6 +8,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use shared::payment::transition::ResolveError;
 
 /// Everything that can be wrong with a request, or with us.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +25,18 @@ pub(crate) enum Problem {
     KeyInProgress,
     #[error("send a valid API key, as X-API-Key or as a bearer token")]
     Unauthorized,
+    #[error("send the admin key, as X-API-Key or as a bearer token")]
+    AdminOnly,
+    #[error("{by} resolved this break already, because: {reason}")]
+    BreakResolved { by: String, reason: String },
+    #[error(
+        "the payment of this break is held: send a decision (release, succeed with charge_id, fail, reverse)"
+    )]
+    DecisionNeeded,
+    #[error(
+        "the payment of this break is not held, so there is nothing to decide about it; send the reason alone"
+    )]
+    NothingToDecide,
     #[error("there is no such {0}")]
     NotFound(&'static str),
     #[error("this path does not take that method")]
@@ -50,8 +63,11 @@ impl Problem {
         match self {
             Self::InvalidRequest { .. } | Self::KeyMissing => StatusCode::BAD_REQUEST,
             Self::KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::KeyInProgress => StatusCode::CONFLICT,
-            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::KeyInProgress
+            | Self::BreakResolved { .. }
+            | Self::DecisionNeeded
+            | Self::NothingToDecide => StatusCode::CONFLICT,
+            Self::Unauthorized | Self::AdminOnly => StatusCode::UNAUTHORIZED,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -67,7 +83,10 @@ impl Problem {
             Self::KeyMissing => "idempotency_key_missing",
             Self::KeyReused { .. } => "idempotency_key_reused",
             Self::KeyInProgress => "idempotency_key_in_progress",
-            Self::Unauthorized => "unauthorized",
+            Self::Unauthorized | Self::AdminOnly => "unauthorized",
+            Self::BreakResolved { .. } => "break_resolved",
+            Self::DecisionNeeded => "decision_needed",
+            Self::NothingToDecide => "nothing_to_decide",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge(_) => "payload_too_large",
@@ -96,6 +115,10 @@ impl Problem {
             | Self::KeyMissing
             | Self::KeyInProgress
             | Self::Unauthorized
+            | Self::AdminOnly
+            | Self::BreakResolved { .. }
+            | Self::DecisionNeeded
+            | Self::NothingToDecide
             | Self::NotFound(_)
             | Self::MethodNotAllowed
             | Self::TooLarge(_)
@@ -116,10 +139,22 @@ impl IntoResponse for Problem {
         if matches!(self, Self::KeyInProgress | Self::Unavailable | Self::NotReady(_)) {
             headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
-        if matches!(self, Self::Unauthorized) {
+        if matches!(self, Self::Unauthorized | Self::AdminOnly) {
             headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
         }
         response
+    }
+}
+
+impl From<ResolveError> for Problem {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::Database(error) => error.into(),
+            ResolveError::Illegal(why) => {
+                tracing::error!(%why, "a decision that cannot be");
+                Self::Internal
+            }
+        }
     }
 }
 

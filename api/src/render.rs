@@ -3,10 +3,12 @@
 use chrono::{DateTime, SecondsFormat, Utc};
 use rust_decimal::Decimal;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use shared::breaks::Break;
 use shared::ids::PaymentId;
 use shared::money::Money;
 use shared::payment::{Accepted, Event, Payment};
+use shared::reconciliation::Stored;
 
 /// A payment, in the order in which it is read.
 #[derive(Serialize)]
@@ -145,6 +147,35 @@ pub(crate) fn event(event: &Event) -> EventView<'_> {
 /// A page of a list.
 pub(crate) fn list<T>(data: Vec<T>, has_more: bool) -> ListView<T> {
     ListView { object: "list", data, has_more }
+}
+
+/// A contradiction.
+pub(crate) fn a_break(it: &Break) -> Value {
+    json!({
+        "id": it.id,
+        "object": "break",
+        "kind": it.kind,
+        "payment_id": it.payment_id.map(PaymentId::from),
+        "subject": it.subject,
+        "detail": it.detail,
+        "payment_is_held": it.is_held,
+        "opened_at": time(it.opened_at),
+        "closed_at": it.closed_at.map(time),
+        "closed_by": it.closed_by,
+        "closed_reason": it.closed_reason,
+    })
+}
+
+/// What a reconciliation found.
+pub(crate) fn run(run: &Stored) -> Value {
+    json!({
+        "id": run.id,
+        "object": "reconciliation_run",
+        "trigger": run.trigger,
+        "started_at": time(run.started_at),
+        "finished_at": run.finished_at.map(time),
+        "findings": run.findings,
+    })
 }
 
 /// RFC 3339 in UTC, to the microsecond, as Postgres keeps it.

@@ -1,6 +1,8 @@
 //! What there is to ask for. Every answer, on every path, has a `Request-Id`, and every error is a problem document.
 
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn;
 use axum::response::IntoResponse;
@@ -16,13 +18,18 @@ use crate::measure::measure;
 use crate::problem::Problem;
 use crate::request::BODY_BYTES_MAX;
 
+mod admin;
+mod breaks;
 mod merchant;
 mod payments;
+mod reconciliation;
 
 /// All routes.
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(payments::router())
+        .merge(breaks::router())
+        .merge(reconciliation::router())
         .route("/health", get(health))
         .route("/health/live", get(health))
         .route("/health/ready", get(ready))
@@ -47,17 +54,36 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem> {
     if app.shutdown.is_cancelled() {
         return Err(Problem::NotReady("shutting down"));
     }
-    db::require_migrated(&app.pool).await.map_err(|why| match why {
-        db::Error::Behind(_) => Problem::NotReady("the database lacks migrations"),
-        db::Error::Connect { .. } | db::Error::Queue(_) | db::Error::Migrate(_) | db::Error::Database(_) => {
-            tracing::warn!(%why, "not ready");
-            Problem::NotReady("the database does not answer")
-        }
-    })?;
+    if let Some(why) = db::not_ready(&app.pool).await {
+        return Err(Problem::NotReady(why));
+    }
     let lag = store::lag(&app.pool).await?;
     Ok(Json(json!({ "status": "ready", "queue_lag_s": lag.as_secs_f64() })))
 }
 
 async fn scrape(State(app): State<App>) -> impl IntoResponse {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::scrape(&app.pool).await)
+}
+
+const LIMIT_DEFAULT: i64 = 10;
+const LIMIT_MAX: i64 = 100;
+
+/// How long a page of a list is, for SQL and for a list in hand.
+fn page_size(limit: Option<i64>) -> Result<(i64, usize), Problem> {
+    let limit = limit.unwrap_or(LIMIT_DEFAULT);
+    match usize::try_from(limit) {
+        Ok(rows) if (1..=LIMIT_MAX).contains(&limit) => Ok((limit, rows)),
+        _ => Err(Problem::invalid("limit", format!("limit must be from 1 to {LIMIT_MAX}"))),
+    }
+}
+
+fn unreadable(rejection: BytesRejection) -> Problem {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge(BODY_BYTES_MAX),
+        _ => Problem::InvalidRequest { param: None, detail: rejection.body_text() },
+    }
+}
+
+fn bad_query(rejection: QueryRejection) -> Problem {
+    Problem::InvalidRequest { param: None, detail: rejection.body_text() }
 }

@@ -5,6 +5,7 @@
 //!
 //! Exit codes of every command: 0 done, 1 failed, 2 called wrongly; 3, where a command says so, left to a person.
 
+mod breaks;
 mod dev;
 mod keys;
 mod load;
@@ -46,6 +47,8 @@ enum Command {
     Load(load::Args),
     Reconcile(reconcile::Args),
     Verify(verify::Args),
+    #[command(subcommand)]
+    Breaks(breaks::Command),
 }
 
 /// The whole program, with the arguments of this process.
@@ -88,6 +91,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Load(args) => load::run(args).await,
         Command::Reconcile(args) => reconcile::run(args).await,
         Command::Verify(args) => Box::pin(verify::run(args)).await,
+        Command::Breaks(command) => breaks::run(command).await,
     }
 }
 

@@ -1,11 +1,13 @@
 //! `payonce reconcile`: one reconciliation, now.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use shared::db;
-use shared::reconciliation::{self, Counts, Report, Trigger};
+use shared::gateway::Gateway;
+use shared::reconciliation::{self, Counts, GatewayBooks, Report, Trigger};
+use shared::{config, db};
 
 use crate::migrate::connect;
 use crate::{output, progress};
@@ -13,17 +15,22 @@ use crate::{output, progress};
 /// What it exits with if there is something for a person.
 const FOR_A_PERSON: u8 = 3;
 
-/// Compare the books with each other, repair the queue, and report
+/// How long connecting to the gateway may take, twice over.
+const GATEWAY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Compare the books with each other and with the gateway's, repair the queue, and report
 ///
-/// What every worker's schedule does now and then, over the whole ledger. Gives overdue payments a job, puts lost and
-/// stray jobs right, and opens a break for each payment that the ledger does not agree with; money is never moved.
-/// Safe to run at any time, also beside workers. Needs `DATABASE_URL`.
+/// What a worker's schedule does now and then, over all payments at once. Gives overdue payments a job, puts lost and
+/// stray jobs right, and opens a break wherever payments, their events, the ledger and the gateway's journal contradict
+/// each other; money is never moved. Safe to run at any time, also beside workers. Needs `DATABASE_URL`; without
+/// `GATEWAY_URL` the gateway is not asked for anything new.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
   payonce reconcile
 
-Exit codes: 0 clean, or all repaired; 1 failed; 2 called wrongly; 3 found something for a person.")]
+Exit codes: 0 clean, or all repaired; 1 failed, or the gateway did not show its books; 2 called wrongly; 3 breaks are
+open, for a person.")]
 pub(crate) struct Args {
     /// Print one line of JSON: the report, and whether it needs a person
     #[arg(long)]
@@ -33,15 +40,21 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let pool = connect().await?;
     db::require_migrated(&pool).await?;
-    let reconciled = progress::during("reconciling", reconciliation::run(&pool, Trigger::Command)).await;
-    let report = reconciled?.context("the run was taken for finished before it began")?;
+    let gateway =
+        config::optional("GATEWAY_URL").map(|url| Gateway::new(&url, GATEWAY_TIMEOUT)).transpose()?;
+    let run = reconciliation::run(&pool, gateway.as_ref(), Trigger::Command);
+    let report = progress::during("reconciling", run).await?.context("somebody else ended this run")?;
     pool.close().await;
     if args.json {
         output::json(&as_json(&report)?)?;
     } else {
         print(&report)?;
     }
-    Ok(if report.needs_a_person() { ExitCode::from(FOR_A_PERSON) } else { ExitCode::SUCCESS })
+    Ok(match report.findings.gateway_books {
+        _ if report.needs_a_person() => ExitCode::from(FOR_A_PERSON),
+        GatewayBooks::Unreachable => ExitCode::FAILURE,
+        GatewayBooks::NotAsked | GatewayBooks::Compared | GatewayBooks::NotOffered => ExitCode::SUCCESS,
+    })
 }
 
 fn as_json(report: &Report) -> Result<serde_json::Value> {
@@ -51,28 +64,22 @@ fn as_json(report: &Report) -> Result<serde_json::Value> {
 }
 
 fn print(report: &Report) -> Result<()> {
-    let findings = report.findings;
-    let row = |what: &str, counts: Counts| {
+    let row = |(what, counts): (&str, Counts)| {
         let Counts { checked, found, repaired, breaks } = counts;
-        vec![
-            what.to_owned(),
-            checked.to_string(),
-            found.to_string(),
-            repaired.to_string(),
-            breaks.to_string(),
-        ]
+        let mut cells = vec![what.to_owned()];
+        cells.extend([checked, found, repaired, breaks].map(|count| count.to_string()));
+        cells
     };
-    output::table(
-        &["", "CHECKED", "WRONG", "REPAIRED", "BREAKS OPENED"],
-        &[
-            row("overdue payments", findings.overdue),
-            row("queue rows", findings.queue),
-            row("ledger", findings.ledger),
-        ],
-    )?;
-    output::line(if report.needs_a_person() {
-        "the ledger differs from the payments: look at the open breaks"
-    } else {
-        "the books agree"
-    })
+    output::table(&["", "CHECKED", "WRONG", "REPAIRED", "BREAKS OPENED"], &report.findings.each().map(row))?;
+    let gateway = match report.findings.gateway_books {
+        GatewayBooks::NotAsked => "the gateway was not asked: set GATEWAY_URL to compare its books too",
+        GatewayBooks::Compared => "the gateway's books were compared",
+        GatewayBooks::NotOffered => "the gateway shows no books, so only ours were compared",
+        GatewayBooks::Unreachable => "the gateway did not show its books: run this again when it answers",
+    };
+    output::line(gateway)?;
+    match report.findings.breaks_open {
+        0 => output::line("no break is open"),
+        open => output::line(&format!("{open} open: payonce breaks list shows them")),
+    }
 }

@@ -2,7 +2,9 @@
 -- grows with the backlog and not with the tables.
 select open.pending::float8 as "pending!", open.processing::float8 as "processing!", open.overdue::float8 as "overdue!",
        held.count::float8 as "held!", jobs.waiting::float8 as "jobs_waiting!", jobs.oldest_age as "oldest_job_age!",
-       open_breaks.count::float8 as "breaks_open!"
+       open_breaks.counts as breaks_open,
+       coalesce((select extract(epoch from clock_timestamp() - finished_at)::float8 from reconciliation_runs
+                  where finished_at is not null order by id desc limit 1), 'infinity') as "reconciliation_age!"
   from (select count(*) filter (where status = 'pending') as pending,
                count(*) filter (where status = 'processing') as processing,
                count(*) filter (where due_at < now() - interval '10 seconds') as overdue
@@ -13,4 +15,6 @@ select open.pending::float8 as "pending!", open.processing::float8 as "processin
                     coalesce(extract(epoch from now() - min(run_at)), 0)::float8 as oldest_age
                from apalis.jobs
               where job_type = $1 and status = 'Pending' and run_at <= now()) jobs
- cross join (select count(*) from breaks where closed_at is null) open_breaks
+ cross join (select array_agg(coalesce(open.count, 0)::float8 order by k.n) as counts
+               from unnest($2::text[]) with ordinality as k (kind, n)
+               left join (select kind, count(*) from breaks where closed_at is null group by kind) open using (kind)) open_breaks

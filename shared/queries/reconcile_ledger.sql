@@ -1,46 +1,27 @@
--- One page of payments beside their ledger transfers: each that succeeded has exactly those that the rules name, of what
--- is owed and between the right accounts, and every other payment has none. What differs is a break, one open per payment
--- and kind, and stays as it is: a person finds out which side is right. A transfer of no payment cannot be.
+-- Payments beside their ledger transfers: each that succeeded has exactly those that the rules name, of what is owed and
+-- between the right accounts, and every other payment has none. A transfer of no payment cannot be.
 with page as materialized (
-    select id, merchant_id, status, amount, currency
-      from payments
-     where $1::uuid is null or id > $1
-     order by id
-     limit $2
+    select id, merchant_id, status, amount, currency from payments where id = any($1)
 ),
 rules as materialized (
     -- The event that moves money and the status that it leads to have one name.
     select *
-      from unnest($3::text[], $4::text[], $5::text[], $6::text[]) as r (status, debit_kind, credit_kind, code)
-),
-wrong as materialized (
-    select p.id as payment_id, case when t.id is null then 'transfer_missing' else 'transfer_differs' end as kind,
-           jsonb_build_object('payment', to_jsonb(p), 'transfer', to_jsonb(t)) as detail
-      from page p
-      join rules r on r.status = p.status
-      left join ledger_transfers t on t.payment_id = p.id and t.code = r.code
-      left join ledger_accounts debit on debit.id = t.debit_account_id
-      left join ledger_accounts credit on credit.id = t.credit_account_id
-     where (t.amount, t.currency) is distinct from (p.amount, p.currency)
-        or (debit.kind, debit.currency, coalesce(debit.merchant_id, p.merchant_id))
-           is distinct from (r.debit_kind, p.currency, p.merchant_id)
-        or (credit.kind, credit.currency, coalesce(credit.merchant_id, p.merchant_id))
-           is distinct from (r.credit_kind, p.currency, p.merchant_id)
-    union all
-    select p.id, 'transfer_unfounded', jsonb_build_object('payment', to_jsonb(p), 'transfer', to_jsonb(t))
-      from page p
-      join ledger_transfers t on t.payment_id = p.id
-     where not exists (select from rules r where r.status = p.status and r.code = t.code)
-),
-opened as (
-    insert into breaks (payment_id, kind, detail, opened_at)
-    select payment_id, kind, detail, clock_timestamp()
-      from wrong
-     order by payment_id, kind
-        on conflict (payment_id, kind) where closed_at is null do nothing
-    returning id
+      from unnest($2::text[], $3::text[], $4::text[], $5::text[]) as r (status, debit_kind, credit_kind, code)
 )
-select (select count(*) from page) as "checked!",
-       (select count(*) from wrong) as "found!",
-       (select count(*) from opened) as "breaks!",
-       (select id from page order by id desc limit 1) as last
+select p.id as "payment_id!", case when t.id is null then 'transfer_missing' else 'transfer_differs' end as "kind!",
+       jsonb_build_object('payment', to_jsonb(p), 'transfer', to_jsonb(t)) as "detail!"
+  from page p
+  join rules r on r.status = p.status
+  left join ledger_transfers t on t.payment_id = p.id and t.code = r.code
+  left join ledger_accounts debit on debit.id = t.debit_account_id
+  left join ledger_accounts credit on credit.id = t.credit_account_id
+ where (t.amount, t.currency) is distinct from (p.amount, p.currency)
+    or (debit.kind, debit.currency, coalesce(debit.merchant_id, p.merchant_id))
+       is distinct from (r.debit_kind, p.currency, p.merchant_id)
+    or (credit.kind, credit.currency, coalesce(credit.merchant_id, p.merchant_id))
+       is distinct from (r.credit_kind, p.currency, p.merchant_id)
+union all
+select p.id, 'transfer_unfounded', jsonb_build_object('payment', to_jsonb(p), 'transfer', to_jsonb(t))
+  from page p
+  join ledger_transfers t on t.payment_id = p.id
+ where not exists (select from rules r where r.status = p.status and r.code = t.code)

@@ -141,3 +141,15 @@ pub async fn require_migrated(pool: &PgPool) -> Result<(), Error> {
     let pending = pending_migrations(pool).await?;
     if pending.is_empty() { Ok(()) } else { Err(Error::Behind(pending)) }
 }
+
+/// Why a process that needs this database cannot do its work; none if it can.
+pub async fn not_ready(pool: &PgPool) -> Option<&'static str> {
+    match require_migrated(pool).await {
+        Ok(()) => None,
+        Err(Error::Behind(_)) => Some("the database lacks migrations"),
+        Err(why @ (Error::Connect { .. } | Error::Queue(_) | Error::Migrate(_) | Error::Database(_))) => {
+            tracing::warn!(%why, "not ready");
+            Some("the database does not answer")
+        }
+    }
+}

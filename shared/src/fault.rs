@@ -31,8 +31,12 @@ pub const POINTS: &[&str] = &[
     "remedy.claimed",
     "remedy.recorded",
     "reconcile.repaired",
+    "reconcile.read",
+    "reconcile.compared",
     "reconcile.before_commit",
     "reconcile.committed",
+    "reconcile.balanced",
+    "reconcile.listed",
 ];
 
 /// Every guard that can be taken away.

@@ -22,6 +22,8 @@ use crate::ids::PaymentId;
 use crate::outcome::Exchange;
 use crate::payment::transition::Claim;
 
+pub mod books;
+
 /// No answer of a gateway is longer; a longer one is garbage.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 

@@ -2,12 +2,14 @@
 //!
 //! Read in this order: [`payment`] (statuses, events, the four statements that move a payment), [`outcome`] and
 //! [`retry`] (what a gateway's answer means and what to do next), [`gateway`] (the one place that calls it),
-//! [`idempotency`], [`ledger`], [`queue`] (the only door to the queue library), [`operator`] (what operators read).
+//! [`idempotency`], [`ledger`], [`queue`] (the only door to the queue library), [`operator`] (what operators read),
+//! [`breaks`] (contradictions) and [`reconciliation`] (how most of them are found).
 //!
 //! `payment::status`, `outcome`, `retry`, `ledger` and `money` are pure: no clock, no database, no network.
 
 pub mod auth;
 pub mod batch;
+pub mod breaks;
 pub mod config;
 pub mod db;
 pub mod fault;

@@ -18,6 +18,7 @@ use sqlx::PgPool;
 
 use crate::payment::status::{EventType, PaymentStatus};
 use crate::payment::transition::{Claim, Purpose};
+use crate::reconciliation::Report;
 
 mod gauges;
 
@@ -93,7 +94,11 @@ metrics! {
     PAYMENTS_HELD Gauge "payments_held"
         "Payments that wait for a person."
     BREAKS_OPEN Gauge "breaks_open"
-        "Contradictions that no person has closed."
+        "Contradictions that no person has closed, by kind."
+    RECONCILIATIONS Counter "reconciliation_runs_total"
+        "Reconciliations that the schedule started, by result: finished, failed, left (another one was under way)."
+    RECONCILIATION_AGE Gauge "reconciliation_age_seconds"
+        "How long ago the last reconciliation ended; +Inf where none has."
 }
 
 /// From 1 ms to 60 s.
@@ -136,6 +141,9 @@ fn describe() {
     }
     for &event in EventType::ALL {
         counter!(EVENTS, "event" => event.as_str()).increment(0);
+    }
+    for result in ["finished", "failed", "left"] {
+        counter!(RECONCILIATIONS, "result" => result).increment(0);
     }
     counter!(LATE_EVIDENCE).increment(0);
     counter!(SWEEP_FOUND).increment(0);
@@ -248,6 +256,16 @@ pub fn ended(status: PaymentStatus, age: Duration) {
 /// A result came after its claim was gone.
 pub(crate) fn came_late() {
     counter!(LATE_EVIDENCE).increment(1);
+}
+
+/// The schedule ran a reconciliation.
+pub fn reconciled(run: &sqlx::Result<Option<Report>>) {
+    let result = match run {
+        Ok(Some(_)) => "finished",
+        Ok(None) => "left",
+        Err(_) => "failed",
+    };
+    counter!(RECONCILIATIONS, "result" => result).increment(1);
 }
 
 /// A sweep found so many payments, or failed.

@@ -1,4 +1,5 @@
-//! What the operator's page reads: over all merchants, newest first. Nothing here writes.
+//! What the operator's page reads: over all merchants, newest first. Nothing here writes but `resolve`,
+//! through the one writer.
 //!
 //! Invariant: every query reads a bounded number of rows by an index, however large the tables have grown, so that
 //! looking at a system in trouble does not add to the trouble.
@@ -9,6 +10,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::breaks::Break;
 use crate::ids::{MerchantId, PaymentId};
 use crate::payment::Event;
 use crate::payment::history;
@@ -18,9 +20,11 @@ use crate::queue;
 
 mod list;
 mod overview;
+mod resolve;
 
 pub use list::{Filter, Listed, State, list};
 pub use overview::{Capped, LATEST, Overview, overview};
+pub use resolve::{Resolve, Resolved, resolve_break};
 
 /// One payment with all that is known about it.
 #[derive(Debug, Clone)]
@@ -54,22 +58,6 @@ pub struct Late {
     pub reason: Option<String>,
     pub evidence: Value,
     pub at: DateTime<Utc>,
-}
-
-/// A contradiction for a person.
-#[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the columns of the table `breaks`, which explains them")]
-pub struct Break {
-    pub id: i64,
-    pub payment_id: Uuid,
-    pub kind: String,
-    pub detail: Value,
-    pub opened_at: DateTime<Utc>,
-    pub closed_at: Option<DateTime<Utc>>,
-    pub closed_by: Option<String>,
-    pub closed_reason: Option<String>,
-    /// Whether the payment is held: then a decision about the payment closes it.
-    pub is_held: bool,
 }
 
 /// One side of a movement of money.
@@ -166,7 +154,7 @@ async fn late(pool: &PgPool, id: PaymentId) -> sqlx::Result<Vec<Late>> {
 async fn breaks_of(pool: &PgPool, id: PaymentId) -> sqlx::Result<Vec<Break>> {
     sqlx::query_as!(
         Break,
-        "select b.id, b.payment_id, b.kind, b.detail, b.opened_at, b.closed_at, b.closed_by, b.closed_reason,
+        "select b.id, b.payment_id, b.subject, b.kind, b.detail, b.opened_at, b.closed_at, b.closed_by, b.closed_reason,
                 p.held_reason is not null as \"is_held!\"
            from breaks b join payments p on p.id = b.payment_id
           where b.payment_id = $1
@@ -207,45 +195,6 @@ async fn jobs(pool: &PgPool, id: PaymentId, version: i32) -> sqlx::Result<Vec<Jo
         version,
         i32::try_from(ROWS_MAX).unwrap_or(i32::MAX),
         queue::PAYMENTS
-    )
-    .fetch_all(pool)
-    .await
-}
-
-/// Open breaks, or closed ones; the newest first, older than `before`.
-///
-/// # Errors
-/// The database's.
-pub async fn breaks(
-    pool: &PgPool,
-    are_open: bool,
-    before: Option<i64>,
-    limit: i64,
-) -> sqlx::Result<Vec<Break>> {
-    let before = before.unwrap_or(i64::MAX);
-    if are_open {
-        return sqlx::query_as!(
-            Break,
-            "select b.id, b.payment_id, b.kind, b.detail, b.opened_at, b.closed_at, b.closed_by, b.closed_reason,
-                    p.held_reason is not null as \"is_held!\"
-               from (select * from breaks where closed_at is null and id < $1 order by id desc limit $2) b
-               join payments p on p.id = b.payment_id
-              order by b.id desc",
-            before,
-            limit
-        )
-        .fetch_all(pool)
-        .await;
-    }
-    sqlx::query_as!(
-        Break,
-        "select b.id, b.payment_id, b.kind, b.detail, b.opened_at, b.closed_at, b.closed_by, b.closed_reason,
-                p.held_reason is not null as \"is_held!\"
-           from (select * from breaks where closed_at is not null and id < $1 order by id desc limit $2) b
-           join payments p on p.id = b.payment_id
-          order by b.id desc",
-        before,
-        limit
     )
     .fetch_all(pool)
     .await

@@ -1,40 +1,74 @@
-//! Reconciliation: our books compared with each other, and what the machine may repair repaired.
+//! Reconciliation: our books compared with each other and with the gateway's, and what the machine may repair repaired.
 //!
-//! Three looks: payments that are due and that no job is for, queue rows that lead nowhere, and the ledger against the
-//! payments. The first two put right what they find, as jobs are only hints. The third never does: what differs is a
-//! break for a person. Each step commits by itself and may be repeated, so runs may be killed, and may overlap.
+//! Jobs and queue rows are only hints, so what is wrong with them is put right. Money and histories are not: what differs
+//! is a break for a person. A run goes step by step, a page at a time; each page commits together with how far the run has
+//! come, so that whoever goes on with it after a crash finds everything once. Nothing here holds a lock or a snapshot for
+//! longer than a page, and nothing asks the gateway about a single payment: that needs a claim.
+//!
+//! [`run`] keeps the run's row, `books` copies and compares the gateway's books, `payments` walks over the payments,
+//! `balances` adds up accounts.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sqlx::types::Json;
-use sqlx::{PgConnection, PgPool};
-use uuid::Uuid;
+use sqlx::PgPool;
 
+use crate::breaks::{self, Opened};
 use crate::fault;
-use crate::ledger::rules;
+use crate::gateway::Gateway;
 use crate::queue::repair::{self, Repaired};
 
-/// Rows in one step.
-const BATCH: i64 = 1_000;
+mod balances;
+mod books;
+mod payments;
+mod run;
 
-/// Pages of the ledger that one tick compares; the next tick goes on from there.
-const PAGES_PER_TICK: usize = 100;
+use run::{Run, Step};
+pub use run::{Stored, forget, list};
+
+/// Rows in one page.
+const PAGE: i64 = 1_000;
 
 /// What asks for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// A tick of the schedule. Compares a share of the ledger and runs once, whoever else got the same tick.
+    /// A tick of the schedule. Walks over a share of the payments and runs once, whoever else got the same tick.
     Tick(DateTime<Utc>),
-    /// A person. Compares the whole ledger.
+    /// A person. Walks over all payments.
     Command,
 }
 
-/// What one look came to.
+impl Trigger {
+    /// How many pages of our payments a run compares; the next tick goes on from there.
+    const fn payment_pages(self) -> usize {
+        match self {
+            Self::Tick(_) => 100,
+            Self::Command => usize::MAX,
+        }
+    }
+
+    /// How many pages of the gateway's journal it copies: more than a gateway writes between two ticks.
+    const fn journal_pages(self) -> usize {
+        match self {
+            Self::Tick(_) => 1_000,
+            Self::Command => usize::MAX,
+        }
+    }
+
+    /// How many pages of the gateway's charges it compares; the next tick goes on from there.
+    const fn charge_pages(self) -> usize {
+        match self {
+            Self::Tick(_) => 10,
+            Self::Command => usize::MAX,
+        }
+    }
+}
+
+/// What one comparison came to.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// Looked at.
     pub checked: i64,
-    /// Found wrong.
+    /// Found wrong, but for what a person has closed for the same facts.
     pub found: i64,
     /// Put right.
     pub repaired: i64,
@@ -49,6 +83,12 @@ impl Counts {
         self.repaired += more.repaired;
         self.breaks += more.breaks;
     }
+
+    /// So many were looked at, and this became of what was wrong.
+    fn of(checked: usize, opened: &Opened) -> Self {
+        let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+        Self { checked: count(checked), found: opened.found, repaired: 0, breaks: count(opened.opened.len()) }
+    }
 }
 
 impl From<Repaired> for Counts {
@@ -57,18 +97,62 @@ impl From<Repaired> for Counts {
     }
 }
 
-/// What a run came to, look by look. Stored as it is.
+/// Whether the gateway's books were compared.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GatewayBooks {
+    /// Nobody said where the gateway is.
+    #[default]
+    NotAsked,
+    /// They were.
+    Compared,
+    /// The gateway keeps none that it shows.
+    NotOffered,
+    /// It did not answer. The next run goes on where this one could not.
+    Unreachable,
+}
+
+/// What a run came to, comparison by comparison. Stored as it is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Findings {
     /// Payments long due; wrong is one without a live job.
-    #[serde(default)]
     pub overdue: Counts,
     /// Queue rows in flight or waiting; wrong is one that was lost, or that leads to no payment.
-    #[serde(default)]
     pub queue: Counts,
+    /// What moved money at the gateway since the last run; wrong is what no payment of ours accounts for.
+    pub journal: Counts,
+    /// Payments; wrong is one that ended otherwise than the gateway's journal says.
+    pub gateway: Counts,
     /// Payments; wrong is one that the ledger does not agree with.
-    #[serde(default)]
     pub ledger: Counts,
+    /// Payments; wrong is one whose events do not lead to its row.
+    pub history: Counts,
+    /// Accounts, whenever all transfers have been added up; wrong is one that has less than before.
+    pub balances: Counts,
+    /// Charges as the gateway lists them now; wrong is one that it denies after having confirmed it.
+    pub charges: Counts,
+    /// Whether the gateway's books were compared.
+    pub gateway_books: GatewayBooks,
+    /// Breaks that were open when the run ended, counted up to a thousand.
+    pub breaks_open: i64,
+}
+
+impl Findings {
+    /// Each comparison with its name.
+    #[must_use]
+    pub const fn each(&self) -> [(&'static str, Counts); 8] {
+        [
+            ("overdue payments", self.overdue),
+            ("queue rows", self.queue),
+            ("gateway's journal", self.journal),
+            ("payments against it", self.gateway),
+            ("payments against the ledger", self.ledger),
+            ("payments against their events", self.history),
+            ("account balances", self.balances),
+            ("gateway's list of charges", self.charges),
+        ]
+    }
 }
 
 /// A finished run.
@@ -86,148 +170,79 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether it found what only a person can put right, now or in an earlier run.
+    /// Whether something waits that only a person can put right, found now or earlier.
     #[must_use]
     pub const fn needs_a_person(&self) -> bool {
-        self.findings.ledger.found > 0
+        self.findings.breaks_open > 0
     }
 }
 
-/// Runs one reconciliation, or goes on with the one of that tick that was broken off. None if that one is finished.
+/// Runs one reconciliation, or goes on with the tick that was broken off. None if there is nothing to do: that tick is
+/// done, or another one is under way, or somebody took this run over. Without a gateway only our own books are compared.
 ///
 /// # Errors
 /// The database's; what was found before stays found.
-pub async fn run(pool: &PgPool, trigger: Trigger) -> sqlx::Result<Option<Report>> {
-    let Some(mut run) = begin(pool, trigger).await? else { return Ok(None) };
-    run.findings.overdue = repair::overdue_payments(pool, BATCH).await?.into();
-    let mut queue = Counts::from(repair::lost_jobs(pool, BATCH).await?);
-    queue.add(repair::stray_jobs(pool, BATCH).await?.into());
-    run.findings.queue = queue;
-    fault::point("reconcile.repaired");
-    let pages = match trigger {
-        Trigger::Tick(_) => PAGES_PER_TICK,
-        Trigger::Command => usize::MAX,
-    };
-    for _ in 0..pages {
-        compare_page(pool, &mut run).await?;
-        if run.compared_up_to.is_none() {
-            break;
+pub async fn run(pool: &PgPool, gateway: Option<&Gateway>, trigger: Trigger) -> sqlx::Result<Option<Report>> {
+    let Some(mut run) = run::begin(pool, trigger).await? else { return Ok(None) };
+    loop {
+        let is_still_ours = match run.step {
+            Step::Repair => repaired(pool, &mut run).await?,
+            Step::Journal => books::journal(pool, gateway, &mut run, trigger.journal_pages()).await?,
+            Step::Payments => payments::walk(pool, &mut run, trigger.payment_pages()).await?,
+            Step::Balances => balances::compare(pool, &mut run).await?,
+            Step::Charges => books::charges(pool, gateway, &mut run, trigger.charge_pages()).await?,
+            Step::Done => {
+                let report = run.finish(pool).await?;
+                report.iter().for_each(say);
+                return Ok(report);
+            }
+        };
+        if !is_still_ours {
+            tracing::warn!(run = run.id, "somebody else goes on with this reconciliation");
+            return Ok(None);
         }
     }
-    let report = finish(pool, &run).await?;
-    say(&report);
-    Ok(Some(report))
 }
 
-/// A run under way.
-struct Run {
-    id: i64,
-    compared_up_to: Option<Uuid>,
-    findings: Findings,
+/// The queue put right. Repeated after a crash, it finds right what was put right before.
+async fn repaired(pool: &PgPool, run: &mut Run) -> sqlx::Result<bool> {
+    run.findings.overdue = repair::overdue_payments(pool, PAGE).await?.into();
+    let mut queue = Counts::from(repair::lost_jobs(pool, PAGE).await?);
+    queue.add(repair::stray_jobs(pool, PAGE).await?.into());
+    run.findings.queue = queue;
+    fault::point("reconcile.repaired");
+    run.step = Step::Journal;
+    run.save(&mut *pool.acquire().await?).await
 }
 
-/// The run's row. A tick whose row is there was broken off, if it is not finished; a new one goes on in the ledger where
-/// the tick before it ended.
-async fn begin(pool: &PgPool, trigger: Trigger) -> sqlx::Result<Option<Run>> {
-    let (word, tick) = match trigger {
-        Trigger::Tick(at) => ("tick", Some(at)),
-        Trigger::Command => ("command", None),
-    };
-    let run = sqlx::query!(
-        "insert into reconciliation_runs as r (trigger, tick, compared_up_to)
-         select $1::text, $2::timestamptz,
-                (select compared_up_to from reconciliation_runs where trigger = 'tick' and $2 is not null
-                  order by tick desc limit 1)
-             on conflict (tick) do update set trigger = excluded.trigger where r.finished_at is null
-         returning id, compared_up_to, counts as \"counts: Json<Findings>\"",
-        word,
-        tick
-    )
-    .fetch_optional(pool)
-    .await?;
-    Ok(run.map(|run| Run { id: run.id, compared_up_to: run.compared_up_to, findings: run.counts.0 }))
-}
-
-/// Compares the next page, and writes down that it was: both or neither.
-async fn compare_page(pool: &PgPool, run: &mut Run) -> sqlx::Result<()> {
-    let mut transaction = pool.begin().await?;
-    let (counts, last) = open_breaks(&mut transaction, run.compared_up_to).await?;
-    run.findings.ledger.add(counts);
-    // A page that is not full is the last one: the next run starts again.
-    run.compared_up_to = last.filter(|_| counts.checked == BATCH);
-    sqlx::query!(
-        "update reconciliation_runs set compared_up_to = $2, counts = $3 where id = $1",
-        run.id,
-        run.compared_up_to,
-        Json(run.findings) as Json<Findings>
-    )
-    .execute(&mut *transaction)
-    .await?;
-    fault::point("reconcile.before_commit");
-    transaction.commit().await?;
-    fault::point("reconcile.committed");
-    Ok(())
-}
-
-/// Compares the payments after `after` with the ledger. Tells which was the last one.
-async fn open_breaks(
-    connection: &mut PgConnection,
-    after: Option<Uuid>,
-) -> sqlx::Result<(Counts, Option<Uuid>)> {
-    let posting = rules::columns();
-    let page = sqlx::query_file!(
-        "queries/reconcile_ledger.sql",
-        after,
-        BATCH,
-        &posting.event_types,
-        &posting.debit_kinds,
-        &posting.credit_kinds,
-        &posting.codes
-    )
-    .fetch_one(connection)
-    .await?;
-    let counts = Counts { checked: page.checked, found: page.found, repaired: 0, breaks: page.breaks };
-    Ok((counts, page.last))
-}
-
-async fn finish(pool: &PgPool, run: &Run) -> sqlx::Result<Report> {
-    let row = sqlx::query!(
-        "update reconciliation_runs set finished_at = clock_timestamp(), counts = $2 where id = $1
-         returning started_at, finished_at as \"finished_at!\"",
-        run.id,
-        Json(run.findings) as Json<Findings>
-    )
-    .fetch_one(pool)
-    .await?;
-    let (started_at, finished_at) = (row.started_at, row.finished_at);
-    Ok(Report { run: run.id, started_at, finished_at, findings: run.findings })
+/// One line per break, each of which a person must look at.
+fn say_opened(opened: &Opened) {
+    for (subject, kind) in &opened.opened {
+        match subject {
+            breaks::Subject::Payment(payment_id) => {
+                tracing::error!(event = "break_opened", %payment_id, kind, "two books contradict each other");
+            }
+            breaks::Subject::Other(subject) => {
+                tracing::error!(event = "break_opened", subject, kind, "two books contradict each other");
+            }
+        }
+    }
 }
 
 /// One line per run.
 fn say(report: &Report) {
-    let Findings { overdue, queue, ledger } = report.findings;
+    let findings = report.findings;
     tracing::info!(
         event = "reconciled",
         run = report.run,
-        overdue_without_job = overdue.found,
-        jobs_repaired = queue.repaired,
-        payments_compared = ledger.checked,
-        ledger_differs = ledger.found,
-        breaks_opened = ledger.breaks,
+        overdue_without_job = findings.overdue.found,
+        jobs_repaired = findings.queue.repaired,
+        gateway_books = ?findings.gateway_books,
+        journal_effects = findings.journal.checked,
+        payments_compared = findings.ledger.checked,
+        differs = findings.each().iter().skip(2).map(|(_, counts)| counts.found).sum::<i64>(),
+        breaks_opened = findings.each().iter().map(|(_, counts)| counts.breaks).sum::<i64>(),
+        breaks_open = findings.breaks_open,
         "reconciled"
     );
-}
-
-/// Deletes the reports of ticks of more than `days` ago.
-///
-/// # Errors
-/// The database's.
-pub async fn forget_ticks(pool: &PgPool, days: i32) -> sqlx::Result<u64> {
-    let deleted = sqlx::query!(
-        "delete from reconciliation_runs where tick < clock_timestamp() - make_interval(days => $1)",
-        days
-    )
-    .execute(pool)
-    .await?;
-    Ok(deleted.rows_affected())
 }

@@ -28,6 +28,8 @@ mod writer;
 
 mod journal;
 
+mod listing;
+
 mod routes;
 
 mod connection;

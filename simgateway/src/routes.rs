@@ -23,12 +23,13 @@ use crate::batch::Call;
 use crate::connection::{Ending, Wire};
 use crate::faults::{FaultSwitch, Faults};
 use crate::journal;
+use crate::listing;
 use crate::reply::{Answer, Failure, Refusal, Reply};
 use crate::request::Request;
 use crate::writer::Desk;
 
-use parse::{JournalQuery, KeyQuery};
-use render::{JournalPage, Problem};
+use parse::{ChargesQuery, JournalQuery, Wanted};
+use render::{ChargesPage, JournalPage, Problem};
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
@@ -68,10 +69,27 @@ async fn post_charge(caller: Caller, body: Body) -> Result<Response, Problem> {
 
 async fn get_charges(
     caller: Caller,
-    query: Result<Query<KeyQuery>, QueryRejection>,
+    query: Result<Query<ChargesQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let key = parse::query(query)?.key()?;
-    serve(caller, Request::LookUpKey(key)).await
+    match parse::query(query)?.wanted()? {
+        Wanted::Key(key) => serve(caller, Request::LookUpKey(key)).await,
+        Wanted::Page { after, limit } => list_charges(&caller.0.0, &after, limit).await,
+    }
+}
+
+/// All charges, oldest first. About no key in particular, so nothing of it stands in the journal.
+async fn list_charges(app: &App, after: &str, limit: i64) -> Result<Response, Problem> {
+    if app.switched().faults.lookup_unsupported {
+        return Err(Refusal::LookupUnsupported.into());
+    }
+    let mut charges = listing::read(&app.pool, after, limit + 1).await.map_err(|error| {
+        tracing::error!("cannot list charges: {error:#}");
+        Problem::from(Refusal::Internal)
+    })?;
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let has_more = charges.len() > limit;
+    charges.truncate(limit);
+    Ok(ChargesPage::of(&charges, has_more).into_response())
 }
 
 async fn get_charge(caller: Caller, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {

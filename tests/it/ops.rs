@@ -200,6 +200,14 @@ fn the_runbook_tells_of_every_alert_what_it_means_and_what_to_type_first() {
     }
 }
 
+#[test]
+fn the_runbook_says_of_every_kind_of_break_what_to_do_first() {
+    let about_breaks = &runbook()["BreaksOpen"];
+    for (kind, _) in shared::breaks::KINDS {
+        assert!(about_breaks.contains(&format!("`{kind}`")), "{kind} is missing");
+    }
+}
+
 #[tokio::test]
 async fn every_command_of_the_runbook_runs() {
     let (database, gateways) = (TestDatabase::fresh().await, TestDatabase::fresh_empty().await);

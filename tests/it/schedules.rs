@@ -208,6 +208,11 @@ async fn a_worker_that_was_pruned_while_it_was_frozen_works_on_under_another_nam
         system.count("select count(*) from apalis.workers where worker_type = 'payments'").await == 1
     })
     .await;
+    // Not in the middle of its first tick, where it may hold what is changed below.
+    wait_until("its first ticks to be done", async || {
+        system.count("select count(*) from apalis.jobs where status = 'Done'").await == 2
+    })
+    .await;
     system.workers[0].stop().await;
     sqlx::query("update apalis.jobs set lock_by = null").execute(&system.database.pool).await.unwrap();
     sqlx::query("delete from apalis.workers").execute(&system.database.pool).await.unwrap();

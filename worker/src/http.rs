@@ -72,12 +72,8 @@ async fn ready(State(shown): State<Shown>) -> (StatusCode, Json<Value>) {
     if shown.last_sweep.age() > shown.sweep_patience {
         return not_ready("it has not swept for a while");
     }
-    match db::require_migrated(&shown.pool).await {
-        Ok(()) => (StatusCode::OK, Json(json!({ "status": "ready" }))),
-        Err(db::Error::Behind(_)) => not_ready("the database lacks migrations"),
-        Err(why) => {
-            tracing::warn!(%why, "not ready");
-            not_ready("the database does not answer")
-        }
+    match db::not_ready(&shown.pool).await {
+        None => (StatusCode::OK, Json(json!({ "status": "ready" }))),
+        Some(why) => not_ready(why),
     }
 }

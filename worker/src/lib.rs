@@ -113,7 +113,7 @@ impl Worker {
         tokio::join!(
             shared::queue::work(context.pool.clone(), settings.concurrency, shutdown.clone(), look),
             sweep::run(&context, settings.sweep, &shutdown),
-            schedule::run(&context.pool, settings.reconcile_every, settings.prune_after, &shutdown),
+            schedule::run(&context, settings.reconcile_every, settings.prune_after, &shutdown),
             async {
                 // Whoever still waits for its turn claims nothing any more.
                 shutdown.cancelled().await;

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use shared::gateway::Gateway;
+use shared::metrics;
 use shared::queue::prune;
 use shared::queue::schedule::{self, Schedule, Tick};
 use shared::reconciliation::{self, Trigger};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
+
+use crate::Context;
 
 /// How long to wait where a tick could not be enqueued.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -15,10 +19,15 @@ const AGAIN_AFTER: Duration = Duration::from_secs(1);
 const REPORTS_KEPT_DAYS: i32 = 30;
 
 /// Ticks `every` so often and carries out what this worker gets of all workers' ticks, until `shutdown`.
-pub(crate) async fn run(pool: &PgPool, every: Duration, prune_after: Duration, shutdown: &CancellationToken) {
+pub(crate) async fn run(
+    Context { pool, gateway, .. }: &Context,
+    every: Duration,
+    prune_after: Duration,
+    shutdown: &CancellationToken,
+) {
     let carry_out = {
-        let pool = pool.clone();
-        move |tick| carry_out(pool.clone(), tick, prune_after)
+        let (pool, gateway) = (pool.clone(), gateway.clone());
+        move |tick| carry_out(pool.clone(), gateway.clone(), tick, prune_after)
     };
     tokio::join!(ticking(pool, every, shutdown), schedule::work(pool.clone(), shutdown.clone(), carry_out));
 }
@@ -34,9 +43,13 @@ async fn ticking(pool: &PgPool, every: Duration, shutdown: &CancellationToken) {
     }
 }
 
-async fn carry_out(pool: PgPool, tick: Tick, prune_after: Duration) -> Result<(), String> {
+async fn carry_out(pool: PgPool, gateway: Gateway, tick: Tick, prune_after: Duration) -> Result<(), String> {
     let done = match tick.schedule {
-        Schedule::Reconcile => reconciliation::run(&pool, Trigger::Tick(tick.tick)).await.map(drop),
+        Schedule::Reconcile => {
+            let run = reconciliation::run(&pool, Some(&gateway), Trigger::Tick(tick.tick)).await;
+            metrics::reconciled(&run);
+            run.map(drop)
+        }
         Schedule::Prune => prune(&pool, prune_after).await,
     };
     done.map_err(|why| {
@@ -47,7 +60,7 @@ async fn carry_out(pool: PgPool, tick: Tick, prune_after: Duration) -> Result<()
 
 async fn prune(pool: &PgPool, after: Duration) -> sqlx::Result<()> {
     let pruned = prune::run(pool, after).await?;
-    let reports = reconciliation::forget_ticks(pool, REPORTS_KEPT_DAYS).await?;
+    let reports = reconciliation::forget(pool, REPORTS_KEPT_DAYS).await?;
     tracing::info!(event = "pruned", jobs = pruned.jobs, workers = pruned.workers, reports, "pruned");
     Ok(())
 }

@@ -7,7 +7,7 @@ use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
-use shared::operator;
+use shared::breaks::{self, Filter};
 use shared::payment::transition::{self, Justification};
 use sqlx::PgPool;
 
@@ -81,7 +81,8 @@ async fn complain(pool: &PgPool, status: StatusCode, complaint: String) -> Resul
 async fn show(pool: &PgPool, asked: &Asked, complaint: Option<String>) -> Result<Response, Failure> {
     let shows_closed = asked.closed.is_some();
     let limit = i64::try_from(ROWS + 1).unwrap_or(i64::MAX);
-    let mut found = operator::breaks(pool, !shows_closed, asked.before, limit).await?;
+    let filter = Filter { is_open: Some(!shows_closed), before: asked.before, limit, ..Filter::default() };
+    let mut found = breaks::list(pool, &filter).await?;
     let has_more = found.len() > ROWS;
     found.truncate(ROWS);
     let page = Page {

@@ -7,6 +7,7 @@ use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
+use shared::breaks::explained;
 use shared::ids::{ClaimToken, PaymentId};
 use shared::operator::{self, Dossier, Entry, Job, Late};
 use shared::payment::transition::{self, Decision, Justification, Resolution, ResolveError, Unusable};
@@ -15,7 +16,7 @@ use sqlx::PgPool;
 use self::facts::Fact;
 use self::timeline::EventView;
 use super::payments::badge;
-use super::show::{BreakView, Time, charges, explained, pretty, short, told};
+use super::show::{BreakView, Time, charges, pretty, short, told};
 use super::{Failure, Operator, filled_in, rendered, signatory};
 use crate::render;
 

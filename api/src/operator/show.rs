@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::Value;
-use shared::operator::Break;
+use shared::breaks::{Break, explained};
 
 /// An instant, for people and, in `datetime`, for programs.
 pub(super) struct Time {
@@ -89,22 +89,6 @@ pub(super) fn charges(evidence: &Value) -> Vec<String> {
     listed.iter().filter(is_charge).map(line).collect()
 }
 
-/// A sentence about each reason to hold a payment, and about each kind of break; none for one that is new here.
-pub(super) fn explained(kind: &str) -> Option<&'static str> {
-    Some(match kind {
-        "wrong_answer" => "The gateway's books show another amount, currency or key than ours.",
-        "contradiction" => {
-            "The gateway contradicts itself: several charges, one that somebody else voided, or yes and no."
-        }
-        "unverifiable" => "It may have been charged, and the gateway answers neither lookup nor void.",
-        "transfer_missing" => "The payment succeeded, and the ledger does not say so.",
-        "transfer_differs" => "The ledger says something else than the payment.",
-        "transfer_unfounded" => "The ledger moved money for a payment that did not succeed.",
-        "charged_after_end" => "The gateway shows a charge for a payment that ended without one.",
-        _ => return None,
-    })
-}
-
 /// What became of the void of a charge that came to light after the end.
 fn remedy(kind: &str, detail: &Value) -> Option<&'static str> {
     if kind != "charged_after_end" {
@@ -121,7 +105,9 @@ fn remedy(kind: &str, detail: &Value) -> Option<&'static str> {
 /// A break as it is shown.
 pub(super) struct BreakView {
     pub(super) id: i64,
-    pub(super) payment_id: String,
+    /// None where it is about something else.
+    pub(super) payment_id: Option<String>,
+    pub(super) subject: String,
     pub(super) kind: String,
     pub(super) explained: &'static str,
     pub(super) remedy: Option<&'static str>,
@@ -143,7 +129,8 @@ impl From<Break> for BreakView {
     fn from(it: Break) -> Self {
         Self {
             id: it.id,
-            payment_id: shared::ids::PaymentId::from(it.payment_id).to_string(),
+            payment_id: it.payment_id.map(|id| shared::ids::PaymentId::from(id).to_string()),
+            subject: it.subject.unwrap_or_default(),
             explained: explained(&it.kind).unwrap_or_default(),
             remedy: remedy(&it.kind, &it.detail),
             kind: it.kind,

@@ -27,7 +27,7 @@ impl FromRequestParts<App> for Merchant {
 }
 
 /// `X-API-Key: K` or `Authorization: Bearer K`.
-fn secret(parts: &Parts) -> Option<&str> {
+pub(super) fn secret(parts: &Parts) -> Option<&str> {
     if let Some(key) = parts.headers.get("x-api-key") {
         return key.to_str().ok();
     }

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::merchant::Merchant;
+use super::{bad_query, page_size, unreadable};
 use crate::correlation::CorrelationId;
 use crate::problem::Problem;
 use crate::{App, render, request};
@@ -33,8 +34,6 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// How long a request waits for another one with the same key to end.
 const KEY_WAIT: Duration = Duration::from_secs(5);
 
-const LIMIT_DEFAULT: i64 = 10;
-const LIMIT_MAX: i64 = 100;
 const WAIT_MAX: u64 = 60;
 
 pub(super) fn router() -> Router<App> {
@@ -225,10 +224,7 @@ async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
     let Query(query) = query.map_err(bad_query)?;
-    let limit = query.limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::invalid("limit", format!("limit must be from 1 to {LIMIT_MAX}")));
-    }
+    let (limit, page) = page_size(query.limit)?;
     if query.customer_id.as_ref().is_some_and(|id| id.contains('\0')) {
         return Err(Problem::invalid("customer_id", "customer_id contains U+0000"));
     }
@@ -250,7 +246,6 @@ async fn list(
         limit: limit + 1,
     };
     let mut payments = store::list(&app.pool, merchant, &filter).await?;
-    let page = usize::try_from(limit).unwrap_or(usize::MAX);
     let has_more = payments.len() > page;
     payments.truncate(page);
     Ok(Json(render::list(payments.iter().map(render::payment).collect(), has_more)).into_response())
@@ -259,15 +254,4 @@ async fn list(
 /// An id that is none is the id of nothing.
 fn payment_id(id: Result<Path<PaymentId>, PathRejection>) -> Result<PaymentId, Problem> {
     id.map(|Path(id)| id).map_err(|_| Problem::NotFound("payment"))
-}
-
-fn unreadable(rejection: BytesRejection) -> Problem {
-    match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge(request::BODY_BYTES_MAX),
-        _ => Problem::InvalidRequest { param: None, detail: rejection.body_text() },
-    }
-}
-
-fn bad_query(rejection: QueryRejection) -> Problem {
-    Problem::InvalidRequest { param: None, detail: rejection.body_text() }
 }

@@ -19,6 +19,7 @@ const LEGAL: &[(&str, Option<&str>, &str)] = &[
     ("verifying", Some("processing"), "processing"),
     ("outcome_unknown", Some("processing"), "processing"),
     ("void_started", Some("processing"), "processing"),
+    ("held", Some("pending"), "processing"),
     ("held", Some("processing"), "processing"),
     ("released", Some("processing"), "processing"),
     ("retry_scheduled", Some("processing"), "pending"),

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use metrics::gauge;
 use sqlx::PgPool;
 
-use super::{BREAKS_OPEN, PAYMENTS_HELD, PAYMENTS_OPEN, PAYMENTS_OVERDUE, QUEUE_JOBS, QUEUE_OLDEST};
+use super::{
+    BREAKS_OPEN, PAYMENTS_HELD, PAYMENTS_OPEN, PAYMENTS_OVERDUE, QUEUE_JOBS, QUEUE_OLDEST, RECONCILIATION_AGE,
+};
+use crate::breaks::KINDS;
 use crate::queue;
 
 /// Whoever scrapes more often sees the same numbers again: anybody may scrape, and the database has other work.
@@ -29,7 +32,9 @@ struct Now {
     held: f64,
     jobs_waiting: f64,
     oldest_job_age: f64,
-    breaks_open: f64,
+    reconciliation_age: f64,
+    /// How many breaks are open of each of [`KINDS`]; none where that could not be read.
+    breaks_open: Option<Vec<f64>>,
 }
 
 impl Now {
@@ -40,7 +45,8 @@ impl Now {
         held: f64::NAN,
         jobs_waiting: f64::NAN,
         oldest_job_age: f64::NAN,
-        breaks_open: f64::NAN,
+        reconciliation_age: f64::NAN,
+        breaks_open: None,
     };
 }
 
@@ -64,12 +70,17 @@ pub(super) async fn refresh(pool: &PgPool) {
     gauge!(PAYMENTS_HELD).set(now.held);
     gauge!(QUEUE_JOBS).set(now.jobs_waiting);
     gauge!(QUEUE_OLDEST).set(now.oldest_job_age);
-    gauge!(BREAKS_OPEN).set(now.breaks_open);
+    gauge!(RECONCILIATION_AGE).set(now.reconciliation_age);
+    for (n, &(kind, _)) in KINDS.iter().enumerate() {
+        let open = now.breaks_open.as_ref().and_then(|open| open.get(n)).copied();
+        gauge!(BREAKS_OPEN, "kind" => kind).set(open.unwrap_or(f64::NAN));
+    }
     fresh_for(fresh);
 }
 
 async fn read(pool: &PgPool) -> sqlx::Result<Now> {
-    sqlx::query_file_as!(Now, "queries/gauges.sql", queue::PAYMENTS).fetch_one(pool).await
+    let kinds: Vec<String> = KINDS.iter().map(|&(kind, _)| kind.to_owned()).collect();
+    sqlx::query_file_as!(Now, "queries/gauges.sql", queue::PAYMENTS, &kinds).fetch_one(pool).await
 }
 
 /// Whether the gauges are old enough to be read again; until they have been, everybody else is told no.

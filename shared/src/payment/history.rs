@@ -5,7 +5,7 @@
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde_json::Value;
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::Event;
@@ -13,7 +13,7 @@ use super::status::{EventType, IllegalTransition, PaymentStatus, UnknownWord};
 use crate::ids::PaymentId;
 
 /// Everything that the table says of a payment.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow, serde::Serialize)]
 #[expect(missing_docs, reason = "the columns of the table `payments`, which explains them")]
 pub struct Row {
     pub merchant_id: Uuid,
@@ -82,11 +82,17 @@ pub enum HistoryError {
 /// # Errors
 /// A gap, an illegal transition, or an event that does not carry what it must.
 pub fn fold(events: &[Event]) -> Result<Row, HistoryError> {
-    let (first, rest) = events.split_first().ok_or(HistoryError::Empty)?;
-    let mut row = created(first)?;
-    for event in rest {
-        apply(&mut row, event)?;
-    }
+    let folded = events.iter().try_fold(None, |row, event| next(row, event).map(Some))?;
+    folded.ok_or(HistoryError::Empty)
+}
+
+/// The row after one more event; none before the first one.
+///
+/// # Errors
+/// See [`fold`].
+pub fn next(row: Option<Row>, event: &Event) -> Result<Row, HistoryError> {
+    let Some(mut row) = row else { return created(event) };
+    apply(&mut row, event)?;
     Ok(row)
 }
 
@@ -184,6 +190,23 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
 }
 
 impl Row {
+    /// The columns in which this row is another one. Of two instants it matters only whether both are there: they say how
+    /// long the machine waits, and no money hangs on them.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let columns = |row| match serde_json::to_value(row) {
+            Ok(Value::Object(columns)) => columns,
+            Ok(_) | Err(_) => serde_json::Map::new(),
+        };
+        let theirs = columns(other);
+        let differs = |name: &str, value: &Value| {
+            let their = theirs.get(name).unwrap_or(&Value::Null);
+            let is_instant = name.ends_with("_at") || matches!(name, "doubt_since" | "send_by");
+            if is_instant { value.is_null() != their.is_null() } else { value != their }
+        };
+        columns(self).into_iter().filter(|(name, value)| differs(name, value)).map(|(name, _)| name).collect()
+    }
+
     fn doubt(&mut self, since: DateTime<Utc>) {
         self.in_doubt = true;
         self.doubt_since.get_or_insert(since);
@@ -195,17 +218,32 @@ impl Row {
 /// # Errors
 /// No such payment, or the database's own.
 pub async fn row(pool: &PgPool, id: PaymentId) -> sqlx::Result<Row> {
-    sqlx::query_as!(
-        Row,
-        "select merchant_id, customer_id, amount, currency, payment_method, description, metadata, correlation_id,
+    let rows = rows(&mut *pool.acquire().await?, &[id.uuid()]).await?;
+    rows.into_iter().next().map(|(_, row)| row).ok_or(sqlx::Error::RowNotFound)
+}
+
+/// The rows of these payments as the table has them.
+///
+/// # Errors
+/// The database's.
+pub async fn rows(connection: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Row)>> {
+    #[derive(sqlx::FromRow)]
+    struct Identified {
+        id: Uuid,
+        #[sqlx(flatten)]
+        row: Row,
+    }
+    let rows: Vec<Identified> = sqlx::query_as(
+        "select id, merchant_id, customer_id, amount, currency, payment_method, description, metadata, correlation_id,
                 created_at, status, due_at, claim_token, in_doubt, doubt_since, void_started_at, held_reason,
                 attempt_count, retries_spent, verify_count, not_found_count, first_sent_at, send_by,
                 gateway_transaction_id, failure_code, failure_message, failure_retryable, version, updated_at, terminal_at
-           from payments where id = $1",
-        id.uuid()
+           from payments where id = any($1)",
     )
-    .fetch_one(pool)
-    .await
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|Identified { id, row }| (id, row)).collect())
 }
 
 #[cfg(test)]
@@ -277,6 +315,16 @@ mod tests {
         assert_eq!((row.status.as_str(), row.held_reason, row.due_at), ("processing", None, due));
         let row = fold(&[created(), started(2), held, event(4, "reversed", json!({}))]).unwrap();
         assert_eq!((row.status.as_str(), row.held_reason), ("reversed", None));
+    }
+
+    #[test]
+    fn rows_differ_in_facts_and_not_in_how_long_something_waits() {
+        let row = fold(&[created(), started(2)]).unwrap();
+        let late = Row { created_at: started(9).at, send_by: Some(started(9).at), ..row.clone() };
+        let other = Row { send_by: None, attempt_count: 2, ..row.clone() };
+
+        assert!(row.differences(&late).is_empty());
+        assert_eq!(row.differences(&other), ["attempt_count", "send_by"]);
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! The only writer of payments: accept (T1), claim (T7, T8), settle (all that ends a claim), resolve (T19: a person).
+//! The only writer of payments: accept (T1), claim (T7, T8), settle (all that ends a claim), hold (T18, where no
+//! claim led to it), resolve (T19: a person).
 //!
 //! Invariant: each is one autocommit statement, over many payments where a machine acts, so status, event, ledger entry and next job commit
 //! together or not at all, and a process that stops in the middle holds no lock. Their SQL is in `shared/queries`.
 
 mod accept;
 mod claim;
+mod hold;
 mod remedy;
 mod resolve;
 #[cfg(debug_assertions)]
@@ -13,6 +15,7 @@ mod settle;
 
 pub use accept::{Accepting, NewPayment, PaymentRequest, accept};
 pub use claim::{Claim, Claiming, Lease, Purpose, claim};
+pub(crate) use hold::hold;
 pub use remedy::{Remedy, claim_remedy, record_remedy, remedy_is_due};
 pub use resolve::{Decision, Justification, Resolution, ResolveError, Unusable, close_break, resolve};
 pub use settle::{Effect, SettleError, Settled, Settlement, Settling, settle};

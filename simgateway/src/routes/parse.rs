@@ -29,8 +29,19 @@ struct VoidBody {
 /// The query of `GET /charges`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct KeyQuery {
-    key: String,
+pub(super) struct ChargesQuery {
+    key: Option<String>,
+    after: Option<String>,
+    limit: Option<i64>,
+}
+
+/// Which charges are asked for.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// Those made under this key: a lookup.
+    Key(String),
+    /// A page of all there are.
+    Page { after: String, limit: i64 },
 }
 
 /// The query of `GET /journal`.
@@ -43,7 +54,7 @@ pub(super) struct JournalQuery {
     limit: i64,
 }
 
-const JOURNAL_LIMIT_MAX: i64 = 10_000;
+const LIMIT_MAX: i64 = 10_000;
 
 fn default_limit() -> i64 {
     1_000
@@ -111,17 +122,29 @@ pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| Problem::invalid(format!("the body is not right: {error}")))
 }
 
-impl KeyQuery {
-    /// The key to look up.
-    pub(super) fn key(self) -> Result<String, Problem> {
-        text("key", self.key)
+impl ChargesQuery {
+    /// The key to look up, or the page to list; `after` may be empty, for the first one.
+    pub(super) fn wanted(self) -> Result<Wanted, Problem> {
+        match self {
+            Self { key: Some(key), after: None, limit: None } => Ok(Wanted::Key(text("key", key)?)),
+            Self { key: None, after: Some(after), limit } => {
+                let limit = limit.unwrap_or_else(default_limit);
+                if (1..=LIMIT_MAX).contains(&limit) && after.is_ascii() && !after.contains('\0') {
+                    return Ok(Wanted::Page { after, limit });
+                }
+                Err(Problem::invalid("after must be a charge's id or empty, limit must be 1 to 10000"))
+            }
+            Self { .. } => {
+                Err(Problem::invalid("send key to look it up, or after and limit to list all charges"))
+            }
+        }
     }
 }
 
 impl JournalQuery {
     /// After which row, and how many.
     pub(super) fn bounds(&self) -> Result<(i64, i64), Problem> {
-        if self.after < 0 || !(1..=JOURNAL_LIMIT_MAX).contains(&self.limit) {
+        if self.after < 0 || !(1..=LIMIT_MAX).contains(&self.limit) {
             return Err(Problem::invalid("after must not be negative, limit must be 1 to 10000"));
         }
         Ok((self.after, self.limit))

@@ -27,6 +27,13 @@ pub(super) struct JournalPage {
     pub(super) has_more: bool,
 }
 
+/// A page of all charges.
+#[derive(Serialize)]
+pub(super) struct ChargesPage<'a> {
+    data: Vec<ChargeBody<'a>>,
+    has_more: bool,
+}
+
 #[derive(Serialize)]
 struct ChargeBody<'a> {
     id: &'a str,
@@ -62,6 +69,18 @@ struct VoidBody<'a> {
 struct ProblemBody<'a> {
     code: &'static str,
     message: &'a str,
+}
+
+impl<'a> ChargesPage<'a> {
+    pub(super) fn of(charges: &'a [Charge], has_more: bool) -> ChargesPage<'a> {
+        ChargesPage { data: charges.iter().map(ChargeBody::from).collect(), has_more }
+    }
+}
+
+impl IntoResponse for ChargesPage<'_> {
+    fn into_response(self) -> Response {
+        Json(self).into_response()
+    }
 }
 
 impl Problem {

@@ -1,5 +1,6 @@
 //! The operator's queries read a bounded number of rows, however many there are, and on tables without statistics.
 
+use shared::breaks;
 use shared::operator::{self, Filter, State};
 use shared::payment::status::PaymentStatus;
 use sqlx::PgPool;
@@ -73,7 +74,11 @@ async fn no_list_reads_more_than_a_few_pages_of_rows() {
     }
     for are_open in [true, false] {
         let before = rows_read(&pool).await;
-        let found = operator::breaks(&pool, are_open, None, limit).await.unwrap().len();
+        let found =
+            breaks::list(&pool, &breaks::Filter { is_open: Some(are_open), limit, ..Default::default() })
+                .await
+                .unwrap()
+                .len();
         let read = rows_read(&pool).await - before;
         if found == 0 || read > 5 * limit {
             wrong.push(format!("breaks {are_open}: read {read} to find {found}"));

@@ -85,6 +85,12 @@ impl Justification {
         }
         Ok(Self { by: by.to_owned(), reason })
     }
+
+    /// Whether it says just this.
+    #[must_use]
+    pub fn is(&self, by: Option<&str>, reason: Option<&str>) -> bool {
+        (Some(self.by.as_str()), Some(self.reason.as_str())) == (by, reason)
+    }
 }
 
 /// A field that cannot be recorded as it is.
@@ -203,8 +209,8 @@ pub async fn close_break(pool: &PgPool, id: i64, justification: &Justification) 
                 for no key update of p)
          update breaks b
             set closed_at = clock_timestamp(), closed_by = $2, closed_reason = $3
-           from free
-          where b.id = $1 and b.payment_id = free.id and b.closed_at is null",
+          where b.id = $1 and b.closed_at is null
+            and (b.payment_id is null or b.payment_id in (select id from free))",
         id,
         justification.by,
         justification.reason

@@ -1,0 +1,119 @@
+//! Breaks: contradictions that a person resolves, with a reason. For whoever runs the system, with the admin key.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::Value;
+use shared::breaks::{self, Break, Filter, KINDS};
+use shared::operator::{self, Resolve, Resolved};
+
+use super::admin::Admin;
+use super::{bad_query, page_size, unreadable};
+use crate::problem::Problem;
+use crate::render::ListView;
+use crate::{App, render, request};
+
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/v1/breaks", get(list))
+        .route("/v1/breaks/{id}", get(read))
+        .route("/v1/breaks/{id}/resolve", post(resolve))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    kind: Option<String>,
+    open: Option<bool>,
+    limit: Option<i64>,
+    starting_after: Option<i64>,
+}
+
+/// `GET /v1/breaks`: newest first.
+async fn list(
+    State(app): State<App>,
+    _: Admin,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<ListView<Value>>, Problem> {
+    let Query(query) = query.map_err(bad_query)?;
+    if query.kind.as_ref().is_some_and(|kind| !KINDS.iter().any(|(known, _)| known == kind)) {
+        let known: Vec<&str> = KINDS.iter().map(|&(kind, _)| kind).collect();
+        return Err(Problem::invalid("kind", format!("kind must be one of {}", known.join(", "))));
+    }
+    let (limit, rows) = page_size(query.limit)?;
+    let filter =
+        Filter { kind: query.kind, is_open: query.open, before: query.starting_after, limit: limit + 1 };
+    let found = breaks::list(&app.pool, &filter).await?;
+    let has_more = found.len() > rows;
+    Ok(Json(render::list(found.iter().take(rows).map(render::a_break).collect(), has_more)))
+}
+
+/// `GET /v1/breaks/{id}`.
+async fn read(
+    State(app): State<App>,
+    _: Admin,
+    id: Result<Path<i64>, PathRejection>,
+) -> Result<Json<Value>, Problem> {
+    Ok(Json(render::a_break(&find(&app, break_id(id)?).await?)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    reason: String,
+    /// Who says so; several people may have the admin key.
+    by: Option<String>,
+    decision: Option<String>,
+    charge_id: Option<String>,
+}
+
+/// `POST /v1/breaks/{id}/resolve`: closes it, or decides about the payment that is held over it, which closes it. Repeated
+/// with the same reason by the same person it changes nothing and answers the same.
+async fn resolve(
+    State(app): State<App>,
+    _: Admin,
+    headers: HeaderMap,
+    id: Result<Path<i64>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    let id = break_id(id)?;
+    request::require_json(&headers)?;
+    let body = body.map_err(unreadable)?;
+    let body: Body = serde_json::from_slice(&body).map_err(|why| Problem::InvalidRequest {
+        param: None,
+        detail: format!("the body cannot be read: {why}"),
+    })?;
+    let asked = Resolve {
+        by: body.by.unwrap_or_else(|| "admin".to_owned()),
+        reason: body.reason,
+        decision: body.decision,
+        charge_id: body.charge_id,
+    };
+    // In a task of its own: a client that hangs up must not leave it unsaid whether it was done.
+    let pool = app.pool.clone();
+    let resolved = tokio::spawn(async move { operator::resolve_break(&pool, id, &asked).await });
+    match resolved.await.map_err(|_| Problem::Internal)?? {
+        Resolved::Now(it) | Resolved::Before(it) => Ok(Json(render::a_break(&it))),
+        Resolved::NoSuchBreak => Err(Problem::NotFound("break")),
+        Resolved::Otherwise(it) => Err(Problem::BreakResolved {
+            by: it.closed_by.unwrap_or_default(),
+            reason: it.closed_reason.unwrap_or_default(),
+        }),
+        Resolved::NeedsDecision => Err(Problem::DecisionNeeded),
+        Resolved::NothingToDecide => Err(Problem::NothingToDecide),
+        Resolved::Unusable(why) => Err(Problem::invalid(why.field, why)),
+    }
+}
+
+async fn find(app: &App, id: i64) -> Result<Break, Problem> {
+    breaks::find(&app.pool, id).await?.ok_or(Problem::NotFound("break"))
+}
+
+/// A number that is none is the number of nothing.
+fn break_id(id: Result<Path<i64>, PathRejection>) -> Result<i64, Problem> {
+    id.map(|Path(id)| id).map_err(|_| Problem::NotFound("break"))
+}

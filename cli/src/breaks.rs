@@ -1,0 +1,181 @@
+//! `payonce breaks`: contradictions that a person resolves.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use shared::breaks::{self, Break, Filter, KINDS};
+use shared::ids::PaymentId;
+use shared::operator::{Resolve, Resolved, resolve_break};
+use shared::{config, db};
+use sqlx::PgPool;
+
+use crate::migrate::connect;
+use crate::output;
+
+/// List, show and resolve contradictions between the books. Needs `DATABASE_URL`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// List breaks, newest first: the open ones, or with --all the resolved ones too
+    #[command(after_help = "\
+Example:
+  payonce breaks list --kind charged_after_end
+
+Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
+    List {
+        /// Only those of this kind
+        #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(KINDS.iter().map(|(kind, _)| *kind)))]
+        kind: Option<String>,
+        /// Resolved ones too
+        #[arg(long)]
+        all: bool,
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: u16,
+        /// Print one line of JSON: an array of the breaks
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one break: what it means, and what was seen on both sides
+    #[command(after_help = "\
+Example:
+  payonce breaks show 17
+
+Exit codes: 0 shown; 1 no such break, or failed; 2 called wrongly.")]
+    Show {
+        /// Its number, as `payonce breaks list` shows it
+        id: i64,
+        /// Print one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Resolve one break, with a reason; where its payment is held, decide about the payment
+    ///
+    /// Repeated with the same name and reason it changes nothing.
+    #[command(after_help = "\
+Example:
+  payonce breaks resolve 17 --by ada --reason 'refunded by the gateway, ticket 4711'
+  payonce breaks resolve 18 --by ada --reason 'seen in their books' --decision succeed --charge-id ch_1
+
+Exit codes: 0 resolved, also before; 1 not resolved, or failed; 2 called wrongly.")]
+    Resolve {
+        /// Its number, as `payonce breaks list` shows it
+        id: i64,
+        /// Why it can be closed
+        #[arg(long)]
+        reason: String,
+        /// Who says so; the name of the user who runs this, if it is not given
+        #[arg(long)]
+        by: Option<String>,
+        /// What becomes of the held payment
+        #[arg(long, value_parser = ["release", "succeed", "fail", "reverse"])]
+        decision: Option<String>,
+        /// By which charge it succeeded, with --decision succeed
+        #[arg(long)]
+        charge_id: Option<String>,
+        /// Print one line of JSON: the break as it is now
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) async fn run(command: Command) -> Result<ExitCode> {
+    let pool = connect().await?;
+    db::require_migrated(&pool).await?;
+    match command {
+        Command::List { kind, all, limit, json } => {
+            let is_open = (!all).then_some(true);
+            list(&pool, &Filter { kind, is_open, before: None, limit: limit.into() }, json).await?;
+        }
+        Command::Show { id, json } => {
+            let it = breaks::find(&pool, id).await?.with_context(|| no_such(id))?;
+            show(&it, json)?;
+        }
+        Command::Resolve { id, reason, by, decision, charge_id, json } => {
+            let by = by.or_else(|| config::optional("USER")).unwrap_or_default();
+            resolve(&pool, id, &Resolve { by, reason, decision, charge_id }, json).await?;
+        }
+    }
+    pool.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(pool: &PgPool, filter: &Filter, json: bool) -> Result<()> {
+    let found = breaks::list(pool, filter).await?;
+    if json {
+        return output::json(&found.iter().map(as_json).collect::<Vec<_>>());
+    }
+    if found.is_empty() {
+        return output::line("no break is open");
+    }
+    let minute = "%Y-%m-%d %H:%M";
+    let row = |it: &Break| {
+        vec![
+            it.id.to_string(),
+            it.kind.clone(),
+            about(it),
+            it.opened_at.format(minute).to_string(),
+            it.closed_by.clone().unwrap_or_else(|| "-".to_owned()),
+        ]
+    };
+    output::table(
+        &["ID", "KIND", "ABOUT", "OPENED", "RESOLVED BY"],
+        &found.iter().map(row).collect::<Vec<_>>(),
+    )
+}
+
+fn show(it: &Break, json: bool) -> Result<()> {
+    if json {
+        return output::json(&as_json(it));
+    }
+    let means = breaks::explained(&it.kind).unwrap_or_default();
+    output::line(&format!("break {}: {}\n{means}", it.id, it.kind))?;
+    output::line(&format!("about   {}\nopened  {}", about(it), it.opened_at.to_rfc3339()))?;
+    match (&it.closed_by, &it.closed_reason) {
+        (Some(by), Some(reason)) => output::line(&format!("closed  by {by}: {reason}"))?,
+        _ if it.is_held => output::line("its payment is held: resolve it with --decision")?,
+        _ => {}
+    }
+    output::line(&serde_json::to_string_pretty(&it.detail)?)
+}
+
+async fn resolve(pool: &PgPool, id: i64, asked: &Resolve, json: bool) -> Result<()> {
+    match resolve_break(pool, id, asked).await? {
+        Resolved::Now(it) | Resolved::Before(it) if json => output::json(&as_json(&it)),
+        Resolved::Now(_) => output::line(&format!("resolved {id}")),
+        Resolved::Before(_) => output::line(&format!("{id} was resolved so before")),
+        Resolved::NoSuchBreak => bail!(no_such(id)),
+        Resolved::Otherwise(it) => bail!(
+            "{} resolved it already, because: {}",
+            it.closed_by.unwrap_or_default(),
+            it.closed_reason.unwrap_or_default()
+        ),
+        Resolved::NeedsDecision => bail!("its payment is held: say what becomes of it with --decision"),
+        Resolved::NothingToDecide => bail!("its payment is not held: leave --decision out"),
+        Resolved::Unusable(why) => bail!("{why}: give --{}", why.field.replace('_', "-")),
+    }
+}
+
+fn no_such(id: i64) -> String {
+    format!("there is no break {id}; payonce breaks list --all shows those there are")
+}
+
+fn about(it: &Break) -> String {
+    let payment = it.payment_id.map(|id| PaymentId::from(id).to_string());
+    payment.or_else(|| it.subject.clone()).unwrap_or_default()
+}
+
+fn as_json(it: &Break) -> Value {
+    json!({
+        "id": it.id,
+        "kind": it.kind,
+        "payment_id": it.payment_id.map(PaymentId::from),
+        "subject": it.subject,
+        "detail": it.detail,
+        "payment_is_held": it.is_held,
+        "opened_at": it.opened_at,
+        "closed_at": it.closed_at,
+        "closed_by": it.closed_by,
+        "closed_reason": it.closed_reason,
+    })
+}
