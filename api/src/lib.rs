@@ -40,6 +40,7 @@ struct App {
     pool: PgPool,
     accepts: Batcher<Accepting>,
     waiters: Arc<wait::Waiters>,
+    chaos_mode: bool,
     shutdown: CancellationToken,
 }
 
@@ -86,7 +87,8 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let waiters = wait::Waiters::start(self.pool.clone(), shutdown.clone());
         let accepts = Batcher::new(Accepting { pool: self.pool.clone(), bell: Bell::new(self.pool.clone()) });
-        let app = App { pool: self.pool.clone(), accepts, waiters, shutdown: shutdown.clone() };
+        let chaos_mode = self.settings.chaos_mode;
+        let app = App { pool: self.pool.clone(), accepts, waiters, chaos_mode, shutdown: shutdown.clone() };
         let board = board::router(&self.pool, &self.settings.admin_key);
         let serve = async {
             tokio::try_join!(

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use ulid::Ulid;
 
+use crate::fault;
 use crate::ids::PaymentId;
 
 pub mod bell;
@@ -77,10 +78,16 @@ pub(crate) fn jobs_for(payments: impl Iterator<Item = PaymentId>) -> NewJobs {
     let (ids, bodies) = payments
         .map(|payment_id| {
             let body = serde_json::json!(PaymentJob { payment_id }).to_string();
-            (Ulid::generate().to_string(), body.into_bytes())
+            (new_job_id(), body.into_bytes())
         })
         .unzip();
     NewJobs { ids, bodies }
+}
+
+/// By this process's own clock; see `ids`.
+fn new_job_id() -> String {
+    let id = fault::wrong_clock_ms().map_or_else(Ulid::generate, |ms| Ulid::from_parts(ms, rand::random()));
+    id.to_string()
 }
 
 /// A name that no worker had before: host, process and a random part.

@@ -13,9 +13,8 @@ use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use ulid::Ulid;
 
-use super::{config, keep_working, told, unharmed, worker_name};
+use super::{config, keep_working, new_job_id, told, unharmed, worker_name};
 use crate::db::millis;
 
 /// The queue of ticks.
@@ -60,7 +59,7 @@ pub struct Tick {
 /// # Errors
 /// The database's.
 pub async fn tick(pool: &PgPool, every: Duration) -> sqlx::Result<Duration> {
-    let ids: Vec<String> = Schedule::ALL.iter().map(|_| Ulid::generate().to_string()).collect();
+    let ids: Vec<String> = Schedule::ALL.iter().map(|_| new_job_id()).collect();
     let schedules: Vec<String> = Schedule::ALL.iter().map(|it| it.as_str().to_owned()).collect();
     let next_ms = sqlx::query_scalar!(
         "with clock as materialized (select clock_timestamp() as now),
