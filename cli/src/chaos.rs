@@ -43,7 +43,7 @@ use crate::progress;
 const EXIT_USAGE: u8 = 2;
 const SAY_EVERY: Duration = Duration::from_secs(2);
 /// Room for a database, with little to spare.
-const SMALL_DISK: &str = "size=400m";
+const SMALL_DISK: &str = "size=192m";
 
 /// Break everything under load, then check that nothing was lost and nothing was done twice.
 ///
@@ -68,7 +68,7 @@ pub(crate) struct Args {
     /// A few seconds of it instead of all
     #[arg(long)]
     short: bool,
-    /// How many payments clients want to make
+    /// How many payments clients want to make, at least: they go on for as long as something is broken
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     payments: Option<u64>,
     /// How often to strike
@@ -131,7 +131,7 @@ async fn perform(plan: &Plan, args: &Args, guardian: &Guardian) -> Result<Report
     if !args.keep && matches!(report.outcome, Outcome::Held | Outcome::Skipped) {
         return Ok(report);
     }
-    guardian.keep(&places.directory);
+    guardian.keep();
     Ok(report.kept_in(places.directory))
 }
 
@@ -162,6 +162,7 @@ async fn break_and_check(plan: &Plan, fleet: &mut Fleet, places: &Places) -> Res
 
     let mut scene = Scene::new(plan, fleet, &load, places.database.clone());
     let driven = faults::drive(&mut scene).await;
+    load.is_enough();
     let ended = match &driven {
         Ok(()) => load.all_ended().await,
         Err(_) => Ok(()),

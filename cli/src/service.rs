@@ -59,7 +59,7 @@ pub(crate) fn run(command: Command) -> ExitCode {
 /// whatever way a process ends, and a child that is stopped could not see to itself.
 fn guard() -> ExitCode {
     let (mut processes, mut servers) = (BTreeSet::new(), BTreeSet::new());
-    let (mut mounts, mut directories) = (Vec::new(), Vec::new());
+    let (mut mounts, mut directories, mut is_kept) = (Vec::new(), Vec::new(), false);
     for line in std::io::stdin().lock().lines() {
         let Ok(line) = line else { break };
         match line.split_once(' ') {
@@ -71,12 +71,15 @@ fn guard() -> ExitCode {
             }
             Some(("mount", path)) => mounts.push(path.to_owned()),
             Some(("directory", path)) => directories.push(path.to_owned()),
-            Some(("keep", path)) => directories.retain(|directory| directory != path),
+            None if line == "keep" => is_kept = true,
             Some(_) | None => {}
         }
     }
     processes.into_iter().flatten().for_each(|pid| signal(pid, Signal::SIGKILL));
     servers.into_iter().flatten().for_each(end_server);
+    if is_kept {
+        return ExitCode::SUCCESS;
+    }
     mounts.iter().for_each(|path| unmount(path));
     directories.iter().for_each(|path| remove(Path::new(path)));
     ExitCode::SUCCESS

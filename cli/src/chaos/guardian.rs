@@ -55,16 +55,20 @@ impl Guardian {
         self.tell("directory", path.display());
     }
 
-    /// Not to be removed after all.
-    pub(super) fn keep(&self, path: &Path) {
-        self.tell("keep", path.display());
+    /// Directories are not to be removed after all.
+    pub(super) fn keep(&self) {
+        self.tell_line("keep");
     }
 
     fn tell(&self, what: &str, which: impl std::fmt::Display) {
+        self.tell_line(&format!("{what} {which}"));
+    }
+
+    fn tell_line(&self, line: &str) {
         let mut guardian = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipe) = guardian.stdin.as_mut() {
             // It reads for as long as we live; if it was killed, we clean up as far as we get ourselves.
-            let _ = writeln!(pipe, "{what} {which}");
+            let _ = writeln!(pipe, "{line}");
         }
     }
 

@@ -64,6 +64,7 @@ pub(super) struct Load {
     found: Mutex<Found>,
     next: AtomicU64,
     posting: AtomicU32,
+    is_enough: AtomicBool,
     gave_up: AtomicBool,
     asking: Semaphore,
     askers: TaskTracker,
@@ -79,7 +80,8 @@ fn read(counter: &AtomicU64) -> u64 {
 }
 
 impl Load {
-    /// Lets the clients begin: `orders` in all, spread over `duration` if there is one.
+    /// Lets the clients begin. They go on until there are `orders`, spread over `duration` if there is one, and it was
+    /// said to be enough: whatever is broken is broken under load.
     pub(super) fn start(client: Client, orders: u64, duration: Option<Duration>) -> Arc<Self> {
         let pace = duration.map(|duration| duration / u32::try_from(orders.max(1)).unwrap_or(u32::MAX));
         let load = Arc::new(Self {
@@ -90,6 +92,7 @@ impl Load {
             found: Mutex::default(),
             next: AtomicU64::new(0),
             posting: AtomicU32::new(0),
+            is_enough: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
             asking: Semaphore::new(ASKERS),
             askers: TaskTracker::new(),
@@ -109,7 +112,7 @@ impl Load {
         let began = Instant::now();
         while !self.gave_up.load(Ordering::Relaxed) {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            if number >= self.orders {
+            if number >= self.orders && self.is_enough.load(Ordering::Relaxed) {
                 return;
             }
             tokio::time::sleep_until(began + self.pace * u32::try_from(number).unwrap_or(u32::MAX)).await;
@@ -193,6 +196,11 @@ impl Load {
         self.wait(async || read(&self.counts.acknowledged) as f64 >= enough).await
     }
 
+    /// No more orders than planned; those beyond have been posted while something was broken.
+    pub(super) fn is_enough(&self) {
+        self.is_enough.store(true, Ordering::Relaxed);
+    }
+
     /// Waits until all are posted.
     pub(super) async fn all_posted(&self) -> Result<()> {
         self.wait(async || self.posting.load(Ordering::Relaxed) == 0).await
@@ -240,11 +248,16 @@ impl Load {
         self.client.under_way(api)
     }
 
+    /// How many requests were told to come back so far.
+    pub(super) fn put_off(&self) -> u64 {
+        read(&self.counts.put_off)
+    }
+
     /// One line about how far it is.
     pub(super) fn progress(&self) -> String {
         let Counts { acknowledged, ended, unanswered, put_off, .. } = &self.counts;
         format!(
-            "{} of {} acknowledged, {} ended; {} requests unanswered, {} put off",
+            "{} of at least {} acknowledged, {} ended; {} requests unanswered, {} put off",
             read(acknowledged),
             self.orders,
             read(ended),

@@ -16,7 +16,7 @@ const ALWAYS: [(&str, &str); 8] = [
     ("SWEEP_MS", "200"),
     ("BACKOFF_MS", "50"),
     ("BACKOFF_MAX_MS", "400"),
-    ("VERIFY_WAITS_MS", "50,100,200,400,1000"),
+    ("VERIFY_WAITS_MS", "50,100,200,400"),
 ];
 
 /// What workers are told in that scenario.

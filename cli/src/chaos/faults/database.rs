@@ -7,6 +7,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use futures::future::join_all;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, sleep, timeout};
@@ -14,11 +15,16 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Scene;
 use crate::chaos::fleet::Database;
 
-/// How long all connections stay taken, and the disk full.
-const HELD: Duration = Duration::from_millis(1_500);
+/// How long all connections stay taken: longer than a request waits for one.
+const CONNECTIONS_HELD: Duration = Duration::from_millis(3_500);
+/// How long the disk stays full once that is felt.
+const DISK_HELD: Duration = Duration::from_millis(1_000);
 /// What the connections that take up the room are called.
 const OURS: &str = "payonce chaos";
+const AT_ONCE: usize = 8;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
+/// How long it may take until the database needs room that it does not have.
+const DISK_PATIENCE: Duration = Duration::from_secs(20);
 /// What is written at a time until nothing fits any more.
 const PIECE: usize = 64 * 1024;
 const RESTART_PATIENCE: Duration = Duration::from_secs(60);
@@ -33,19 +39,23 @@ pub(super) async fn kill(scene: &mut Scene<'_>) -> Result<()> {
 /// Takes every connection that is left, breaks those of the processes, takes these as well, and holds them.
 pub(super) async fn take_all_connections(scene: &mut Scene<'_>) -> Result<()> {
     let url = PgConnectOptions::from_str(&scene.fleet.database_url())?.application_name(OURS);
-    let (mut taken, mut refused) = (Vec::new(), 0);
-    let until = Instant::now() + HELD;
-    while Instant::now() < until {
-        match timeout(CONNECT_PATIENCE, PgConnection::connect_with(&url)).await {
-            Ok(Ok(connection)) => taken.push(connection),
-            Ok(Err(_)) | Err(_) => {
-                refused += 1;
-                break_other_connections(&mut taken).await;
-                sleep(Duration::from_millis(5)).await;
-            }
+    let (mut taken, mut refused, put_off_before) = (Vec::new(), 0, scene.load.put_off());
+    let mut full_since = None;
+    while full_since.is_none_or(|since: Instant| since.elapsed() < CONNECTIONS_HELD) {
+        // Several at once: those that are free must be taken faster than the processes take them.
+        let several = (0..AT_ONCE).map(|_| timeout(CONNECT_PATIENCE, PgConnection::connect_with(&url)));
+        let several = join_all(several).await;
+        let refused_now = several.iter().filter(|one| !matches!(one, Ok(Ok(_)))).count();
+        taken.extend(several.into_iter().flatten().flatten());
+        if refused_now > 0 {
+            refused += u64::try_from(refused_now)?;
+            full_since.get_or_insert_with(Instant::now);
+            break_other_connections(&mut taken).await;
         }
     }
-    scene.fired("times that no connection was left", refused);
+    scene.fired("connections refused, since none was left", refused);
+    let put_off = scene.load.put_off() - put_off_before;
+    scene.fired("requests put off while no connection was left", put_off);
     for connection in taken {
         drop(connection.close_hard().await);
     }
@@ -66,18 +76,21 @@ async fn break_other_connections(taken: &mut [PgConnection]) {
 pub(super) async fn fill_the_disk(scene: &mut Scene<'_>) -> Result<()> {
     let Some(disk) = scene.small_disk.clone() else { return Ok(()) };
     let ballast = disk.join("ballast");
-    let deadline = Instant::now() + HELD;
-    // Again and again, since the database frees some room by itself.
-    let mut written = 0;
-    while Instant::now() < deadline {
-        written += fill(&ballast)?;
-        sleep(Duration::from_millis(20)).await;
+    let (put_off_before, deadline) = (scene.load.put_off(), Instant::now() + DISK_PATIENCE);
+    // Again and again, since the database frees some room by itself; until it hurts, and a little longer.
+    let mut hurts_since = None;
+    while hurts_since.is_none_or(|since: Instant| since.elapsed() < DISK_HELD) && Instant::now() < deadline {
+        fill(&ballast)?;
+        if hurts_since.is_none() && scene.load.put_off() > put_off_before {
+            hurts_since = Some(Instant::now());
+        }
+        sleep(Duration::from_millis(5)).await;
     }
-    scene.fired("times that the disk was full", u64::from(written > 0));
     std::fs::remove_file(&ballast).with_context(|| format!("cannot remove {}", ballast.display()))?;
-    if scene.fleet.database.has_ended().await {
-        scene.fired("database servers ended for want of room", 1);
-    }
+    let (refused, has_ended) =
+        (scene.load.put_off() - put_off_before, scene.fleet.database.has_ended().await);
+    scene.fired("requests put off while the disk was full", refused);
+    scene.fired("database servers ended for want of room", has_ended.into());
     revive(&mut scene.fleet.database).await
 }
 
