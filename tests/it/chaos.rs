@@ -4,13 +4,20 @@
 //! Most take more than ten seconds on a busy machine: a private database and some ten processes start, and a claim whose
 //! worker died runs out after two and a half seconds.
 
+use std::time::Duration;
+
 use serde_json::Value;
-use tests::{Exit, Launch, Process};
+use tests::{Exit, Launch, Process, guardian};
 
 use crate::PROGRAM;
 
+/// Each takes ten seconds, and all of them at once, beside other tests, share a machine.
+const DEADLINE: Duration = Duration::from_mins(3);
+
 fn chaos(arguments: &[&str]) -> Launch {
-    Launch::payonce(PROGRAM).args(["chaos"].iter().chain(arguments).copied())
+    Launch::payonce(PROGRAM)
+        .args(["chaos"].iter().chain(arguments).copied())
+        .env("TMPDIR", guardian::scratch())
 }
 
 fn report(process: &Process) -> Value {
@@ -20,7 +27,7 @@ fn report(process: &Process) -> Value {
 
 /// Runs the short form of a scenario, which must hold, and gives its report.
 async fn held(scenario: &str) -> Value {
-    let (exit, process) = chaos(&[scenario, "--short", "--seed", "7", "--json"]).run_long().await;
+    let (exit, process) = chaos(&[scenario, "--short", "--seed", "7", "--json"]).run_within(DEADLINE).await;
     let report = report(&process);
     assert_eq!(report["outcome"], "held", "{report:#}");
     assert_eq!(exit, Exit::Code(0), "{report:#}");
@@ -102,7 +109,7 @@ async fn a_database_without_room_left_keeps_what_was_acknowledged_or_the_run_say
         held("disk-full").await;
         return;
     }
-    let (exit, process) = chaos(&["disk-full", "--short", "--json"]).run_long().await;
+    let (exit, process) = chaos(&["disk-full", "--short", "--json"]).run_within(DEADLINE).await;
     assert_eq!((exit, &report(&process)["why"][0]), (Exit::Code(0), &Value::from("needs root")));
 }
 
@@ -132,7 +139,7 @@ async fn all_of_it_at_random_loses_nothing() {
 async fn without_unique_keys_a_killed_api_is_found_to_record_an_order_twice() {
     let chaos =
         chaos(&["api", "--short", "--seed", "7", "--json"]).env("PAYONCE_FAULTS", "sabotage=no_unique_key");
-    let (exit, process) = chaos.run_long().await;
+    let (exit, process) = chaos.run_within(DEADLINE).await;
 
     let report = report(&process);
     assert_eq!((exit, &report["outcome"]), (Exit::Code(1), &Value::from("violated")), "{report:#}");
