@@ -16,6 +16,7 @@ mod plan;
 mod process;
 mod proxy;
 mod report;
+mod rest;
 mod timing;
 
 use std::os::unix::fs::DirBuilderExt as _;
@@ -169,6 +170,7 @@ async fn break_and_check(plan: &Plan, fleet: &mut Fleet, places: &Places) -> Res
     };
     let recovered_in = scene.last_at.elapsed();
     load.give_up().await;
+    let rested = rest::come_to_rest(&scene.fleet.pool).await;
     history.flush()?;
 
     let journal = Journal::read(scene.fleet.gateway.address(), &load.orders()).await?;
@@ -178,7 +180,7 @@ async fn break_and_check(plan: &Plan, fleet: &mut Fleet, places: &Places) -> Res
     let verify = Verdict::ask(&database, &gateway, history.path());
     let verdict = progress::during("payonce verify", verify).await?;
     let mut wrong = load.wrongs();
-    wrong.extend([driven, ended].into_iter().filter_map(Result::err).map(|why| format!("{why:#}")));
+    wrong.extend([driven, ended, rested].into_iter().filter_map(Result::err).map(|why| format!("{why:#}")));
     let seen = Seen {
         fired,
         clients: Clients::of(&load.counts, load.statuses()),
