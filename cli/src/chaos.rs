@@ -138,14 +138,16 @@ async fn perform(plan: &Plan, args: &Args, guardian: &Guardian) -> Result<Report
 
 /// Why the scenario cannot be run here.
 fn cannot(scenario: Scenario) -> Option<&'static str> {
-    match scenario {
-        Scenario::DiskFull if !nix::unistd::geteuid().is_root() => Some("needs root"),
-        Scenario::DiskFull if !cfg!(target_os = "linux") => Some("needs Linux"),
-        Scenario::ClockSkew if !cfg!(debug_assertions) => Some(
-            "needs a build that can skew clocks: cargo run --profile chaos --bin payonce -- chaos clock-skew",
-        ),
-        _ => None,
+    let (needs_disk, needs_clocks) = (scenario == Scenario::DiskFull, scenario == Scenario::ClockSkew);
+    if needs_disk && !cfg!(target_os = "linux") {
+        return Some("needs Linux");
     }
+    if needs_disk && !nix::unistd::geteuid().is_root() {
+        return Some("needs root");
+    }
+    let how =
+        "needs a build that can skew clocks: cargo run --profile chaos --bin payonce -- chaos clock-skew";
+    (needs_clocks && !cfg!(debug_assertions)).then_some(how)
 }
 
 async fn break_and_check(plan: &Plan, fleet: &mut Fleet, places: &Places) -> Result<Report> {
@@ -153,10 +155,8 @@ async fn break_and_check(plan: &Plan, fleet: &mut Fleet, places: &Places) -> Res
     faults::prepare(plan, fleet).await?;
     let history = Arc::new(History::create(&places.directory.join("history.jsonl"), &fleet.merchant_id)?);
     let apis = fleet.apis.iter().map(|api| api.address().to_owned()).collect();
-    let methods = match plan.scenario {
-        Scenario::Gateway | Scenario::All => order::MIXED,
-        _ => order::GOOD,
-    };
+    let is_mixed = matches!(plan.scenario, Scenario::Gateway | Scenario::All);
+    let methods = if is_mixed { order::MIXED } else { order::GOOD };
     let client = Client::new(apis, fleet.secret.clone(), history.clone(), (plan.seed, methods))?;
     let load = Load::start(client, plan.payments, plan.duration);
     let _saying = say_progress(load.clone());

@@ -99,7 +99,7 @@ impl Client {
             .header("idempotency-key", &order.key)
             .header(CONTENT_TYPE, "application/json")
             .body(order.body().to_string());
-        if self.posted.fetch_add(1, Ordering::Relaxed) % SABOTAGE_EVERY == 0 {
+        if self.posted.fetch_add(1, Ordering::Relaxed).is_multiple_of(SABOTAGE_EVERY) {
             request = request.header("x-simulate-chaos", "true");
         }
         api.under_way.fetch_add(1, Ordering::Relaxed);

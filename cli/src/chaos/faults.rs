@@ -88,41 +88,34 @@ pub(super) async fn prepare(plan: &Plan, fleet: &Fleet) -> Result<()> {
 /// Strikes as often as planned, spread over the payments, or goes on until the time is over; returns with everything
 /// whole again.
 pub(super) async fn drive(scene: &mut Scene<'_>) -> Result<()> {
-    match scene.plan.scenario {
-        Scenario::All => everything(scene).await?,
-        Scenario::Zombies => {
-            let rounds = scene.plan.kills.div_ceil(u32::try_from(scene.plan.workers - 1)?);
-            for round in 1..=rounds {
-                scene.load.reach(f64::from(round) / f64::from(rounds + 1)).await?;
-                processes::make_zombies(scene).await?;
-            }
-        }
-        Scenario::Workers
-        | Scenario::Api
-        | Scenario::GatewayKill
-        | Scenario::Postgres
-        | Scenario::Gateway
-        | Scenario::LostAnswers
-        | Scenario::Deliveries
-        | Scenario::ClockSkew
-        | Scenario::Connections
-        | Scenario::DiskFull
-        | Scenario::RestartStorm
-        | Scenario::SlowDatabase
-        | Scenario::Partition => {
-            let kills = scene.plan.kills;
-            for strike in 1..=kills {
-                let share = f64::from(strike) / f64::from(kills + 1);
-                match scene.plan.scenario {
-                    Scenario::Api => scene.load.reach_acknowledged(share).await?,
-                    _ => scene.load.reach(share).await?,
-                }
-                strike_once(scene.plan.scenario, scene).await?;
-            }
-        }
+    if scene.plan.scenario == Scenario::All {
+        everything(scene).await?;
+    } else {
+        now_and_then(scene).await?;
     }
     let ended_by_themselves = scene.fleet.heal().await?;
     scene.fired("ended by themselves", ended_by_themselves);
+    Ok(())
+}
+
+/// Strikes as often as planned, when so many payments have ended that the strikes are spread over all of them.
+async fn now_and_then(scene: &mut Scene<'_>) -> Result<()> {
+    let (scenario, load) = (scene.plan.scenario, scene.load);
+    let strikes = if scenario == Scenario::Zombies {
+        // Each of them makes zombies of all workers but one.
+        scene.plan.kills.div_ceil(u32::try_from(scene.plan.workers - 1)?)
+    } else {
+        scene.plan.kills
+    };
+    for strike in 1..=strikes {
+        let share = f64::from(strike) / f64::from(strikes + 1);
+        if scenario == Scenario::Api {
+            load.reach_acknowledged(share).await?;
+        } else {
+            load.reach(share).await?;
+        }
+        strike_once(scenario, scene).await?;
+    }
     Ok(())
 }
 

@@ -292,7 +292,7 @@ fn faults(plan: &Plan, number: usize) -> Option<(&'static str, String)> {
     let ours = shared::config::optional(fault::VARIABLE);
     let skew = (plan.scenario == Scenario::ClockSkew).then(|| {
         let step = i64::try_from(number / 2 + 1).unwrap_or(1) * SKEW_SECS;
-        format!("clock={}", if number % 2 == 0 { step } else { -step })
+        format!("clock={}", if number.is_multiple_of(2) { step } else { -step })
     });
     let all: Vec<String> = ours.into_iter().chain(skew).collect();
     (!all.is_empty()).then(|| (fault::VARIABLE, all.join(",")))

@@ -121,7 +121,7 @@ impl Load {
             }
             let order = self.client.order(number);
             self.counts.attempted.fetch_add(1, Ordering::Relaxed);
-            if number % TWICE_EVERY == 0 {
+            if number.is_multiple_of(TWICE_EVERY) {
                 tokio::join!(self.insist(number, &order), self.insist(number, &order));
             } else {
                 self.insist(number, &order).await;
