@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::BufRead as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command as Program, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -43,6 +43,13 @@ impl Command {
             Self::Guardian => "guardian",
         }
     }
+}
+
+/// This program, to be started again: the same build, also where another one has taken its place in the file system
+/// meanwhile.
+pub(crate) fn this_program() -> std::io::Result<PathBuf> {
+    let running = Path::new("/proc/self/exe");
+    if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
 }
 
 /// Is that process, to its end. Each of them has a runtime of its own.

@@ -9,6 +9,8 @@ use serde_json::Value;
 use sqlx::{FromRow, PgPool};
 use tokio::process::Command;
 
+use crate::service;
+
 /// What our database says of the run.
 #[derive(Debug, Clone, Serialize, FromRow)]
 pub(super) struct Figures {
@@ -56,7 +58,7 @@ pub(super) struct Verdict {
 
 impl Verdict {
     pub(super) async fn ask(database_url: &str, gateway_url: &str, history: &Path) -> Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(service::this_program()?);
         command.args(["verify", "--at-rest", "--json", "--database-url", database_url]);
         command.args(["--gateway-url", gateway_url, "--history"]).arg(history);
         command.stdin(Stdio::null()).kill_on_drop(true);

@@ -16,7 +16,7 @@ pub(super) struct Guardian(Arc<Mutex<Child>>);
 
 impl Guardian {
     pub(super) fn start() -> Result<Self> {
-        let program = std::env::current_exe().context("this program does not know where it is")?;
+        let program = service::this_program().context("this program does not know where it is")?;
         let guardian = Command::new(program)
             .args(["service", service::Command::Guardian.as_str()])
             .current_dir("/")

@@ -108,7 +108,7 @@ impl Process {
             .append(true)
             .open(&self.log)
             .with_context(|| format!("cannot open {}", self.log.display()))?;
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(service::this_program()?);
         command.args(["service", self.role.as_str()]);
         // Away from where an .env may lie.
         command.env_clear().current_dir(&self.directory);

@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use super::{config, keep_working, new_job_id, told, unharmed, worker_name};
-use crate::db::millis;
+use crate::db::{InTime as _, millis};
 
 /// The queue of ticks.
 pub const SCHEDULES: &str = "schedules";
@@ -80,6 +80,7 @@ pub async fn tick(pool: &PgPool, every: Duration) -> sqlx::Result<Duration> {
         SCHEDULES
     )
     .fetch_one(pool)
+    .in_time()
     .await?;
     Ok(Duration::from_millis(next_ms.max(1).unsigned_abs()))
 }
