@@ -8,7 +8,7 @@ pub(super) const LEASE: std::time::Duration = std::time::Duration::from_millis(2
 /// Gateway calls at a time, in one worker: as many payments as a killed worker can leave behind.
 pub(super) const CONCURRENCY: u32 = 32;
 
-const ALWAYS: [(&str, &str); 8] = [
+const ALWAYS: [(&str, &str); 9] = [
     ("WORKER_CONCURRENCY", "32"),
     ("LEASE_MS", "2500"),
     ("SEND_WINDOW_MS", "1000"),
@@ -17,6 +17,7 @@ const ALWAYS: [(&str, &str); 8] = [
     ("BACKOFF_MS", "50"),
     ("BACKOFF_MAX_MS", "400"),
     ("VERIFY_WAITS_MS", "50,100,200,400"),
+    ("BREAKER_OPEN_MS", "200"),
 ];
 
 /// What workers are told in that scenario.
@@ -37,7 +38,10 @@ pub(super) fn of(scenario: Scenario) -> Vec<(&'static str, &'static str)> {
         | Scenario::SlowDatabase
         | Scenario::Partition => "1000",
     };
-    ALWAYS.into_iter().chain([("GATEWAY_TIMEOUT_MS", gateway_timeout)]).collect()
+    // A gateway that never answers a charge would hardly be asked for another one.
+    let breaker_failures = if scenario == Scenario::LostAnswers { "1000" } else { "5" };
+    let more = [("GATEWAY_TIMEOUT_MS", gateway_timeout), ("BREAKER_FAILURES", breaker_failures)];
+    ALWAYS.into_iter().chain(more).collect()
 }
 
 /// The same, to be printed.

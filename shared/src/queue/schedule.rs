@@ -4,6 +4,7 @@
 //! hosts whose clocks differ agree. A tick that nobody was there for is not made up for; each run covers all there is.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use apalis::prelude::{BackendExt as _, WorkerBuilder, WorkerBuilderExt as _};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::{config, keep_working, new_job_id, told, unharmed, worker_name};
+use super::{Diligence, Jobs, config, keep_working, new_job_id, told, unharmed, worker_name};
 use crate::db::{InTime as _, millis};
 
 /// The queue of ticks.
@@ -91,14 +92,15 @@ where
     F: Fn(Tick) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<(), String>> + Send + 'static,
 {
+    let jobs = Arc::new(Jobs::default());
     let worker = || {
-        let run = run.clone();
+        let (run, jobs) = (run.clone(), jobs.clone());
         WorkerBuilder::new(worker_name().as_str())
             .backend(PostgresStorage::new(&pool).with_config(config(SCHEDULES, 1)).poll_with_interval(POLL))
             .concurrency(1)
-            .build(move |tick: Tick| unharmed(run(tick)))
+            .build(move |tick: Tick| unharmed(run(tick), jobs.begin()))
             .run_until(told(shutdown.clone()))
             .boxed()
     };
-    keep_working(&shutdown, worker).await;
+    keep_working(&Diligence { pool: &pool, queue: SCHEDULES, jobs: &jobs }, &shutdown, worker).await;
 }
