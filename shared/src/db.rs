@@ -80,6 +80,16 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, Error> {
         ("enable_mergejoin", "off"),
         ("jit", "off"),
     ]);
+    pool_options(max_connections).connect_with(options).await.map_err(unreachable(place))
+}
+
+/// Further connections to the same database, made when they are needed, for code that may never give one back.
+#[must_use]
+pub fn apart(pool: &PgPool, max_connections: u32) -> PgPool {
+    pool_options(max_connections).connect_lazy_with((*pool.connect_options()).clone())
+}
+
+fn pool_options(max_connections: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -89,9 +99,6 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, Error> {
             Box::pin(async move { if meta.idle_for < FRESH { Ok(true) } else { lives(connection).await } })
         })
         .after_release(|connection, _| Box::pin(lives(connection)))
-        .connect_with(options)
-        .await
-        .map_err(unreachable(place))
 }
 
 /// An error, upon which the pool drops the connection, unless it answers.

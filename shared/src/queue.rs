@@ -16,7 +16,7 @@
 //! - Its duplicate check is an error that ends the caller's transaction: jobs are inserted by our own statements, with
 //!   `on conflict do nothing`, in the database's time. So is each tick of a schedule, once for all workers.
 //! - A database error ends the worker: it is started again, under another name. So is one that has stopped asking for jobs:
-//!   it waits without end for the answer of a database that is gone.
+//!   it waits without end for the answer of a database that is gone. Whatever connections it then keeps are its own.
 //! - It notifies for each row, under a lock that all commits share: its trigger is gone, and [`bell`] rings instead.
 //! - It keeps finished jobs and dead workers for ever: [`prune`] deletes them.
 
@@ -55,6 +55,12 @@ const MISSED_HEARTBEATS: usize = 6;
 
 /// Notifications wake the worker at once; this is how long it takes when one was lost, or when a delayed job falls due.
 const POLL: Duration = Duration::from_millis(200);
+
+/// For asking, for heartbeats, for notifications, for jobs that are done.
+const OWN_CONNECTIONS: u32 = 4;
+
+/// All connections that the library's workers in one process take for themselves.
+pub const LIBRARY_CONNECTIONS: u32 = OWN_CONNECTIONS + schedule::OWN_CONNECTIONS;
 
 /// A worker that has nothing to do while jobs have waited for so long has stopped asking for them.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
@@ -114,18 +120,42 @@ where
 {
     let jobs = Arc::new(Jobs::default());
     let worker = || {
-        let storage = PostgresStorage::new(&pool).with_config(config(PAYMENTS, concurrency));
+        let own = Own(db::apart(&pool, OWN_CONNECTIONS));
+        let storage = PostgresStorage::new(&own.0).with_config(config(PAYMENTS, concurrency));
         let backend = storage.with_pubsub().poll_with_interval(POLL);
         let (look, jobs) = (look.clone(), jobs.clone());
-        // Boxed, because the compiler cannot see through the library's types that the future may change threads.
-        WorkerBuilder::new(worker_name().as_str())
+        let worker = WorkerBuilder::new(worker_name().as_str())
             .backend(backend)
             .concurrency(concurrency)
             .build(move |job: PaymentJob| unharmed(look(job.payment_id), jobs.begin()))
-            .run_until(told(shutdown.clone()))
-            .boxed()
+            .run_until(told(shutdown.clone()));
+        own.lend_to(worker)
     };
     keep_working(&Diligence { pool: &pool, queue: PAYMENTS, jobs: &jobs }, &shutdown, worker).await;
+}
+
+/// The connections of one worker of the library, for as long as it lives.
+struct Own(PgPool);
+
+impl Own {
+    /// Boxed, because the compiler cannot see through the library's types that the future may change threads.
+    fn lend_to(
+        self,
+        worker: impl Future<Output = Result<(), WorkerError>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<(), WorkerError>> {
+        async move {
+            let _own = self;
+            worker.await
+        }
+        .boxed()
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let pool = self.0.clone();
+        tokio::spawn(async move { db::close(&pool).await });
+    }
 }
 
 /// How every worker of ours is set up.

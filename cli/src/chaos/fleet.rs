@@ -23,9 +23,9 @@ const DATABASE: &str = "payonce";
 const GATEWAY_DATABASE: &str = "gateway";
 const ADMIN_KEY: &str = "nobody-looks-at-this-board";
 /// Few, so that they can be taken away.
-const CONNECTIONS_MAX: &str = "100";
+const CONNECTIONS_MAX: &str = "120";
 const CONNECTIONS_PER_API: &str = "10";
-const CONNECTIONS_PER_WORKER: &str = "8";
+const CONNECTIONS_PER_WORKER: &str = "10";
 /// How far the clocks of two processes may be apart, in seconds.
 const SKEW_SECS: i64 = 86_400;
 

@@ -10,16 +10,18 @@ use std::time::Duration;
 use apalis::prelude::{BackendExt as _, WorkerBuilder, WorkerBuilderExt as _};
 use apalis_postgres::PostgresStorage;
 use chrono::{DateTime, Utc};
-use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::{Diligence, Jobs, config, keep_working, new_job_id, told, unharmed, worker_name};
-use crate::db::{InTime as _, millis};
+use super::{Diligence, Jobs, Own, config, keep_working, new_job_id, told, unharmed, worker_name};
+use crate::db::{self, InTime as _, millis};
 
 /// The queue of ticks.
 pub const SCHEDULES: &str = "schedules";
+
+/// For asking, and for heartbeats.
+pub(super) const OWN_CONNECTIONS: u32 = 2;
 
 /// Nobody waits for a tick, so nothing wakes the worker for one.
 const POLL: Duration = Duration::from_secs(1);
@@ -94,13 +96,13 @@ where
 {
     let jobs = Arc::new(Jobs::default());
     let worker = || {
-        let (run, jobs) = (run.clone(), jobs.clone());
-        WorkerBuilder::new(worker_name().as_str())
-            .backend(PostgresStorage::new(&pool).with_config(config(SCHEDULES, 1)).poll_with_interval(POLL))
+        let (run, jobs, own) = (run.clone(), jobs.clone(), Own(db::apart(&pool, OWN_CONNECTIONS)));
+        let worker = WorkerBuilder::new(worker_name().as_str())
+            .backend(PostgresStorage::new(&own.0).with_config(config(SCHEDULES, 1)).poll_with_interval(POLL))
             .concurrency(1)
             .build(move |tick: Tick| unharmed(run(tick), jobs.begin()))
-            .run_until(told(shutdown.clone()))
-            .boxed()
+            .run_until(told(shutdown.clone()));
+        own.lend_to(worker)
     };
     keep_working(&Diligence { pool: &pool, queue: SCHEDULES, jobs: &jobs }, &shutdown, worker).await;
 }
