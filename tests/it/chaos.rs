@@ -22,7 +22,8 @@ fn chaos(arguments: &[&str]) -> Launch {
 
 fn report(process: &Process) -> Value {
     let line = process.stdout();
-    serde_json::from_str(line.trim()).unwrap_or_else(|why| panic!("{why}: {line}\n{}", process.stderr()))
+    let report = serde_json::from_str(line.trim());
+    report.map_err(|why| format!("{why}: {line}\n{}", process.stderr())).unwrap()
 }
 
 /// Runs the short form of a scenario, which must hold, and gives its report.
