@@ -4,7 +4,7 @@
 export SQLX_OFFLINE = true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fmt sqlx-prepare
+.PHONY: help setup run test chaos check fmt sqlx-prepare
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ run: setup ## start everything, with a database of its own, and print how to use
 test: setup ## run all tests, for which it installs what they need
 	@scripts/setup-tests
 	cargo test --workspace --locked
+
+chaos: setup ## break everything under load, for about an hour, and check that nothing was lost (best as root)
+	@scripts/chaos
 
 check: ## formatting, lints, documentation, scripts
 	cargo fmt --all --check

@@ -42,6 +42,7 @@ struct App {
     accepts: Batcher<Accepting>,
     waiters: Arc<wait::Waiters>,
     admin_key: admin_key::AdminKey,
+    chaos_mode: bool,
     shutdown: CancellationToken,
 }
 
@@ -89,8 +90,16 @@ impl Server {
         let waiters = wait::Waiters::start(self.pool.clone(), shutdown.clone());
         let accepts = Batcher::new(Accepting { pool: self.pool.clone(), bell: Bell::new(self.pool.clone()) });
         let admin_key = admin_key::AdminKey::new(&self.settings.admin_key);
-        let app = App { pool: self.pool.clone(), accepts, waiters, admin_key, shutdown: shutdown.clone() };
         let board = board::router(&self.pool, admin_key);
+        let chaos_mode = self.settings.chaos_mode;
+        let app = App {
+            pool: self.pool.clone(),
+            accepts,
+            waiters,
+            admin_key,
+            chaos_mode,
+            shutdown: shutdown.clone(),
+        };
         let serve = async {
             tokio::try_join!(
                 axum::serve(self.api, routes::router(app))

@@ -18,6 +18,8 @@ pub struct Settings {
     pub board_addr: SocketAddr,
     /// `ADMIN_KEY`: the password of both.
     pub admin_key: String,
+    /// `CHAOS_MODE`: whether a client may ask, by a header, for a failure after its payment was recorded.
+    pub chaos_mode: bool,
 }
 
 /// An admin key that can be guessed is worse than none.
@@ -33,6 +35,7 @@ impl Settings {
             api_addr: (Ipv4Addr::LOCALHOST, 8080).into(),
             board_addr: (Ipv4Addr::LOCALHOST, 8081).into(),
             admin_key,
+            chaos_mode: false,
         }
     }
 
@@ -52,6 +55,7 @@ impl Settings {
             max_connections: config::parsed("DATABASE_CONNECTIONS", default.max_connections)?,
             api_addr: config::parsed("API_ADDR", default.api_addr)?,
             board_addr: config::parsed("BOARD_ADDR", default.board_addr)?,
+            chaos_mode: config::parsed("CHAOS_MODE", default.chaos_mode)?,
             ..default
         })
     }
@@ -63,6 +67,7 @@ impl fmt::Debug for Settings {
             .field("max_connections", &self.max_connections)
             .field("api_addr", &self.api_addr)
             .field("board_addr", &self.board_addr)
+            .field("chaos_mode", &self.chaos_mode)
             .finish_non_exhaustive()
     }
 }

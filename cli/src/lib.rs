@@ -6,11 +6,13 @@
 //! Exit codes of every command: 0 done, 1 failed, 2 called wrongly; 3, where a command says so, left to a person.
 
 mod breaks;
+mod chaos;
 mod dev;
 mod keys;
 mod load;
 mod migrate;
 mod reconcile;
+mod service;
 mod verify;
 
 pub mod data_dir;
@@ -46,6 +48,9 @@ enum Command {
     Keys(keys::Command),
     Load(load::Args),
     Reconcile(reconcile::Args),
+    Chaos(chaos::Args),
+    #[command(subcommand, hide = true)]
+    Service(service::Command),
     Verify(verify::Args),
     #[command(subcommand)]
     Breaks(breaks::Command),
@@ -67,6 +72,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
+    // It has a runtime of its own, and reads its settings itself.
+    if let Command::Service(command) = cli.command {
+        return service::run(command);
+    }
     if let Err(why) = shared::config::load_dotenv() {
         progress::say(&format!("error: {why}"));
         return ExitCode::FAILURE;
@@ -90,6 +99,8 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Keys(command) => keys::run(command).await,
         Command::Load(args) => load::run(args).await,
         Command::Reconcile(args) => reconcile::run(args).await,
+        Command::Chaos(args) => Box::pin(chaos::run(args)).await,
+        Command::Service(_) => unreachable!("a service has a runtime of its own"),
         Command::Verify(args) => Box::pin(verify::run(args)).await,
         Command::Breaks(command) => breaks::run(command).await,
     }

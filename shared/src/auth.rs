@@ -7,6 +7,7 @@ use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
+use crate::db::InTime as _;
 use crate::ids::{KeyId, MerchantId};
 
 /// What every secret begins with, so that people and secret scanners know what they have found.
@@ -128,6 +129,7 @@ pub async fn find_merchant(pool: &PgPool, secret: &str) -> sqlx::Result<Option<M
         hash(secret)
     )
     .fetch_optional(pool)
+    .in_time()
     .await?;
     Ok(merchant.map(MerchantId::from))
 }

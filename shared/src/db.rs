@@ -1,17 +1,29 @@
 //! Connections and migrations.
 
+use std::future::Future;
+use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
 use apalis_postgres::PostgresStorage;
-use sqlx::PgPool;
 use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
 /// How long a request waits for a free connection before it is told to come back.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A server that lives has answered any statement by then, if only to say that it took too long: the connection is dead,
+/// and its other end too far gone to say so.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection that comes back to the pool may take to show that it lives.
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A connection that was used so recently is taken to live.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Why there is no usable database.
 #[derive(Debug, thiserror::Error)]
@@ -68,12 +80,46 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, Error> {
         ("enable_mergejoin", "off"),
         ("jit", "off"),
     ]);
+    pool_options(max_connections).connect_with(options).await.map_err(unreachable(place))
+}
+
+/// Further connections to the same database, made when they are needed, for code that may never give one back.
+#[must_use]
+pub fn apart(pool: &PgPool, max_connections: u32) -> PgPool {
+    pool_options(max_connections).connect_lazy_with((*pool.connect_options()).clone())
+}
+
+fn pool_options(max_connections: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(max_connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
-        .connect_with(options)
-        .await
-        .map_err(unreachable(place))
+        // The library's own tests of a connection may wait for ever: one that vanished would keep its place in the pool.
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move { if meta.idle_for < FRESH { Ok(true) } else { lives(connection).await } })
+        })
+        .after_release(|connection, _| Box::pin(lives(connection)))
+}
+
+/// An error, upon which the pool drops the connection, unless it answers.
+async fn lives(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    within(PING_TIMEOUT, connection.ping()).await.map(|()| true)
+}
+
+/// A statement that is not waited for without end. Where the network or the server's host is gone, nothing else would ever
+/// tell: no packet comes any more, not even one that says so.
+pub trait InTime<T>: Future<Output = sqlx::Result<T>> + Send + Sized {
+    /// Its answer; the error of a broken connection where none comes.
+    fn in_time(self) -> impl Future<Output = sqlx::Result<T>> + Send {
+        within(ANSWER_TIMEOUT, self)
+    }
+}
+
+impl<T, S: Future<Output = sqlx::Result<T>> + Send> InTime<T> for S {}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    let late = || sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer"));
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// A duration in whole milliseconds, as statements take it.

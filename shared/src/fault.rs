@@ -1,8 +1,9 @@
 //! Named places where a test build can be made to stop, to die or to drop a guard, by the variable `PAYONCE_FAULTS`.
 //!
 //! `PAYONCE_FAULTS=claim.committed=stop,sabotage=no_fence`: at the first passage of that point the process sends itself
-//! SIGSTOP (`stop`) or SIGKILL (`kill`); a sabotage takes one guard away for good. A build without debug assertions
-//! has none of this, and refuses to start when the variable is set.
+//! SIGSTOP (`stop`) or SIGKILL (`kill`); a sabotage takes one guard away for good; `clock=-3600` sets this process's own
+//! clock an hour back, as far as the time in new ids is concerned, which is all that it is asked for. A build without debug
+//! assertions has none of this, and refuses to start when the variable is set.
 
 #[cfg(debug_assertions)]
 use std::sync::{LazyLock, Mutex};
@@ -60,6 +61,8 @@ enum Action {
 struct Armed {
     points: Vec<(String, Action)>,
     sabotages: Vec<String>,
+    /// By how much this process's clock is wrong.
+    clock_secs: Option<i64>,
 }
 
 #[cfg(debug_assertions)]
@@ -80,10 +83,13 @@ fn parse(text: &str) -> Result<Armed, InvalidFaults> {
     for entry in text.split(',').filter(|entry| !entry.is_empty()) {
         match entry.split_once('=') {
             Some(("sabotage", name)) => armed.sabotages.push(known(SABOTAGES, name)?),
+            Some(("clock", secs)) if secs.parse::<i64>().is_ok() => armed.clock_secs = secs.parse().ok(),
             Some((point, "stop")) => armed.points.push((known(POINTS, point)?, Action::Stop)),
             Some((point, "kill")) => armed.points.push((known(POINTS, point)?, Action::Kill)),
             Some(_) | None => {
-                let why = format!("{entry:?} is none of <point>=stop, <point>=kill, sabotage=<guard>");
+                let why = format!(
+                    "{entry:?} is none of <point>=stop, <point>=kill, sabotage=<guard>, clock=<seconds>"
+                );
                 return Err(InvalidFaults(why));
             }
         }
@@ -148,6 +154,24 @@ pub const fn sabotaged(_guard: &str) -> bool {
     false
 }
 
+/// Milliseconds since 1970 by this process's clock, where a test set it wrong.
+#[cfg(debug_assertions)]
+#[must_use]
+pub fn wrong_clock_ms() -> Option<u64> {
+    let secs = ARMED.clock_secs?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+    let now_ms = i64::try_from(now.as_millis()).ok()?;
+    u64::try_from(now_ms.saturating_add(secs.saturating_mul(1_000))).ok()
+}
+
+/// Never wrong in this build.
+#[cfg(not(debug_assertions))]
+#[inline]
+#[must_use]
+pub const fn wrong_clock_ms() -> Option<u64> {
+    None
+}
+
 #[cfg(all(test, debug_assertions))]
 mod tests {
     use super::*;
@@ -160,14 +184,20 @@ mod tests {
             [("claim.committed".to_owned(), Action::Stop), ("settle.before".to_owned(), Action::Kill)]
         );
         assert_eq!(armed.sabotages, ["no_fence"]);
+        assert_eq!(parse("clock=-3600").unwrap().clock_secs, Some(-3600));
         assert_eq!(parse("").unwrap(), Armed::default());
     }
 
     #[test]
     fn what_does_not_exist_is_refused() {
-        for text in
-            ["claim.committed", "claim.committed=sleep", "nowhere=stop", "sabotage=everything", "=stop"]
-        {
+        for text in [
+            "claim.committed",
+            "claim.committed=sleep",
+            "nowhere=stop",
+            "sabotage=everything",
+            "=stop",
+            "clock=late",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

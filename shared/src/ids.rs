@@ -5,13 +5,22 @@
 use std::fmt;
 use std::str::FromStr;
 
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
+
+use crate::fault;
 
 /// Why a text is no id of the wanted kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an id here is `{prefix}` and 32 lower-case hex digits")]
 pub struct InvalidId {
     prefix: &'static str,
+}
+
+/// By this process's own clock, which may be wrong: the time in an id puts ids into an order, and decides nothing.
+fn new_uuid() -> Uuid {
+    let Some(ms) = fault::wrong_clock_ms() else { return Uuid::now_v7() };
+    let nanos = u32::try_from(ms % 1_000).unwrap_or(0) * 1_000_000;
+    Uuid::new_v7(Timestamp::from_unix(NoContext, ms / 1_000, nanos))
 }
 
 macro_rules! typed_id {
@@ -24,7 +33,7 @@ macro_rules! typed_id {
             /// A new id, greater than every id made before it on this machine (version 7 of RFC 9562).
             #[must_use]
             pub fn generate() -> Self {
-                Self(Uuid::now_v7())
+                Self(new_uuid())
             }
 
             /// The bare UUID, for SQL.

@@ -15,11 +15,14 @@
 //!   is started, and [`repair`] ends a job that was lost twice.
 //! - Its duplicate check is an error that ends the caller's transaction: jobs are inserted by our own statements, with
 //!   `on conflict do nothing`, in the database's time. So is each tick of a schedule, once for all workers.
-//! - A database error ends the worker: it is started again, under another name.
+//! - A database error ends the worker: it is started again, under another name. So is one that has stopped asking for jobs:
+//!   it waits without end for the answer of a database that is gone. Whatever connections it then keeps are its own.
 //! - It notifies for each row, under a lock that all commits share: its trigger is gone, and [`bell`] rings instead.
 //! - It keeps finished jobs and dead workers for ever: [`prune`] deletes them.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use apalis::prelude::{BackendExt as _, WorkerBuilder, WorkerBuilderExt as _, WorkerError};
@@ -32,6 +35,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use ulid::Ulid;
 
+use crate::db::{self, InTime as _};
+use crate::fault;
 use crate::ids::PaymentId;
 
 pub mod bell;
@@ -50,6 +55,15 @@ const MISSED_HEARTBEATS: usize = 6;
 
 /// Notifications wake the worker at once; this is how long it takes when one was lost, or when a delayed job falls due.
 const POLL: Duration = Duration::from_millis(200);
+
+/// For asking, for heartbeats, for notifications, for jobs that are done.
+const OWN_CONNECTIONS: u32 = 4;
+
+/// All connections that the library's workers in one process take for themselves.
+pub const LIBRARY_CONNECTIONS: u32 = OWN_CONNECTIONS + schedule::OWN_CONNECTIONS;
+
+/// A worker that has nothing to do while jobs have waited for so long has stopped asking for them.
+const IDLE_AFTER: Duration = Duration::from_secs(10);
 
 /// How long jobs in flight may take to end after the shutdown began; longer than any gateway call.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(15);
@@ -77,10 +91,16 @@ pub(crate) fn jobs_for(payments: impl Iterator<Item = PaymentId>) -> NewJobs {
     let (ids, bodies) = payments
         .map(|payment_id| {
             let body = serde_json::json!(PaymentJob { payment_id }).to_string();
-            (Ulid::generate().to_string(), body.into_bytes())
+            (new_job_id(), body.into_bytes())
         })
         .unzip();
     NewJobs { ids, bodies }
+}
+
+/// By this process's own clock; see `ids`.
+fn new_job_id() -> String {
+    let id = fault::wrong_clock_ms().map_or_else(Ulid::generate, |ms| Ulid::from_parts(ms, rand::random()));
+    id.to_string()
 }
 
 /// A name that no worker had before: host, process and a random part.
@@ -98,19 +118,44 @@ where
     F: Fn(PaymentId) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<(), String>> + Send + 'static,
 {
+    let jobs = Arc::new(Jobs::default());
     let worker = || {
-        let storage = PostgresStorage::new(&pool).with_config(config(PAYMENTS, concurrency));
+        let own = Own(db::apart(&pool, OWN_CONNECTIONS));
+        let storage = PostgresStorage::new(&own.0).with_config(config(PAYMENTS, concurrency));
         let backend = storage.with_pubsub().poll_with_interval(POLL);
-        let look = look.clone();
-        // Boxed, because the compiler cannot see through the library's types that the future may change threads.
-        WorkerBuilder::new(worker_name().as_str())
+        let (look, jobs) = (look.clone(), jobs.clone());
+        let worker = WorkerBuilder::new(worker_name().as_str())
             .backend(backend)
             .concurrency(concurrency)
-            .build(move |job: PaymentJob| unharmed(look(job.payment_id)))
-            .run_until(told(shutdown.clone()))
-            .boxed()
+            .build(move |job: PaymentJob| unharmed(look(job.payment_id), jobs.begin()))
+            .run_until(told(shutdown.clone()));
+        own.lend_to(worker)
     };
-    keep_working(&shutdown, worker).await;
+    keep_working(&Diligence { pool: &pool, queue: PAYMENTS, jobs: &jobs }, &shutdown, worker).await;
+}
+
+/// The connections of one worker of the library, for as long as it lives.
+struct Own(PgPool);
+
+impl Own {
+    /// Boxed, because the compiler cannot see through the library's types that the future may change threads.
+    fn lend_to(
+        self,
+        worker: impl Future<Output = Result<(), WorkerError>> + Send + 'static,
+    ) -> BoxFuture<'static, Result<(), WorkerError>> {
+        async move {
+            let _own = self;
+            worker.await
+        }
+        .boxed()
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let pool = self.0.clone();
+        tokio::spawn(async move { db::close(&pool).await });
+    }
 }
 
 /// How every worker of ours is set up.
@@ -123,8 +168,68 @@ fn config(queue: &str, concurrency: usize) -> Config {
         .missed_heartbeats(MISSED_HEARTBEATS)
 }
 
+/// The jobs of a queue that this process took, counted.
+#[derive(Debug, Default)]
+struct Jobs {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+/// A job under way; it ends when this is dropped.
+struct UnderWay(Arc<Jobs>);
+
+impl Jobs {
+    fn begin(self: &Arc<Self>) -> UnderWay {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        UnderWay(self.clone())
+    }
+
+    /// How many were begun, where none is under way.
+    fn begun_and_ended(&self) -> Option<u64> {
+        let ended = self.ended.load(Ordering::Relaxed);
+        (self.begun.load(Ordering::Relaxed) == ended).then_some(ended)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether a queue's worker still asks for jobs.
+struct Diligence<'a> {
+    pool: &'a PgPool,
+    queue: &'static str,
+    jobs: &'a Jobs,
+}
+
+impl Diligence<'_> {
+    /// Returns once it had nothing to do for a while, although jobs waited.
+    async fn ends(&self) {
+        loop {
+            let before = self.jobs.begun_and_ended();
+            tokio::time::sleep(IDLE_AFTER).await;
+            let was_idle = before.is_some() && before == self.jobs.begun_and_ended();
+            if was_idle && self.jobs_wait().await {
+                return;
+            }
+        }
+    }
+
+    async fn jobs_wait(&self) -> bool {
+        let wait = "select exists (select from apalis.jobs
+                                    where job_type = $1 and status = 'Pending'
+                                      and run_at < now() - $2::bigint * interval '1 millisecond')";
+        let wait = sqlx::query_scalar(wait).bind(self.queue).bind(db::millis(IDLE_AFTER));
+        // A database that does not answer now cannot be asked for jobs either.
+        wait.fetch_one(self.pool).in_time().await.unwrap_or(false)
+    }
+}
+
 /// Runs one worker after the other until `shutdown`, since an error of the database ends each.
 async fn keep_working(
+    diligence: &Diligence<'_>,
     shutdown: &CancellationToken,
     worker: impl Fn() -> BoxFuture<'static, Result<(), WorkerError>>,
 ) {
@@ -134,6 +239,7 @@ async fn keep_working(
         let worker = AbortOnDropHandle::new(tokio::spawn(worker()));
         let ended = tokio::select! {
             ended = worker => ended.map_err(|e| e.to_string()).and_then(|ended| ended.map_err(|e| e.to_string())),
+            () = diligence.ends() => Err("it does not ask for jobs any more".to_owned()),
             () = deadline(shutdown) => {
                 tracing::warn!("jobs still in flight at the shutdown deadline; others will take them over");
                 return;
@@ -160,7 +266,11 @@ async fn told(shutdown: CancellationToken) -> Result<(), std::io::Error> {
 /// The work in a task of its own: it is not cancelled with the handler, and its panic ends nothing but itself.
 fn unharmed(
     work: impl Future<Output = Result<(), String>> + Send + 'static,
+    under_way: UnderWay,
 ) -> impl Future<Output = Result<(), JobFailed>> {
-    let work = tokio::spawn(work);
+    let work = tokio::spawn(async move {
+        let _under_way = under_way;
+        work.await
+    });
     async move { work.await.map_err(|why| why.to_string()).flatten().map_err(JobFailed) }
 }

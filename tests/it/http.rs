@@ -3,6 +3,7 @@
 mod accept;
 mod board;
 mod card_number;
+mod chaos_mode;
 mod correlation;
 mod health;
 mod list;

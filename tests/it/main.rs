@@ -4,6 +4,7 @@
 mod batches;
 mod breaker;
 mod browser;
+mod chaos;
 mod command_line;
 mod crashes;
 mod doubt;

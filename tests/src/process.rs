@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -14,7 +15,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::guardian;
-use crate::wait::wait_for;
+use crate::wait::{DEADLINE, wait_for, wait_for_within};
 
 const TAIL_LINES: usize = 40;
 
@@ -104,8 +105,13 @@ impl Launch {
 
     /// Runs the process to its end.
     pub async fn run(self) -> (Exit, Process) {
+        self.run_within(DEADLINE).await
+    }
+
+    /// Runs the process to its end, which may take so long.
+    pub async fn run_within(self, deadline: Duration) -> (Exit, Process) {
         let mut process = self.spawn();
-        let exit = process.wait_exit().await;
+        let exit = process.wait_exit_within(deadline).await;
         (exit, process)
     }
 
@@ -222,8 +228,12 @@ impl Process {
 
     /// Waits until it ended.
     pub async fn wait_exit(&mut self) -> Exit {
+        self.wait_exit_within(DEADLINE).await
+    }
+
+    async fn wait_exit_within(&mut self, deadline: Duration) -> Exit {
         let what = format!("{} to end", self.name());
-        wait_for(what, async || match self.look() {
+        wait_for_within(deadline, what, async || match self.look() {
             State::Running | State::Stopped => None,
             State::Ended(exit) => Some(exit),
         })

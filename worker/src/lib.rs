@@ -65,7 +65,8 @@ impl Worker {
     pub async fn connect(settings: Settings) -> anyhow::Result<Self> {
         settings.check()?;
         shared::metrics::start();
-        let pool = db::connect(&settings.database_url, settings.max_connections).await?;
+        let ours = settings.max_connections - shared::queue::LIBRARY_CONNECTIONS;
+        let pool = db::connect(&settings.database_url, ours).await?;
         db::require_migrated(&pool).await?;
         let name: Arc<str> = shared::queue::worker_name().into();
         let claiming = Claiming { pool: pool.clone(), worker: name.clone(), lease: settings.lease };

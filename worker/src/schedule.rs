@@ -15,6 +15,9 @@ use crate::Context;
 /// How long to wait where a tick could not be enqueued.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// No tick's work takes longer: its connection is dead, and another tick begins anew.
+const LONGEST: Duration = Duration::from_mins(10);
+
 /// The reports of ticks that are older are not worth their room.
 const REPORTS_KEPT_DAYS: i32 = 30;
 
@@ -44,17 +47,22 @@ async fn ticking(pool: &PgPool, every: Duration, shutdown: &CancellationToken) {
 }
 
 async fn carry_out(pool: PgPool, gateway: Gateway, tick: Tick, prune_after: Duration) -> Result<(), String> {
-    let done = match tick.schedule {
-        Schedule::Reconcile => {
-            let run = reconciliation::run(&pool, Some(&gateway), Trigger::Tick(tick.tick)).await;
-            metrics::reconciled(&run);
-            run.map(drop)
+    let work = async {
+        match tick.schedule {
+            Schedule::Reconcile => {
+                let run = reconciliation::run(&pool, Some(&gateway), Trigger::Tick(tick.tick)).await;
+                metrics::reconciled(&run);
+                run.map(drop)
+            }
+            Schedule::Prune => prune(&pool, prune_after).await,
         }
-        Schedule::Prune => prune(&pool, prune_after).await,
     };
+    let done = tokio::time::timeout(LONGEST, work).await;
+    let done =
+        done.map_err(|_| "it does not end".to_owned()).and_then(|done| done.map_err(|why| why.to_string()));
     done.map_err(|why| {
-        tracing::error!(%why, schedule = ?tick.schedule, "a tick failed; the next one tries again");
-        why.to_string()
+        tracing::error!(why, schedule = ?tick.schedule, "a tick failed; the next one tries again");
+        why
     })
 }
 

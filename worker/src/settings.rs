@@ -12,7 +12,7 @@ use shared::retry::{Policy, Profile};
 pub struct Settings {
     /// `DATABASE_URL`.
     pub database_url: String,
-    /// `DATABASE_CONNECTIONS`: at most so many connections.
+    /// `DATABASE_CONNECTIONS`: at most so many connections, those of the queue's library included.
     pub max_connections: u32,
     /// `GATEWAY_URL`.
     pub gateway_url: String,
@@ -47,7 +47,7 @@ impl Settings {
     pub fn new(database_url: String, gateway_url: String) -> Self {
         Self {
             database_url,
-            max_connections: 10,
+            max_connections: 16,
             gateway_url,
             metrics_addr: (Ipv4Addr::LOCALHOST, 9464).into(),
             concurrency: 64,
@@ -139,8 +139,10 @@ impl Settings {
             let why = format!("must be at least {:?}", shared::queue::ORPHANED_AFTER * 2);
             return Err(InvalidSetting::new("PRUNE_AFTER_MS", why));
         }
-        if self.max_connections < 3 {
-            return Err(InvalidSetting::new("DATABASE_CONNECTIONS", "a worker needs at least 3"));
+        let fewest = shared::queue::LIBRARY_CONNECTIONS + 3;
+        if self.max_connections < fewest {
+            let why = format!("a worker needs at least {fewest}");
+            return Err(InvalidSetting::new("DATABASE_CONNECTIONS", why));
         }
         Ok(())
     }
@@ -210,7 +212,7 @@ mod tests {
     fn a_worker_that_could_do_nothing_is_refused() {
         assert!(Settings { concurrency: 0, ..settings() }.check().is_err());
         assert!(Settings { sweep: Duration::ZERO, ..settings() }.check().is_err());
-        assert!(Settings { max_connections: 2, ..settings() }.check().is_err());
+        assert!(Settings { max_connections: 8, ..settings() }.check().is_err());
         assert!(Settings { reconcile_every: Duration::ZERO, ..settings() }.check().is_err());
         assert!(Settings { breaker_failures: 0, ..settings() }.check().is_err());
         assert!(Settings { breaker_open: Duration::ZERO, ..settings() }.check().is_err());

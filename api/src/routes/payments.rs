@@ -29,6 +29,9 @@ use crate::correlation::CorrelationId;
 use crate::problem::Problem;
 use crate::{App, render, request};
 
+/// In chaos mode: record the payment, and fail before the answer.
+const SIMULATE_CHAOS: HeaderName = HeaderName::from_static("x-simulate-chaos");
+
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// How long a request waits for another one with the same key to end.
@@ -62,8 +65,15 @@ async fn create(
         request,
         correlation_id,
     };
+    let fails_afterwards = app.chaos_mode && headers.get(SIMULATE_CHAOS).is_some_and(|value| value == "true");
     // In a task of its own: a client that hangs up drops this handler, and must not leave a statement half-way.
-    tokio::spawn(accept(app, payment).in_current_span()).await.unwrap_or(Err(Problem::Internal))
+    let accepted = tokio::spawn(accept(app, payment).in_current_span()).await;
+    let response = accepted.unwrap_or(Err(Problem::Internal))?;
+    if fails_afterwards && !response.headers().contains_key(REPLAYED) {
+        tracing::warn!("simulating a failure after the payment was recorded");
+        return Err(Problem::Internal);
+    }
+    Ok(response)
 }
 
 /// Records the payment, or finds the one that its key made.

@@ -7,6 +7,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{Accepted, Event, Payment};
+use crate::db::InTime as _;
 use crate::idempotency::Key;
 use crate::ids::{MerchantId, PaymentId};
 use crate::payment::status::PaymentStatus;
@@ -26,6 +27,7 @@ pub async fn find(pool: &PgPool, merchant: MerchantId, id: PaymentId) -> sqlx::R
         merchant.uuid()
     )
     .fetch_optional(pool)
+    .in_time()
     .await
 }
 
@@ -61,6 +63,7 @@ pub async fn list(pool: &PgPool, merchant: MerchantId, filter: &Filter) -> sqlx:
         .bind(filter.created_after.map(earlier_id))
         .bind(filter.limit)
         .fetch_all(pool)
+        .in_time()
         .await
 }
 
@@ -88,6 +91,7 @@ pub async fn events(pool: &PgPool, merchant: MerchantId, id: PaymentId) -> sqlx:
         merchant.uuid()
     )
     .fetch_all(pool)
+    .in_time()
     .await
 }
 
@@ -98,6 +102,7 @@ pub async fn events(pool: &PgPool, merchant: MerchantId, id: PaymentId) -> sqlx:
 pub async fn ended(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!("select id from payments where id = any($1) and terminal_at is not null", ids)
         .fetch_all(pool)
+        .in_time()
         .await
 }
 
@@ -115,6 +120,7 @@ pub async fn overdue(pool: &PgPool, grace_ms: i64, limit: i64) -> sqlx::Result<V
         limit
     )
     .fetch_all(pool)
+    .in_time()
     .await
 }
 
@@ -128,6 +134,7 @@ pub async fn lag(pool: &PgPool) -> sqlx::Result<Duration> {
            from payments where due_at is not null"
     )
     .fetch_one(pool)
+    .in_time()
     .await?;
     Ok(Duration::from_millis(u64::try_from(lag_ms).unwrap_or(0)))
 }
@@ -165,6 +172,7 @@ pub async fn find_by_key(
         key.as_str()
     )
     .fetch_optional(pool)
+    .in_time()
     .await?;
     Ok(row.map(|row| Remembered {
         fingerprint: row.fingerprint,

@@ -11,6 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use ulid::Ulid;
 
 use super::PAYMENTS;
+use crate::db::InTime as _;
 
 /// Between two rings. Every ring makes every idle worker ask for jobs, so a crowd shares one.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -43,8 +44,11 @@ async fn keep_ringing(pool: PgPool, rung: Arc<Notify>) {
         // What the library listens for; of the id it reads only that it is one.
         let payload =
             serde_json::json!({ "job_type": PAYMENTS, "id": Ulid::generate().to_string() }).to_string();
-        let told =
-            sqlx::query("select pg_notify('apalis::job::insert', $1)").bind(payload).execute(&pool).await;
+        let told = sqlx::query("select pg_notify('apalis::job::insert', $1)")
+            .bind(payload)
+            .execute(&pool)
+            .in_time()
+            .await;
         if let Err(why) = told {
             tracing::debug!(%why, "could not wake the workers; they poll");
         }

@@ -4,22 +4,24 @@
 //! hosts whose clocks differ agree. A tick that nobody was there for is not made up for; each run covers all there is.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use apalis::prelude::{BackendExt as _, WorkerBuilder, WorkerBuilderExt as _};
 use apalis_postgres::PostgresStorage;
 use chrono::{DateTime, Utc};
-use futures::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
-use ulid::Ulid;
 
-use super::{config, keep_working, told, unharmed, worker_name};
-use crate::db::millis;
+use super::{Diligence, Jobs, Own, config, keep_working, new_job_id, told, unharmed, worker_name};
+use crate::db::{self, InTime as _, millis};
 
 /// The queue of ticks.
 pub const SCHEDULES: &str = "schedules";
+
+/// For asking, and for heartbeats.
+pub(super) const OWN_CONNECTIONS: u32 = 2;
 
 /// Nobody waits for a tick, so nothing wakes the worker for one.
 const POLL: Duration = Duration::from_secs(1);
@@ -60,7 +62,7 @@ pub struct Tick {
 /// # Errors
 /// The database's.
 pub async fn tick(pool: &PgPool, every: Duration) -> sqlx::Result<Duration> {
-    let ids: Vec<String> = Schedule::ALL.iter().map(|_| Ulid::generate().to_string()).collect();
+    let ids: Vec<String> = Schedule::ALL.iter().map(|_| new_job_id()).collect();
     let schedules: Vec<String> = Schedule::ALL.iter().map(|it| it.as_str().to_owned()).collect();
     let next_ms = sqlx::query_scalar!(
         "with clock as materialized (select clock_timestamp() as now),
@@ -81,6 +83,7 @@ pub async fn tick(pool: &PgPool, every: Duration) -> sqlx::Result<Duration> {
         SCHEDULES
     )
     .fetch_one(pool)
+    .in_time()
     .await?;
     Ok(Duration::from_millis(next_ms.max(1).unsigned_abs()))
 }
@@ -91,14 +94,15 @@ where
     F: Fn(Tick) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<(), String>> + Send + 'static,
 {
+    let jobs = Arc::new(Jobs::default());
     let worker = || {
-        let run = run.clone();
-        WorkerBuilder::new(worker_name().as_str())
-            .backend(PostgresStorage::new(&pool).with_config(config(SCHEDULES, 1)).poll_with_interval(POLL))
+        let (run, jobs, own) = (run.clone(), jobs.clone(), Own(db::apart(&pool, OWN_CONNECTIONS)));
+        let worker = WorkerBuilder::new(worker_name().as_str())
+            .backend(PostgresStorage::new(&own.0).with_config(config(SCHEDULES, 1)).poll_with_interval(POLL))
             .concurrency(1)
-            .build(move |tick: Tick| unharmed(run(tick)))
-            .run_until(told(shutdown.clone()))
-            .boxed()
+            .build(move |tick: Tick| unharmed(run(tick), jobs.begin()))
+            .run_until(told(shutdown.clone()));
+        own.lend_to(worker)
     };
-    keep_working(&shutdown, worker).await;
+    keep_working(&Diligence { pool: &pool, queue: SCHEDULES, jobs: &jobs }, &shutdown, worker).await;
 }

@@ -1,5 +1,5 @@
 //! One program that can be any of Payonce's processes, so that tests of a crash need a single build: the first
-//! argument says which.
+//! argument says which. What is none of them is for the command line, which starts itself again for some commands.
 
 use std::process::ExitCode;
 
@@ -10,6 +10,6 @@ fn main() -> ExitCode {
         Some("worker") => worker::main(),
         Some("simgateway") => simgateway::main(),
         Some("payonce") => cli::run(arguments),
-        _ => ExitCode::from(2),
+        _ => cli::main(),
     }
 }

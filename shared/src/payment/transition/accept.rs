@@ -8,6 +8,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::batch::Work;
+use crate::db::InTime as _;
 use crate::idempotency::{CREATE_PAYMENT, Key, RENDERER};
 use crate::ids::{MerchantId, PaymentId};
 use crate::money::Money;
@@ -85,6 +86,7 @@ pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<
         queue::PAYMENTS
     )
     .fetch_all(pool)
+    .in_time()
     .await?;
     fault::point("accept.committed");
     accepted.iter().for_each(|_| metrics::event_written(EventType::Created.as_str()));

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::batch::Work;
-use crate::db::millis;
+use crate::db::{InTime as _, millis};
 use crate::ids::{ClaimToken, PaymentId};
 use crate::money::{Currency, Money};
 use crate::payment::status::EventType;
@@ -155,12 +155,16 @@ async fn claim_rows(
         worker
     )
     .fetch_all(pool)
+    .in_time()
     .await
 }
 
 /// What a claim took whose answer was lost.
 async fn rows_claimed_by(pool: &PgPool, ids: &[Uuid], token: ClaimToken) -> sqlx::Result<Vec<ClaimedRow>> {
-    sqlx::query_file_as!(ClaimedRow, "queries/payment_claimed.sql", ids, token.uuid()).fetch_all(pool).await
+    sqlx::query_file_as!(ClaimedRow, "queries/payment_claimed.sql", ids, token.uuid())
+        .fetch_all(pool)
+        .in_time()
+        .await
 }
 
 #[derive(sqlx::FromRow)]

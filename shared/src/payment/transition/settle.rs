@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::batch::{HasRemedy, Remedy, Work};
-use crate::db::millis;
+use crate::db::{InTime as _, millis};
 use crate::ids::{ClaimToken, PaymentId};
 use crate::ledger::rules;
 use crate::payment::status::{HeldReason, IllegalTransition, PaymentStatus};
@@ -113,6 +113,7 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settl
         queue::PAYMENTS
     )
     .fetch_all(pool)
+    .in_time()
     .await?;
     fault::point("settle.committed");
     let mut settled = Settled::default();

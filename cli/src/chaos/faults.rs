@@ -1,0 +1,192 @@
+//! What is done to a running system in each scenario. The seed decides what is struck and how; when exactly is the
+//! machine's affair, so a replay is the same trouble and not the same microsecond.
+
+mod database;
+mod deliveries;
+mod gateway;
+mod network;
+mod processes;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use tokio::time::{Instant, sleep};
+
+use super::fleet::Fleet;
+use super::load::Load;
+use super::plan::{Plan, Scenario};
+
+/// Faults that really fired, by what they were.
+pub(super) type Fired = BTreeMap<&'static str, u64>;
+
+/// What a fault can get at.
+pub(super) struct Scene<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) fleet: &'a mut Fleet,
+    pub(super) load: &'a Load,
+    /// The small file system that the database lies on, where there is one.
+    pub(super) small_disk: Option<PathBuf>,
+    pub(super) dice: StdRng,
+    pub(super) fired: Fired,
+    pub(super) last_at: Instant,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn new(
+        plan: &'a Plan,
+        fleet: &'a mut Fleet,
+        load: &'a Load,
+        small_disk: Option<PathBuf>,
+    ) -> Self {
+        let dice = StdRng::seed_from_u64(plan.seed);
+        Self { plan, fleet, load, small_disk, dice, fired: Fired::new(), last_at: Instant::now() }
+    }
+
+    /// Counts what fired.
+    fn fired(&mut self, what: &'static str, times: u64) {
+        if times > 0 {
+            *self.fired.entry(what).or_default() += times;
+            self.last_at = Instant::now();
+        }
+    }
+
+    /// One of so many.
+    fn one_of(&mut self, how_many: usize) -> usize {
+        self.dice.random_range(0..how_many.max(1))
+    }
+
+    async fn pause_up_to(&mut self, longest: Duration) {
+        sleep(longest.mul_f64(self.dice.random())).await;
+    }
+}
+
+/// What must be in place before the first payment.
+pub(super) async fn prepare(plan: &Plan, fleet: &Fleet) -> Result<()> {
+    match plan.scenario {
+        Scenario::Zombies => gateway::answer_slowly(fleet).await,
+        Scenario::Gateway => gateway::misbehave(fleet, plan.seed).await,
+        Scenario::LostAnswers => gateway::lose_all_answers(fleet, plan.seed).await,
+        Scenario::Deliveries => deliveries::deliver_again(fleet).await,
+        Scenario::Workers
+        | Scenario::Api
+        | Scenario::GatewayKill
+        | Scenario::Postgres
+        | Scenario::ClockSkew
+        | Scenario::Connections
+        | Scenario::DiskFull
+        | Scenario::RestartStorm
+        | Scenario::SlowDatabase
+        | Scenario::Partition
+        | Scenario::All => Ok(()),
+    }
+}
+
+/// Strikes as often as planned, spread over the payments, or goes on until the time is over; returns with everything
+/// whole again.
+pub(super) async fn drive(scene: &mut Scene<'_>) -> Result<()> {
+    if scene.plan.scenario == Scenario::All {
+        everything(scene).await?;
+    } else {
+        now_and_then(scene).await?;
+    }
+    let ended_by_themselves = scene.fleet.heal().await?;
+    scene.fired("ended by themselves", ended_by_themselves);
+    Ok(())
+}
+
+/// Strikes as often as planned, when so many payments have ended that the strikes are spread over all of them.
+async fn now_and_then(scene: &mut Scene<'_>) -> Result<()> {
+    let (scenario, load) = (scene.plan.scenario, scene.load);
+    let strikes = if scenario == Scenario::Zombies {
+        // Each of them makes zombies of all workers but one.
+        scene.plan.kills.div_ceil(u32::try_from(scene.plan.workers - 1)?)
+    } else {
+        scene.plan.kills
+    };
+    for strike in 1..=strikes {
+        let share = f64::from(strike) / f64::from(strikes + 1);
+        if scenario == Scenario::Api {
+            load.reach_acknowledged(share).await?;
+        } else {
+            load.reach(share).await?;
+        }
+        strike_once(scenario, scene).await?;
+    }
+    Ok(())
+}
+
+async fn strike_once(scenario: Scenario, scene: &mut Scene<'_>) -> Result<()> {
+    match scenario {
+        Scenario::Workers => processes::kill_a_worker(scene).await,
+        Scenario::Api => processes::kill_an_api(scene).await,
+        Scenario::GatewayKill => processes::kill_the_gateway(scene).await,
+        Scenario::Zombies => processes::make_zombies(scene).await,
+        Scenario::RestartStorm => processes::restart_all(scene).await,
+        Scenario::Postgres => database::kill(scene).await,
+        Scenario::Connections => database::take_all_connections(scene).await,
+        Scenario::DiskFull => database::fill_the_disk(scene).await,
+        Scenario::SlowDatabase => network::slow_the_database(scene).await,
+        Scenario::Partition => network::part(scene).await,
+        // These are there from the start.
+        Scenario::Gateway
+        | Scenario::LostAnswers
+        | Scenario::Deliveries
+        | Scenario::ClockSkew
+        | Scenario::All => Ok(()),
+    }
+}
+
+/// What strikes in `all`; what is there more than once strikes more often.
+const ANYTHING: &[Scenario] = &[
+    Scenario::Workers,
+    Scenario::Workers,
+    Scenario::Workers,
+    Scenario::Api,
+    Scenario::Api,
+    Scenario::GatewayKill,
+    Scenario::Postgres,
+    Scenario::Zombies,
+    Scenario::Connections,
+    Scenario::RestartStorm,
+    Scenario::SlowDatabase,
+    Scenario::Partition,
+];
+
+async fn everything(scene: &mut Scene<'_>) -> Result<()> {
+    let until = Instant::now() + scene.plan.duration.unwrap_or_default();
+    deliveries::deliver_again(scene.fleet).await?;
+    while Instant::now() < until {
+        // A gateway that was started again has forgotten its faults.
+        gateway::misbehave_somehow(scene).await?;
+        let next = ANYTHING[scene.one_of(ANYTHING.len())];
+        strike_once(next, scene).await?;
+        let ended_by_themselves = scene.fleet.heal().await?;
+        scene.fired("ended by themselves", ended_by_themselves);
+        scene.pause_up_to(Duration::from_millis(500)).await;
+    }
+    gateway::behave(scene.fleet).await
+}
+
+/// What shows only afterwards: faults that struck the gateway's calls and the queue's jobs.
+pub(super) async fn count_afterwards(scene: &mut Scene<'_>, journal: &super::journal::Journal) -> Result<()> {
+    let last_at = scene.last_at;
+    if matches!(scene.plan.scenario, Scenario::Gateway | Scenario::LostAnswers | Scenario::All) {
+        for (what, times) in journal.faults() {
+            scene.fired(what, times);
+        }
+    }
+    if matches!(scene.plan.scenario, Scenario::Deliveries | Scenario::All) {
+        let copies = deliveries::copies(scene.fleet).await?;
+        scene.fired("further deliveries", copies);
+    }
+    if scene.plan.scenario == Scenario::ClockSkew {
+        let skewed = processes::skewed_ids(scene.fleet).await?;
+        scene.fired("ids of another day", skewed);
+    }
+    scene.last_at = last_at;
+    Ok(())
+}

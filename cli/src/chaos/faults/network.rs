@@ -1,0 +1,55 @@
+//! The wires between the processes, the database and the gateway are slow or carry nothing.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use rand::RngExt as _;
+use tokio::time::sleep;
+
+use super::Scene;
+use crate::chaos::fleet::Wires;
+use crate::chaos::proxy::{Healing, Mode, Proxy};
+
+const SLOW_FOR: Duration = Duration::from_millis(1_500);
+/// Longer than a lease at times, shorter at others.
+const SILENT_FROM: Duration = Duration::from_millis(300);
+const SILENT_TO: Duration = Duration::from_millis(3_500);
+
+/// Every piece to and from the database takes up to a tenth of a second longer, for a while.
+pub(super) async fn slow_the_database(scene: &mut Scene<'_>) -> Result<()> {
+    let delay = Duration::from_millis(scene.dice.random_range(5..100));
+    let Some(wires) = &scene.fleet.wires else { return Ok(()) };
+    let before = touched(wires);
+    for wire in [&wires.workers_to_database, &wires.apis_to_database] {
+        wire.set(Mode::Delay(delay));
+    }
+    sleep(SLOW_FOR).await;
+    for wire in [&wires.workers_to_database, &wires.apis_to_database] {
+        wire.set(Mode::Pass);
+    }
+    let delayed = touched(wires) - before;
+    scene.fired("pieces delayed on their way to or from the database", delayed);
+    Ok(())
+}
+
+/// One wire or all of them carry nothing for a while; after that, what was open goes on, is closed, or stays dead.
+pub(super) async fn part(scene: &mut Scene<'_>) -> Result<()> {
+    let which = scene.one_of(4);
+    let silence = scene.dice.random_range(SILENT_FROM..SILENT_TO);
+    let healing = [Healing::Resume, Healing::Reset, Healing::Dead][scene.one_of(3)];
+    let Some(wires) = &scene.fleet.wires else { return Ok(()) };
+    let all = wires.all();
+    let parted: &[&Proxy] = all.get(which..=which).unwrap_or(&all);
+    let before = touched(wires);
+    parted.iter().for_each(|wire| wire.set(Mode::Hold));
+    sleep(silence).await;
+    let held = touched(wires) - before;
+    parted.iter().for_each(|wire| wire.heal(healing));
+    scene.fired("partitions", 1);
+    scene.fired("pieces and connections held up by a partition", held);
+    Ok(())
+}
+
+fn touched(wires: &Wires) -> u64 {
+    wires.all().iter().map(|wire| wire.touched()).sum()
+}

@@ -1,0 +1,165 @@
+//! What to break, how often, and under how much load.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::Args;
+
+/// What is broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Scenario {
+    /// Workers are killed at random (SIGKILL)
+    Workers,
+    /// APIs are killed while they answer; clients repeat themselves
+    Api,
+    /// The gateway is killed and comes back
+    GatewayKill,
+    /// Postgres is killed under load
+    Postgres,
+    /// Workers are frozen until others took over, and then go on
+    Zombies,
+    /// Three in ten charges go wrong, in every way that the gateway knows
+    Gateway,
+    /// The gateway charges, and its answer is lost, always
+    LostAnswers,
+    /// Every job is delivered two to five times
+    Deliveries,
+    /// No two processes agree about the time
+    ClockSkew,
+    /// All connections of the database are taken
+    Connections,
+    /// The database's disk is full (needs root, for a small file system in memory)
+    DiskFull,
+    /// All workers and APIs are started again, at once, again and again
+    RestartStorm,
+    /// The database answers late
+    SlowDatabase,
+    /// Nothing passes between the processes, the database and the gateway for a while
+    Partition,
+    /// All of these, at random, for --duration
+    All,
+}
+
+impl Scenario {
+    /// Its name on the command line.
+    pub(super) fn name(self) -> String {
+        clap::ValueEnum::to_possible_value(&self).map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// What is asked for where nothing else is said.
+    const fn defaults(self) -> Defaults {
+        match self {
+            Self::Workers => Defaults::new((30_000, 300), (300, 3)).fleet(4, 2),
+            Self::Api => Defaults::new((10_000, 100), (300, 3)).fleet(2, 3),
+            Self::GatewayKill => Defaults::new((10_000, 30), (200, 2)).fleet(2, 1),
+            Self::Postgres => Defaults::new((10_000, 30), (200, 1)).fleet(4, 2),
+            Self::Zombies => Defaults::new((5_000, 100), (150, 2)).fleet(8, 1),
+            Self::Gateway => Defaults::new((30_000, 0), (300, 0)).fleet(4, 2),
+            Self::LostAnswers => Defaults::new((10_000, 0), (200, 0)).fleet(2, 1),
+            Self::Deliveries => Defaults::new((30_000, 0), (300, 0)).fleet(8, 1),
+            Self::ClockSkew => Defaults::new((5_000, 0), (100, 0)).fleet(4, 2),
+            Self::Connections => Defaults::new((5_000, 10), (150, 1)).fleet(2, 2),
+            Self::DiskFull => Defaults::new((5_000, 5), (200, 1)).fleet(2, 1),
+            Self::RestartStorm => Defaults::new((5_000, 20), (150, 2)).fleet(3, 2),
+            Self::SlowDatabase => Defaults::new((5_000, 20), (100, 2)).fleet(2, 1),
+            Self::Partition => Defaults::new((5_000, 20), (150, 3)).fleet(2, 1),
+            Self::All => Defaults::new((30_000, 0), (300, 0)).fleet(4, 2),
+        }
+    }
+
+    /// Whether it strikes now and then, and not all the time.
+    const fn strikes(self) -> bool {
+        self.defaults().long.1 > 0
+    }
+}
+
+/// How much of it, in full and in short.
+#[derive(Debug, Clone, Copy)]
+struct Defaults {
+    /// Payments and strikes.
+    long: (u64, u32),
+    short: (u64, u32),
+    workers: usize,
+    apis: usize,
+}
+
+impl Defaults {
+    const fn new(long: (u64, u32), short: (u64, u32)) -> Self {
+        Self { long, short, workers: 0, apis: 0 }
+    }
+
+    const fn fleet(self, workers: usize, apis: usize) -> Self {
+        Self { workers, apis, ..self }
+    }
+}
+
+/// How long `all` goes on.
+const DURATION: Duration = Duration::from_mins(15);
+const DURATION_SHORT: Duration = Duration::from_secs(8);
+
+/// What is going to happen.
+#[derive(Debug, Clone)]
+pub(super) struct Plan {
+    pub(super) scenario: Scenario,
+    pub(super) seed: u64,
+    pub(super) payments: u64,
+    /// How often it strikes.
+    pub(super) kills: u32,
+    pub(super) workers: usize,
+    pub(super) apis: usize,
+    /// Only of `all`.
+    pub(super) duration: Option<Duration>,
+}
+
+impl Plan {
+    /// What the arguments ask for.
+    ///
+    /// # Errors
+    /// They contradict the scenario.
+    pub(super) fn new(args: &Args) -> Result<Self> {
+        let scenario = args.scenario;
+        if args.kills.is_some() && !scenario.strikes() {
+            bail!("--kills says nothing about {scenario}, which goes on all the time");
+        }
+        if args.duration.is_some() && scenario != Scenario::All {
+            bail!("--duration is for the scenario all; {scenario} ends with its payments");
+        }
+        let defaults = scenario.defaults();
+        let (payments, kills) = if args.short { defaults.short } else { defaults.long };
+        let plan = Self {
+            scenario,
+            seed: args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
+            payments: args.payments.unwrap_or(payments),
+            kills: args.kills.unwrap_or(kills),
+            workers: args.workers.map_or(defaults.workers, usize::from),
+            apis: args.apis.map_or(defaults.apis, usize::from),
+            duration: (scenario == Scenario::All).then(|| match args.duration {
+                Some(seconds) => Duration::from_secs(seconds),
+                None if args.short => DURATION_SHORT,
+                None => DURATION,
+            }),
+        };
+        if scenario == Scenario::Zombies && plan.workers < 2 {
+            bail!("zombies needs --workers 2 or more: one that freezes, and one that takes over");
+        }
+        Ok(plan)
+    }
+
+    /// The command that does the same again.
+    pub(super) fn replay(&self) -> String {
+        let Self { scenario, seed, payments, workers, apis, .. } = self;
+        let fleet = format!("--payments {payments} --workers {workers} --apis {apis}");
+        let kills = if scenario.strikes() { format!(" --kills {}", self.kills) } else { String::new() };
+        let duration =
+            self.duration.map(|duration| format!(" --duration {}", duration.as_secs())).unwrap_or_default();
+        format!("payonce chaos {scenario} --seed {seed} {fleet}{kills}{duration}")
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}

@@ -1,0 +1,221 @@
+//! A wire between two of our processes that can be made slow, silent or dead: a TCP proxy of our own, since a real
+//! network could be disturbed only by root, and only for the whole machine.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::task::AbortOnDropHandle;
+
+/// How long a server holds on to a connection whose other end has vanished.
+const SERVER_NOTICES_AFTER: Duration = Duration::from_secs(5);
+
+/// What a wire does with what it carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Hands it on.
+    Pass,
+    /// Hands it on, later.
+    Delay(Duration),
+    /// Keeps it, without a word to either end.
+    Hold,
+}
+
+/// What happens to the connections that were open while a wire was silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Healing {
+    /// They go on where they stopped.
+    Resume,
+    /// They are closed.
+    Reset,
+    /// Nothing comes out of them any more, and nothing says so: their other end is gone.
+    Dead,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct State {
+    mode: Mode,
+    /// Connections with lower numbers are closed.
+    reset_below: u64,
+    /// Connections with lower numbers are dead.
+    dead_below: u64,
+}
+
+/// How a connection ended.
+enum End {
+    Closed,
+    Dead,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    connections: AtomicU64,
+    touched: AtomicU64,
+}
+
+/// A wire to one address. Dropped, it is cut.
+#[derive(Debug)]
+pub(super) struct Proxy {
+    addr: SocketAddr,
+    state: watch::Sender<State>,
+    counts: Arc<Counts>,
+    _accepting: AbortOnDropHandle<()>,
+}
+
+impl Proxy {
+    pub(super) async fn start(target: SocketAddr) -> Result<Self> {
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port on 127.0.0.1")?;
+        let addr = listener.local_addr()?;
+        let (state, watched) = watch::channel(State { mode: Mode::Pass, reset_below: 0, dead_below: 0 });
+        let counts = Arc::new(Counts::default());
+        let accepting = tokio::spawn(accept(listener, target, watched, counts.clone()));
+        Ok(Self { addr, state, counts, _accepting: AbortOnDropHandle::new(accepting) })
+    }
+
+    pub(super) fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    pub(super) fn set(&self, mode: Mode) {
+        self.state.send_modify(|state| state.mode = mode);
+    }
+
+    /// Lets everything pass again, and what was open meanwhile come to that end.
+    pub(super) fn heal(&self, healing: Healing) {
+        let next = self.counts.connections.load(Ordering::Relaxed);
+        self.state.send_modify(|state| {
+            state.mode = Mode::Pass;
+            match healing {
+                Healing::Resume => {}
+                Healing::Reset => state.reset_below = next,
+                Healing::Dead => state.dead_below = next,
+            }
+        });
+    }
+
+    /// How many pieces were held up so far.
+    pub(super) fn touched(&self) -> u64 {
+        self.counts.touched.load(Ordering::Relaxed)
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    target: SocketAddr,
+    state: watch::Receiver<State>,
+    counts: Arc<Counts>,
+) {
+    loop {
+        let Ok((client, _)) = listener.accept().await else {
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let number = counts.connections.fetch_add(1, Ordering::Relaxed);
+        let wire = Wire { number, state: state.clone(), counts: counts.clone() };
+        tokio::spawn(wire.carry(client, target));
+    }
+}
+
+/// One connection.
+#[derive(Clone)]
+struct Wire {
+    number: u64,
+    state: watch::Receiver<State>,
+    counts: Arc<Counts>,
+}
+
+impl Wire {
+    async fn carry(self, mut client: TcpStream, target: SocketAddr) {
+        // Until the wire carries something, nobody is at its other end.
+        if let Err(End::Closed) = self.clone().pass().await {
+            return;
+        }
+        let Ok(mut server) = TcpStream::connect(target).await else { return };
+        // Ours are the delays, not the system's.
+        let _ = client.set_nodelay(true).and_then(|()| server.set_nodelay(true));
+        let end = {
+            let (from_client, to_client) = client.split();
+            let (from_server, to_server) = server.split();
+            tokio::select! {
+                end = self.clone().pump(from_client, to_server) => end,
+                end = self.clone().pump(from_server, to_client) => end,
+            }
+        };
+        if let End::Dead = end {
+            sleep(SERVER_NOTICES_AFTER).await;
+            drop(server);
+            // Held open until the whole wire is cut.
+            let mut state = self.state;
+            while state.changed().await.is_ok() {}
+        }
+    }
+
+    async fn pump(self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> End {
+        let mut piece = vec![0; 16 * 1024];
+        loop {
+            let read = tokio::select! {
+                read = from.read(&mut piece) => read,
+                end = self.clone().ended() => return end,
+            };
+            let Ok(length @ 1..) = read else { return End::Closed };
+            if let Err(end) = self.clone().pass().await {
+                return end;
+            }
+            if to.write_all(&piece[..length]).await.is_err() {
+                return End::Closed;
+            }
+        }
+    }
+
+    /// Waits until what was read may go on.
+    async fn pass(mut self) -> Result<(), End> {
+        let mut is_touched = false;
+        loop {
+            let state = *self.state.borrow_and_update();
+            self.alive(&state)?;
+            let mut touch = || {
+                if !std::mem::replace(&mut is_touched, true) {
+                    self.counts.touched.fetch_add(1, Ordering::Relaxed);
+                }
+            };
+            match state.mode {
+                Mode::Pass => return Ok(()),
+                Mode::Delay(delay) => {
+                    touch();
+                    sleep(delay).await;
+                    return Ok(());
+                }
+                Mode::Hold => touch(),
+            }
+            self.state.changed().await.map_err(|_| End::Closed)?;
+        }
+    }
+
+    /// Waits until this connection is closed or dead.
+    async fn ended(mut self) -> End {
+        loop {
+            let state = *self.state.borrow_and_update();
+            if let Err(end) = self.alive(&state) {
+                return end;
+            }
+            if self.state.changed().await.is_err() {
+                return End::Closed;
+            }
+        }
+    }
+
+    fn alive(&self, state: &State) -> Result<(), End> {
+        if self.number < state.reset_below {
+            return Err(End::Closed);
+        }
+        if self.number < state.dead_below { Err(End::Dead) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,162 @@
+//! `payonce chaos` in short: each scenario on processes of its own, through the real program, with a fixed seed; and that
+//! it finds out where a guard was taken away.
+//!
+//! Most take more than ten seconds on a busy machine: a private database and some ten processes start, and a claim whose
+//! worker died runs out after two and a half seconds.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::{Exit, Launch, Process, guardian};
+
+use crate::PROGRAM;
+
+/// Each takes ten seconds, and all of them at once, beside other tests, share a machine.
+const DEADLINE: Duration = Duration::from_mins(3);
+
+fn chaos(arguments: &[&str]) -> Launch {
+    Launch::payonce(PROGRAM)
+        .args(["chaos"].iter().chain(arguments).copied())
+        .env("TMPDIR", guardian::scratch())
+}
+
+fn report(process: &Process) -> Value {
+    let line = process.stdout();
+    let report = serde_json::from_str(line.trim());
+    report.map_err(|why| format!("{why}: {line}\n{}", process.stderr())).unwrap()
+}
+
+/// Runs the short form of a scenario, which must hold, and gives its report.
+async fn held(scenario: &str) -> Value {
+    let (exit, process) = chaos(&[scenario, "--short", "--seed", "7", "--json"]).run_within(DEADLINE).await;
+    let report = report(&process);
+    assert_eq!(report["outcome"], "held", "{report:#}");
+    assert_eq!(exit, Exit::Code(0), "{report:#}");
+    assert_ne!(report["faults_fired"], 0, "{report:#}");
+    assert_eq!(report["violations"], 0, "{report:#}");
+    assert_eq!(report["not_ended"], 0, "{report:#}");
+    assert_eq!(report["unknown"], 0, "every client insists: {report:#}");
+    report
+}
+
+#[tokio::test]
+async fn workers_killed_at_random_lose_nothing_and_spend_no_retry() {
+    let report = held("workers").await;
+
+    assert_eq!(report["retries_spent"], 0);
+    assert!(report["attempts_mean"].as_f64() <= report["attempts_bound"].as_f64(), "{report:#}");
+}
+
+#[tokio::test]
+async fn apis_killed_while_they_answer_record_each_order_once() {
+    let report = held("api").await;
+
+    assert_eq!(report["payments"], report["attempted"]);
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_killed_charges_each_payment_once() {
+    held("gateway-kill").await;
+}
+
+#[tokio::test]
+async fn a_database_that_is_killed_keeps_what_was_acknowledged() {
+    held("postgres").await;
+}
+
+#[tokio::test]
+async fn workers_frozen_past_their_lease_change_nothing_when_they_go_on() {
+    let report = held("zombies").await;
+
+    assert_ne!(report["takeovers"], 0, "{report:#}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_errs_in_three_of_ten_calls_charges_once_and_wrong_amounts_are_held() {
+    let report = held("gateway").await;
+
+    assert_eq!(report["faults"]["payments charged a wrong amount"], report["held"], "{report:#}");
+}
+
+#[tokio::test]
+async fn answers_that_are_all_lost_are_looked_up() {
+    held("lost-answers").await;
+}
+
+#[tokio::test]
+async fn jobs_delivered_two_to_five_times_charge_once() {
+    let report = held("deliveries").await;
+
+    let copies = report["faults"]["further deliveries"].as_u64();
+    assert!(copies >= report["payments"].as_u64(), "{report:#}");
+    assert_eq!(report["attempts_max"], 1, "{report:#}");
+}
+
+#[tokio::test]
+async fn processes_that_disagree_about_the_time_agree_about_the_payments() {
+    let report = held("clock-skew").await;
+
+    assert_eq!(report["faults"]["ids of another day"], report["payments"], "{report:#}");
+}
+
+#[tokio::test]
+async fn a_database_without_a_connection_left_keeps_what_was_acknowledged() {
+    held("connections").await;
+}
+
+#[tokio::test]
+async fn a_database_without_room_left_keeps_what_was_acknowledged_or_the_run_says_that_it_needs_root() {
+    if nix::unistd::geteuid().is_root() {
+        held("disk-full").await;
+        return;
+    }
+    let (exit, process) = chaos(&["disk-full", "--short", "--json"]).run_within(DEADLINE).await;
+    assert_eq!((exit, &report(&process)["why"][0]), (Exit::Code(0), &Value::from("needs root")));
+}
+
+#[tokio::test]
+async fn a_storm_of_restarts_loses_nothing() {
+    held("restart-storm").await;
+}
+
+#[tokio::test]
+async fn a_slow_database_makes_nobody_charge_twice() {
+    held("slow-database").await;
+}
+
+#[tokio::test]
+async fn a_network_that_carries_nothing_for_a_while_loses_nothing() {
+    held("partition").await;
+}
+
+#[tokio::test]
+async fn all_of_it_at_random_loses_nothing() {
+    let report = held("all").await;
+
+    assert!(report["faults"].as_object().is_some_and(|faults| faults.len() > 3), "{report:#}");
+}
+
+#[tokio::test]
+async fn without_unique_keys_a_killed_api_is_found_to_record_an_order_twice() {
+    let chaos =
+        chaos(&["api", "--short", "--seed", "7", "--json"]).env("PAYONCE_FAULTS", "sabotage=no_unique_key");
+    let (exit, process) = chaos.run_within(DEADLINE).await;
+
+    let report = report(&process);
+    assert_eq!((exit, &report["outcome"]), (Exit::Code(1), &Value::from("violated")), "{report:#}");
+    assert_ne!(report["violations"], 0, "{report:#}");
+}
+
+#[tokio::test]
+async fn what_contradicts_the_scenario_is_wrong_usage() {
+    for arguments in [
+        &["gateway", "--kills", "3"][..],
+        &["workers", "--duration", "3"],
+        &["zombies", "--workers", "1"],
+        &["earthquake"],
+        &[],
+    ] {
+        let (exit, process) = chaos(arguments).run().await;
+        assert_eq!(exit, Exit::Code(2), "{arguments:?}: {}", process.stderr());
+    }
+}
