@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use shared::auth::Authenticating;
 use shared::batch::Batcher;
 use shared::db;
 use shared::payment::transition::Accepting;
@@ -39,6 +40,7 @@ const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 struct App {
     pool: PgPool,
+    authentications: Batcher<Authenticating>,
     accepts: Batcher<Accepting>,
     waiters: Arc<wait::Waiters>,
     admin_key: admin_key::AdminKey,
@@ -93,12 +95,13 @@ impl Server {
         let board = board::router(&self.pool, admin_key);
         let chaos_mode = self.settings.chaos_mode;
         let app = App {
-            pool: self.pool.clone(),
+            authentications: Batcher::new(Authenticating { pool: self.pool.clone() }),
             accepts,
             waiters,
             admin_key,
             chaos_mode,
             shutdown: shutdown.clone(),
+            pool: self.pool.clone(),
         };
         let serve = async {
             tokio::try_join!(

@@ -8,6 +8,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use shared::batch::Refused;
 use shared::payment::transition::ResolveError;
 
 /// Everything that can be wrong with a request, or with us.
@@ -161,6 +162,16 @@ impl From<ResolveError> for Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         Self::from(&error)
+    }
+}
+
+impl From<Refused<sqlx::Error>> for Problem {
+    fn from(refused: Refused<sqlx::Error>) -> Self {
+        match refused {
+            Refused::Failed(error) => Self::from(&*error),
+            Refused::Full => Self::Unavailable,
+            Refused::Lost => Self::Internal,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! API keys: a merchant's secret, kept only as its hash.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -7,6 +8,7 @@ use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
+use crate::batch::Work;
 use crate::db::InTime as _;
 use crate::ids::{KeyId, MerchantId};
 
@@ -119,19 +121,41 @@ pub async fn revoke_key(pool: &PgPool, id: KeyId) -> sqlx::Result<bool> {
     Ok(revoked.rows_affected() == 1)
 }
 
-/// Whose secret it is; none if it is unknown or was revoked. Found by hash, so the time it takes says nothing.
+/// Whose secrets they are, in their order; none for one that is unknown or was revoked. Found by hash, so the time it takes
+/// says nothing.
 ///
 /// # Errors
 /// The database's.
-pub async fn find_merchant(pool: &PgPool, secret: &str) -> sqlx::Result<Option<MerchantId>> {
-    let merchant = sqlx::query_scalar!(
-        "select merchant_id from api_keys where secret_hash = $1 and revoked_at is null",
-        hash(secret)
+pub async fn find_merchants(pool: &PgPool, secrets: &[String]) -> sqlx::Result<Vec<Option<MerchantId>>> {
+    let hashes: Vec<_> = secrets.iter().map(|secret| hash(secret)).collect();
+    let found = sqlx::query!(
+        "select secret_hash, merchant_id from api_keys where secret_hash = any($1) and revoked_at is null",
+        &hashes
     )
-    .fetch_optional(pool)
+    .fetch_all(pool)
     .in_time()
     .await?;
-    Ok(merchant.map(MerchantId::from))
+    let by_hash: HashMap<_, _> =
+        found.into_iter().map(|key| (key.secret_hash, MerchantId::from(key.merchant_id))).collect();
+    Ok(hashes.iter().map(|hash| by_hash.get(hash).copied()).collect())
+}
+
+/// Finding out whose secrets they are, for many requests at once. The database is asked for every request, so that a key
+/// which was revoked is refused from then on.
+pub struct Authenticating {
+    /// Where the keys are.
+    pub pool: PgPool,
+}
+
+impl Work for Authenticating {
+    type Item = String;
+    /// None where it is unknown or was revoked.
+    type Answer = Option<MerchantId>;
+    type Error = sqlx::Error;
+
+    async fn work(&self, secrets: &[String]) -> sqlx::Result<Vec<Option<MerchantId>>> {
+        find_merchants(&self.pool, secrets).await
+    }
 }
 
 fn hash(secret: &str) -> Vec<u8> {

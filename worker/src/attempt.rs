@@ -21,15 +21,16 @@ use crate::breaker::Pass;
 /// How often settling is tried before the payment is left to its lease.
 const SETTLE_TRIES: u32 = 5;
 
-/// Looks at one payment. Nothing to do is fine: it ended, or is held, or not due, or somebody else has it.
+/// Looks at one payment; returns once it is claimed, or not, and lets the attempt go on by itself. Nothing to do is fine: it
+/// ended, or is held, or not due, or somebody else has it.
 pub(crate) async fn look(context: Context, payment: PaymentId) -> Result<(), String> {
-    let looked = claim_and_use(context, payment).await;
+    let looked = claim(context, payment).await;
     looked.inspect_err(|why| tracing::warn!(payment_id = %payment, %why, "could not look at a payment"))
 }
 
-async fn claim_and_use(context: Context, payment: PaymentId) -> Result<(), String> {
+async fn claim(context: Context, payment: PaymentId) -> Result<(), String> {
     // Closed once the worker shuts down: no new claims.
-    let Ok(_permit) = context.permits.clone().acquire_owned().await else { return Ok(()) };
+    let Ok(permit) = context.permits.clone().acquire_owned().await else { return Ok(()) };
     // While the gateway is away nothing is claimed. The payment stays due, and the sweep comes for it.
     let Some(pass) = context.breaker.admit() else { return Ok(()) };
     let claimed = context.claims.submit(payment).await;
@@ -39,8 +40,15 @@ async fn claim_and_use(context: Context, payment: PaymentId) -> Result<(), Strin
     // Of the highest level, so that no filter takes the ids from what is logged within.
     let span = tracing::error_span!("claim", payment_id = %payment, claim = %claim.token,
         correlation_id = claim.correlation_id);
-    let carried_out = context.attempts.spawn(carry_out(context.clone(), claim, pass).instrument(span));
-    carried_out.await.map_err(|why| why.to_string())
+    let own = context.clone();
+    let carried_out = async move {
+        carry_out(own, claim, pass).await;
+        drop(permit);
+    };
+    // The job is done with the claim: from here on the payment's lease sees to it that it ends. So the queue hands over more
+    // while the gateway is asked.
+    context.attempts.spawn(carried_out.instrument(span));
+    Ok(())
 }
 
 /// Uses a claim: one exchange with the gateway, one settlement.

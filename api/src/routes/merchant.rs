@@ -18,7 +18,7 @@ impl FromRequestParts<App> for Merchant {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let secret = secret(parts).ok_or(Problem::Unauthorized)?.to_owned();
         tracing::Span::current().record("key", auth::shown(&secret));
-        let merchant = auth::find_merchant(&app.pool, &secret).await?;
+        let merchant = app.authentications.submit(secret).await?;
         if merchant.is_none() {
             tracing::warn!(event = "key_refused", "an API key that is unknown or was revoked");
         }

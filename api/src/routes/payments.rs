@@ -90,9 +90,7 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
                 alone = true;
                 continue;
             }
-            Err(Refused::Failed(error)) => return Err(Problem::from(&*error)),
-            Err(Refused::Full) => return Err(Problem::Unavailable),
-            Err(Refused::Lost) => return Err(Problem::Internal),
+            Err(refused) => return Err(refused.into()),
         }
         let found =
             store::find_by_key(&app.pool, payment.merchant_id, &payment.request.customer_id, &payment.key);
