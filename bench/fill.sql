@@ -1,5 +1,5 @@
 -- Payments of the past thirty days that were charged at their first attempt, as Payonce itself would have stored them: row,
--- key, three events, transfer. How many, and whose, is told by the settings bench.stored and bench.merchant.
+-- key, three events, transfer, our copy of the gateway's books. How many, and whose, is told by the settings bench.stored and bench.merchant.
 -- The triggers are off meanwhile, since they check foreign keys row by row; everything refers to what is made here.
 begin;
 set local session_replication_role = replica;
@@ -54,4 +54,11 @@ select p.id, debit.id, credit.id, p.amount, p.currency, 'payment', p.id, p.termi
   join ledger_accounts debit on debit.kind = 'gateway_clearing' and debit.currency = p.currency
   join ledger_accounts credit on credit.kind = 'merchant_payable' and credit.currency = p.currency
                              and credit.merchant_id = p.merchant_id;
+
+-- Our copy of what the gateway's journal said of them. The gateway of this run begins its own at 1.
+insert into gateway_effects (gateway, seq, kind, key, charge_id, amount, currency, reference, at)
+select 'default', row_number() over (order by p.id) - 1 - count(*) over (), 'charge', key, p.gateway_transaction_id,
+       p.amount, p.currency, key, p.terminal_at
+  from payments p
+ cross join lateral (select 'pay_' || replace(p.id::text, '-', '')) as named (key);
 commit;

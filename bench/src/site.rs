@@ -76,10 +76,23 @@ impl<'a> Site<'a> {
 
     pub(crate) async fn close(mut self) -> Result<()> {
         self.stop_workers().await?;
+        self.must_add_up().await?;
         self.api.stop().await?;
         self.gateway.stop().await?;
         self.server.drop(DATABASE).await?;
         self.server.drop(GATEWAY_DATABASE).await
+    }
+
+    /// What the workers' reconciliation found meanwhile: figures of a system that contradicts itself are none.
+    async fn must_add_up(&self) -> Result<()> {
+        let mut connection = self.server.connect(DATABASE).await?;
+        let breaks: i64 =
+            sqlx::query_scalar("select count(*) from breaks").fetch_one(&mut connection).await?;
+        connection.close().await?;
+        if breaks > 0 {
+            bail!("reconciliation opened {breaks} breaks");
+        }
+        Ok(())
     }
 
     /// The newest payment: ids grow with time, so what comes later is greater.

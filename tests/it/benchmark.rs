@@ -77,4 +77,12 @@ async fn what_is_stored_already_is_as_payonce_would_have_stored_it() {
         .await
         .unwrap();
     assert_eq!(keys, 50);
+    let copied: i64 = sqlx::query_scalar(
+        "select count(*) from gateway_effects e join payments p on e.charge_id = p.gateway_transaction_id
+          where e.seq < 0 and e.key = 'pay_' || replace(p.id::text, '-', '')",
+    )
+    .fetch_one(&mut *connection)
+    .await
+    .unwrap();
+    assert_eq!(copied, 50);
 }
