@@ -4,7 +4,7 @@
 export SQLX_OFFLINE = true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos check fmt sqlx-prepare
+.PHONY: help setup run test chaos bench bench-quick bench-programs check fmt sqlx-prepare
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,15 @@ test: setup ## run all tests, for which it installs what they need
 
 chaos: setup ## break everything under load, for about an hour, and check that nothing was lost (best as root)
 	@scripts/chaos
+
+bench: bench-programs ## measure Payonce beside the bare database, for a quarter of an hour: docs/PERFORMANCE.md
+	target/release/bench
+
+bench-quick: bench-programs ## the same with few payments, in two minutes
+	target/release/bench --quick
+
+bench-programs: setup
+	cargo build --release --locked --bin api --bin worker --bin simgateway --bin bench
 
 check: ## formatting, lints, documentation, scripts
 	cargo fmt --all --check

@@ -162,6 +162,12 @@ impl Server {
         self.postmaster.pid().as_raw().unsigned_abs()
     }
 
+    /// Where a program is that came with the server.
+    #[must_use]
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.binaries.program(name)
+    }
+
     /// Where everything is kept.
     #[must_use]
     pub fn data_dir(&self) -> &Path {

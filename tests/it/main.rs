@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test reports by failing")]
 
 mod batches;
+mod benchmark;
 mod breaker;
 mod browser;
 mod chaos;

@@ -40,11 +40,16 @@ impl Binaries {
     }
 
     pub(crate) fn postgres(&self) -> PathBuf {
-        self.directory.join("postgres")
+        self.program("postgres")
     }
 
     pub(crate) fn initdb(&self) -> PathBuf {
-        self.directory.join("initdb")
+        self.program("initdb")
+    }
+
+    /// Any other program of the server.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
     /// The queue's tables need the extension `hstore`, which some systems package apart. Where its place is

@@ -1,0 +1,99 @@
+//! The private Postgres of a run: durable as in earnest, and watched statement by statement where that is installed.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use cli::postgres::{Options, Server};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+/// The server, and the directory that goes with it.
+pub(crate) struct BenchServer {
+    server: Server,
+    directory: PathBuf,
+    /// Whether it counts statements.
+    pub(crate) counts_statements: bool,
+}
+
+impl BenchServer {
+    pub(crate) async fn start(directory: PathBuf) -> Result<Self> {
+        let mut options = Options::new(&directory);
+        let server = Server::start(options.clone()).await?;
+        let mut plain = Self { server, directory, counts_statements: false };
+        let mut connection = plain.connect("postgres").await?;
+        let installed: bool = sqlx::query_scalar(
+            "select exists (select from pg_available_extensions where name = 'pg_stat_statements')",
+        )
+        .fetch_one(&mut connection)
+        .await?;
+        connection.close().await?;
+        if !installed {
+            return Ok(plain);
+        }
+        // It has to be there from the start.
+        plain.server.stop().await?;
+        options.extra_settings =
+            vec![("shared_preload_libraries".to_owned(), "pg_stat_statements".to_owned())];
+        plain.server = Server::start(options).await?;
+        plain.counts_statements = true;
+        Ok(plain)
+    }
+
+    pub(crate) async fn version(&self) -> Result<String> {
+        let mut connection = self.connect("postgres").await?;
+        Ok(sqlx::query_scalar("show server_version").fetch_one(&mut connection).await?)
+    }
+
+    pub(crate) fn url(&self, database: &str) -> String {
+        self.server.url(database)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
+    }
+
+    /// A program that came with the server.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.server.program(name)
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.server.data_dir()
+    }
+
+    /// A connection with the server's own settings and no limits, for whoever watches.
+    pub(crate) async fn connect(&self, database: &str) -> Result<PgConnection> {
+        let options: PgConnectOptions = self.url(database).parse()?;
+        PgConnection::connect_with(&options).await.context("cannot connect to PostgreSQL")
+    }
+
+    /// An empty database of that name, in place of one that was there.
+    pub(crate) async fn create(&self, database: &str) -> Result<()> {
+        self.drop(database).await?;
+        self.server.create_database(database).await
+    }
+
+    pub(crate) async fn drop(&self, database: &str) -> Result<()> {
+        let mut connection = self.connect("postgres").await?;
+        let drop = format!("drop database if exists {database} with (force)");
+        sqlx::query(AssertSqlSafe(drop)).execute(&mut connection).await?;
+        Ok(connection.close().await?)
+    }
+
+    /// Stops it and removes its files.
+    pub(crate) async fn remove(self) -> Result<()> {
+        let kept = self.server.data_dir().to_owned();
+        self.server.stop().await?;
+        for directory in [kept, self.directory] {
+            if directory.exists() {
+                std::fs::remove_dir_all(&directory)
+                    .with_context(|| format!("cannot remove {}", directory.display()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long anything that a run waits for may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
