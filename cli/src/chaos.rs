@@ -175,11 +175,14 @@ async fn break_and_check(plan: &Plan, fleet: &mut Fleet, places: &Places) -> Res
 
     let journal = Journal::read(scene.fleet.gateway.address(), &load.orders()).await?;
     faults::count_afterwards(&mut scene, &journal).await?;
-    let fired = scene.fired;
+    let (fired, ended_by_themselves) = (scene.fired, scene.ended_by_themselves);
     let (database, gateway) = (fleet.database_url(), fleet.gateway.address().to_owned());
     let verify = Verdict::ask(&database, &gateway, history.path());
     let verdict = progress::during("payonce verify", verify).await?;
     let mut wrong = load.wrongs();
+    if ended_by_themselves > 0 {
+        wrong.push(format!("{ended_by_themselves} processes ended by themselves"));
+    }
     wrong.extend([driven, ended, rested].into_iter().filter_map(Result::err).map(|why| format!("{why:#}")));
     let seen = Seen {
         fired,

@@ -4,10 +4,13 @@
 //! Most take more than ten seconds on a busy machine: a private database and some ten processes start, and a claim whose
 //! worker died runs out after two and a half seconds.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use tests::{Exit, Launch, Process, guardian};
+use tests::{Exit, Launch, Process, guardian, wait_until};
 
 use crate::PROGRAM;
 
@@ -130,6 +133,16 @@ async fn a_network_that_carries_nothing_for_a_while_loses_nothing() {
 }
 
 #[tokio::test]
+async fn connections_that_are_dead_without_a_word_are_given_up() {
+    let seed_with_dead_ones =
+        ["partition", "--seed", "1", "--payments", "100", "--kills", "5", "--workers", "1"];
+
+    let (exit, process) = chaos(&seed_with_dead_ones).run_within(DEADLINE).await;
+
+    assert_eq!(exit, Exit::Code(0), "{}", process.stdout());
+}
+
+#[tokio::test]
 async fn all_of_it_at_random_loses_nothing() {
     let report = held("all").await;
 
@@ -145,6 +158,32 @@ async fn without_unique_keys_a_killed_api_is_found_to_record_an_order_twice() {
     let report = report(&process);
     assert_eq!((exit, &report["outcome"]), (Exit::Code(1), &Value::from("violated")), "{report:#}");
     assert_ne!(report["violations"], 0, "{report:#}");
+}
+
+/// The processes that work in this directory or below.
+#[cfg(target_os = "linux")]
+fn processes_in(directory: &Path) -> usize {
+    let processes = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| fs::read_link(entry.path().join("cwd")).ok());
+    processes.filter(|works_in| works_in.starts_with(directory)).count()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_chaos_that_is_killed_leaves_no_process_and_no_file_behind() {
+    let directory = guardian::scratch().join("killed-chaos");
+    fs::create_dir(&directory).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o711)).unwrap();
+    let mut process = chaos(&["zombies", "--seed", "7"]).env("TMPDIR", &directory).spawn();
+    // The database and its helpers, a gateway, an API and eight workers.
+    wait_until("everything to run", async || processes_in(&directory) > 10).await;
+
+    process.kill9();
+
+    wait_until("everything to be gone", async || processes_in(&directory) == 0).await;
+    wait_until("the files to be gone", async || fs::read_dir(&directory).unwrap().next().is_none()).await;
 }
 
 #[tokio::test]

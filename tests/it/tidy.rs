@@ -158,6 +158,18 @@ fn the_environment_is_read_in_one_place() {
 }
 
 #[test]
+fn no_statement_about_payments_is_waited_for_without_end() {
+    for (name, text) in sources(&["shared/src/payment"]) {
+        for statement in ["(pool)\n", "(pool)."] {
+            for (at, _) in text.match_indices(statement) {
+                let then = text[at + "(pool)".len()..].trim_start();
+                assert!(then.starts_with(".in_time()"), "{name}: {:?}", then.lines().next());
+            }
+        }
+    }
+}
+
+#[test]
 fn every_fault_point_and_sabotage_exists_in_the_code_and_in_a_test() {
     let code: String = sources(&["api/src", "shared/src", "worker/src"])
         .into_iter()

@@ -33,6 +33,8 @@ pub(super) struct Scene<'a> {
     pub(super) dice: StdRng,
     pub(super) fired: Fired,
     pub(super) last_at: Instant,
+    /// Processes that ended though nobody struck them.
+    pub(super) ended_by_themselves: u64,
 }
 
 impl<'a> Scene<'a> {
@@ -43,7 +45,16 @@ impl<'a> Scene<'a> {
         small_disk: Option<PathBuf>,
     ) -> Self {
         let dice = StdRng::seed_from_u64(plan.seed);
-        Self { plan, fleet, load, small_disk, dice, fired: Fired::new(), last_at: Instant::now() }
+        Self {
+            plan,
+            fleet,
+            load,
+            small_disk,
+            dice,
+            fired: Fired::new(),
+            last_at: Instant::now(),
+            ended_by_themselves: 0,
+        }
     }
 
     /// Counts what fired.
@@ -52,6 +63,12 @@ impl<'a> Scene<'a> {
             *self.fired.entry(what).or_default() += times;
             self.last_at = Instant::now();
         }
+    }
+
+    /// Makes everything whole again.
+    async fn heal(&mut self) -> Result<()> {
+        self.ended_by_themselves += self.fleet.heal().await?;
+        Ok(())
     }
 
     /// One of so many.
@@ -93,28 +110,24 @@ pub(super) async fn drive(scene: &mut Scene<'_>) -> Result<()> {
     } else {
         now_and_then(scene).await?;
     }
-    let ended_by_themselves = scene.fleet.heal().await?;
-    scene.fired("ended by themselves", ended_by_themselves);
-    Ok(())
+    scene.heal().await
 }
 
 /// Strikes as often as planned, when so many payments have ended that the strikes are spread over all of them.
 async fn now_and_then(scene: &mut Scene<'_>) -> Result<()> {
-    let (scenario, load) = (scene.plan.scenario, scene.load);
-    let strikes = if scenario == Scenario::Zombies {
-        // Each of them makes zombies of all workers but one.
-        scene.plan.kills.div_ceil(u32::try_from(scene.plan.workers - 1)?)
-    } else {
-        scene.plan.kills
-    };
-    for strike in 1..=strikes {
-        let share = f64::from(strike) / f64::from(strikes + 1);
+    let (scenario, kills, load) = (scene.plan.scenario, scene.plan.kills, scene.load);
+    let mut struck = 0;
+    while struck < kills {
+        let share = f64::from(struck + 1) / f64::from(kills + 1);
         if scenario == Scenario::Api {
             load.reach_acknowledged(share).await?;
         } else {
             load.reach(share).await?;
         }
         strike_once(scenario, scene).await?;
+        // Each strike makes several of these, or none of workers that had nothing to do.
+        let zombies = scene.fired.get(processes::ZOMBIES).copied().unwrap_or_default();
+        struck = if scenario == Scenario::Zombies { u32::try_from(zombies)? } else { struck + 1 };
     }
     Ok(())
 }
@@ -164,8 +177,7 @@ async fn everything(scene: &mut Scene<'_>) -> Result<()> {
         gateway::misbehave_somehow(scene).await?;
         let next = ANYTHING[scene.one_of(ANYTHING.len())];
         strike_once(next, scene).await?;
-        let ended_by_themselves = scene.fleet.heal().await?;
-        scene.fired("ended by themselves", ended_by_themselves);
+        scene.heal().await?;
         scene.pause_up_to(Duration::from_millis(500)).await;
     }
     gateway::behave(scene.fleet).await

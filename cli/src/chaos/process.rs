@@ -70,6 +70,11 @@ impl Process {
         &self.address
     }
 
+    /// Its number, if it was started.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.pid.as_raw().unsigned_abs())
+    }
+
     /// Whether it runs, or is frozen.
     pub(super) fn is_alive(&mut self) -> bool {
         let Some(running) = &mut self.running else { return false };

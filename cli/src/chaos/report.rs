@@ -186,9 +186,14 @@ impl Report {
     }
 
     pub(super) fn print(&self) -> Result<()> {
-        let mut rows =
-            vec![("scenario", self.scenario.clone()), ("outcome", self.outcome.in_words().to_owned())];
-        rows.extend(self.why.iter().map(|why| ("  because", why.clone())));
+        let outcome = match (self.outcome, self.why.first()) {
+            (Outcome::Skipped, Some(why)) => format!("skipped: {why}"),
+            (outcome, _) => outcome.in_words().to_owned(),
+        };
+        let mut rows = vec![("scenario", self.scenario.clone()), ("outcome", outcome)];
+        if self.outcome != Outcome::Skipped {
+            rows.extend(self.why.iter().map(|why| ("  because", why.clone())));
+        }
         rows.extend(self.faults.iter().map(|(what, times)| ("  fired", format!("{times} {what}"))));
         if let (Some(clients), Some(figures)) = (&self.clients, &self.figures) {
             rows.extend(Self::rows_of_clients(clients));

@@ -16,7 +16,7 @@ const TRIES: u32 = 50;
 
 /// So slow that workers always hold payments.
 pub(super) async fn answer_slowly(fleet: &Fleet) -> Result<()> {
-    put(fleet, &json!({ "slow_ms": 100 })).await
+    put(fleet, &json!({ "slow_ms": 300 })).await
 }
 
 /// Three in ten calls go wrong, in one way or another; one in a hundred charges the wrong amount.

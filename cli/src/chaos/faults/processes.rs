@@ -1,5 +1,6 @@
 //! Processes are killed, frozen and started again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -14,6 +15,9 @@ use crate::chaos::timing;
 
 /// How long to wait for an API that has something to answer.
 const BUSY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What workers are called that were frozen while they held payments.
+pub(super) const ZOMBIES: &str = "zombies";
 
 /// How far off an id's time must be from the database's to be called of another day.
 const ANOTHER_DAY_SECS: f64 = 40_000.0;
@@ -47,22 +51,45 @@ pub(super) async fn kill_the_gateway(scene: &mut Scene<'_>) -> Result<()> {
     scene.fleet.gateway.revive().await
 }
 
-/// Freezes all workers but one until their leases are over and others have what they held, then lets them go on.
+/// Freezes all workers but one, each while it holds payments, until their leases are over and others have what they held;
+/// then lets them go on.
 pub(super) async fn make_zombies(scene: &mut Scene<'_>) -> Result<()> {
-    let mut frozen = Vec::new();
     let spared = scene.one_of(scene.fleet.workers.len());
-    for (number, worker) in scene.fleet.workers.iter_mut().enumerate() {
-        if number != spared && worker.freeze() {
-            frozen.push(number);
-        }
+    let deadline = Instant::now() + BUSY_PATIENCE;
+    let mut awake: Vec<usize> = (0..scene.fleet.workers.len()).filter(|&number| number != spared).collect();
+    let mut frozen = Vec::new();
+    while !awake.is_empty() && Instant::now() < deadline {
+        let busy = holders(scene.fleet).await?;
+        let is_busy =
+            |number: &usize| scene.fleet.workers[*number].pid().is_some_and(|pid| busy.contains(&pid));
+        let (now, later): (Vec<usize>, Vec<usize>) = awake.into_iter().partition(is_busy);
+        frozen.extend(now.into_iter().filter(|&number| scene.fleet.workers[number].freeze()));
+        awake = later;
     }
+    let held = holders(scene.fleet).await?;
     sleep(timing::LEASE + Duration::from_millis(700)).await;
     let mut zombies = 0;
     for number in frozen {
-        zombies += u64::from(scene.fleet.workers[number].thaw());
+        let worker = &mut scene.fleet.workers[number];
+        let held_payments = worker.pid().is_some_and(|pid| held.contains(&pid));
+        zombies += u64::from(worker.thaw() && held_payments);
     }
-    scene.fired("zombies", zombies);
+    scene.fired(ZOMBIES, zombies);
     Ok(())
+}
+
+/// The processes that hold payments now.
+async fn holders(fleet: &Fleet) -> Result<HashSet<u32>> {
+    // A worker's name has its process's number last but one: payonce-<host>-<pid>-<random>.
+    let pids: Vec<Option<String>> = sqlx::query_scalar(
+        "select distinct substring(e.evidence->>'worker' from '-([0-9]+)-[^-]*$')
+           from payments p
+           join payment_events e on e.payment_id = p.id and e.version = p.version
+          where p.due_at is not null and p.claim_token is not null",
+    )
+    .fetch_all(&fleet.pool)
+    .await?;
+    Ok(pids.into_iter().flatten().filter_map(|pid| pid.parse().ok()).collect())
 }
 
 /// All workers and APIs at once, each told to end or killed.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::db::millis;
+use crate::db::{InTime as _, millis};
 use crate::fault;
 use crate::ids::{ClaimToken, PaymentId};
 use crate::money::{Currency, Money};
@@ -47,6 +47,7 @@ pub async fn remedy_is_due(pool: &PgPool) -> sqlx::Result<bool> {
                            and (b.void_due_at is null or b.void_due_at <= clock_timestamp())) as \"is_due!\""
     )
     .fetch_one(pool)
+    .in_time()
     .await
 }
 
@@ -58,6 +59,7 @@ pub async fn claim_remedy(pool: &PgPool, lease: Duration) -> sqlx::Result<Option
     let token = ClaimToken::generate();
     let row = sqlx::query_file_as!(Row, "queries/remedy_claim.sql", token.uuid(), millis(lease))
         .fetch_optional(pool)
+        .in_time()
         .await?;
     row.map(|row| row.into_remedy(token)).transpose()
 }
@@ -118,6 +120,7 @@ pub async fn record_remedy(
         voiding == Voiding::Done
     )
     .fetch_one(pool)
+    .in_time()
     .await?;
     fault::point("remedy.recorded");
     Ok(took_effect)

@@ -6,6 +6,7 @@
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
+use crate::db::InTime as _;
 use crate::ids::PaymentId;
 use crate::ledger::rules;
 use crate::outcome::is_storable;
@@ -177,6 +178,7 @@ pub async fn resolve(pool: &PgPool, resolution: &Resolution) -> Result<Option<i3
         justification.reason
     )
     .fetch_optional(pool)
+    .in_time()
     .await?;
     if moved.is_some() {
         metrics::event_written(event.as_str());
@@ -216,6 +218,7 @@ pub async fn close_break(pool: &PgPool, id: i64, justification: &Justification) 
         justification.reason
     )
     .execute(pool)
+    .in_time()
     .await?;
     Ok(closed.rows_affected() == 1)
 }

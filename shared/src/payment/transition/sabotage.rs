@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::Lease;
 use super::claim::ClaimedRow;
-use crate::db::millis;
+use crate::db::{InTime as _, millis};
 use crate::ids::ClaimToken;
 
 /// The claim without its compare-and-set: whoever asks gets the right to charge.
@@ -29,6 +29,7 @@ pub(super) async fn claim_without_guard(
         .bind(millis(lease.send_window))
         .bind(worker)
         .fetch_all(pool)
+        .in_time()
         .await
 }
 
@@ -42,5 +43,6 @@ pub(super) async fn tokens_of_whoever_holds(pool: &PgPool, ids: &[Uuid]) -> sqlx
         ids
     )
     .fetch_all(pool)
+    .in_time()
     .await
 }
