@@ -41,8 +41,22 @@ pub const POINTS: &[&str] = &[
 ];
 
 /// Every guard that can be taken away.
-pub const SABOTAGES: &[&str] =
-    &["no_unique_key", "no_claim_guard", "no_fence", "blind_retry", "doubt_forgotten"];
+pub const SABOTAGES: &[&str] = &[
+    "no_unique_key",
+    "acknowledge_before_commit",
+    "job_outside",
+    "no_sweep",
+    "no_lease_check",
+    "takeover_charges",
+    "event_skipped",
+    "no_gateway_key",
+    "new_key_per_attempt",
+    "blind_retry",
+    "doubt_forgotten",
+    "timer_writes_failed",
+    "no_fence",
+    "ledger_skipped",
+];
 
 /// Why the variable is not understood.
 #[derive(Debug, thiserror::Error)]

@@ -76,7 +76,7 @@ impl Gateway {
 
     /// Charges what is claimed.
     pub async fn charge(&self, claim: &Claim, send_by: Instant) -> Told {
-        let key = claim.payment_id.to_string();
+        let key = charge_key(claim.payment_id);
         let body = json!({
             "amount": claim.money.to_string(),
             "currency": claim.money.currency().code(),
@@ -174,12 +174,19 @@ fn tell(op: &Op, exchange: Exchange, started: Instant) -> Told {
 
 type Unsent = (hyper::http::request::Builder, Full<Bytes>);
 
+/// The key of all charges for a payment. Sabotage `new_key_per_attempt` makes one up for each.
+fn charge_key(payment: PaymentId) -> String {
+    let key = if fault::sabotaged("new_key_per_attempt") { PaymentId::generate() } else { payment };
+    key.to_string()
+}
+
+/// Sabotage `no_gateway_key` sends none.
 fn post(path: &str, key: &str, body: &Value) -> Unsent {
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(path)
-        .header(CONTENT_TYPE, "application/json")
-        .header("idempotency-key", key);
+    let mut request =
+        Request::builder().method(Method::POST).uri(path).header(CONTENT_TYPE, "application/json");
+    if !fault::sabotaged("no_gateway_key") {
+        request = request.header("idempotency-key", key);
+    }
     (request, Full::from(body.to_string()))
 }
 

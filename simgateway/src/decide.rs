@@ -1,7 +1,8 @@
 //! The decision: what a call does to the state of its key, and what it gets. Pure.
 //!
-//! Invariant: unless `ignore_idempotency_keys` is on, at most one charge ever takes effect under a key; none
-//! does once the key is closed. Every charge that takes effect, and every one undone, is told as one `Effect`.
+//! Invariant: unless `ignore_idempotency_keys` or `keys_optional` is on, at most one charge ever takes effect
+//! under a key; none does once the key is closed. Every charge that takes effect, and every one undone, is told as
+//! one `Effect`.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
@@ -127,6 +128,7 @@ fn charge_once(
     case: &Case<'_>,
 ) -> (Charge, Option<Effect>) {
     if !case.faults.ignore_idempotency_keys
+        && !request.is_keyless
         && let Some(stored) = state.charges.first_mut()
     {
         // A charge on its way is what this call asks for: it takes effect now, and does not come again.

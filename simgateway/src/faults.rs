@@ -50,6 +50,8 @@ pub(crate) struct Faults {
     pub(crate) unauthorized: bool,
     /// Broken promise: every charge call charges, whatever its key has seen. A voided key stays closed.
     pub(crate) ignore_idempotency_keys: bool,
+    /// Broken promise: a charge call without a key is taken, and charges whatever others have charged.
+    pub(crate) keys_optional: bool,
     /// Broken promise: lookups answer 501.
     pub(crate) lookup_unsupported: bool,
     /// Broken promise: voids answer 501.
@@ -76,6 +78,7 @@ impl Default for Faults {
             slow_token_ms: 2_000,
             unauthorized: false,
             ignore_idempotency_keys: false,
+            keys_optional: false,
             lookup_unsupported: false,
             void_unsupported: false,
         }

@@ -37,6 +37,8 @@ pub(crate) struct ChargeRequest {
     pub(crate) amount: Decimal,
     pub(crate) currency: String,
     pub(crate) payment_method: String,
+    /// Sent without a key, which only a gateway takes that does not demand one: nothing ties it to another call.
+    pub(crate) is_keyless: bool,
 }
 
 const TEXT_LENGTH_MAX: usize = 255;

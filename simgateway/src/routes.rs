@@ -63,7 +63,8 @@ type Body = Result<Bytes, BytesRejection>;
 type Caller = (State<App>, Extension<Wire>, HeaderMap);
 
 async fn post_charge(caller: Caller, body: Body) -> Result<Response, Problem> {
-    let request = parse::charge(&caller.2, &parse::bytes(body)?)?;
+    let faults = Arc::clone(&caller.0.0.switched().faults);
+    let request = parse::charge(&caller.2, &parse::bytes(body)?, &faults)?;
     serve(caller, Request::Charge(request)).await
 }
 

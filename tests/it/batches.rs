@@ -221,3 +221,24 @@ async fn a_stale_result_is_kept_even_where_the_current_one_is_beside_it() {
     assert_eq!(settled, Settled { moved: vec![payment.id], late: vec![payment.id] });
     assert_eq!(count(&pool, "select count(*) from late_evidence").await, 1);
 }
+
+#[tokio::test]
+async fn fifty_workers_race_for_one_payment_and_one_wins() {
+    let database = TestDatabase::fresh().await;
+    let (pool, merchant) = callers(&database).await;
+    let payment = a_new_payment(merchant, "raced-for");
+    let id = payment.id;
+    transition::accept(&pool, &[payment]).await.unwrap();
+    let crowd = shared::db::connect(&database.url, 50).await.unwrap();
+
+    let race = (0..50).map(|n| {
+        let crowd = crowd.clone();
+        async move { transition::claim(&crowd, &[id], &format!("racer-{n}"), LEASE).await.unwrap().len() }
+    });
+    let won: usize = join_all(race).await.into_iter().sum();
+
+    assert_eq!(won, 1);
+    let events: i64 =
+        sqlx::query_scalar("select count(*) from payment_events").fetch_one(&pool).await.unwrap();
+    assert_eq!(events, 2);
+}

@@ -14,7 +14,7 @@ use tests::{Exit, Launch, Process, Shape, System, a_payment, wait_until};
 use crate::PROGRAM;
 
 /// What `payonce reconcile` exits with and says.
-async fn reconcile(system: &System) -> (i32, Value) {
+pub(super) async fn reconcile(system: &System) -> (i32, Value) {
     let (code, process) = payonce(system, &["reconcile", "--json"]).await;
     (code, serde_json::from_str(&process.stdout()).unwrap())
 }
@@ -30,7 +30,7 @@ async fn payonce(system: &System, arguments: &[&str]) -> (i32, Process) {
 }
 
 /// The open breaks, as `kind of whom`, oldest first.
-async fn open_breaks(system: &System) -> Vec<String> {
+pub(super) async fn open_breaks(system: &System) -> Vec<String> {
     let sql = "select kind || ' of ' || coalesce('pay_' || replace(payment_id::text, '-', ''), subject)
                  from breaks where closed_at is null order by id";
     sqlx::query_scalar(sql).fetch_all(&system.database.pool).await.unwrap()

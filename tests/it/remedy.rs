@@ -14,7 +14,7 @@ async fn without_worker() -> System {
 
 /// A payment in status `failed` whose charge is on its way: hidden, until it arrives. Nobody ever claims it.
 ///
-/// The state that no program of ours leads to (`tests/it/guards.rs` shows what stands against it) is written by hand.
+/// The state that no program of ours leads to (`tests/it/teeth.rs` shows what stands against it) is written by hand.
 async fn failed_with_a_charge_on_its_way(system: &System) -> PaymentId {
     let id = system.accepted(a_payment()).await;
     let mut connection = system.database.pool.acquire().await.unwrap();

@@ -13,7 +13,7 @@ use tests::{Exit, Launch, Shape, System, a_payment, system::RECOVERY, wait_until
 use crate::PROGRAM;
 
 /// `payonce verify` of this system's books.
-fn verify(system: &System, more: &[&str]) -> Launch {
+pub(super) fn verify(system: &System, more: &[&str]) -> Launch {
     Launch::payonce(PROGRAM)
         .args(["verify", "--json"])
         .args(more)
@@ -22,7 +22,7 @@ fn verify(system: &System, more: &[&str]) -> Launch {
 }
 
 /// What it exits with and reports.
-async fn report(launch: Launch) -> (i32, Value) {
+pub(super) async fn report(launch: Launch) -> (i32, Value) {
     let (exit, process) = launch.run().await;
     match exit {
         Exit::Code(code) => (code, serde_json::from_str(&process.stdout()).unwrap()),
@@ -31,7 +31,7 @@ async fn report(launch: Launch) -> (i32, Value) {
 }
 
 /// All that is named: check, subject and sentence.
-fn offences(report: &Value) -> Vec<(String, String, String)> {
+pub(super) fn offences(report: &Value) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let mut all = Vec::new();
     for check in report["checks"].as_array().unwrap() {
@@ -43,7 +43,7 @@ fn offences(report: &Value) -> Vec<(String, String, String)> {
 }
 
 /// Does to a database what only a superuser can: triggers and foreign keys look away.
-async fn behind_the_guards(pool: &PgPool, sql: &str) {
+pub(super) async fn behind_the_guards(pool: &PgPool, sql: &str) {
     let planted = format!("set session_replication_role = replica; {sql}; reset session_replication_role");
     let mut connection = pool.acquire().await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(planted)).execute(&mut *connection).await.unwrap();

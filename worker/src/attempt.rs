@@ -11,7 +11,7 @@ use shared::ids::PaymentId;
 use shared::outcome::{ChargeOutcome, Exchange, Expected, LookupOutcome, VoidOutcome};
 use shared::payment::status::PaymentStatus;
 use shared::payment::transition::{Claim, Effect, Purpose, SettleError, Settlement};
-use shared::retry::{self, Situation, Step};
+use shared::retry::{self, Failure, Situation, Step};
 use shared::{fault, metrics};
 use tracing::Instrument as _;
 
@@ -112,7 +112,7 @@ async fn ask(context: &Context, claim: &Claim, send_by: Instant, pass: Pass) -> 
         Purpose::Verify => retry::before_lookup(policy),
         Purpose::Void => retry::before_void(policy),
     };
-    if let Some(step) = stands_against {
+    if let Some(step) = given_up(claim).or(stands_against) {
         return (step, json!({ "op": "none" }));
     }
     match claim.purpose {
@@ -193,4 +193,12 @@ fn blindly_retried(step: Step, exchange: &Exchange) -> Step {
         }
         (step, _) => step,
     }
+}
+
+/// Sabotage `timer_writes_failed` takes a payment whose lease ran out for failed.
+fn given_up(claim: &Claim) -> Option<Step> {
+    (claim.is_takeover && fault::sabotaged("timer_writes_failed")).then(|| {
+        let (code, message) = ("expired".to_owned(), "its lease ran out".to_owned());
+        Step::Fail(Failure { code, message, retryable: true })
+    })
 }

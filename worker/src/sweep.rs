@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
-use shared::db;
-use shared::metrics;
 use shared::payment::store;
+use shared::{db, fault, metrics};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Context, attempt, remedy};
@@ -72,6 +71,9 @@ pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &Cancel
 /// Takes no more than can be sent at once; the others are another worker's, or the next sweep's. Answers how many it
 /// found.
 async fn sweep(context: &Context, grace: Duration, free: usize) -> sqlx::Result<usize> {
+    if fault::sabotaged("no_sweep") {
+        return Ok(0);
+    }
     // Nothing could be claimed; what is due stays due.
     if context.breaker.is_open() {
         return Ok(0);

@@ -57,6 +57,7 @@ pub const fn postings(event: EventType) -> &'static [Posting] {
 }
 
 /// The whole table as columns, for the settling statement.
+#[derive(Default)]
 pub(crate) struct Columns {
     pub(crate) event_types: Vec<String>,
     pub(crate) debit_kinds: Vec<String>,

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::render::Problem;
+use crate::faults::Faults;
 use crate::reply::Refusal;
 use crate::request::{self, ChargeRequest};
 
@@ -61,8 +62,9 @@ fn default_limit() -> i64 {
 }
 
 /// The charge that headers and body ask for.
-pub(super) fn charge(headers: &HeaderMap, body: &[u8]) -> Result<ChargeRequest, Problem> {
-    let key = idempotency_key(headers)?;
+pub(super) fn charge(headers: &HeaderMap, body: &[u8], faults: &Faults) -> Result<ChargeRequest, Problem> {
+    let is_keyless = faults.keys_optional && !headers.contains_key("idempotency-key");
+    let key = if is_keyless { None } else { Some(idempotency_key(headers)?) };
     let body: ChargeBody = json(body)?;
     let request = ChargeRequest {
         amount: request::amount(&body.amount).ok_or_else(|| {
@@ -74,8 +76,9 @@ pub(super) fn charge(headers: &HeaderMap, body: &[u8]) -> Result<ChargeRequest, 
             .ok_or_else(|| Problem::invalid("currency must be three capital letters"))?,
         payment_method: text("payment_method", body.payment_method)?,
         key: text("reference", body.reference)?,
+        is_keyless,
     };
-    if request.key == key { Ok(request) } else { Err(Refusal::KeyMismatch.into()) }
+    if key.is_none_or(|key| key == request.key) { Ok(request) } else { Err(Refusal::KeyMismatch.into()) }
 }
 
 /// The key that headers and body ask to void.

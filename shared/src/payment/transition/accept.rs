@@ -83,12 +83,16 @@ pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<
         &jobs.bodies,
         CREATE_PAYMENT,
         RENDERER,
-        queue::PAYMENTS
+        queue_of_jobs()
     )
     .fetch_all(pool)
     .in_time()
     .await?;
     fault::point("accept.committed");
+    #[cfg(debug_assertions)]
+    if fault::sabotaged("job_outside") {
+        super::sabotage::enqueue(pool).await?;
+    }
     accepted.iter().for_each(|_| metrics::event_written(EventType::Created.as_str()));
     Ok(accepted)
 }
@@ -108,6 +112,10 @@ impl Work for Accepting {
     type Error = sqlx::Error;
 
     async fn work(&self, payments: &[NewPayment]) -> sqlx::Result<Vec<Option<Accepted>>> {
+        #[cfg(debug_assertions)]
+        if fault::sabotaged("acknowledge_before_commit") {
+            return Ok(super::sabotage::acknowledge(&self.pool, payments));
+        }
         let accepted = accept(&self.pool, payments).await?;
         self.bell.ring();
         let mut by_id: HashMap<_, _> = accepted.into_iter().map(|accepted| (accepted.id, accepted)).collect();
@@ -122,4 +130,9 @@ fn keys_to_take(payments: &[NewPayment]) -> Vec<String> {
         return payments.iter().map(|p| own(p) + &p.id.to_string()).collect();
     }
     payments.iter().map(own).collect()
+}
+
+/// Where the jobs go. Sabotage `job_outside` keeps them from the workers until a second statement.
+fn queue_of_jobs() -> &'static str {
+    if fault::sabotaged("job_outside") { "outside" } else { queue::PAYMENTS }
 }

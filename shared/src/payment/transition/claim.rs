@@ -142,8 +142,8 @@ async fn claim_rows(
     lease: Lease,
 ) -> sqlx::Result<Vec<ClaimedRow>> {
     #[cfg(debug_assertions)]
-    if fault::sabotaged("no_claim_guard") {
-        return super::sabotage::claim_without_guard(pool, ids, token, worker, lease).await;
+    if let Some(sql) = super::sabotage::claim() {
+        return super::sabotage::claim_without_guard(pool, sql, (ids, token, worker, lease)).await;
     }
     sqlx::query_file_as!(
         ClaimedRow,

@@ -1,27 +1,62 @@
-//! What the transitions would be without their guards. Only in test builds, and only when asked for: each guard's
-//! test is seen to fail here.
+//! What the transitions would be without their guards. Only in test builds, and only when asked for: `tests/it/teeth.rs`
+//! shows what follows.
 
+use chrono::Utc;
+use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::Lease;
 use super::claim::ClaimedRow;
+use super::{Lease, NewPayment, accept};
 use crate::db::{InTime as _, millis};
 use crate::ids::ClaimToken;
+use crate::payment::Accepted;
+use crate::{fault, queue};
 
-/// The claim without its compare-and-set: whoever asks gets the right to charge.
+/// `acknowledge_before_commit`: the answer, and only then the statement, which nobody waits for.
+pub(super) fn acknowledge(pool: &PgPool, payments: &[NewPayment]) -> Vec<Option<Accepted>> {
+    let (pool, recorded_later) = (pool.clone(), payments.to_vec());
+    tokio::spawn(async move { accept(&pool, &recorded_later).await });
+    let answer = |NewPayment { id, request, .. }: &NewPayment| Accepted {
+        id: id.uuid(),
+        customer_id: request.customer_id.clone(),
+        amount: request.money.amount(),
+        currency: request.money.currency().code().to_owned(),
+        payment_method: request.payment_method.clone(),
+        description: request.description.clone(),
+        metadata: json!(request.metadata),
+        created_at: Utc::now(),
+    };
+    payments.iter().map(|payment| Some(answer(payment))).collect()
+}
+
+/// `job_outside`: the jobs of payments that are committed already come to the workers' queue.
+pub(super) async fn enqueue(pool: &PgPool) -> sqlx::Result<()> {
+    let enqueued = sqlx::query("update apalis.jobs set job_type = $1 where job_type = 'outside'");
+    enqueued.bind(queue::PAYMENTS).execute(pool).await.map(drop)
+}
+
+/// What of the claim's statement is which guard, and what stands in its place without it.
+const CLAIM: &[(&str, &str, &str)] = &[
+    ("no_lease_check", "and due_at <= clock_timestamp()", ""),
+    ("takeover_charges", "select id, status,", "select id, 'pending'::text as status,"),
+    ("event_skipped", "  from claimed\n)", "  from claimed where false\n)"),
+];
+
+/// The claim's statement without the guards that a test took away; none where it took none of them.
+pub(super) fn claim() -> Option<String> {
+    let whole = include_str!("../../../queries/payment_claim.sql");
+    let taken = CLAIM.iter().filter(|(guard, ..)| fault::sabotaged(guard));
+    let left = taken.fold(whole.to_owned(), |sql, (_, part, without)| sql.replace(part, without));
+    (left != whole).then(|| left.replace("!\"", "\""))
+}
+
+/// The claim by that statement.
 pub(super) async fn claim_without_guard(
     pool: &PgPool,
-    ids: &[Uuid],
-    token: ClaimToken,
-    worker: &str,
-    lease: Lease,
+    sql: String,
+    (ids, token, worker, lease): (&[Uuid], ClaimToken, &str, Lease),
 ) -> sqlx::Result<Vec<ClaimedRow>> {
-    let sql = include_str!("../../../queries/payment_claim.sql")
-        .replace("and status in ('pending', 'processing')", "and terminal_at is null")
-        .replace("and due_at <= clock_timestamp()", "")
-        .replace("select id, status,", "select id, 'pending'::text as status,")
-        .replace("!\"", "\"");
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(ids)
         .bind(token.uuid())
@@ -33,7 +68,7 @@ pub(super) async fn claim_without_guard(
         .await
 }
 
-/// The fence let down: every write is taken for the current holder's.
+/// `no_fence`: every write is taken for the current holder's.
 pub(super) async fn tokens_of_whoever_holds(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "select coalesce(p.claim_token, asked.id) as \"token!\"

@@ -1,0 +1,287 @@
+//! Scenes in which a guard matters, each with whatever guards it is told to be without.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use shared::fault::SABOTAGES;
+use shared::ids::PaymentId;
+use sqlx::AssertSqlSafe;
+use tests::system::RECOVERY;
+use tests::{Answer, Client, Exit, Process, Shape, System, a_payment, guardian, wait_until};
+
+use super::{Left, PROMISES, Without};
+use crate::PROGRAM;
+
+/// What the database says to a failure that was not proved.
+const REFUSED: &str = "a payment in doubt ends by a charge found, a stored decline or a void";
+
+impl Without {
+    fn takes(self, guard: &str) -> bool {
+        self.0.contains(&guard)
+    }
+
+    /// The processes' share of it, and `more`.
+    fn faults(self, more: &str) -> String {
+        let sabotages = self.0.iter().filter(|guard| SABOTAGES.contains(guard));
+        let sabotages = sabotages.map(|guard| format!("sabotage={guard}"));
+        let more = (!more.is_empty()).then(|| more.to_owned());
+        sabotages.chain(more).collect::<Vec<_>>().join(",")
+    }
+
+    /// The gateway's share of it, and `more`.
+    async fn at_the_gateway(self, system: &System, mut more: Value) {
+        for promise in PROMISES.iter().filter(|promise| self.takes(promise)) {
+            more[*promise] = json!(true);
+        }
+        system.faults(more).await;
+    }
+
+    /// An API, a gateway, and the database's share of it.
+    async fn system(self) -> System {
+        let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
+        for trigger in self.0.iter().filter(|guard| guard.starts_with("payments_")) {
+            let disabled = format!("alter table payments disable trigger {trigger}");
+            sqlx::query(AssertSqlSafe(disabled)).execute(&system.database.pool).await.unwrap();
+        }
+        self.at_the_gateway(&system, json!({})).await;
+        system
+    }
+
+    /// One more worker, which has these faults and settings.
+    async fn worker(self, system: &mut System, more: &str, settings: &[(&'static str, &str)]) -> usize {
+        let faults = ("PAYONCE_FAULTS", self.faults(more));
+        let settings = settings.iter().map(|(name, value)| (*name, (*value).to_owned()));
+        system.add_worker(settings.chain([faults])).await
+    }
+}
+
+impl Left {
+    /// As it is now, without workers.
+    fn by(mut system: System, arguments: &[&str]) -> Self {
+        system.workers.iter_mut().for_each(Process::kill9);
+        Self { system, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect() }
+    }
+
+    /// The same, with what clients were told about the payment that they asked for under `key`.
+    fn told(system: System, key: &str, answers: &[Answer]) -> Self {
+        let heading = json!({ "history": 1, "merchant_id": null }).to_string();
+        let exchange = |answer: &Answer| {
+            let id = (answer.status == 202).then(|| answer.json()["id"].clone());
+            json!({
+                "customer_id": "customer-1", "key": key, "amount": "12.30", "currency": "EUR",
+                "payment_method": "sim_ok", "status": answer.status, "payment_id": id,
+            })
+            .to_string()
+        };
+        let lines: Vec<String> = std::iter::once(heading).chain(answers.iter().map(exchange)).collect();
+        let file = guardian::scratch().join(format!("told-{:016x}", rand::random::<u64>()));
+        fs::write(&file, lines.join("\n")).unwrap();
+        Self::by(system, &["--history", file.to_str().unwrap()])
+    }
+}
+
+/// An API with these faults, and a client that knows only it.
+async fn an_api(system: &System, faults: String) -> (Process, Client) {
+    let api = system.api().env("PAYONCE_FAULTS", faults).start().await;
+    let client = Client::new(vec![api.address("api").to_owned()], system.client.secret().to_owned());
+    (api, client)
+}
+
+/// Whether the payment is over.
+async fn is_over(system: &System, id: PaymentId) -> bool {
+    !system.client.payment(id).await["terminal_at"].is_null()
+}
+
+pub(super) async fn a_payment_charged(without: Without) -> Left {
+    let mut system = without.system().await;
+    let id = system.accepted(a_payment()).await;
+    // Whoever cannot believe the answer gives up soon.
+    without.worker(&mut system, "", &[("DOUBT_DEADLINE_MS", "500")]).await;
+    system.ended(id).await;
+    Left::by(system, &[])
+}
+
+pub(super) async fn the_same_key_twice(without: Without) -> Left {
+    let mut system = without.system().await;
+    let (api, client) = an_api(&system, without.faults("")).await;
+    let answers =
+        [client.pay(a_payment().key("order-1")).await, client.pay(a_payment().key("order-1")).await];
+    system.apis.push(api);
+    Left::told(system, "order-1", &answers)
+}
+
+/// The API cannot record the payment, answers all the same, and dies.
+pub(super) async fn an_api_killed_before_its_commit(without: Without) -> Left {
+    let mut system = without.system().await;
+    system.apis[0].kill9();
+    let (mut api, client) = an_api(&system, without.faults("")).await;
+    let mut lock = system.database.pool.begin().await.unwrap();
+    for held in ["set local idle_in_transaction_session_timeout = 0", "lock table payments in share mode"] {
+        sqlx::query(held).execute(&mut *lock).await.unwrap();
+    }
+
+    let answer = client.pay(a_payment().key("order-1")).await;
+    api.kill9();
+    // What it had sent dies with it.
+    let others = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                   where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()";
+    wait_until("its connections to be gone", async || {
+        // A transaction sees the others as they were when it first looked, unless it is told to look anew.
+        sqlx::query("select pg_stat_clear_snapshot()").execute(&mut *lock).await.unwrap();
+        sqlx::query_scalar::<_, i64>(others).fetch_one(&mut *lock).await.unwrap() == 0
+    })
+    .await;
+    lock.rollback().await.unwrap();
+
+    Left::told(system, "order-1", &[answer])
+}
+
+/// The API dies when the payment is recorded; another payment, later, is taken at once.
+pub(super) async fn an_api_killed_after_its_commit(without: Without) -> Left {
+    let mut system = without.system().await;
+    let (mut api, client) = an_api(&system, without.faults("accept.committed=kill")).await;
+    assert!(client.try_pay(a_payment()).await.is_err());
+    assert_eq!(api.wait_exit().await, Exit::Signal(9));
+    let next = system.accepted(a_payment()).await;
+    without.worker(&mut system, "", &[]).await;
+    system.ended(next).await;
+    if !without.takes("no_sweep") {
+        system.settled_within(2 * RECOVERY).await;
+    }
+    // Its own job is all that there was.
+    assert_eq!(system.count("select count(*) from apalis.jobs where job_type = 'payments'").await, 1);
+    Left::by(system, &["--grace", "0"])
+}
+
+/// Every job comes eight times to four workers, while the gateway takes its time.
+pub(super) async fn jobs_delivered_often(without: Without) -> Left {
+    let mut system = without.system().await;
+    without.at_the_gateway(&system, json!({ "slow_token_ms": 300 })).await;
+    for _ in 0..3 {
+        let _ = system.accepted(a_payment().method("sim_slow")).await;
+    }
+    let again =
+        "insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata)
+         select apalis.generate_ulid(), job_type, job, 'Pending', 0, 1, run_at, 0, ''
+           from apalis.jobs cross join generate_series(1, 7)";
+    sqlx::query(again).execute(&system.database.pool).await.unwrap();
+    for _ in 0..4 {
+        without.worker(&mut system, "", &[]).await;
+    }
+    let left =
+        "select count(*) from apalis.jobs where job_type = 'payments' and status not in ('Done', 'Failed')";
+    wait_until("every job to be done", async || system.count(left).await == 0).await;
+    system.settled_within(2 * RECOVERY).await;
+    let again = "select count(*) from payment_events where type = 'taken_over'
+                     or type = 'attempt_started' and from_status = 'pending' and version > 2";
+    assert_eq!(system.count(again).await > 0, without.takes("no_lease_check"));
+    Left::by(system, &["--at-rest"])
+}
+
+/// A worker charges and dies; another one finds the payment.
+pub(super) async fn a_worker_killed_after_its_charge(without: Without) -> Left {
+    let mut system = without.system().await;
+    let id = system.accepted(a_payment()).await;
+    let dying = system.add_worker([("PAYONCE_FAULTS", "charge.answered=kill")]).await;
+    assert_eq!(system.workers[dying].wait_exit().await, Exit::Signal(9));
+    system.make_due(id).await;
+    let next = without.worker(&mut system, "", &[]).await;
+    wait_until("the payment to end, or to be kept from it", async || {
+        is_over(&system, id).await || system.workers[next].stderr().contains(REFUSED)
+    })
+    .await;
+    let is_refused = without.0 == ["timer_writes_failed"];
+    assert_eq!(system.workers[next].stderr().contains(REFUSED), is_refused);
+    Left::by(system, &[])
+}
+
+/// Answers are lost, with the charge or before it.
+pub(super) async fn answers_lost(without: Without) -> Left {
+    let mut system = without.system().await;
+    let mut ids = Vec::new();
+    for token in ["sim_reset_after", "sim_reset_before", "sim_timeout_charged"] {
+        ids.push(system.accepted(a_payment().method(token)).await);
+    }
+    without.worker(&mut system, "", &[]).await;
+    for id in ids {
+        system.ended(id).await;
+    }
+    Left::by(system, &[])
+}
+
+/// A charge is under way for so long that it is sent again, and arrives then.
+pub(super) async fn a_charge_that_arrives_late(without: Without) -> Left {
+    let mut system = without.system().await;
+    without.at_the_gateway(&system, json!({ "late_arrival_ms": 3_600_000 })).await;
+    let id = system.accepted(a_payment().method("sim_late_arrival")).await;
+    without.worker(&mut system, "", &[]).await;
+    let ends = if without.0 == ["no_gateway_key"] { "failed" } else { "succeeded" };
+    assert_eq!(system.ended(id).await["status"], ends);
+    arrives(&system, id).await;
+    Left::by(system, &[])
+}
+
+/// Lets a charge arrive that is under way.
+async fn arrives(system: &System, id: PaymentId) {
+    let charged = async || system.journal_of(id).await.iter().filter(|row| *row == "charge charge").count();
+    let before = charged().await;
+    let sql = "update gateway_charges set decide_at = clock_timestamp() where status = 'arriving'";
+    let arriving = sqlx::query(sql).execute(&system.gateway_database.pool).await.unwrap().rows_affected();
+    if arriving > 0 {
+        wait_until("the late charge", async || charged().await > before).await;
+    }
+}
+
+/// A charge is under way for so long that it is sent again, is refused until no try is left, and arrives then.
+pub(super) async fn tries_used_up_in_doubt(without: Without) -> Left {
+    let mut system = without.system().await;
+    without.at_the_gateway(&system, json!({ "late_arrival_ms": 3_600_000 })).await;
+    let id = system.accepted(a_payment().method("sim_late_arrival")).await;
+    let worker = without.worker(&mut system, "", &[]).await;
+    wait_until("the first charge to be sent", async || {
+        system.journal_of(id).await.contains(&"request charge".to_owned())
+    })
+    .await;
+    without.at_the_gateway(&system, json!({ "late_arrival_ms": 3_600_000, "not_executed_rate": 1.0 })).await;
+    wait_until("the payment to end, or to be kept from it", async || {
+        is_over(&system, id).await || system.workers[worker].stderr().contains(REFUSED)
+    })
+    .await;
+    let is_refused = without.0 == ["doubt_forgotten"];
+    assert_eq!(system.workers[worker].stderr().contains(REFUSED), is_refused);
+    system.workers[worker].kill9();
+    arrives(&system, id).await;
+    Left::by(system, &[])
+}
+
+/// A worker freezes with a definite no in its hands. Another one takes over, charges, and is about to say so when the
+/// first one goes on.
+pub(super) async fn a_stale_worker_writes(without: Without) -> Left {
+    let mut system = without.system().await;
+    without.at_the_gateway(&system, json!({ "not_executed_rate": 1.0 })).await;
+    let id = system.accepted(a_payment()).await;
+    let stale = without.worker(&mut system, "settle.before=stop", &[("RETRIES", "0")]).await;
+    system.workers[stale].wait_until_stopped().await;
+    without.at_the_gateway(&system, json!({})).await;
+    system.make_due(id).await;
+    let current =
+        system.add_worker([("PAYONCE_FAULTS", "charge.answered=stop"), ("LEASE_MS", "60000")]).await;
+    system.workers[current].wait_until_stopped().await;
+
+    system.workers[stale].cont();
+
+    wait_until("the stale worker to write", async || {
+        is_over(&system, id).await
+            || system.workers[stale].stderr().contains(REFUSED)
+            || system.count("select count(*) from late_evidence").await > 0
+    })
+    .await;
+    let is_refused = without.0 == ["no_fence"];
+    assert_eq!(system.workers[stale].stderr().contains(REFUSED), is_refused);
+    if !is_over(&system, id).await {
+        system.workers[stale].kill9();
+        system.workers[current].cont();
+        assert_eq!(system.ended(id).await["status"], "succeeded");
+    }
+    Left::by(system, &[])
+}
