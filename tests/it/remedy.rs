@@ -124,7 +124,8 @@ async fn survives(point: &str) -> i64 {
 
 #[tokio::test]
 async fn workers_may_die_at_every_step_of_a_remedy() {
-    let points = ["remedy.claimed", "void.before", "void.sending", "void.answered", "remedy.recorded"];
+    let points =
+        ["remedy_claim.committed", "void.before", "void.sending", "void.answered", "remedy_record.committed"];
     let requests = futures::future::join_all(points.map(survives)).await;
     assert_eq!(requests, [1, 1, 1, 2, 1], "requests to void, by point of death");
 }

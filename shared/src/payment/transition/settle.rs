@@ -83,12 +83,11 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settl
     }
     let jobs = queue::jobs_for(rows.payment_ids.iter().map(|&id| id.into()));
     let posting = rules::columns();
-    fault::point("settle.before");
     #[cfg(debug_assertions)]
     if fault::sabotaged("no_fence") {
         rows.tokens = super::sabotage::tokens_of_whoever_holds(pool, &rows.payment_ids).await?;
     }
-    let written = sqlx::query_file!(
+    let statement = sqlx::query_file!(
         "queries/payment_settle.sql",
         &rows.payment_ids,
         &rows.tokens,
@@ -113,9 +112,8 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settl
         queue::PAYMENTS
     )
     .fetch_all(pool)
-    .in_time()
-    .await?;
-    fault::point("settle.committed");
+    .in_time();
+    let written = fault::durable("settle", statement).await?;
     let mut settled = Settled::default();
     for row in written {
         if row.took_effect {
