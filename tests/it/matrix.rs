@@ -22,7 +22,7 @@ use self::cell::{Action, Cell, Lane, Outcome, Road};
 const PART: &str = "PAYONCE_MATRIX";
 
 /// Cells that run at the same time, each on databases and servers of its own. They mostly wait for leases.
-const LANES: usize = 8;
+const LANES: usize = 12;
 
 const fn ends(token: &'static str, status: &'static str) -> Outcome {
     Outcome { token, env: &[], status }
