@@ -114,6 +114,7 @@ impl Lane {
     pub(super) async fn run(&mut self, cell: &Cell) -> Vec<String> {
         // What earlier cells left in the queue would pass this one's point.
         sqlx::query("delete from apalis.jobs").execute(&self.system.database.pool).await.unwrap();
+        self.age_runs().await;
         let before = self.system.count("select count(*) from payments").await;
         let id = match cell.road {
             Road::Accept => road::accept(self, cell).await,
@@ -144,6 +145,12 @@ impl Lane {
             wrong.push(self.story(id).await);
         }
         wrong
+    }
+
+    /// As if all the time had passed after which a reconciliation counts as broken off.
+    pub(super) async fn age_runs(&self) {
+        let aged = "update reconciliation_runs set touched_at = touched_at - interval '1 hour' where finished_at is null";
+        sqlx::query(aged).execute(&self.system.database.pool).await.unwrap();
     }
 
     /// As a client waits that has many payments under way: asking again and again costs more than all that is asked about.

@@ -126,9 +126,10 @@ pub(super) async fn reconcile(lane: &mut Lane, cell: &Cell) -> PaymentId {
     let armed = lane.worker(cell, &cell.faults()).await;
     cell.fires(&mut lane.system.workers[armed]).await;
     let before = lane.system.count(finished).await;
-    // As if all the time had passed after which a run counts as broken off.
-    let aged = "update reconciliation_runs set touched_at = touched_at - interval '1 hour' where finished_at is null";
-    sqlx::query(aged).execute(&lane.system.database.pool).await.unwrap();
+    // One that only pauses goes on by itself, and may hold the run's row.
+    if cell.action != Action::Delay {
+        lane.age_runs().await;
+    }
     lane.worker(cell, "").await;
     wait_for("a reconciliation to be finished", async || {
         (lane.system.count(finished).await > before).then_some(())
