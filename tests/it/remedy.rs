@@ -200,11 +200,13 @@ async fn what_belongs_to_a_payment_that_succeeded_or_to_a_closed_break_is_not_vo
     let id: i64 = sqlx::query_scalar("select id from breaks").fetch_one(&system.database.pool).await.unwrap();
     assert!(close_break(&system.database.pool, id, &by_hand).await.unwrap());
     let paid = system.accepted(a_payment()).await;
-    system.add_worker([("RUST_LOG", "info")]).await;
+    let first = system.add_worker([("RUST_LOG", "info")]).await;
     system.ended(paid).await;
+    system.workers[first].kill9();
     found_by_reconciliation(&system, paid).await;
     let last = failed_with_a_charge_on_its_way(&system).await;
     found_by_reconciliation(&system, last).await;
+    system.add_worker([("RUST_LOG", "info")]).await;
 
     void_over(&system).await;
 

@@ -32,9 +32,9 @@ pub struct Settlement {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settled {
     /// These took effect.
-    pub moved: Vec<PaymentId>,
+    pub moved: Vec<(PaymentId, ClaimToken)>,
     /// These came too late; what they say is kept as late evidence.
-    pub late: Vec<PaymentId>,
+    pub late: Vec<(PaymentId, ClaimToken)>,
 }
 
 /// What one settlement came to.
@@ -61,12 +61,12 @@ impl Work for Settling {
 
     async fn work(&self, settlements: &[Settlement]) -> Result<Vec<Effect>, SettleError> {
         let settled = settle(&self.pool, settlements.to_vec()).await?;
-        let moved = settled.moved.into_iter().map(|id| (id, Effect::Moved));
+        let moved = settled.moved.into_iter().map(|claim| (claim, Effect::Moved));
         let effects: HashMap<_, _> =
-            moved.chain(settled.late.into_iter().map(|id| (id, Effect::Late))).collect();
+            moved.chain(settled.late.into_iter().map(|claim| (claim, Effect::Late))).collect();
         Ok(settlements
             .iter()
-            .map(|s| effects.get(&s.payment_id).copied().unwrap_or(Effect::Repeated))
+            .map(|s| effects.get(&(s.payment_id, s.token)).copied().unwrap_or(Effect::Repeated))
             .collect())
     }
 }
@@ -118,13 +118,13 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settl
     for row in written {
         if row.took_effect {
             metrics::event_written(row.event_type);
-            settled.moved.push(row.id.into());
+            settled.moved.push((row.id.into(), row.claim_token.into()));
         } else {
             // Sent twice it is late both times, and counted once.
             if row.is_new {
                 metrics::came_late();
             }
-            settled.late.push(row.id.into());
+            settled.late.push((row.id.into(), row.claim_token.into()));
         }
     }
     Ok(settled)
