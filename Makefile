@@ -4,7 +4,7 @@
 export SQLX_OFFLINE = true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos bench bench-quick bench-programs check fmt sqlx-prepare
+.PHONY: help setup run test chaos matrix bench bench-quick bench-programs check fmt sqlx-prepare
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,8 +19,13 @@ test: setup ## run all tests, for which it installs what they need
 	@scripts/setup-tests
 	cargo test --workspace --locked
 
-chaos: setup ## break everything under load, for about an hour, and check that nothing was lost (best as root)
+chaos: setup ## break everything under load, for about an hour, and check that nothing was lost; then the matrix (best as root)
 	@scripts/chaos
+	@$(MAKE) matrix
+
+matrix: ## the whole crash matrix: every boundary, every fault, every outcome; prints the grid
+	@scripts/setup-tests
+	PAYONCE_MATRIX=all cargo test --locked -p tests --test it -- matrix --nocapture
 
 bench: bench-programs ## measure Payonce beside the bare database, for a quarter of an hour: docs/PERFORMANCE.md
 	target/release/bench

@@ -119,8 +119,9 @@ contradicted_after_all as (
     select payment_id, kind, evidence, at from exposed where kind is not null
         on conflict (payment_id, kind) where closed_at is null do nothing
 )
-select id as "id!", event_type as "event_type!", true as "took_effect!", true as "is_new!" from moved
+select id as "id!", claim_token as "claim_token!", event_type as "event_type!", true as "took_effect!", true as "is_new!"
+  from moved
 union all
-select l.payment_id, l.event_type, false, k.payment_id is not null
+select l.payment_id, l.claim_token, l.event_type, false, k.payment_id is not null
   from too_late l
   left join kept k using (payment_id, claim_token, event_type)

@@ -1,23 +1,35 @@
-//! Named places where a test build can be made to stop, to die or to drop a guard, by the variable `PAYONCE_FAULTS`.
+//! Named places where a test build can be made to stop, to die, to fail, to pause or to drop a guard, by the variable
+//! `PAYONCE_FAULTS`.
 //!
 //! `PAYONCE_FAULTS=claim.committed=stop,sabotage=no_fence`: at the first passage of that point the process sends itself
-//! SIGSTOP (`stop`) or SIGKILL (`kill`); a sabotage takes one guard away for good; `clock=-3600` sets this process's own
-//! clock an hour back, as far as the time in new ids is concerned, which is all that it is asked for. A build without debug
-//! assertions has none of this, and refuses to start when the variable is set.
+//! SIGSTOP (`stop`) or SIGKILL (`kill`), the operation there fails as it could fail by itself (`error`), or its task
+//! pauses for so many milliseconds (`delay:1500`). `settle.before=kill@2` means the second passage. A sabotage takes one
+//! guard away for good; `clock=-3600` sets this process's own clock an hour back, as far as the time in new ids is
+//! concerned, which is all that it is asked for. A build without debug assertions has none of this, and refuses to start
+//! when the variable is set.
+//!
+//! [`durable`](crate::fault::durable) puts a point before and after each statement that commits, [`point`](crate::point)
+//! names any other place.
 
+use std::future::Future;
 #[cfg(debug_assertions)]
-use std::sync::{LazyLock, Mutex};
+use std::sync::LazyLock;
+#[cfg(debug_assertions)]
+use std::sync::atomic::{AtomicUsize, Ordering};
+#[cfg(debug_assertions)]
+use std::time::Duration;
 
 /// The variable that arms faults.
 pub const VARIABLE: &str = "PAYONCE_FAULTS";
 
-/// Every point, in the order of a payment's life, and then of a reconciliation's.
+/// Every point, in the order of a payment's life, then of a person's decisions, and then of what is done now and then.
 pub const POINTS: &[&str] = &[
     "accept.before",
     "accept.committed",
+    "bell.before",
+    "bell.committed",
     "claim.before",
     "claim.committed",
-    "attempt.claimed",
     "charge.before",
     "charge.sending",
     "charge.answered",
@@ -29,15 +41,40 @@ pub const POINTS: &[&str] = &[
     "void.answered",
     "settle.before",
     "settle.committed",
-    "remedy.claimed",
-    "remedy.recorded",
-    "reconcile.repaired",
-    "reconcile.read",
-    "reconcile.compared",
-    "reconcile.before_commit",
-    "reconcile.committed",
-    "reconcile.balanced",
-    "reconcile.listed",
+    "sweep.before",
+    "sweep.found",
+    "remedy_claim.before",
+    "remedy_claim.committed",
+    "remedy_record.before",
+    "remedy_record.committed",
+    "resolve.before",
+    "resolve.committed",
+    "close_break.before",
+    "close_break.committed",
+    "tick.before",
+    "tick.committed",
+    "overdue.before",
+    "overdue.committed",
+    "lost_jobs.before",
+    "lost_jobs.committed",
+    "stray_jobs.before",
+    "stray_jobs.committed",
+    "reconcile_begin.before",
+    "reconcile_begin.committed",
+    "reconcile_step.before",
+    "reconcile_step.committed",
+    "reconcile_journal.before",
+    "reconcile_journal.committed",
+    "reconcile_effects.before",
+    "reconcile_effects.committed",
+    "reconcile_payments.before",
+    "reconcile_payments.committed",
+    "reconcile_balances.before",
+    "reconcile_balances.committed",
+    "reconcile_charges.before",
+    "reconcile_charges.committed",
+    "reconcile_finish.before",
+    "reconcile_finish.committed",
 ];
 
 /// Every guard that can be taken away.
@@ -68,12 +105,37 @@ pub struct InvalidFaults(String);
 enum Action {
     Stop,
     Kill,
+    Error,
+    Delay(Duration),
+}
+
+#[cfg(debug_assertions)]
+impl Action {
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "stop" => Some(Self::Stop),
+            "kill" => Some(Self::Kill),
+            "error" => Some(Self::Error),
+            delay => {
+                delay.strip_prefix("delay:")?.parse().ok().map(|ms| Self::Delay(Duration::from_millis(ms)))
+            }
+        }
+    }
+}
+
+/// A point, what happens there, and at which passage of it.
+#[cfg(debug_assertions)]
+#[derive(Debug, PartialEq, Eq)]
+struct Point {
+    name: String,
+    action: Action,
+    passage: usize,
 }
 
 #[cfg(debug_assertions)]
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Armed {
-    points: Vec<(String, Action)>,
+    points: Vec<Point>,
     sabotages: Vec<String>,
     /// By how much this process's clock is wrong.
     clock_secs: Option<i64>,
@@ -83,9 +145,10 @@ struct Armed {
 static ARMED: LazyLock<Armed> =
     LazyLock::new(|| parse(&crate::config::optional(VARIABLE).unwrap_or_default()).unwrap_or_default());
 
-/// Which points have fired: each does so once.
+/// How often the armed points were passed, in their order: each fires once.
 #[cfg(debug_assertions)]
-static FIRED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+static PASSED: LazyLock<Vec<AtomicUsize>> =
+    LazyLock::new(|| ARMED.points.iter().map(|_| AtomicUsize::new(0)).collect());
 
 #[cfg(debug_assertions)]
 fn parse(text: &str) -> Result<Armed, InvalidFaults> {
@@ -93,19 +156,23 @@ fn parse(text: &str) -> Result<Armed, InvalidFaults> {
         true => Ok(name.to_owned()),
         false => Err(InvalidFaults(format!("no {name:?}, use one of {}", names.join(", ")))),
     };
+    let unknown = |entry: &str| {
+        InvalidFaults(format!(
+            "{entry:?} is none of <point>=stop|kill|error|delay:<ms>, which may end with @<passage>, sabotage=<guard>, clock=<seconds>"
+        ))
+    };
     let mut armed = Armed::default();
     for entry in text.split(',').filter(|entry| !entry.is_empty()) {
         match entry.split_once('=') {
             Some(("sabotage", name)) => armed.sabotages.push(known(SABOTAGES, name)?),
-            Some(("clock", secs)) if secs.parse::<i64>().is_ok() => armed.clock_secs = secs.parse().ok(),
-            Some((point, "stop")) => armed.points.push((known(POINTS, point)?, Action::Stop)),
-            Some((point, "kill")) => armed.points.push((known(POINTS, point)?, Action::Kill)),
-            Some(_) | None => {
-                let why = format!(
-                    "{entry:?} is none of <point>=stop, <point>=kill, sabotage=<guard>, clock=<seconds>"
-                );
-                return Err(InvalidFaults(why));
+            Some(("clock", secs)) => armed.clock_secs = Some(secs.parse().map_err(|_| unknown(entry))?),
+            Some((point, action)) => {
+                let (action, passage) = action.split_once('@').unwrap_or((action, "1"));
+                let action = Action::parse(action).ok_or_else(|| unknown(entry))?;
+                let passage = passage.parse().map_err(|_| unknown(entry))?;
+                armed.points.push(Point { name: known(POINTS, point)?, action, passage });
             }
+            None => return Err(unknown(entry)),
         }
     }
     Ok(armed)
@@ -125,32 +192,64 @@ pub fn check() -> Result<(), InvalidFaults> {
     }
 }
 
-/// A named place. Does nothing unless a test armed it.
-#[cfg(debug_assertions)]
-pub fn point(name: &str) {
-    use nix::sys::signal::{Signal, raise};
-    debug_assert!(POINTS.contains(&name), "{name} is missing in POINTS");
-    let Some((_, action)) = ARMED.points.iter().find(|(point, _)| point == name) else { return };
-    if let Ok(mut fired) = FIRED.lock() {
-        if fired.iter().any(|point| point == name) {
-            return;
+/// A named place, which does nothing unless a test armed it, and is nothing in a build without debug assertions. Where it
+/// is to fail, the function returns that error, or does what is given.
+#[macro_export]
+macro_rules! point {
+    ($name:expr) => {
+        #[cfg(debug_assertions)]
+        $crate::fault::reach($name).await?;
+    };
+    ($name:expr, $failing:expr) => {
+        #[cfg(debug_assertions)]
+        if $crate::fault::reach($name).await.is_err() {
+            $failing
         }
-        fired.push(name.to_owned());
+    };
+}
+
+/// A statement that commits, between the points `<name>.before` and `<name>.committed`.
+///
+/// # Errors
+/// The statement's.
+#[cfg_attr(not(debug_assertions), expect(unused_variables, reason = "only points need a name"))]
+pub async fn durable<T>(name: &str, statement: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    point!(&format!("{name}.before"));
+    let done = statement.await?;
+    point!(&format!("{name}.committed"));
+    Ok(done)
+}
+
+/// What [`point`](crate::point) stands for in a test build.
+///
+/// # Errors
+/// It is armed to fail: no connection was free, or, where the operation is done by then, the connection broke.
+#[cfg(debug_assertions)]
+pub async fn reach(name: &str) -> sqlx::Result<()> {
+    use nix::sys::signal::Signal;
+    debug_assert!(POINTS.contains(&name), "{name} is missing in POINTS");
+    let armed = ARMED.points.iter().zip(&*PASSED).find(|(point, _)| point.name == name);
+    let Some((Point { action, passage, .. }, passed)) = armed else { return Ok(()) };
+    if passed.fetch_add(1, Ordering::Relaxed) + 1 != *passage {
+        return Ok(());
     }
     tracing::warn!(fault = name, ?action, "armed fault");
-    let signal = match action {
-        Action::Stop => Signal::SIGSTOP,
-        Action::Kill => Signal::SIGKILL,
-    };
-    if let Err(why) = raise(signal) {
+    match action {
+        Action::Stop => signal(Signal::SIGSTOP, name),
+        Action::Kill => signal(Signal::SIGKILL, name),
+        Action::Delay(pause) => tokio::time::sleep(*pause).await,
+        Action::Error if name.contains(".before") => return Err(sqlx::Error::PoolTimedOut),
+        Action::Error => return Err(sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into())),
+    }
+    Ok(())
+}
+
+#[cfg(debug_assertions)]
+fn signal(signal: nix::sys::signal::Signal, name: &str) {
+    if let Err(why) = nix::sys::signal::raise(signal) {
         tracing::error!(%why, fault = name, "armed fault did not fire");
     }
 }
-
-/// A named place; nothing in this build.
-#[cfg(not(debug_assertions))]
-#[inline]
-pub const fn point(_name: &str) {}
 
 /// Whether a test took this guard away.
 #[cfg(debug_assertions)]
@@ -192,10 +291,17 @@ mod tests {
 
     #[test]
     fn points_and_sabotages_are_read() {
-        let armed = parse("claim.committed=stop,settle.before=kill,sabotage=no_fence").unwrap();
+        let text = "claim.committed=stop,settle.before=kill@2,void.sending=error,bell.before=delay:1500,sabotage=no_fence";
+        let armed = parse(text).unwrap();
+        let points = [
+            ("claim.committed", Action::Stop, 1),
+            ("settle.before", Action::Kill, 2),
+            ("void.sending", Action::Error, 1),
+            ("bell.before", Action::Delay(Duration::from_millis(1500)), 1),
+        ];
         assert_eq!(
             armed.points,
-            [("claim.committed".to_owned(), Action::Stop), ("settle.before".to_owned(), Action::Kill)]
+            points.map(|(name, action, passage)| Point { name: name.to_owned(), action, passage })
         );
         assert_eq!(armed.sabotages, ["no_fence"]);
         assert_eq!(parse("clock=-3600").unwrap().clock_secs, Some(-3600));
@@ -207,6 +313,8 @@ mod tests {
         for text in [
             "claim.committed",
             "claim.committed=sleep",
+            "claim.committed=delay",
+            "claim.committed=kill@twice",
             "nowhere=stop",
             "sabotage=everything",
             "=stop",

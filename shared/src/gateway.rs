@@ -21,6 +21,7 @@ use crate::fault;
 use crate::ids::PaymentId;
 use crate::outcome::Exchange;
 use crate::payment::transition::Claim;
+use crate::point;
 
 pub mod books;
 
@@ -102,17 +103,17 @@ impl Gateway {
 
     /// One exchange, unless `send_by` has passed: by then the claim may be somebody else's.
     async fn call(&self, op: &Op, request: Unsent, correlation_id: &str, send_by: Instant) -> Told {
-        fault::point(op.before);
+        point!(op.before, return tell(op, Exchange::Unreachable(ARMED.to_owned()), Instant::now()));
         let started = Instant::now();
         if started >= send_by {
             return tell(op, Exchange::NotSent("too_late_to_send"), started);
         }
-        fault::point(op.sending);
+        point!(op.sending, return tell(op, Exchange::Unanswered(ARMED.to_owned()), started));
         let exchange = match self.exchange(request, correlation_id).await {
             Ok(answered) => answered,
             Err(failed) => failed,
         };
-        fault::point(op.answered);
+        point!(op.answered, return tell(op, Exchange::Unanswered(ARMED.to_owned()), started));
         tell(op, exchange, started)
     }
 
@@ -141,7 +142,12 @@ impl Gateway {
     }
 }
 
+/// Why a call failed that a test armed to fail.
+#[cfg(debug_assertions)]
+const ARMED: &str = "armed fault";
+
 /// What is asked of the gateway, and its fault points.
+#[cfg_attr(not(debug_assertions), expect(dead_code, reason = "only a test build has fault points"))]
 struct Op {
     name: &'static str,
     before: &'static str,

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 
 use crate::breaks::{self, Opened};
-use crate::fault;
 use crate::gateway::Gateway;
 use crate::queue::repair::{self, Repaired};
 
@@ -210,9 +209,8 @@ async fn repaired(pool: &PgPool, run: &mut Run) -> sqlx::Result<bool> {
     let mut queue = Counts::from(repair::lost_jobs(pool, PAGE).await?);
     queue.add(repair::stray_jobs(pool, PAGE).await?.into());
     run.findings.queue = queue;
-    fault::point("reconcile.repaired");
     run.step = Step::Journal;
-    run.save(&mut *pool.acquire().await?).await
+    run.step_done(pool).await
 }
 
 /// One line per break, each of which a person must look at.

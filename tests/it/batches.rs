@@ -6,9 +6,12 @@ use std::time::Duration;
 use futures::future::join_all;
 use rand::seq::SliceRandom as _;
 use serde_json::json;
+use shared::batch::Work as _;
 use shared::idempotency::{self, Key};
 use shared::ids::{MerchantId, PaymentId};
-use shared::payment::transition::{self, Lease, NewPayment, PaymentRequest, Settled, Settlement};
+use shared::payment::transition::{
+    self, Effect, Lease, NewPayment, PaymentRequest, Settled, Settlement, Settling,
+};
 use shared::retry::Step;
 use sqlx::PgPool;
 use tests::TestDatabase;
@@ -150,7 +153,7 @@ async fn a_settlement_sent_twice_takes_effect_once_and_is_no_late_evidence() {
     let first = transition::settle(&pool, vec![settlement.clone()]).await.unwrap();
     let second = transition::settle(&pool, vec![settlement]).await.unwrap();
 
-    assert_eq!(first.moved, [payment.id]);
+    assert_eq!(first.moved, [(payment.id, claims[0].token)]);
     assert_eq!(second, Settled::default());
     assert_eq!(count(&pool, "select retries_spent::bigint from payments").await, 1);
     assert_eq!(count(&pool, "select count(*) from late_evidence").await, 0);
@@ -170,9 +173,9 @@ async fn a_stale_token_changes_nothing_and_leaves_its_evidence() {
         evidence: json!({ "op": "void" }),
     };
 
-    let settled = transition::settle(&pool, vec![stale]).await.unwrap();
+    let settled = transition::settle(&pool, vec![stale.clone()]).await.unwrap();
 
-    assert_eq!(settled, Settled { moved: vec![], late: vec![payment.id] });
+    assert_eq!(settled, Settled { moved: vec![], late: vec![(payment.id, stale.token)] });
     assert_eq!(
         count(&pool, "select count(*) from payments where status = 'processing' and version = 2").await,
         1
@@ -194,9 +197,9 @@ async fn a_stale_result_sent_twice_is_late_both_times_and_kept_once() {
     };
 
     let first = transition::settle(&pool, vec![stale.clone()]).await.unwrap();
-    let second = transition::settle(&pool, vec![stale]).await.unwrap();
+    let second = transition::settle(&pool, vec![stale.clone()]).await.unwrap();
 
-    assert_eq!(first, Settled { moved: vec![], late: vec![payment.id] });
+    assert_eq!(first, Settled { moved: vec![], late: vec![(payment.id, stale.token)] });
     assert_eq!(second, first);
     assert_eq!(count(&pool, "select count(*) from late_evidence").await, 1);
 }
@@ -215,10 +218,10 @@ async fn a_stale_result_is_kept_even_where_the_current_one_is_beside_it() {
         evidence: json!({}),
     };
 
-    let both = vec![settlement(shared::ids::ClaimToken::generate()), settlement(claims[0].token)];
-    let settled = transition::settle(&pool, both).await.unwrap();
+    let both = [settlement(shared::ids::ClaimToken::generate()), settlement(claims[0].token)];
+    let effects = Settling { pool: pool.clone() }.work(&both).await.unwrap();
 
-    assert_eq!(settled, Settled { moved: vec![payment.id], late: vec![payment.id] });
+    assert_eq!(effects, [Effect::Late, Effect::Moved], "each by its own claim");
     assert_eq!(count(&pool, "select count(*) from late_evidence").await, 1);
 }
 

@@ -16,6 +16,7 @@ mod http;
 mod idempotency;
 mod late;
 mod logs;
+mod matrix;
 mod metrics;
 mod model;
 mod money_path;

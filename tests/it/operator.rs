@@ -30,7 +30,7 @@ async fn a_doubt_that_cannot_end() -> (System, PaymentId, i32) {
     (system, id, version)
 }
 
-fn version(payment: &Value) -> i32 {
+pub(super) fn version(payment: &Value) -> i32 {
     payment["version"].as_i64().and_then(|version| version.try_into().ok()).unwrap()
 }
 
@@ -53,7 +53,7 @@ async fn void_at_the_gateway(system: &System, id: PaymentId) {
 }
 
 /// The id of the only charge that the gateway made for it.
-async fn charge_id(system: &System, id: PaymentId) -> String {
+pub(super) async fn charge_id(system: &System, id: PaymentId) -> String {
     let reference = id.to_string();
     let journal = system.journal().await;
     let charge = journal.iter().find(|row| row["kind"] == "charge" && row["reference"] == reference.as_str());

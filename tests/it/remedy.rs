@@ -124,7 +124,8 @@ async fn survives(point: &str) -> i64 {
 
 #[tokio::test]
 async fn workers_may_die_at_every_step_of_a_remedy() {
-    let points = ["remedy.claimed", "void.before", "void.sending", "void.answered", "remedy.recorded"];
+    let points =
+        ["remedy_claim.committed", "void.before", "void.sending", "void.answered", "remedy_record.committed"];
     let requests = futures::future::join_all(points.map(survives)).await;
     assert_eq!(requests, [1, 1, 1, 2, 1], "requests to void, by point of death");
 }
@@ -199,11 +200,13 @@ async fn what_belongs_to_a_payment_that_succeeded_or_to_a_closed_break_is_not_vo
     let id: i64 = sqlx::query_scalar("select id from breaks").fetch_one(&system.database.pool).await.unwrap();
     assert!(close_break(&system.database.pool, id, &by_hand).await.unwrap());
     let paid = system.accepted(a_payment()).await;
-    system.add_worker([("RUST_LOG", "info")]).await;
+    let first = system.add_worker([("RUST_LOG", "info")]).await;
     system.ended(paid).await;
+    system.workers[first].kill9();
     found_by_reconciliation(&system, paid).await;
     let last = failed_with_a_charge_on_its_way(&system).await;
     found_by_reconciliation(&system, last).await;
+    system.add_worker([("RUST_LOG", "info")]).await;
 
     void_over(&system).await;
 

@@ -157,6 +157,35 @@ fn the_environment_is_read_in_one_place() {
     }
 }
 
+/// Where statements change what is durable.
+const DURABLE: &[&str] = &[
+    "shared/src/payment/transition/",
+    "shared/src/queue/bell.rs",
+    "shared/src/queue/repair.rs",
+    "shared/src/queue/schedule.rs",
+    "shared/src/reconciliation",
+];
+
+/// Of these files, the functions whose statements need no points, and why.
+const NO_POINTS: &[(&str, &str)] = &[
+    ("remedy_is_due", "reads"),
+    ("claim_rows", "is what the points of a claim are around"),
+    ("rows_claimed_by", "reads"),
+    ("claim_without_guard", "is the claim, sabotaged"),
+    ("tokens_of_whoever_holds", "reads"),
+    ("cursor", "makes sure of a row, and reads it"),
+    ("beside_the_gateway", "reads"),
+    ("beside_the_ledger", "reads"),
+    ("forget", "deletes old reports"),
+];
+
+/// The functions of a file, by name, each from its name to the next function.
+fn functions(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.split("fn ")
+        .skip(1)
+        .map(|function| (function.split(['(', '<']).next().unwrap_or_default(), function))
+}
+
 #[test]
 fn no_statement_about_payments_is_waited_for_without_end() {
     for (name, text) in sources(&["shared/src/payment"]) {
@@ -170,7 +199,55 @@ fn no_statement_about_payments_is_waited_for_without_end() {
 }
 
 #[test]
-fn every_fault_point_and_sabotage_exists_in_the_code_and_in_a_test() {
+fn every_statement_that_commits_is_between_two_fault_points() {
+    // What is done on a connection is part of a transaction, or of a statement that is handed on.
+    let executions = ["fetch_one(", "fetch_all(", "fetch_optional(", "execute("]
+        .iter()
+        .flat_map(|how| [format!(".{how}pool)"), format!(".{how}&pool)")])
+        .collect::<Vec<_>>();
+    let count = |text: &str, what: &str| text.matches(what).count();
+    let mut bare = Vec::new();
+    let durable: Vec<_> = sources(&["shared/src"])
+        .into_iter()
+        .filter(|(name, _)| DURABLE.iter().any(|place| name.starts_with(place)))
+        .collect();
+    for (file, text) in &durable {
+        for (name, body) in functions(text) {
+            let executed: usize = executions.iter().map(|execution| count(body, execution)).sum();
+            // A statement that only reads begins with its `select`.
+            let reads = count(body, "!(\n        \"select") + count(body, "!(\"select");
+            if executed > count(body, "fault::durable(\"") + reads
+                && !NO_POINTS.iter().any(|(without, _)| *without == name)
+            {
+                bare.push(format!("{file}: {name}"));
+            }
+        }
+    }
+    assert!(bare.is_empty(), "statements without points:\n{}", bare.join("\n"));
+    for (name, _) in NO_POINTS {
+        assert!(durable.iter().any(|(_, text)| text.contains(&format!("fn {name}("))), "no function {name}");
+    }
+}
+
+#[test]
+fn every_commit_and_every_gateway_call_is_between_fault_points() {
+    for (file, text) in sources(&["shared/src", "worker/src", "api/src"]) {
+        let lines: Vec<&str> = text.lines().collect();
+        for at in (0..lines.len()).filter(|&at| lines[at].contains(".commit()")) {
+            assert!(lines[at].contains("fault::durable(\""), "{file}:{}: a commit without points", at + 1);
+        }
+        if file == "shared/src/gateway/books.rs" {
+            continue; // It only reads, and about no payment.
+        }
+        let calls = text.matches("self.client.request(").count();
+        let points =
+            ["op.before", "op.sending", "op.answered"].map(|point| text.contains(&format!("point!({point}")));
+        assert!(calls == 0 || points == [true; 3], "{file}: a gateway call without points");
+    }
+}
+
+#[test]
+fn every_fault_point_and_sabotage_exists_in_the_code_and_every_sabotage_in_a_test() {
     let code: String = sources(&["api/src", "shared/src", "worker/src"])
         .into_iter()
         .filter(|(name, _)| name != "shared/src/fault.rs")
@@ -181,9 +258,16 @@ fn every_fault_point_and_sabotage_exists_in_the_code_and_in_a_test() {
         .filter(|(name, _)| !name.ends_with("tidy.rs"))
         .map(|(_, text)| text)
         .collect();
-    for name in POINTS.iter().chain(SABOTAGES) {
-        let quoted = format!("\"{name}\"");
-        assert!(code.contains(&quoted), "no place in the code is called {name}");
+    // That every point is armed is for the matrix to show.
+    for name in POINTS {
+        let durable = name.strip_suffix(".before").or(name.strip_suffix(".committed")).unwrap_or(name);
+        assert!(
+            code.contains(&format!("\"{name}\"")) || code.contains(&format!("durable(\"{durable}\"")),
+            "no place in the code is called {name}"
+        );
+    }
+    for name in SABOTAGES {
+        assert!(code.contains(&format!("\"{name}\"")), "no place in the code is called {name}");
         assert!(tests.contains(name), "no test arms {name}");
     }
 }

@@ -53,7 +53,6 @@ async fn claim(context: Context, payment: PaymentId) -> Result<(), String> {
 
 /// Uses a claim: one exchange with the gateway, one settlement.
 async fn carry_out(context: Context, claim: Claim, pass: Pass) {
-    fault::point("attempt.claimed");
     log_claim(&claim);
     let (step, evidence) = ask(&context, &claim, claim.asked_at + context.lease.send_window, pass).await;
     let settlement = Settlement { payment_id: claim.payment_id, token: claim.token, step, evidence };

@@ -7,7 +7,6 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shared::fault;
 use shared::outcome::{Expected, VoidOutcome};
 use shared::payment::transition::{self, Purpose, Remedy};
 use shared::retry::{self, Voiding};
@@ -44,7 +43,6 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
 
 /// Uses a claim: one void, one record of it.
 async fn carry_out(context: &Context, remedy: &Remedy, asked_at: Instant, pass: Pass) {
-    fault::point("remedy.claimed");
     let (outcome, evidence) = void(context, remedy, asked_at + context.lease.send_window, pass).await;
     let voiding = Voiding::after(remedy.age, remedy.count, &context.policy, &outcome);
     for attempt in 1..=RECORD_TRIES {

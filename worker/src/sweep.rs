@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 use shared::payment::store;
-use shared::{db, fault, metrics};
+use shared::{db, fault, metrics, point};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Context, attempt, remedy};
@@ -78,10 +78,12 @@ async fn sweep(context: &Context, grace: Duration, free: usize) -> sqlx::Result<
     if context.breaker.is_open() {
         return Ok(0);
     }
+    point!("sweep.before");
     remedy::round(context).await?;
     let free = i64::try_from(free).unwrap_or(i64::MAX);
     let grace_ms = db::millis(grace);
     let overdue = store::overdue(&context.pool, grace_ms, free).await?;
+    point!("sweep.found");
     for &payment in &overdue {
         context.attempts.spawn(attempt::look(context.clone(), payment.into()));
     }

@@ -12,6 +12,7 @@ use ulid::Ulid;
 
 use super::PAYMENTS;
 use crate::db::InTime as _;
+use crate::fault;
 
 /// Between two rings. Every ring makes every idle worker ask for jobs, so a crowd shares one.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -44,12 +45,8 @@ async fn keep_ringing(pool: PgPool, rung: Arc<Notify>) {
         // What the library listens for; of the id it reads only that it is one.
         let payload =
             serde_json::json!({ "job_type": PAYMENTS, "id": Ulid::generate().to_string() }).to_string();
-        let told = sqlx::query("select pg_notify('apalis::job::insert', $1)")
-            .bind(payload)
-            .execute(&pool)
-            .in_time()
-            .await;
-        if let Err(why) = told {
+        let statement = sqlx::query("select pg_notify('apalis::job::insert', $1)").bind(payload);
+        if let Err(why) = fault::durable("bell", statement.execute(&pool).in_time()).await {
             tracing::debug!(%why, "could not wake the workers; they poll");
         }
         tokio::time::sleep(PAUSE).await;

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::{ORPHANED_AFTER, PAYMENTS, PaymentJob, jobs_for};
 use crate::db::millis;
+use crate::fault;
 
 /// No job takes so long, and the queue itself had its chance.
 const LOST_AFTER: Duration = ORPHANED_AFTER.saturating_mul(2);
@@ -56,7 +57,7 @@ pub async fn overdue_payments(pool: &PgPool, limit: i64) -> sqlx::Result<Repaire
     let ids: Vec<Uuid> = jobless.iter().map(|row| row.id).collect();
     let versions: Vec<i32> = jobless.iter().map(|row| row.version).collect();
     let jobs = jobs_for(ids.iter().map(|&id| id.into()));
-    let repaired = sqlx::query!(
+    let statement = sqlx::query!(
         "insert into apalis.jobs as j (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata,
                                        idempotency_key)
          select n.job_id, $5, n.job, 'Pending', 0, 1, now(), 0, ''::hstore, p.id || ':' || p.version
@@ -72,9 +73,8 @@ pub async fn overdue_payments(pool: &PgPool, limit: i64) -> sqlx::Result<Repaire
         &jobs.bodies,
         PAYMENTS
     )
-    .execute(pool)
-    .await?
-    .rows_affected();
+    .execute(pool);
+    let repaired = fault::durable("overdue", statement).await?.rows_affected();
     Ok(Repaired { checked: count(overdue.len()), found: count(jobless.len()), repaired: count(repaired) })
 }
 
@@ -84,7 +84,7 @@ pub async fn overdue_payments(pool: &PgPool, limit: i64) -> sqlx::Result<Repaire
 /// # Errors
 /// The database's.
 pub async fn lost_jobs(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
-    let row = sqlx::query!(
+    let statement = sqlx::query!(
         "with in_flight as materialized (
              select id, attempts > max_attempts
                         or lock_at is null
@@ -112,8 +112,8 @@ pub async fn lost_jobs(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
         millis(LOST_AFTER),
         limit
     )
-    .fetch_one(pool)
-    .await?;
+    .fetch_one(pool);
+    let row = fault::durable("lost_jobs", statement).await?;
     Ok(Repaired { checked: row.checked, found: row.found, repaired: row.repaired })
 }
 
@@ -151,16 +151,15 @@ pub async fn stray_jobs(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
         .filter(|row| row.is_worn || Ulid::from_string(&row.id).is_err() || !is_of_use(&row.job))
         .map(|row| row.id.clone())
         .collect();
-    let ended = sqlx::query!(
+    let statement = sqlx::query!(
         "update apalis.jobs
             set status = 'Killed', done_at = clock_timestamp(),
                 last_result = jsonb_build_object('Err', 'names no payment, or was lost too often')
           where id = any($1) and status in ('Pending', 'Failed')",
         &stray
     )
-    .execute(pool)
-    .await?
-    .rows_affected();
+    .execute(pool);
+    let ended = fault::durable("stray_jobs", statement).await?.rows_affected();
     Ok(Repaired { checked: count(waiting.len()), found: count(stray.len()), repaired: count(ended) })
 }
 

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Diligence, Jobs, Own, config, keep_working, new_job_id, told, unharmed, worker_name};
 use crate::db::{self, InTime as _, millis};
+use crate::fault;
 
 /// The queue of ticks.
 pub const SCHEDULES: &str = "schedules";
@@ -64,7 +65,7 @@ pub struct Tick {
 pub async fn tick(pool: &PgPool, every: Duration) -> sqlx::Result<Duration> {
     let ids: Vec<String> = Schedule::ALL.iter().map(|_| new_job_id()).collect();
     let schedules: Vec<String> = Schedule::ALL.iter().map(|it| it.as_str().to_owned()).collect();
-    let next_ms = sqlx::query_scalar!(
+    let statement = sqlx::query_scalar!(
         "with clock as materialized (select clock_timestamp() as now),
          tick as (select date_bin($1::bigint * interval '1 millisecond', now, 'epoch') as at, now from clock),
          enqueued as (
@@ -83,8 +84,8 @@ pub async fn tick(pool: &PgPool, every: Duration) -> sqlx::Result<Duration> {
         SCHEDULES
     )
     .fetch_one(pool)
-    .in_time()
-    .await?;
+    .in_time();
+    let next_ms = fault::durable("tick", statement).await?;
     Ok(Duration::from_millis(next_ms.max(1).unsigned_abs()))
 }
 

@@ -54,9 +54,8 @@ pub(super) async fn compare(pool: &PgPool, run: &mut Run) -> sqlx::Result<bool> 
         if !run.save(&mut transaction).await? {
             return Ok(false);
         }
-        transaction.commit().await?;
+        fault::durable("reconcile_balances", transaction.commit()).await?;
         say_opened(&opened);
-        fault::point("reconcile.balanced");
         if checked == 0 {
             return Ok(true);
         }

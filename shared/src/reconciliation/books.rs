@@ -54,7 +54,7 @@ pub(super) async fn journal(
         }
     }
     run.step = Step::Payments;
-    run.save(&mut *pool.acquire().await?).await
+    run.step_done(pool).await
 }
 
 fn unread(why: &Unread) -> GatewayBooks {
@@ -136,9 +136,8 @@ async fn copy(
         if !run.save(&mut transaction).await? {
             return Ok(Copied::TakenOver);
         }
-        transaction.commit().await?;
+        fault::durable("reconcile_journal", transaction.commit()).await?;
         say_opened(&opened);
-        fault::point("reconcile.read");
         if shrank {
             return Ok(Copied::Unread(Unread::Failed("its journal lacks rows that it had".to_owned())));
         }
@@ -262,9 +261,8 @@ async fn compare_effects(pool: &PgPool, run: &mut Run, compared_up_to: i64) -> s
         if !run.save(&mut transaction).await? {
             return Ok(false);
         }
-        transaction.commit().await?;
+        fault::durable("reconcile_effects", transaction.commit()).await?;
         say_opened(&opened);
-        fault::point("reconcile.compared");
         after = last;
     }
 }
@@ -341,16 +339,15 @@ pub(super) async fn charges(
             if !run.save(&mut transaction).await? {
                 return Ok(false);
             }
-            transaction.commit().await?;
+            fault::durable("reconcile_charges", transaction.commit()).await?;
             say_opened(&opened);
-            fault::point("reconcile.listed");
             if !page.has_more {
                 return Ok(true);
             }
         }
     }
     run.step = Step::Done;
-    run.save(&mut *pool.acquire().await?).await
+    run.step_done(pool).await
 }
 
 /// Those of these charges by which a payment had succeeded before the gateway was asked, and which it does not show as

@@ -38,7 +38,7 @@ pub(super) async fn walk(pool: &PgPool, run: &mut Run, pages: usize) -> sqlx::Re
     }
     // The next tick goes on from here.
     run.step = Step::Charges;
-    run.save(&mut *pool.acquire().await?).await
+    run.step_done(pool).await
 }
 
 /// The payments after `after`, oldest first.
@@ -94,10 +94,8 @@ async fn compare(
         run.step = Step::Balances;
     }
     let is_ours = run.save(&mut transaction).await?;
-    fault::point("reconcile.before_commit");
     if is_ours {
-        transaction.commit().await?;
-        fault::point("reconcile.committed");
+        fault::durable("reconcile_payments", transaction.commit()).await?;
         [&ledger, &gateway, &history].into_iter().for_each(say_opened);
         (0..held).for_each(|_| metrics::event_written(EventType::Held.as_str()));
     }

@@ -10,8 +10,8 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::{Findings, Report, Trigger};
-use crate::breaks;
 use crate::db::millis;
+use crate::{breaks, fault};
 
 /// A run that has not been touched for so long was broken off: no page takes a tenth of it.
 const BROKEN_OFF_AFTER: std::time::Duration = std::time::Duration::from_mins(1);
@@ -94,7 +94,7 @@ pub(super) async fn begin(pool: &PgPool, trigger: Trigger) -> sqlx::Result<Optio
 }
 
 async fn begin_tick(pool: &PgPool, tick: DateTime<Utc>, holder: Uuid) -> sqlx::Result<Option<Row>> {
-    sqlx::query_as!(
+    let statement = sqlx::query_as!(
         Row,
         "with unfinished as materialized (
              select id, tick, touched_at from reconciliation_runs
@@ -123,19 +123,19 @@ async fn begin_tick(pool: &PgPool, tick: DateTime<Utc>, holder: Uuid) -> sqlx::R
         holder,
         millis(BROKEN_OFF_AFTER)
     )
-    .fetch_optional(pool)
-    .await
+    .fetch_optional(pool);
+    fault::durable("reconcile_begin", statement).await
 }
 
 async fn begin_command(pool: &PgPool, holder: Uuid) -> sqlx::Result<Row> {
-    sqlx::query_as!(
+    let statement = sqlx::query_as!(
         Row,
         "insert into reconciliation_runs (trigger, holder) values ('command', $1)
          returning id, step, compared_up_to, pass_began_at, started_at, listed_up_to, counts as \"counts: Json<Findings>\"",
         holder
     )
-    .fetch_one(pool)
-    .await
+    .fetch_one(pool);
+    fault::durable("reconcile_begin", statement).await
 }
 
 impl Run {
@@ -159,11 +159,17 @@ impl Run {
         Ok(saved.rows_affected() == 1)
     }
 
+    /// Writes down that a step is over which had nothing more to commit. False if it is somebody else's by now.
+    pub(super) async fn step_done(&self, pool: &PgPool) -> sqlx::Result<bool> {
+        let mut connection = pool.acquire().await?;
+        fault::durable("reconcile_step", self.save(&mut connection)).await
+    }
+
     /// Closes it. None if it is somebody else's by now.
     pub(super) async fn finish(mut self, pool: &PgPool) -> sqlx::Result<Option<Report>> {
         self.findings.breaks_open = breaks::count_open(pool, BREAKS_COUNTED).await?;
         // Where the pass is over the next run begins another one.
-        let row = sqlx::query!(
+        let statement = sqlx::query!(
             "update reconciliation_runs
                 set finished_at = clock_timestamp(), counts = $3, step = 'done',
                     pass_began_at = case when compared_up_to is not null then pass_began_at end
@@ -173,8 +179,8 @@ impl Run {
             self.holder,
             Json(self.findings) as Json<Findings>
         )
-        .fetch_optional(pool)
-        .await?;
+        .fetch_optional(pool);
+        let row = fault::durable("reconcile_finish", statement).await?;
         Ok(row.map(|row| Report {
             run: self.id,
             started_at: row.started_at,

@@ -107,28 +107,28 @@ async fn finds_all_once(points: &[&str]) {
 
 #[tokio::test]
 async fn a_run_killed_before_the_gateways_books_are_compared_finds_all_of_it_once() {
-    finds_all_once(&["reconcile.repaired", "reconcile.read"]).await;
+    finds_all_once(&["reconcile_step.before", "reconcile_journal.committed"]).await;
 }
 
 #[tokio::test]
 async fn a_run_killed_while_the_gateways_books_are_compared_finds_all_of_it_once() {
-    finds_all_once(&["reconcile.compared", "reconcile.listed"]).await;
+    finds_all_once(&["reconcile_effects.committed", "reconcile_charges.committed"]).await;
 }
 
 #[tokio::test]
 async fn a_run_killed_before_or_after_a_page_of_payments_finds_all_of_it_once() {
-    finds_all_once(&["reconcile.before_commit", "reconcile.committed"]).await;
+    finds_all_once(&["reconcile_payments.before", "reconcile_payments.committed"]).await;
 }
 
 #[tokio::test]
 async fn a_run_killed_while_balances_are_compared_finds_all_of_it_once() {
-    finds_all_once(&["reconcile.balanced"]).await;
+    finds_all_once(&["reconcile_balances.committed"]).await;
 }
 
 #[tokio::test]
 async fn the_next_tick_goes_on_with_a_run_that_was_broken_off_and_who_was_frozen_in_it_writes_nothing_more() {
     let mut system = defective().await;
-    let frozen = run_once(&mut system, "reconcile.before_commit=stop").await;
+    let frozen = run_once(&mut system, "reconcile_payments.before=stop").await;
     system.workers[frozen].wait_until_stopped().await;
     let aged = "update reconciliation_runs set tick = tick - interval '1 day', touched_at = touched_at - interval '2 minutes'";
     // The frozen one holds the row until its transaction ends, as it would after the limit for idle ones.

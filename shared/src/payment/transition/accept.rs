@@ -64,8 +64,7 @@ pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<
     let descriptions: Vec<Option<String>> = payments.iter().map(|p| p.request.description.clone()).collect();
     let metadata: Vec<Value> = payments.iter().map(|p| serde_json::json!(p.request.metadata)).collect();
     let jobs = queue::jobs_for(payments.iter().map(|p| p.id));
-    fault::point("accept.before");
-    let accepted = sqlx::query_file_as!(
+    let statement = sqlx::query_file_as!(
         Accepted,
         "queries/payment_accept.sql",
         &ids,
@@ -86,9 +85,8 @@ pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<
         queue_of_jobs()
     )
     .fetch_all(pool)
-    .in_time()
-    .await?;
-    fault::point("accept.committed");
+    .in_time();
+    let accepted = fault::durable("accept", statement).await?;
     #[cfg(debug_assertions)]
     if fault::sabotaged("job_outside") {
         super::sabotage::enqueue(pool).await?;

@@ -96,14 +96,13 @@ pub async fn claim(pool: &PgPool, ids: &[PaymentId], worker: &str, lease: Lease)
     let asked_at = Instant::now();
     let token = ClaimToken::generate();
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    fault::point("claim.before");
-    let rows = match claim_rows(pool, &ids, token, worker, lease).await {
+    let statement = claim_rows(pool, &ids, token, worker, lease);
+    let rows = match fault::durable("claim", statement).await {
         // The connection broke: it may have been committed all the same.
         Err(sqlx::Error::Io(_)) => rows_claimed_by(pool, &ids, token).await,
         other => other,
     };
     let rows = rows.inspect_err(|_| metrics::claim_failed(ids.len()))?;
-    fault::point("claim.committed");
     let claims =
         rows.into_iter().map(|row| row.into_claim(token, asked_at)).collect::<sqlx::Result<Vec<_>>>()?;
     metrics::claimed(&claims, ids.len());

@@ -57,10 +57,8 @@ pub async fn remedy_is_due(pool: &PgPool) -> sqlx::Result<bool> {
 /// The database's. Where the claim was committed all the same, its lease runs out and the void is asked for then.
 pub async fn claim_remedy(pool: &PgPool, lease: Duration) -> sqlx::Result<Option<Remedy>> {
     let token = ClaimToken::generate();
-    let row = sqlx::query_file_as!(Row, "queries/remedy_claim.sql", token.uuid(), millis(lease))
-        .fetch_optional(pool)
-        .in_time()
-        .await?;
+    let statement = sqlx::query_file_as!(Row, "queries/remedy_claim.sql", token.uuid(), millis(lease));
+    let row = fault::durable("remedy_claim", statement.fetch_optional(pool).in_time()).await?;
     row.map(|row| row.into_remedy(token)).transpose()
 }
 
@@ -111,7 +109,7 @@ pub async fn record_remedy(
         "claim": remedy.token,
         "evidence": evidence,
     });
-    let took_effect = sqlx::query_file_scalar!(
+    let statement = sqlx::query_file_scalar!(
         "queries/remedy_record.sql",
         remedy.break_id,
         remedy.token.uuid(),
@@ -120,8 +118,6 @@ pub async fn record_remedy(
         voiding == Voiding::Done
     )
     .fetch_one(pool)
-    .in_time()
-    .await?;
-    fault::point("remedy.recorded");
-    Ok(took_effect)
+    .in_time();
+    fault::durable("remedy_record", statement).await
 }

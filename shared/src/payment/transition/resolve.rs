@@ -12,7 +12,7 @@ use crate::ledger::rules;
 use crate::outcome::is_storable;
 use crate::payment::status::{EventType, IllegalTransition, PaymentStatus};
 use crate::retry::{BY_HAND, Failure};
-use crate::{metrics, queue};
+use crate::{fault, metrics, queue};
 
 const REASON_LENGTH_MAX: usize = 1000;
 
@@ -155,7 +155,7 @@ pub async fn resolve(pool: &PgPool, resolution: &Resolution) -> Result<Option<i3
     let failure = decision.failure();
     let jobs = queue::jobs_for(std::iter::once(*payment_id));
     let posting = rules::columns();
-    let moved = sqlx::query_file_scalar!(
+    let statement = sqlx::query_file_scalar!(
         "queries/payment_resolve.sql",
         payment_id.uuid(),
         version,
@@ -178,8 +178,8 @@ pub async fn resolve(pool: &PgPool, resolution: &Resolution) -> Result<Option<i3
         justification.reason
     )
     .fetch_optional(pool)
-    .in_time()
-    .await?;
+    .in_time();
+    let moved = fault::durable("resolve", statement).await?;
     if moved.is_some() {
         metrics::event_written(event.as_str());
     }
@@ -204,7 +204,7 @@ pub enum ResolveError {
 /// The database's.
 pub async fn close_break(pool: &PgPool, id: i64, justification: &Justification) -> sqlx::Result<bool> {
     // The payment is locked, so that it cannot become held over a break that closes under it.
-    let closed = sqlx::query!(
+    let statement = sqlx::query!(
         "with free as materialized (
              select p.id from payments p join breaks b on b.payment_id = p.id
               where b.id = $1 and p.held_reason is null
@@ -218,8 +218,8 @@ pub async fn close_break(pool: &PgPool, id: i64, justification: &Justification) 
         justification.reason
     )
     .execute(pool)
-    .in_time()
-    .await?;
+    .in_time();
+    let closed = fault::durable("close_break", statement).await?;
     Ok(closed.rows_affected() == 1)
 }
 

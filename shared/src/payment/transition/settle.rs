@@ -32,9 +32,9 @@ pub struct Settlement {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settled {
     /// These took effect.
-    pub moved: Vec<PaymentId>,
+    pub moved: Vec<(PaymentId, ClaimToken)>,
     /// These came too late; what they say is kept as late evidence.
-    pub late: Vec<PaymentId>,
+    pub late: Vec<(PaymentId, ClaimToken)>,
 }
 
 /// What one settlement came to.
@@ -61,12 +61,12 @@ impl Work for Settling {
 
     async fn work(&self, settlements: &[Settlement]) -> Result<Vec<Effect>, SettleError> {
         let settled = settle(&self.pool, settlements.to_vec()).await?;
-        let moved = settled.moved.into_iter().map(|id| (id, Effect::Moved));
+        let moved = settled.moved.into_iter().map(|claim| (claim, Effect::Moved));
         let effects: HashMap<_, _> =
-            moved.chain(settled.late.into_iter().map(|id| (id, Effect::Late))).collect();
+            moved.chain(settled.late.into_iter().map(|claim| (claim, Effect::Late))).collect();
         Ok(settlements
             .iter()
-            .map(|s| effects.get(&s.payment_id).copied().unwrap_or(Effect::Repeated))
+            .map(|s| effects.get(&(s.payment_id, s.token)).copied().unwrap_or(Effect::Repeated))
             .collect())
     }
 }
@@ -83,12 +83,11 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settl
     }
     let jobs = queue::jobs_for(rows.payment_ids.iter().map(|&id| id.into()));
     let posting = posting();
-    fault::point("settle.before");
     #[cfg(debug_assertions)]
     if fault::sabotaged("no_fence") {
         rows.tokens = super::sabotage::tokens_of_whoever_holds(pool, &rows.payment_ids).await?;
     }
-    let written = sqlx::query_file!(
+    let statement = sqlx::query_file!(
         "queries/payment_settle.sql",
         &rows.payment_ids,
         &rows.tokens,
@@ -113,20 +112,19 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settl
         queue::PAYMENTS
     )
     .fetch_all(pool)
-    .in_time()
-    .await?;
-    fault::point("settle.committed");
+    .in_time();
+    let written = fault::durable("settle", statement).await?;
     let mut settled = Settled::default();
     for row in written {
         if row.took_effect {
             metrics::event_written(row.event_type);
-            settled.moved.push(row.id.into());
+            settled.moved.push((row.id.into(), row.claim_token.into()));
         } else {
             // Sent twice it is late both times, and counted once.
             if row.is_new {
                 metrics::came_late();
             }
-            settled.late.push(row.id.into());
+            settled.late.push((row.id.into(), row.claim_token.into()));
         }
     }
     Ok(settled)

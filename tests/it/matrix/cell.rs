@@ -1,0 +1,194 @@
+//! One cell of the matrix: a point, what happens there, and the outcome at the gateway that leads there.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+use shared::ids::PaymentId;
+use tests::{Exit, Process, Shape, System, wait_for, wait_until};
+
+use super::road;
+use crate::PROGRAM;
+
+/// What happens at the point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// The process dies.
+    Kill,
+    /// The operation fails as it could by itself.
+    Error,
+    /// Its task pauses for longer than the lease.
+    Delay,
+}
+
+impl Action {
+    pub(super) const ALL: [Self; 3] = [Self::Kill, Self::Error, Self::Delay];
+
+    const fn armed(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Error => "error",
+            Self::Delay => "delay:2000",
+        }
+    }
+}
+
+/// What a payment of this token meets at the gateway, under settings that lead to this end.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) token: &'static str,
+    pub(super) env: &'static [(&'static str, &'static str)],
+    pub(super) status: &'static str,
+}
+
+/// How the point is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Road {
+    /// A client posts, at an API that is armed.
+    Accept,
+    /// A worker that is armed works on a payment.
+    Work,
+    /// A charge comes to light after the payment's end.
+    Remedy,
+    /// A person decides about a held payment.
+    Decide,
+    /// A person closes a break.
+    CloseBreak,
+    /// A worker that is armed gets a tick of the schedule.
+    Reconcile,
+}
+
+#[derive(Debug)]
+pub(super) struct Cell {
+    pub(super) road: Road,
+    pub(super) point: &'static str,
+    pub(super) passage: usize,
+    pub(super) action: Action,
+    pub(super) outcome: &'static Outcome,
+    pub(super) sabotage: Option<&'static str>,
+}
+
+impl fmt::Display for Cell {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.faults(), self.outcome.token)
+    }
+}
+
+impl Cell {
+    /// What arms a process for this cell.
+    pub(super) fn faults(&self) -> String {
+        let sabotage = self.sabotage.map(|guard| format!(",sabotage={guard}")).unwrap_or_default();
+        format!("{}={}@{}{sabotage}", self.point, self.action.armed(), self.passage)
+    }
+
+    /// Waits until the point has fired in this process; one that was to die is gone then.
+    pub(super) async fn fires(&self, process: &mut Process) {
+        if self.action == Action::Kill {
+            assert_eq!(process.wait_exit().await, Exit::Signal(9), "{self}");
+        }
+        wait_until(format!("{self} to fire"), async || {
+            process.stderr().lines().any(|line| line.contains("armed fault") && line.contains(self.point))
+        })
+        .await;
+    }
+}
+
+/// The lease is shorter than the pause, and no spurious timeout of a busy machine uses up the retries.
+const WORKER: [(&str, &str); 4] =
+    [("GATEWAY_TIMEOUT_MS", "500"), ("SEND_WINDOW_MS", "500"), ("LEASE_MS", "1300"), ("RETRIES", "10")];
+
+/// An API, a gateway and their databases, on which one cell runs after the other.
+pub(super) struct Lane {
+    pub(super) system: System,
+    /// What earlier cells left in the journal for good, and may.
+    forgiven: Vec<String>,
+}
+
+impl Lane {
+    pub(super) async fn new() -> Self {
+        let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
+        system.faults(json!({ "async_delay_ms": 300, "late_arrival_ms": 800 })).await;
+        Self { system, forgiven: Vec::new() }
+    }
+
+    /// Runs the cell, and tells what is wrong after it.
+    pub(super) async fn run(&mut self, cell: &Cell) -> Vec<String> {
+        // What earlier cells left in the queue would pass this one's point.
+        sqlx::query("delete from apalis.jobs").execute(&self.system.database.pool).await.unwrap();
+        self.age_runs().await;
+        let before = self.system.count("select count(*) from payments").await;
+        let id = match cell.road {
+            Road::Accept => road::accept(self, cell).await,
+            Road::Work => road::work(self, cell).await,
+            Road::Remedy => road::remedy(self, cell).await,
+            Road::Decide => road::decide(self, cell).await,
+            Road::CloseBreak => road::close_break(self, cell).await,
+            Road::Reconcile => road::reconcile(self, cell).await,
+        };
+        let payment = self.ended(id).await;
+        self.rest().await;
+
+        let mut wrong = self.system.violations().await;
+        if cell.action == Action::Delay && cell.point == "charge.sending" {
+            // A worker that was taken over sends its charge all the same, and the gateway's key makes it a replay.
+            let blind = wrong.iter().filter(|odd| odd.contains("charged again without a lookup")).cloned();
+            self.forgiven.extend(blind);
+        }
+        wrong.retain(|odd| !self.forgiven.contains(odd));
+        if payment["status"] != cell.outcome.status {
+            wrong.push(format!("it is {}", payment["status"]));
+        }
+        let made = self.system.count("select count(*) from payments").await - before;
+        if made != 1 {
+            wrong.push(format!("one key made {made} payments"));
+        }
+        if !wrong.is_empty() {
+            wrong.push(self.story(id).await);
+        }
+        wrong
+    }
+
+    /// As if all the time had passed after which a reconciliation counts as broken off.
+    pub(super) async fn age_runs(&self) {
+        let aged = "update reconciliation_runs set touched_at = touched_at - interval '1 hour' where finished_at is null";
+        sqlx::query(aged).execute(&self.system.database.pool).await.unwrap();
+    }
+
+    /// As a client waits that has many payments under way: asking again and again costs more than all that is asked about.
+    async fn ended(&self, id: PaymentId) -> Value {
+        wait_for(format!("{id} to end"), async || {
+            let answer = self.system.client.get(&format!("/v1/payments/{id}?wait=30")).await;
+            Some(answer.json()).filter(|payment| !payment["terminal_at"].is_null())
+        })
+        .await
+    }
+
+    /// One more worker, armed by these faults.
+    pub(super) async fn worker(&mut self, cell: &Cell, faults: &str) -> usize {
+        let env = WORKER.into_iter().chain(cell.outcome.env.iter().copied());
+        let env = env.chain((cell.road == Road::Reconcile).then_some(("RECONCILE_EVERY_MS", "1000")));
+        self.system.add_worker(env.chain((!faults.is_empty()).then_some(("PAYONCE_FAULTS", faults)))).await
+    }
+
+    /// Lets the point fire in this worker. A dead one is started again, a pausing one is taken over by another.
+    pub(super) async fn survives(&mut self, cell: &Cell, armed: usize) {
+        cell.fires(&mut self.system.workers[armed]).await;
+        if cell.action != Action::Error {
+            self.worker(cell, "").await;
+        }
+    }
+
+    /// Ends the workers in order, so that whoever paused has written what it still had to say.
+    async fn rest(&mut self) {
+        for mut worker in self.system.workers.drain(..) {
+            if worker.has_ended() {
+                continue;
+            }
+            worker.terminate();
+            assert_eq!(worker.wait_exit().await, Exit::Code(0));
+        }
+    }
+
+    async fn story(&self, id: PaymentId) -> String {
+        format!("{} | {:?}", self.system.story(id).await.join(" "), self.system.journal_of(id).await)
+    }
+}

@@ -1,0 +1,139 @@
+//! How a cell's point is reached, and what everybody does after it fired. Each names the payment, which must end.
+
+use reqwest::Method;
+use shared::ids::PaymentId;
+use tests::client::answer;
+use tests::{Client, Process, a_payment, wait_for, wait_until};
+
+use super::cell::{Action, Cell, Lane};
+use crate::operator::{ADMIN_KEY, charge_id, version};
+
+/// A worker works on a payment, and another one goes on.
+pub(super) async fn work(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let id = lane.system.accepted(a_payment().method(cell.outcome.token)).await;
+    let armed = lane.worker(cell, &cell.faults()).await;
+    lane.survives(cell, armed).await;
+    id
+}
+
+/// A client posts, has no good answer, and posts again under its key.
+pub(super) async fn accept(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let request = a_payment().method(cell.outcome.token);
+    let mut api = lane.system.api().env("PAYONCE_FAULTS", cell.faults()).start().await;
+    let client = client_of(lane, &api);
+    let first = tokio::spawn({
+        let request = request.clone();
+        async move { client.try_pay(request).await }
+    });
+    cell.fires(&mut api).await;
+    let again = restarted(lane, cell).await;
+    let again_at = client_of(lane, again.as_ref().unwrap_or(&lane.system.apis[0]));
+
+    let id = again_at.pay(request).await.payment_id();
+    match first.await.unwrap() {
+        Ok(answer) if answer.status == 202 => assert_eq!(answer.payment_id(), id, "{cell}"),
+        Ok(answer) => assert!(answer.status >= 500, "{cell}: {}", answer.status),
+        Err(_) => assert_eq!(cell.action, Action::Kill, "{cell}"),
+    }
+    lane.worker(cell, "").await;
+    id
+}
+
+fn client_of(lane: &Lane, api: &Process) -> Client {
+    Client::new(vec![api.address("api").to_owned()], lane.system.client.secret().to_owned())
+}
+
+/// A worker pauses between its charge and settling it, until the payment was reversed without it; the late evidence opens
+/// a break, and the charge is remedied.
+pub(super) async fn remedy(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let id = lane.system.accepted(a_payment()).await;
+    let armed = lane.worker(cell, &format!("settle.before=delay:3000,{}", cell.faults())).await;
+    lane.survives(cell, armed).await;
+    let remedied = "select count(*) from breaks
+                     where void_ended_at is not null and detail -> 'void' ->> 'outcome' = 'confirmed'";
+    let breaks = "select count(*) from breaks where kind = 'charged_after_end'";
+    wait_until("the remedy", async || {
+        let remedied = lane.system.count(remedied).await;
+        remedied > 0 && remedied == lane.system.count(breaks).await
+    })
+    .await;
+    id
+}
+
+/// A person ends a held payment, at an API that is armed, and then once more.
+pub(super) async fn decide(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let id = lane.system.accepted(a_payment().method(cell.outcome.token)).await;
+    lane.worker(cell, "").await;
+    let held = version(&lane.system.held(id).await);
+    let charge = charge_id(&lane.system, id).await;
+    let fields = format!("version={held}&decision=succeeded&charge_id={charge}&reason=seen");
+    a_person_does(lane, cell, &format!("/ops/payments/{id}"), fields).await;
+    id
+}
+
+/// A person closes a break, at an API that is armed, and then once more.
+pub(super) async fn close_break(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let id = lane.system.accepted(a_payment().method(cell.outcome.token)).await;
+    lane.worker(cell, "").await;
+    lane.system.ended(id).await;
+    let open: i64 = sqlx::query_scalar(
+        "insert into breaks (payment_id, kind, detail, opened_at)
+         values ($1, 'contradiction', '{}', clock_timestamp()) returning id",
+    )
+    .bind(id.uuid())
+    .fetch_one(&lane.system.database.pool)
+    .await
+    .unwrap();
+    a_person_does(lane, cell, &format!("/ops/breaks/{open}"), "reason=seen".to_owned()).await;
+    let closed = "select count(*) from breaks where kind = 'contradiction' and closed_at is null";
+    assert_eq!(lane.system.count(closed).await, 0, "{cell}");
+    id
+}
+
+/// Sends a form at an API that is armed, and once more after it. One of them must be told that it is done.
+async fn a_person_does(lane: &Lane, cell: &Cell, path: &str, fields: String) {
+    let mut api = lane.system.api().env("PAYONCE_FAULTS", cell.faults()).start().await;
+    let form = |api: &Process| {
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        http.request(Method::POST, format!("{}{path}", api.address("board")))
+            .basic_auth("ada", Some(ADMIN_KEY))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("sec-fetch-site", "same-origin")
+            .body(fields.clone())
+    };
+    let first = tokio::spawn(answer(form(&api)));
+    cell.fires(&mut api).await;
+    let again = restarted(lane, cell).await;
+    let second = answer(form(again.as_ref().unwrap_or(&lane.system.apis[0]))).await.unwrap().status;
+    let first = first.await.unwrap().map(|answer| answer.status);
+    // The second may hear that the first one was done already.
+    assert!(matches!(second, 303 | 409), "{cell}: {second}");
+    assert!(matches!(first, Err(_) | Ok(303 | 409 | 500..)), "{cell}: {first:?}");
+}
+
+/// The API that a supervisor starts instead of a dead one.
+async fn restarted(lane: &Lane, cell: &Cell) -> Option<Process> {
+    match cell.action {
+        Action::Kill => Some(lane.system.api().start().await),
+        Action::Error | Action::Delay => None,
+    }
+}
+
+/// A worker reconciles, and another one, or its next tick, makes up for what it did not get done.
+pub(super) async fn reconcile(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let finished = "select count(*) from reconciliation_runs where finished_at is not null";
+    let id = lane.system.accepted(a_payment().method(cell.outcome.token)).await;
+    let armed = lane.worker(cell, &cell.faults()).await;
+    cell.fires(&mut lane.system.workers[armed]).await;
+    let before = lane.system.count(finished).await;
+    // One that only pauses goes on by itself, and may hold the run's row.
+    if cell.action != Action::Delay {
+        lane.age_runs().await;
+    }
+    lane.worker(cell, "").await;
+    wait_for("a reconciliation to be finished", async || {
+        (lane.system.count(finished).await > before).then_some(())
+    })
+    .await;
+    id
+}
