@@ -2,7 +2,8 @@
 //!
 //! `PAYONCE_FAULTS=claim.committed=stop,sabotage=no_fence`: at the first passage of that point the process sends itself
 //! SIGSTOP (`stop`) or SIGKILL (`kill`); a sabotage takes one guard away for good; `clock=-3600` sets this process's own
-//! clock an hour back, as far as the time in new ids is concerned, which is all that it is asked for. A build without debug
+//! clock an hour back, as far as the time in new ids is concerned, which is all that it is asked for; `poison=pm_1` makes the
+//! process kill itself whenever it has a payment of that method in hand. A build without debug
 //! assertions has none of this, and refuses to start when the variable is set.
 
 #[cfg(debug_assertions)]
@@ -75,6 +76,8 @@ enum Action {
 struct Armed {
     points: Vec<(String, Action)>,
     sabotages: Vec<String>,
+    /// The payment method that kills whoever has it.
+    poison: Option<String>,
     /// By how much this process's clock is wrong.
     clock_secs: Option<i64>,
 }
@@ -97,12 +100,13 @@ fn parse(text: &str) -> Result<Armed, InvalidFaults> {
     for entry in text.split(',').filter(|entry| !entry.is_empty()) {
         match entry.split_once('=') {
             Some(("sabotage", name)) => armed.sabotages.push(known(SABOTAGES, name)?),
+            Some(("poison", method)) => armed.poison = Some(method.to_owned()),
             Some(("clock", secs)) if secs.parse::<i64>().is_ok() => armed.clock_secs = secs.parse().ok(),
             Some((point, "stop")) => armed.points.push((known(POINTS, point)?, Action::Stop)),
             Some((point, "kill")) => armed.points.push((known(POINTS, point)?, Action::Kill)),
             Some(_) | None => {
                 let why = format!(
-                    "{entry:?} is none of <point>=stop, <point>=kill, sabotage=<guard>, clock=<seconds>"
+                    "{entry:?} is none of <point>=stop, <point>=kill, sabotage=<guard>, poison=<payment method>, clock=<seconds>"
                 );
                 return Err(InvalidFaults(why));
             }
@@ -151,6 +155,23 @@ pub fn point(name: &str) {
 #[cfg(not(debug_assertions))]
 #[inline]
 pub const fn point(_name: &str) {}
+
+/// Kills this process where the payment has the method that a test made poisonous; each time.
+#[cfg(debug_assertions)]
+pub fn swallow(payment_method: &str) {
+    use nix::sys::signal::{Signal, raise};
+    if ARMED.poison.as_deref() == Some(payment_method) {
+        tracing::warn!(payment_method, "armed poison");
+        if let Err(why) = raise(Signal::SIGKILL) {
+            tracing::error!(%why, payment_method, "armed poison did not kill");
+        }
+    }
+}
+
+/// Harmless in this build.
+#[cfg(not(debug_assertions))]
+#[inline]
+pub const fn swallow(_payment_method: &str) {}
 
 /// Whether a test took this guard away.
 #[cfg(debug_assertions)]

@@ -240,6 +240,11 @@ impl Process {
         .await
     }
 
+    /// Whether it ended.
+    pub fn has_ended(&mut self) -> bool {
+        matches!(self.look(), State::Ended(_))
+    }
+
     /// Kills it with SIGKILL and waits until it is gone.
     pub fn kill9(&mut self) {
         if matches!(self.look(), State::Ended(_)) {
