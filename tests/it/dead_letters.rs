@@ -61,6 +61,10 @@ async fn parked(system: &System, count: usize) -> Vec<Value> {
         get(system, "/v1/dead-letters?open=true").await["data"].as_array().unwrap().len() == count
     })
     .await;
+    wait_until("the queue to have let go of the jobs", async || {
+        system.count("select count(*) from apalis.jobs where status in ('Queued', 'Running')").await == 0
+    })
+    .await;
     get(system, "/v1/dead-letters?open=true").await["data"].as_array().unwrap().clone()
 }
 
