@@ -38,6 +38,10 @@ pub(crate) enum Problem {
         "the payment of this break is not held, so there is nothing to decide about it; send the reason alone"
     )]
     NothingToDecide,
+    #[error("{by} {how} this dead letter already, because: {reason}")]
+    LetterClosed { how: String, by: String, reason: String },
+    #[error("the payment of this dead letter is held: replay it, or decide about the payment by its break")]
+    LetterHeld,
     #[error("there is no such {0}")]
     NotFound(&'static str),
     #[error("this path does not take that method")]
@@ -66,6 +70,8 @@ impl Problem {
             Self::KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::KeyInProgress
             | Self::BreakResolved { .. }
+            | Self::LetterClosed { .. }
+            | Self::LetterHeld
             | Self::DecisionNeeded
             | Self::NothingToDecide => StatusCode::CONFLICT,
             Self::Unauthorized | Self::AdminOnly => StatusCode::UNAUTHORIZED,
@@ -86,6 +92,8 @@ impl Problem {
             Self::KeyInProgress => "idempotency_key_in_progress",
             Self::Unauthorized | Self::AdminOnly => "unauthorized",
             Self::BreakResolved { .. } => "break_resolved",
+            Self::LetterClosed { .. } => "dead_letter_closed",
+            Self::LetterHeld => "dead_letter_held",
             Self::DecisionNeeded => "decision_needed",
             Self::NothingToDecide => "nothing_to_decide",
             Self::NotFound(_) => "not_found",
@@ -118,6 +126,8 @@ impl Problem {
             | Self::Unauthorized
             | Self::AdminOnly
             | Self::BreakResolved { .. }
+            | Self::LetterClosed { .. }
+            | Self::LetterHeld
             | Self::DecisionNeeded
             | Self::NothingToDecide
             | Self::NotFound(_)

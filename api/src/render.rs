@@ -5,6 +5,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::breaks::Break;
+use shared::dead_letter::Letter;
 use shared::ids::PaymentId;
 use shared::money::Money;
 use shared::payment::{Accepted, Event, Payment};
@@ -161,6 +162,27 @@ pub(crate) fn a_break(it: &Break) -> Value {
         "payment_is_held": it.is_held,
         "opened_at": time(it.opened_at),
         "closed_at": it.closed_at.map(time),
+        "closed_by": it.closed_by,
+        "closed_reason": it.closed_reason,
+    })
+}
+
+/// What the queue could not do.
+pub(crate) fn dead_letter(it: &Letter) -> Value {
+    json!({
+        "id": it.id,
+        "object": "dead_letter",
+        "class": it.class,
+        "queue": it.queue,
+        "job_id": it.job_id,
+        "job_key": it.job_key,
+        "job": it.body(),
+        "payment_id": it.payment_id.map(PaymentId::from),
+        "error": it.error,
+        "detail": it.detail,
+        "parked_at": time(it.parked_at),
+        "closed_at": it.closed_at.map(time),
+        "closed_as": it.closed_as,
         "closed_by": it.closed_by,
         "closed_reason": it.closed_reason,
     })

@@ -20,6 +20,7 @@ use crate::request::BODY_BYTES_MAX;
 
 mod admin;
 mod breaks;
+mod dead_letters;
 mod merchant;
 mod payments;
 mod reconciliation;
@@ -29,6 +30,7 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(payments::router())
         .merge(breaks::router())
+        .merge(dead_letters::router())
         .merge(reconciliation::router())
         .route("/health", get(health))
         .route("/health/live", get(health))

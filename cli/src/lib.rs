@@ -7,6 +7,7 @@
 
 mod breaks;
 mod chaos;
+mod dead_letters;
 mod dev;
 mod keys;
 mod load;
@@ -54,6 +55,8 @@ enum Command {
     Verify(verify::Args),
     #[command(subcommand)]
     Breaks(breaks::Command),
+    #[command(subcommand, alias = "dlq")]
+    DeadLetters(dead_letters::Command),
 }
 
 /// The whole program, with the arguments of this process.
@@ -103,6 +106,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Service(_) => unreachable!("a service has a runtime of its own"),
         Command::Verify(args) => Box::pin(verify::run(args)).await,
         Command::Breaks(command) => breaks::run(command).await,
+        Command::DeadLetters(command) => dead_letters::run(command).await,
     }
 }
 

@@ -1,18 +1,32 @@
 -- T7 and T8. Whoever locks a due row first gets it: the conditions are checked again under the row's lock, so a
 -- concurrent claimant finds the new due_at and goes away with nothing. Locked in id order, so that crossed batches
 -- cannot deadlock. A row that is processing may have been charged: its claim may look up or void, and doubt sticks.
+-- A row whose claim was lost twice in a row is given only to a worker that has nothing else in hand ($6). Lost then too,
+-- it is blamed, if for each of the losses one worker was started and no other: where workers die without it, something
+-- else kills them, and where none was started they were frozen. After six losses it is blamed all the same.
 with mine as materialized (
-    select id, status, due_at, claim_token is not null as lease_expired, void_started_at is not null as voiding
+    select id, status, due_at, claim_token is not null as lease_expired, void_started_at is not null as voiding,
+           case when claim_token is null then 0 else takeover_count + 1 end as takeovers
       from payments
      where id = any($1)
        and status in ('pending', 'processing')
        and due_at <= clock_timestamp()
        and held_reason is null
+       and ($6 or claim_token is null or takeover_count = 0)
      order by id
        for no key update
 ),
 stamped as materialized (
-    select id, status, due_at, lease_expired, voiding, clock_timestamp() as at from mine
+    select id, status, due_at, lease_expired, voiding, takeovers, clock_timestamp() as at,
+           case when takeovers < 3 then false
+                when takeovers >= 6 then true
+                else (select count(*) between takeovers - 1 and takeovers
+                        from apalis.workers w
+                       where w.worker_type = $7
+                         and w.started_at > (select max(e.at) from payment_events e
+                                              where e.payment_id = mine.id and e.type <> 'taken_over'))
+           end as is_blamed
+      from mine
 ),
 claimed as (
     update payments p
@@ -20,6 +34,7 @@ claimed as (
            version = p.version + 1,
            claim_token = $2,
            due_at = s.at + $3::bigint * interval '1 millisecond',
+           takeover_count = s.takeovers,
            attempt_count = p.attempt_count + (s.status = 'pending')::int,
            verify_count = case when s.status = 'pending' then 0 else p.verify_count end,
            not_found_count = case when s.status = 'pending' then 0 else p.not_found_count end,
@@ -33,7 +48,7 @@ claimed as (
     returning p.id, p.amount, p.currency, p.payment_method, p.correlation_id, p.version, p.due_at, p.in_doubt,
               p.retries_spent, p.verify_count, p.not_found_count, p.created_at, p.doubt_since, p.first_sent_at,
               p.send_by, p.void_started_at, p.merchant_id, s.status as from_status, s.due_at as was_due_at, s.lease_expired,
-              s.voiding, s.at
+              s.voiding, s.takeovers, s.is_blamed, s.at
 ),
 logged as (
     insert into payment_events (payment_id, version, type, from_status, to_status, reason, evidence, claim_token, due_at,
@@ -43,11 +58,14 @@ logged as (
            from_status, 'processing',
            case when from_status = 'pending' then 'due' when lease_expired then 'lease_expired'
                 when voiding then 'void_due' else 'verify_due' end,
-           jsonb_build_object('send_by', send_by, 'worker', $5::text), $2, due_at, correlation_id, at
+           jsonb_build_object('send_by', send_by, 'worker', $5::text)
+               || case when lease_expired then jsonb_build_object('takeovers', takeovers, 'blamed', is_blamed) else '{}' end,
+           $2, due_at, correlation_id, at
       from claimed
 )
 select id, amount, currency, payment_method, correlation_id,
        from_status = 'pending' as "may_charge!", lease_expired as "lease_expired!", voiding as "voiding!",
+       takeovers as "takeovers!", is_blamed as "is_blamed!",
        in_doubt, retries_spent, verify_count, not_found_count,
        (extract(epoch from at - was_due_at) * 1000)::bigint as "delay_ms!",
        (extract(epoch from at - created_at) * 1000)::bigint as "age_ms!",

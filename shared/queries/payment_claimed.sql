@@ -1,7 +1,8 @@
 -- The claims that a statement with this token took, when its answer was lost. Ages as of the claim.
 select p.id, p.amount, p.currency, p.payment_method, p.correlation_id,
        e.type = 'attempt_started' as "may_charge!", e.type = 'taken_over' as "lease_expired!",
-       p.void_started_at is not null as "voiding!",
+       p.void_started_at is not null as "voiding!", p.takeover_count as "takeovers!",
+       coalesce((e.evidence ->> 'blamed')::bool, false) as "is_blamed!",
        p.in_doubt, p.retries_spent, p.verify_count, p.not_found_count,
        (extract(epoch from coalesce(e.at - before.due_at, '0')) * 1000)::bigint as "delay_ms!",
        (extract(epoch from e.at - p.created_at) * 1000)::bigint as "age_ms!",

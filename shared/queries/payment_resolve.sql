@@ -57,5 +57,12 @@ closed as (
        set closed_at = m.at, closed_by = $18, closed_reason = $19
       from moved m
      where b.payment_id = m.id and b.closed_at is null
+),
+unburied as (
+    update dead_letters l
+       set closed_at = m.at, closed_by = $18, closed_reason = $19,
+           closed_as = case when $3 = 'released' then 'replayed' else 'decided' end
+      from moved m
+     where l.payment_id = m.id and l.closed_at is null
 )
 select version from moved

@@ -84,6 +84,13 @@ contradicted as (
      where held_reason is not null
         on conflict (payment_id, kind) where closed_at is null do nothing
 ),
+buried as (
+    insert into dead_letters (class, queue, job_key, payment_id, error, detail, parked_at)
+    select 'poison', $21, id || ':' || version, id, 'each worker that had this payment was lost', evidence, at
+      from moved
+     where held_reason = 'poison'
+        on conflict do nothing
+),
 too_late as materialized (
     select s.*
       from stamped s
@@ -119,9 +126,10 @@ contradicted_after_all as (
     select payment_id, kind, evidence, at from exposed where kind is not null
         on conflict (payment_id, kind) where closed_at is null do nothing
 )
-select id as "id!", claim_token as "claim_token!", event_type as "event_type!", true as "took_effect!", true as "is_new!"
+select id as "id!", claim_token as "claim_token!", event_type as "event_type!", true as "took_effect!", true as "is_new!",
+       held_reason is not distinct from 'poison' as "is_poison!"
   from moved
-union all
-select l.payment_id, l.claim_token, l.event_type, false, k.payment_id is not null
+ union all
+select l.payment_id, l.claim_token, l.event_type, false, k.payment_id is not null, false
   from too_late l
   left join kept k using (payment_id, claim_token, event_type)

@@ -18,6 +18,7 @@ pub const KINDS: &[(&str, &str)] = &[
         "The gateway contradicts itself (several charges, one that somebody else voided, or yes and no), or the payment's own events contradict it.",
     ),
     ("unverifiable", "It may have been charged, and the gateway answers neither lookup nor void."),
+    ("poison", "Each worker that had the payment was lost, also the one that had nothing else in hand."),
     ("charged_after_end", "The gateway shows a charge for a payment that ended without one."),
     ("missing_at_gateway", "The payment succeeded, and no charge for it stands in the gateway's journal."),
     ("charged_twice", "Several charges stand in the gateway's journal for one payment."),

@@ -5,7 +5,8 @@
 //! SIGSTOP (`stop`) or SIGKILL (`kill`), the operation there fails as it could fail by itself (`error`), or its task
 //! pauses for so many milliseconds (`delay:1500`). `settle.before=kill@2` means the second passage. A sabotage takes one
 //! guard away for good; `clock=-3600` sets this process's own clock an hour back, as far as the time in new ids is
-//! concerned, which is all that it is asked for. A build without debug assertions has none of this, and refuses to start
+//! concerned, which is all that it is asked for; `poison=pm_1` makes the process kill itself whenever it has a payment of
+//! that method in hand. A build without debug assertions has none of this, and refuses to start
 //! when the variable is set.
 //!
 //! [`durable`](crate::fault::durable) puts a point before and after each statement that commits, [`point`](crate::point)
@@ -137,6 +138,8 @@ struct Point {
 struct Armed {
     points: Vec<Point>,
     sabotages: Vec<String>,
+    /// The payment method that kills whoever has it.
+    poison: Option<String>,
     /// By how much this process's clock is wrong.
     clock_secs: Option<i64>,
 }
@@ -165,6 +168,7 @@ fn parse(text: &str) -> Result<Armed, InvalidFaults> {
     for entry in text.split(',').filter(|entry| !entry.is_empty()) {
         match entry.split_once('=') {
             Some(("sabotage", name)) => armed.sabotages.push(known(SABOTAGES, name)?),
+            Some(("poison", method)) => armed.poison = Some(method.to_owned()),
             Some(("clock", secs)) => armed.clock_secs = Some(secs.parse().map_err(|_| unknown(entry))?),
             Some((point, action)) => {
                 let (action, passage) = action.split_once('@').unwrap_or((action, "1"));
@@ -250,6 +254,23 @@ fn signal(signal: nix::sys::signal::Signal, name: &str) {
         tracing::error!(%why, fault = name, "armed fault did not fire");
     }
 }
+
+/// Kills this process where the payment has the method that a test made poisonous; each time.
+#[cfg(debug_assertions)]
+pub fn swallow(payment_method: &str) {
+    use nix::sys::signal::{Signal, raise};
+    if ARMED.poison.as_deref() == Some(payment_method) {
+        tracing::warn!(payment_method, "armed poison");
+        if let Err(why) = raise(Signal::SIGKILL) {
+            tracing::error!(%why, payment_method, "armed poison did not kill");
+        }
+    }
+}
+
+/// Harmless in this build.
+#[cfg(not(debug_assertions))]
+#[inline]
+pub const fn swallow(_payment_method: &str) {}
 
 /// Whether a test took this guard away.
 #[cfg(debug_assertions)]

@@ -12,6 +12,7 @@ pub mod batch;
 pub mod breaks;
 pub mod config;
 pub mod db;
+pub mod dead_letter;
 pub mod fault;
 pub mod gateway;
 pub mod idempotency;

@@ -16,6 +16,7 @@ use metrics::{
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sqlx::PgPool;
 
+use crate::dead_letter::Class;
 use crate::payment::status::{EventType, PaymentStatus};
 use crate::payment::transition::{Claim, Purpose};
 use crate::reconciliation::Report;
@@ -95,6 +96,12 @@ metrics! {
         "Payments that wait for a person."
     BREAKS_OPEN Gauge "breaks_open"
         "Contradictions that no person has closed, by kind."
+    DEAD_LETTERS Counter "dead_letters_total"
+        "What the queue could not do and parked, by class: non_retryable, retry_exhausted, poison."
+    DEAD_LETTERS_OPEN Gauge "dead_letters_open"
+        "Dead letters that no person has replayed or discarded."
+    DEAD_LETTER_REPLAYS Counter "dead_letter_replays_total"
+        "Replays that were asked for, by result: replayed, duplicate (it had been closed before, and nothing happened)."
     RECONCILIATIONS Counter "reconciliation_runs_total"
         "Reconciliations that the schedule started, by result: finished, failed, left (another one was under way)."
     RECONCILIATION_AGE Gauge "reconciliation_age_seconds"
@@ -145,6 +152,12 @@ fn describe() {
     }
     for result in ["finished", "failed", "left"] {
         counter!(RECONCILIATIONS, "result" => result).increment(0);
+    }
+    for &class in Class::ALL {
+        counter!(DEAD_LETTERS, "class" => class.as_str()).increment(0);
+    }
+    for result in ["replayed", "duplicate"] {
+        counter!(DEAD_LETTER_REPLAYS, "result" => result).increment(0);
     }
     counter!(LATE_EVIDENCE).increment(0);
     counter!(SWEEP_FOUND).increment(0);
@@ -257,6 +270,17 @@ pub fn ended(status: PaymentStatus, age: Duration) {
 /// A result came after its claim was gone.
 pub(crate) fn came_late() {
     counter!(LATE_EVIDENCE).increment(1);
+}
+
+/// So many dead letters of this class were parked.
+pub(crate) fn buried(class: Class, count: u64) {
+    counter!(DEAD_LETTERS, "class" => class.as_str()).increment(count);
+}
+
+/// Somebody asked for a replay; a duplicate had no effect.
+pub(crate) fn replay_asked(is_duplicate: bool) {
+    let result = if is_duplicate { "duplicate" } else { "replayed" };
+    counter!(DEAD_LETTER_REPLAYS, "result" => result).increment(1);
 }
 
 /// The schedule ran a reconciliation.

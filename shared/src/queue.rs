@@ -11,8 +11,8 @@
 //!   as large as the concurrency, and gateway calls end well before [`ORPHANED_AFTER`].
 //! - With more jobs in flight than four batches, shutting down never ends: the batch is as large as the concurrency, and
 //!   shutting down has a deadline.
-//! - A job that kills its worker is delivered again for ever, and one that cannot be read ends its worker: another worker
-//!   is started, and [`repair`] ends a job that was lost twice.
+//! - A job that kills its worker is delivered again for ever: [`repair`] parks one that was lost twice.
+//! - A job that cannot be read ends its worker: it takes bodies as they are, and what cannot be read is parked.
 //! - Its duplicate check is an error that ends the caller's transaction: jobs are inserted by our own statements, with
 //!   `on conflict do nothing`, in the database's time. So is each tick of a schedule, once for all workers.
 //! - A database error ends the worker: it is started again, under another name. So is one that has stopped asking for jobs:
@@ -20,15 +20,17 @@
 //! - It notifies for each row, under a lock that all commits share: its trigger is gone, and [`bell`] rings instead.
 //! - It keeps finished jobs and dead workers for ever: [`prune`] deletes them.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use apalis::prelude::{BackendExt as _, WorkerBuilder, WorkerBuilderExt as _, WorkerError};
+use apalis::prelude::{BackendExt as _, Codec, TaskId, WorkerBuilder, WorkerBuilderExt as _, WorkerError};
 use apalis_postgres::{Config, PostgresStorage};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -36,8 +38,8 @@ use tokio_util::task::AbortOnDropHandle;
 use ulid::Ulid;
 
 use crate::db::{self, InTime as _};
-use crate::fault;
 use crate::ids::PaymentId;
+use crate::{dead_letter, fault};
 
 pub mod bell;
 pub mod prune;
@@ -65,6 +67,9 @@ pub const LIBRARY_CONNECTIONS: u32 = OWN_CONNECTIONS + schedule::OWN_CONNECTIONS
 /// A worker that has nothing to do while jobs have waited for so long has stopped asking for them.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 
+/// How long to wait where a dead letter could not be written.
+const PARK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
 /// How long jobs in flight may take to end after the shutdown began; longer than any gateway call.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(15);
 
@@ -73,6 +78,21 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(15);
 pub struct PaymentJob {
     /// Which payment.
     pub payment_id: PaymentId,
+}
+
+/// Why a job was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotDone {
+    /// It can never be: it is parked as a dead letter.
+    Never(String),
+    /// Not this time. Nothing is lost with the job: what must be done is due in another place too.
+    Failed(String),
+}
+
+impl From<String> for NotDone {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
 }
 
 /// What the queue shows of a job that failed.
@@ -98,7 +118,7 @@ pub(crate) fn jobs_for(payments: impl Iterator<Item = PaymentId>) -> NewJobs {
 }
 
 /// By this process's own clock; see `ids`.
-fn new_job_id() -> String {
+pub(crate) fn new_job_id() -> String {
     let id = fault::wrong_clock_ms().map_or_else(Ulid::generate, |ms| Ulid::from_parts(ms, rand::random()));
     id.to_string()
 }
@@ -116,22 +136,75 @@ pub fn worker_name() -> String {
 pub async fn work<F, Fut>(pool: PgPool, concurrency: usize, shutdown: CancellationToken, look: F)
 where
     F: Fn(PaymentId) -> Fut + Clone + Send + Sync + 'static,
-    Fut: Future<Output = Result<(), String>> + Send + 'static,
+    Fut: Future<Output = Result<(), NotDone>> + Send + 'static,
 {
     let jobs = Arc::new(Jobs::default());
     let worker = || {
         let own = Own(db::apart(&pool, OWN_CONNECTIONS));
         let storage = PostgresStorage::new(&own.0).with_config(config(PAYMENTS, concurrency));
-        let backend = storage.with_pubsub().poll_with_interval(POLL);
-        let (look, jobs) = (look.clone(), jobs.clone());
+        let backend = storage.with_pubsub().poll_with_interval(POLL).with_codec(AsItIs);
+        let (look, jobs, pool) = (look.clone(), jobs.clone(), pool.clone());
         let worker = WorkerBuilder::new(worker_name().as_str())
             .backend(backend)
             .concurrency(concurrency)
-            .build(move |job: PaymentJob| unharmed(look(job.payment_id), jobs.begin()))
+            .build(move |body: Vec<u8>, id: TaskId| {
+                let look = look.clone();
+                let job = Delivered { pool: pool.clone(), queue: PAYMENTS, id, body };
+                unharmed(job.done_by(move |job: PaymentJob| look(job.payment_id)), jobs.begin())
+            })
             .run_until(told(shutdown.clone()));
         own.lend_to(worker)
     };
     keep_working(&Diligence { pool: &pool, queue: PAYMENTS, jobs: &jobs }, &shutdown, worker).await;
+}
+
+/// The codec that does nothing: a body that cannot be read must not end the worker.
+#[derive(Debug, Clone, Copy)]
+struct AsItIs;
+
+impl Codec<Vec<u8>> for AsItIs {
+    type Compact = Vec<u8>;
+    type Error = Infallible;
+
+    fn encode(&self, body: &Vec<u8>) -> Result<Vec<u8>, Infallible> {
+        Ok(body.clone())
+    }
+
+    fn decode(&self, body: &Vec<u8>) -> Result<Vec<u8>, Infallible> {
+        Ok(body.clone())
+    }
+}
+
+/// A job as it came.
+struct Delivered {
+    pool: PgPool,
+    queue: &'static str,
+    id: TaskId,
+    body: Vec<u8>,
+}
+
+impl Delivered {
+    /// Does it, or parks it where it can never be done. It has not ended before it is parked.
+    async fn done_by<J, Fut>(self, work: impl FnOnce(J) -> Fut + Send) -> Result<(), String>
+    where
+        J: DeserializeOwned + Send,
+        Fut: Future<Output = Result<(), NotDone>> + Send,
+    {
+        let done = match serde_json::from_slice(&self.body) {
+            Ok(job) => work(job).await,
+            Err(why) => Err(NotDone::Never(format!("the body cannot be read: {why}"))),
+        };
+        let why = match done {
+            Ok(()) => return Ok(()),
+            Err(NotDone::Failed(why)) => return Err(why),
+            Err(NotDone::Never(why)) => why,
+        };
+        while let Err(error) = dead_letter::park(&self.pool, self.queue, &self.id.to_string(), &why).await {
+            tracing::warn!(%error, job_id = %self.id, why, "a job that can never be done could not be parked");
+            tokio::time::sleep(PARK_AGAIN_AFTER).await;
+        }
+        Err(why)
+    }
 }
 
 /// The connections of one worker of the library, for as long as it lives.

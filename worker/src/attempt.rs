@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 use shared::batch::Refused;
 use shared::ids::PaymentId;
 use shared::outcome::{ChargeOutcome, Exchange, Expected, LookupOutcome, VoidOutcome};
-use shared::payment::status::PaymentStatus;
-use shared::payment::transition::{Claim, Effect, Purpose, SettleError, Settlement};
+use shared::payment::status::{HeldReason, PaymentStatus};
+use shared::payment::transition::{self, Claim, Effect, Purpose, SettleError, Settlement, Taken};
+use shared::queue::NotDone;
 use shared::retry::{self, Failure, Situation, Step};
 use shared::{fault, metrics};
+use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
 use crate::Context;
@@ -23,32 +25,51 @@ const SETTLE_TRIES: u32 = 5;
 
 /// Looks at one payment; returns once it is claimed, or not, and lets the attempt go on by itself. Nothing to do is fine: it
 /// ended, or is held, or not due, or somebody else has it.
-pub(crate) async fn look(context: Context, payment: PaymentId) -> Result<(), String> {
+pub(crate) async fn look(context: Context, payment: PaymentId) -> Result<(), NotDone> {
     let looked = claim(context, payment).await;
-    looked.inspect_err(|why| tracing::warn!(payment_id = %payment, %why, "could not look at a payment"))
+    looked.inspect_err(|why| tracing::warn!(payment_id = %payment, ?why, "could not look at a payment"))
 }
 
-async fn claim(context: Context, payment: PaymentId) -> Result<(), String> {
+/// Looks at a payment whose claim was lost twice in a row, once this worker has nothing else in hand; what comes later waits
+/// until it has ended. If the payment is what its workers were lost by, nobody else suffers for it any more.
+pub(crate) async fn look_alone(context: Context, payment: PaymentId) {
+    let Ok(all) = u32::try_from(context.concurrency) else { return };
+    let Ok(permits) = context.permits.clone().acquire_many_owned(all).await else { return };
+    let Some(pass) = context.breaker.admit() else { return };
+    let lease = context.lease;
+    match transition::claim_alone(&context.pool, payment, &context.name, lease).await {
+        Ok(Some(claim)) => set_going(context, claim, pass, permits),
+        Ok(None) => {}
+        Err(why) => tracing::warn!(payment_id = %payment, %why, "could not claim a payment alone"),
+    }
+}
+
+async fn claim(context: Context, payment: PaymentId) -> Result<(), NotDone> {
     // Closed once the worker shuts down: no new claims.
     let Ok(permit) = context.permits.clone().acquire_owned().await else { return Ok(()) };
     // While the gateway is away nothing is claimed. The payment stays due, and the sweep comes for it.
     let Some(pass) = context.breaker.admit() else { return Ok(()) };
     let claimed = context.claims.submit(payment).await;
-    let Some(claim) = claimed.map_err(|why| format!("it could not be claimed: {why}"))? else {
-        return Ok(());
-    };
+    match claimed.map_err(|why| format!("it could not be claimed: {why}"))? {
+        Taken::Claim(claim) => set_going(context, *claim, pass, permit),
+        Taken::Nothing => {}
+        Taken::NoSuchPayment => return Err(NotDone::Never("there is no such payment".to_owned())),
+    }
+    Ok(())
+}
+
+/// Uses a claim in a task that nobody cancels. The job is done with the claim: from here on the payment's lease sees to it
+/// that it ends. So the queue hands over more while the gateway is asked.
+fn set_going(context: Context, claim: Claim, pass: Pass, permits: OwnedSemaphorePermit) {
     // Of the highest level, so that no filter takes the ids from what is logged within.
-    let span = tracing::error_span!("claim", payment_id = %payment, claim = %claim.token,
+    let span = tracing::error_span!("claim", payment_id = %claim.payment_id, claim = %claim.token,
         correlation_id = claim.correlation_id);
     let own = context.clone();
     let carried_out = async move {
         carry_out(own, claim, pass).await;
-        drop(permit);
+        drop(permits);
     };
-    // The job is done with the claim: from here on the payment's lease sees to it that it ends. So the queue hands over more
-    // while the gateway is asked.
     context.attempts.spawn(carried_out.instrument(span));
-    Ok(())
 }
 
 /// Uses a claim: one exchange with the gateway, one settlement.
@@ -66,7 +87,9 @@ async fn carry_out(context: Context, claim: Claim, pass: Pass) {
 /// What is as usual says enough when it is settled; a look that follows a doubt is worth a line of its own.
 fn log_claim(claim: &Claim) {
     let (event, purpose) = (claim.event().as_str(), claim.purpose.as_str());
-    if claim.is_takeover {
+    if claim.is_blamed {
+        tracing::error!(event, purpose, takeovers = claim.takeovers, "each worker that had it was lost");
+    } else if claim.is_takeover {
         tracing::warn!(event, purpose, "took over from a worker whose lease ran out");
     } else if claim.purpose == Purpose::Charge {
         tracing::debug!(event, purpose, "claimed");
@@ -105,6 +128,11 @@ fn log_settlement(settlement: &Settlement, status: PaymentStatus) {
 async fn ask(context: &Context, claim: &Claim, send_by: Instant, pass: Pass) -> (Step, Value) {
     let Context { gateway, policy, .. } = context;
     let expected = Expected { payment_id: claim.payment_id, money: claim.money };
+    if claim.is_blamed {
+        let evidence = json!({ "op": "none", "takeovers": claim.takeovers });
+        return (Step::Hold(HeldReason::Poison), evidence);
+    }
+    fault::swallow(&claim.payment_method);
     let situation = situation(claim);
     let stands_against = match claim.purpose {
         Purpose::Charge => retry::before_charge(&situation, policy),

@@ -43,6 +43,8 @@ struct Context {
     settlements: Batcher<Settling>,
     /// A claim is taken only with one of these in hand, so that its charge can be sent at once.
     permits: Arc<Semaphore>,
+    /// How many there are.
+    concurrency: usize,
     /// Attempts under way.
     attempts: TaskTracker,
     last_sweep: Arc<sweep::LastSweep>,
@@ -79,6 +81,7 @@ impl Worker {
             lease: settings.lease,
             name,
             permits: Arc::new(Semaphore::new(settings.concurrency)),
+            concurrency: settings.concurrency,
             attempts: TaskTracker::new(),
             last_sweep: Arc::new(sweep::LastSweep::new()),
             breaker: Arc::new(Breaker::new(settings.breaker_failures, settings.breaker_open)),

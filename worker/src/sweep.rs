@@ -84,8 +84,13 @@ async fn sweep(context: &Context, grace: Duration, free: usize) -> sqlx::Result<
     let grace_ms = db::millis(grace);
     let overdue = store::overdue(&context.pool, grace_ms, free).await?;
     point!("sweep.found");
-    for &payment in &overdue {
-        context.attempts.spawn(attempt::look(context.clone(), payment.into()));
+    for due in &overdue {
+        let (own, payment) = (context.clone(), due.id.into());
+        if due.is_suspect {
+            context.attempts.spawn(attempt::look_alone(own, payment));
+        } else {
+            context.attempts.spawn(attempt::look(own, payment));
+        }
     }
     Ok(overdue.len())
 }

@@ -47,6 +47,7 @@ struct Told {
     doubt_since: Option<DateTime<Utc>>,
     void_started_at: Option<DateTime<Utc>>,
     held_reason: Option<String>,
+    takeover_count: i32,
     attempt_count: i32,
     retries_spent: i32,
     verify_count: i32,
@@ -99,7 +100,7 @@ pub(super) fn check_strays(events: &[EventRow], history: &mut Check) {
 fn differing(told: &Told, payment: &PaymentRow) -> Vec<&'static str> {
     let mut names = differing!(told, payment:
         merchant_id customer_id currency payment_method description metadata correlation_id created_at status due_at
-        claim_token in_doubt doubt_since void_started_at held_reason attempt_count retries_spent verify_count
+        claim_token in_doubt doubt_since void_started_at held_reason takeover_count attempt_count retries_spent verify_count
         not_found_count first_sent_at send_by gateway_transaction_id failure_code failure_message failure_retryable
         version updated_at terminal_at);
     let amount = Amount::parse(&payment.amount);
@@ -166,6 +167,7 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
         }
         "attempt_started" => {
             told.claim_token = event.claim_token;
+            told.takeover_count = 0;
             told.attempt_count += 1;
             (told.verify_count, told.not_found_count) = (0, 0);
             told.first_sent_at.get_or_insert(event.at);
@@ -173,6 +175,9 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
         }
         "taken_over" | "verifying" => {
             told.claim_token = event.claim_token;
+            // What was taken over before takeovers were counted does not say so, and counted for nothing.
+            let takeovers = event.evidence["takeovers"].as_i64().and_then(|count| count.try_into().ok());
+            told.takeover_count = takeovers.unwrap_or(0);
             doubt(told, event.at);
         }
         "outcome_unknown" => {

@@ -7,7 +7,8 @@ use metrics::gauge;
 use sqlx::PgPool;
 
 use super::{
-    BREAKS_OPEN, PAYMENTS_HELD, PAYMENTS_OPEN, PAYMENTS_OVERDUE, QUEUE_JOBS, QUEUE_OLDEST, RECONCILIATION_AGE,
+    BREAKS_OPEN, DEAD_LETTERS_OPEN, PAYMENTS_HELD, PAYMENTS_OPEN, PAYMENTS_OVERDUE, QUEUE_JOBS, QUEUE_OLDEST,
+    RECONCILIATION_AGE,
 };
 use crate::breaks::KINDS;
 use crate::queue;
@@ -33,6 +34,7 @@ struct Now {
     jobs_waiting: f64,
     oldest_job_age: f64,
     reconciliation_age: f64,
+    dead_letters_open: f64,
     /// How many breaks are open of each of [`KINDS`]; none where that could not be read.
     breaks_open: Option<Vec<f64>>,
 }
@@ -46,6 +48,7 @@ impl Now {
         jobs_waiting: f64::NAN,
         oldest_job_age: f64::NAN,
         reconciliation_age: f64::NAN,
+        dead_letters_open: f64::NAN,
         breaks_open: None,
     };
 }
@@ -71,6 +74,7 @@ pub(super) async fn refresh(pool: &PgPool) {
     gauge!(QUEUE_JOBS).set(now.jobs_waiting);
     gauge!(QUEUE_OLDEST).set(now.oldest_job_age);
     gauge!(RECONCILIATION_AGE).set(now.reconciliation_age);
+    gauge!(DEAD_LETTERS_OPEN).set(now.dead_letters_open);
     for (n, &(kind, _)) in KINDS.iter().enumerate() {
         let open = now.breaks_open.as_ref().and_then(|open| open.get(n)).copied();
         gauge!(BREAKS_OPEN, "kind" => kind).set(open.unwrap_or(f64::NAN));

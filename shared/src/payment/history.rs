@@ -32,6 +32,7 @@ pub struct Row {
     pub doubt_since: Option<DateTime<Utc>>,
     pub void_started_at: Option<DateTime<Utc>>,
     pub held_reason: Option<String>,
+    pub takeover_count: i32,
     pub attempt_count: i32,
     pub retries_spent: i32,
     pub verify_count: i32,
@@ -122,6 +123,7 @@ fn created(event: &Event) -> Result<Row, HistoryError> {
         doubt_since: None,
         void_started_at: None,
         held_reason: None,
+        takeover_count: 0,
         attempt_count: 0,
         retries_spent: 0,
         verify_count: 0,
@@ -148,6 +150,10 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
     let status = PaymentStatus::after(Some(row.status.parse()?), event_type)?;
     let is_claim =
         matches!(event_type, EventType::AttemptStarted | EventType::TakenOver | EventType::Verifying);
+    if is_claim {
+        let takeovers = event.evidence["takeovers"].as_i64().and_then(|count| count.try_into().ok());
+        row.takeover_count = takeovers.unwrap_or(0);
+    }
     row.status = status.as_str().to_owned();
     row.version = event.version;
     row.updated_at = event.at;
@@ -236,7 +242,7 @@ pub async fn rows(connection: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<V
     let rows: Vec<Identified> = sqlx::query_as(
         "select id, merchant_id, customer_id, amount, currency, payment_method, description, metadata, correlation_id,
                 created_at, status, due_at, claim_token, in_doubt, doubt_since, void_started_at, held_reason,
-                attempt_count, retries_spent, verify_count, not_found_count, first_sent_at, send_by,
+                takeover_count, attempt_count, retries_spent, verify_count, not_found_count, first_sent_at, send_by,
                 gateway_transaction_id, failure_code, failure_message, failure_retryable, version, updated_at, terminal_at
            from payments where id = any($1)",
     )

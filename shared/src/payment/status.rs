@@ -116,6 +116,8 @@ words! {
         Contradiction = "contradiction",
         /// Neither lookup nor void can end the doubt.
         Unverifiable = "unverifiable",
+        /// Each worker that had it was lost.
+        Poison = "poison",
     }
 }
 

@@ -106,13 +106,23 @@ pub async fn ended(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
         .await
 }
 
+/// A due payment that nobody took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overdue {
+    /// Which one.
+    pub id: Uuid,
+    /// Whether its claim was lost twice in a row: it is given only to a worker that has nothing else in hand.
+    pub is_suspect: bool,
+}
+
 /// Payments that were due more than `grace_ms` ago and that nobody took: what the sweep claims.
 ///
 /// # Errors
 /// The database's.
-pub async fn overdue(pool: &PgPool, grace_ms: i64, limit: i64) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!(
-        "select id from payments
+pub async fn overdue(pool: &PgPool, grace_ms: i64, limit: i64) -> sqlx::Result<Vec<Overdue>> {
+    sqlx::query_as!(
+        Overdue,
+        "select id, claim_token is not null and takeover_count > 0 as \"is_suspect!\" from payments
           where due_at < clock_timestamp() - $1::bigint * interval '1 millisecond'
           order by due_at
           limit $2",

@@ -14,7 +14,7 @@ mod sabotage;
 mod settle;
 
 pub use accept::{Accepting, NewPayment, PaymentRequest, accept};
-pub use claim::{Claim, Claiming, Lease, Purpose, claim};
+pub use claim::{Claim, Claiming, Lease, Purpose, Taken, claim, claim_alone};
 pub(crate) use hold::hold;
 pub use remedy::{Remedy, claim_remedy, record_remedy, remedy_is_due};
 pub use resolve::{Decision, Justification, Resolution, ResolveError, Unusable, close_break, resolve};

@@ -3,7 +3,7 @@
 //! A job is only a hint, so ending one that should live, or running one that should not, costs a payment nothing but
 //! time. What is looked at has been wrong for a while: what is on its way is left alone.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlx::PgPool;
@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::{ORPHANED_AFTER, PAYMENTS, PaymentJob, jobs_for};
 use crate::db::millis;
-use crate::fault;
+use crate::dead_letter::Class;
+use crate::{fault, metrics};
 
 /// No job takes so long, and the queue itself had its chance.
 const LOST_AFTER: Duration = ORPHANED_AFTER.saturating_mul(2);
@@ -79,7 +80,7 @@ pub async fn overdue_payments(pool: &PgPool, limit: i64) -> sqlx::Result<Repaire
 }
 
 /// Takes back jobs that a worker got and never finished. A job lost for the first time is delivered again; the second
-/// time it ends, as it may be what kills the workers.
+/// time it ends, as it may be what kills the workers, and is parked unless its payment has ended.
 ///
 /// # Errors
 /// The database's.
@@ -105,19 +106,33 @@ pub async fn lost_jobs(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
                     lock_at = null
                from lost
               where j.id = lost.id
-             returning j.id)
+             returning j.id, j.job_type, j.idempotency_key, j.job, j.status),
+         parked as (
+             insert into dead_letters (class, queue, job_id, job_key, job, error, parked_at)
+             select $3, job_type, id, idempotency_key, job, 'each worker that had it was lost', clock_timestamp()
+               from repaired r
+              where status = 'Killed'
+                and not exists (select from payments p
+                                 where p.id = case when r.idempotency_key ~ '^[0-9a-f-]{36}:'
+                                                   then left(r.idempotency_key, 36)::uuid end
+                                   and p.terminal_at is not null)
+                 on conflict do nothing
+             returning id)
          select (select count(*) from in_flight) as \"checked!\",
                 (select count(*) from in_flight where is_lost) as \"found!\",
-                (select count(*) from repaired) as \"repaired!\"",
+                (select count(*) from repaired) as \"repaired!\",
+                (select count(*) from parked) as \"parked!\"",
         millis(LOST_AFTER),
-        limit
+        limit,
+        Class::RetryExhausted.as_str()
     )
     .fetch_one(pool);
     let row = fault::durable("lost_jobs", statement).await?;
+    metrics::buried(Class::RetryExhausted, row.parked.unsigned_abs());
     Ok(Repaired { checked: row.checked, found: row.found, repaired: row.repaired })
 }
 
-/// Ends jobs that wait in vain: those that say nothing readable (an unreadable id keeps the queue from everything else),
+/// Ends and parks jobs that wait in vain: those that say nothing readable (an unreadable id keeps the queue from everything else),
 /// that are about no payment, or that were delivered more often than they may be. Oldest first, among those that should have run [`OVERDUE_AFTER`] ago.
 ///
 /// # Errors
@@ -140,27 +155,99 @@ pub async fn stray_jobs(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
     let payment_of =
         |job: &[u8]| serde_json::from_slice::<PaymentJob>(job).ok().map(|job| job.payment_id.uuid());
     let named: Vec<Uuid> = waiting.iter().filter_map(|row| payment_of(&row.job)).collect();
-    let known: HashSet<Uuid> = sqlx::query_scalar!("select id from payments where id = any($1)", &named)
-        .fetch_all(pool)
-        .await?
-        .into_iter()
-        .collect();
-    let is_of_use = |job: &[u8]| payment_of(job).is_some_and(|id| known.contains(&id));
-    let stray: Vec<String> = waiting
-        .iter()
-        .filter(|row| row.is_worn || Ulid::from_string(&row.id).is_err() || !is_of_use(&row.job))
-        .map(|row| row.id.clone())
-        .collect();
-    let statement = sqlx::query!(
-        "update apalis.jobs
-            set status = 'Killed', done_at = clock_timestamp(),
-                last_result = jsonb_build_object('Err', 'names no payment, or was lost too often')
-          where id = any($1) and status in ('Pending', 'Failed')",
-        &stray
+    let known: HashMap<Uuid, bool> = sqlx::query!(
+        "select id, terminal_at is not null as \"is_over!\" from payments where id = any($1)",
+        &named
     )
-    .execute(pool);
-    let ended = fault::durable("stray_jobs", statement).await?.rows_affected();
+    .fetch_all(pool)
+    .await?
+    .into_iter()
+    .map(|row| (row.id, row.is_over))
+    .collect();
+    let stray: Vec<(&str, Stray)> = waiting
+        .iter()
+        .filter_map(|row| {
+            let payment = payment_of(&row.job).map(|id| known.get(&id).copied());
+            Some((row.id.as_str(), Stray::of(&row.id, payment, row.is_worn)?))
+        })
+        .collect();
+    let ended = end(pool, &stray).await?;
     Ok(Repaired { checked: count(waiting.len()), found: count(stray.len()), repaired: count(ended) })
+}
+
+/// What is wrong with a job that waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stray {
+    UnreadableId,
+    UnreadableBody,
+    NoSuchPayment,
+    Worn,
+    /// As before, but its payment has ended, and nothing is lost with it.
+    WornInVain,
+}
+
+impl Stray {
+    /// `payment`: what the body names; whether there is such a payment, and whether it is over.
+    fn of(id: &str, payment: Option<Option<bool>>, is_worn: bool) -> Option<Self> {
+        match payment {
+            _ if Ulid::from_string(id).is_err() => Some(Self::UnreadableId),
+            None => Some(Self::UnreadableBody),
+            Some(None) => Some(Self::NoSuchPayment),
+            Some(Some(is_over)) if is_worn => Some(if is_over { Self::WornInVain } else { Self::Worn }),
+            Some(Some(_)) => None,
+        }
+    }
+
+    const fn class(self) -> Option<Class> {
+        match self {
+            Self::UnreadableId | Self::UnreadableBody | Self::NoSuchPayment => Some(Class::NonRetryable),
+            Self::Worn => Some(Class::RetryExhausted),
+            Self::WornInVain => None,
+        }
+    }
+
+    const fn why(self) -> &'static str {
+        match self {
+            Self::UnreadableId => "its id cannot be read",
+            Self::UnreadableBody => "the body cannot be read",
+            Self::NoSuchPayment => "there is no such payment",
+            Self::Worn | Self::WornInVain => "each worker that had it was lost",
+        }
+    }
+}
+
+/// Ends these jobs, and parks those that have a class, in one statement.
+async fn end(pool: &PgPool, stray: &[(&str, Stray)]) -> sqlx::Result<u64> {
+    let ids: Vec<String> = stray.iter().map(|(id, _)| (*id).to_owned()).collect();
+    let classes: Vec<Option<String>> =
+        stray.iter().map(|(_, it)| it.class().map(|class| class.as_str().to_owned())).collect();
+    let whys: Vec<String> = stray.iter().map(|(_, it)| it.why().to_owned()).collect();
+    let statement = sqlx::query!(
+        "with ended as (
+             update apalis.jobs j
+                set status = 'Killed', done_at = clock_timestamp(), last_result = jsonb_build_object('Err', s.why)
+               from unnest($1::text[], $2::text[], $3::text[]) as s (id, class, why)
+              where j.id = s.id and j.status in ('Pending', 'Failed')
+             returning j.id, j.job_type, j.idempotency_key, j.job, s.class, s.why),
+         parked as (
+             insert into dead_letters (class, queue, job_id, job_key, job, error, parked_at)
+             select class, job_type, id, idempotency_key, job, why, clock_timestamp() from ended where class is not null
+                 on conflict do nothing
+             returning class)
+         select (select count(*) from ended) as \"ended!\",
+                (select count(*) from parked where class = $4) as \"non_retryable!\",
+                (select count(*) from parked where class = $5) as \"retry_exhausted!\"",
+        &ids,
+        &classes as &[Option<String>],
+        &whys,
+        Class::NonRetryable.as_str(),
+        Class::RetryExhausted.as_str()
+    )
+    .fetch_one(pool);
+    let ended = fault::durable("stray_jobs", statement).await?;
+    metrics::buried(Class::NonRetryable, ended.non_retryable.unsigned_abs());
+    metrics::buried(Class::RetryExhausted, ended.retry_exhausted.unsigned_abs());
+    Ok(ended.ended.unsigned_abs())
 }
 
 fn count(rows: impl TryInto<i64>) -> i64 {

@@ -7,14 +7,17 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apalis::prelude::{BackendExt as _, WorkerBuilder, WorkerBuilderExt as _};
+use apalis::prelude::{BackendExt as _, TaskId, WorkerBuilder, WorkerBuilderExt as _};
 use apalis_postgres::PostgresStorage;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use super::{Diligence, Jobs, Own, config, keep_working, new_job_id, told, unharmed, worker_name};
+use super::{
+    AsItIs, Delivered, Diligence, Jobs, NotDone, Own, config, keep_working, new_job_id, told, unharmed,
+    worker_name,
+};
 use crate::db::{self, InTime as _, millis};
 use crate::fault;
 
@@ -98,10 +101,17 @@ where
     let jobs = Arc::new(Jobs::default());
     let worker = || {
         let (run, jobs, own) = (run.clone(), jobs.clone(), Own(db::apart(&pool, OWN_CONNECTIONS)));
+        let storage = PostgresStorage::new(&own.0).with_config(config(SCHEDULES, 1));
+        let pool = pool.clone();
         let worker = WorkerBuilder::new(worker_name().as_str())
-            .backend(PostgresStorage::new(&own.0).with_config(config(SCHEDULES, 1)).poll_with_interval(POLL))
+            .backend(storage.poll_with_interval(POLL).with_codec(AsItIs))
             .concurrency(1)
-            .build(move |tick: Tick| unharmed(run(tick), jobs.begin()))
+            .build(move |body: Vec<u8>, id: TaskId| {
+                let run = run.clone();
+                let job = Delivered { pool: pool.clone(), queue: SCHEDULES, id, body };
+                let run = move |tick: Tick| async move { run(tick).await.map_err(NotDone::Failed) };
+                unharmed(job.done_by(run), jobs.begin())
+            })
             .run_until(told(shutdown.clone()));
         own.lend_to(worker)
     };

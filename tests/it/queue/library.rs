@@ -69,7 +69,10 @@ pub(super) fn ours(
     concurrency: usize,
     look: impl Fn(PaymentId) -> BoxFuture<'static, Result<(), String>> + Clone + Send + Sync + 'static,
 ) -> Running {
-    Running::start(database, move |pool, stop| shared::queue::work(pool, concurrency, stop, look).boxed())
+    Running::start(database, move |pool, stop| {
+        let look = move |payment| look(payment).map(|looked| looked.map_err(shared::queue::NotDone::from));
+        shared::queue::work(pool, concurrency, stop, look).boxed()
+    })
 }
 
 /// A worker under way. Dropped, it is killed.

@@ -14,7 +14,7 @@ use crate::ids::{ClaimToken, PaymentId};
 use crate::money::{Currency, Money};
 use crate::payment::status::EventType;
 use crate::retry::Situation;
-use crate::{fault, metrics};
+use crate::{fault, metrics, queue};
 
 /// What a claim may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,10 @@ pub struct Claim {
     pub situation: Situation,
     /// Whether somebody else held it and let its lease run out.
     pub is_takeover: bool,
+    /// How many leases ran out in a row before it.
+    pub takeovers: u32,
+    /// Whether the payment is what its workers were lost by. It is held then, and nothing is asked.
+    pub is_blamed: bool,
     /// How long after its due time it was claimed.
     pub delay: Duration,
     /// By the claimant's own clock, before the claim was asked for: what the send window is counted from, so that it ends
@@ -93,10 +97,40 @@ pub struct Lease {
 /// The database's. Where a claim was committed and cannot even be read back, its lease runs out and the payment is
 /// looked up.
 pub async fn claim(pool: &PgPool, ids: &[PaymentId], worker: &str, lease: Lease) -> sqlx::Result<Vec<Claim>> {
+    claim_in(Company::Others, pool, ids, worker, lease).await
+}
+
+/// The same for one payment, by a worker that has nothing else in hand: also one whose claim was lost twice in a row.
+///
+/// # Errors
+/// See [`claim`].
+pub async fn claim_alone(
+    pool: &PgPool,
+    id: PaymentId,
+    worker: &str,
+    lease: Lease,
+) -> sqlx::Result<Option<Claim>> {
+    Ok(claim_in(Company::Nobody, pool, &[id], worker, lease).await?.pop())
+}
+
+/// Who else is in the hands of the worker that claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Company {
+    Others,
+    Nobody,
+}
+
+async fn claim_in(
+    company: Company,
+    pool: &PgPool,
+    ids: &[PaymentId],
+    worker: &str,
+    lease: Lease,
+) -> sqlx::Result<Vec<Claim>> {
     let asked_at = Instant::now();
     let token = ClaimToken::generate();
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let statement = claim_rows(pool, &ids, token, worker, lease);
+    let statement = claim_rows(pool, &ids, token, (worker, company), lease);
     let rows = match fault::durable("claim", statement).await {
         // The connection broke: it may have been committed all the same.
         Err(sqlx::Error::Io(_)) => rows_claimed_by(pool, &ids, token).await,
@@ -107,6 +141,17 @@ pub async fn claim(pool: &PgPool, ids: &[PaymentId], worker: &str, lease: Lease)
         rows.into_iter().map(|row| row.into_claim(token, asked_at)).collect::<sqlx::Result<Vec<_>>>()?;
     metrics::claimed(&claims, ids.len());
     Ok(claims)
+}
+
+/// What became of asking for a claim.
+#[derive(Debug)]
+pub enum Taken {
+    /// It is ours.
+    Claim(Box<Claim>),
+    /// It was not ours to take.
+    Nothing,
+    /// There is no such payment.
+    NoSuchPayment,
 }
 
 /// T7 and T8 for many payments at once.
@@ -121,15 +166,27 @@ pub struct Claiming {
 
 impl Work for Claiming {
     type Item = PaymentId;
-    /// None where it was not ours to take.
-    type Answer = Option<Claim>;
+    type Answer = Taken;
     type Error = sqlx::Error;
 
-    async fn work(&self, ids: &[PaymentId]) -> sqlx::Result<Vec<Option<Claim>>> {
+    async fn work(&self, ids: &[PaymentId]) -> sqlx::Result<Vec<Taken>> {
         let claims = claim(&self.pool, ids, &self.worker, self.lease).await?;
         let mut by_id: HashMap<_, _> = claims.into_iter().map(|claim| (claim.payment_id, claim)).collect();
+        let unclaimed: Vec<Uuid> =
+            ids.iter().filter(|id| !by_id.contains_key(id)).map(|id| id.uuid()).collect();
+        let unknown = match unclaimed.is_empty() {
+            true => Vec::new(),
+            false => unknown(&self.pool, &unclaimed).await?,
+        };
         // Who asked twice gets it once.
-        Ok(ids.iter().map(|id| by_id.remove(id)).collect())
+        Ok(ids
+            .iter()
+            .map(|id| match by_id.remove(id) {
+                Some(claim) => Taken::Claim(Box::new(claim)),
+                None if unknown.contains(&id.uuid()) => Taken::NoSuchPayment,
+                None => Taken::Nothing,
+            })
+            .collect())
     }
 }
 
@@ -137,7 +194,7 @@ async fn claim_rows(
     pool: &PgPool,
     ids: &[Uuid],
     token: ClaimToken,
-    worker: &str,
+    (worker, company): (&str, Company),
     lease: Lease,
 ) -> sqlx::Result<Vec<ClaimedRow>> {
     #[cfg(debug_assertions)]
@@ -151,7 +208,20 @@ async fn claim_rows(
         token.uuid(),
         millis(lease.lease),
         millis(lease.send_window),
-        worker
+        worker,
+        company == Company::Nobody,
+        queue::PAYMENTS
+    )
+    .fetch_all(pool)
+    .in_time()
+    .await
+}
+
+/// Those of `ids` that are no payment's.
+async fn unknown(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "select n.id as \"id!\" from unnest($1::uuid[]) as n (id) where not exists (select from payments p where p.id = n.id)",
+        ids
     )
     .fetch_all(pool)
     .in_time()
@@ -176,6 +246,8 @@ pub(super) struct ClaimedRow {
     may_charge: bool,
     lease_expired: bool,
     voiding: bool,
+    takeovers: i32,
+    is_blamed: bool,
     in_doubt: bool,
     retries_spent: i32,
     verify_count: i32,
@@ -214,6 +286,8 @@ impl ClaimedRow {
                 send_by_age: age(self.send_by_age_ms),
                 void_age: age(self.void_age_ms),
             },
+            takeovers: self.takeovers.unsigned_abs(),
+            is_blamed: self.is_blamed,
             is_takeover: self.lease_expired,
             delay: age(self.delay_ms),
             asked_at,

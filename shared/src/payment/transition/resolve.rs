@@ -87,6 +87,16 @@ impl Justification {
         Ok(Self { by: by.to_owned(), reason })
     }
 
+    /// Who.
+    pub(crate) fn by(&self) -> &str {
+        &self.by
+    }
+
+    /// Why.
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
     /// Whether it says just this.
     #[must_use]
     pub fn is(&self, by: Option<&str>, reason: Option<&str>) -> bool {

@@ -63,6 +63,8 @@ pub(super) async fn claim_without_guard(
         .bind(millis(lease.lease))
         .bind(millis(lease.send_window))
         .bind(worker)
+        .bind(true)
+        .bind(crate::queue::PAYMENTS)
         .fetch_all(pool)
         .in_time()
         .await

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::batch::{HasRemedy, Remedy, Work};
 use crate::db::{InTime as _, millis};
+use crate::dead_letter::Class;
 use crate::ids::{ClaimToken, PaymentId};
 use crate::ledger::rules;
 use crate::payment::status::{HeldReason, IllegalTransition, PaymentStatus};
@@ -117,6 +118,9 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settl
     let mut settled = Settled::default();
     for row in written {
         if row.took_effect {
+            if row.is_poison {
+                metrics::buried(Class::Poison, 1);
+            }
             metrics::event_written(row.event_type);
             settled.moved.push((row.id.into(), row.claim_token.into()));
         } else {

@@ -1,0 +1,129 @@
+//! Dead letters: what the queue could not do, listed and replayed. For whoever runs the system, with the admin key.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde_json::Value;
+use shared::dead_letter::{self, Class, Closed, Closing, Filter};
+
+use super::admin::Admin;
+use super::{bad_query, page_size, unreadable};
+use crate::problem::Problem;
+use crate::render::ListView;
+use crate::{App, render, request};
+
+pub(super) fn router() -> Router<App> {
+    Router::new()
+        .route("/v1/dead-letters", get(list))
+        .route("/v1/dead-letters/{id}", get(read))
+        .route("/v1/dead-letters/{id}/replay", post(replay))
+        .route("/v1/dead-letters/{id}/discard", post(discard))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    class: Option<String>,
+    open: Option<bool>,
+    limit: Option<i64>,
+    starting_after: Option<i64>,
+}
+
+/// `GET /v1/dead-letters`: newest first.
+async fn list(
+    State(app): State<App>,
+    _: Admin,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Json<ListView<Value>>, Problem> {
+    let Query(query) = query.map_err(bad_query)?;
+    if query.class.as_ref().is_some_and(|class| !Class::is_known(class)) {
+        let known: Vec<&str> = Class::ALL.iter().map(|class| class.as_str()).collect();
+        return Err(Problem::invalid("class", format!("class must be one of {}", known.join(", "))));
+    }
+    let (limit, rows) = page_size(query.limit)?;
+    let filter =
+        Filter { class: query.class, is_open: query.open, before: query.starting_after, limit: limit + 1 };
+    let found = dead_letter::list(&app.pool, &filter).await?;
+    let has_more = found.len() > rows;
+    Ok(Json(render::list(found.iter().take(rows).map(render::dead_letter).collect(), has_more)))
+}
+
+/// `GET /v1/dead-letters/{id}`.
+async fn read(
+    State(app): State<App>,
+    _: Admin,
+    id: Result<Path<i64>, PathRejection>,
+) -> Result<Json<Value>, Problem> {
+    let found = dead_letter::find(&app.pool, letter_id(id)?).await?;
+    Ok(Json(render::dead_letter(&found.ok_or(Problem::NotFound("dead letter"))?)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body {
+    reason: String,
+    /// Who says so; several people may have the admin key.
+    by: Option<String>,
+}
+
+type AsSent = (HeaderMap, Result<Path<i64>, PathRejection>, Result<Bytes, BytesRejection>);
+
+/// `POST /v1/dead-letters/{id}/replay`: once. Repeated with the same reason by the same person it changes nothing and answers
+/// the same.
+async fn replay(
+    State(app): State<App>,
+    _: Admin,
+    headers: HeaderMap,
+    id: Result<Path<i64>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    close(&app, Closing::Replay, (headers, id, body)).await
+}
+
+/// `POST /v1/dead-letters/{id}/discard`: it is put away; its job is not done.
+async fn discard(
+    State(app): State<App>,
+    _: Admin,
+    headers: HeaderMap,
+    id: Result<Path<i64>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Json<Value>, Problem> {
+    close(&app, Closing::Discard, (headers, id, body)).await
+}
+
+async fn close(app: &App, closing: Closing, (headers, id, body): AsSent) -> Result<Json<Value>, Problem> {
+    let id = letter_id(id)?;
+    request::require_json(&headers)?;
+    let body = body.map_err(unreadable)?;
+    let body: Body = serde_json::from_slice(&body).map_err(|why| Problem::InvalidRequest {
+        param: None,
+        detail: format!("the body cannot be read: {why}"),
+    })?;
+    // In a task of its own: a client that hangs up must not leave it unsaid whether it was done.
+    let pool = app.pool.clone();
+    let closed = tokio::spawn(async move {
+        let by = body.by.as_deref().unwrap_or("admin");
+        dead_letter::close(&pool, id, closing, (by, &body.reason)).await
+    });
+    match closed.await.map_err(|_| Problem::Internal)?? {
+        Closed::Now(it) | Closed::Before(it) => Ok(Json(render::dead_letter(&it))),
+        Closed::Otherwise(it) => Err(Problem::LetterClosed {
+            how: it.closed_as.unwrap_or_default(),
+            by: it.closed_by.unwrap_or_default(),
+            reason: it.closed_reason.unwrap_or_default(),
+        }),
+        Closed::NoSuchLetter => Err(Problem::NotFound("dead letter")),
+        Closed::IsHeld => Err(Problem::LetterHeld),
+        Closed::NotYet => Err(Problem::Unavailable),
+        Closed::Unusable(why) => Err(Problem::invalid(why.field, why)),
+    }
+}
+
+/// A number that is none is the number of nothing.
+fn letter_id(id: Result<Path<i64>, PathRejection>) -> Result<i64, Problem> {
+    id.map(|Path(id)| id).map_err(|_| Problem::NotFound("dead letter"))
+}
