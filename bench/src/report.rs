@@ -11,7 +11,7 @@ use crate::plot::{Plot, number};
 /// All figures of a run. What stands in it is measured; ratios are left to who reads it.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
-    /// When it began, how many cores there are, and the version of PostgreSQL.
+    /// When it began, how many cores there are, and the version of `PostgreSQL`.
     pub machine: Machine,
     /// Payments per second of the bare lifecycle, before and after everything else.
     pub bare: Vec<f64>,
