@@ -91,15 +91,15 @@ teeth! {
     a_job_lost_beside_its_payment_and_no_sweep_are_caught: an_api_killed_after_its_commit without [job_outside, no_sweep]
         => caught("liveness", "and nobody took it");
     // One claim at a time. Behind it: a takeover only looks. Behind both: one key for all charges.
-    a_payment_whose_jobs_come_often_is_claimed_once: jobs_delivered_often without []
+    a_payment_whose_job_comes_twice_is_claimed_once: a_job_delivered_twice without []
         => Clean;
-    a_claim_that_is_taken_away_is_only_looked_up: jobs_delivered_often without [no_lease_check]
+    a_claim_that_is_taken_away_is_only_looked_up: a_job_delivered_twice without [no_lease_check]
         => Clean;
-    a_claim_that_is_taken_away_and_charged_is_caught: jobs_delivered_often without [no_lease_check, takeover_charges]
+    a_claim_that_is_taken_away_and_charged_is_caught: a_job_delivered_twice without [no_lease_check, takeover_charges]
         => caught("history", "attempt_started, while it was processing");
     a_claim_that_is_taken_away_and_charged_anew_is_caught:
-        jobs_delivered_often without [no_lease_check, takeover_charges, ignore_idempotency_keys]
-        => caught("charge", " charges stand, ");
+        a_job_delivered_twice without [no_lease_check, takeover_charges, ignore_idempotency_keys]
+        => caught("charge", "2 charges stand");
     // Whoever takes over looks.
     a_payment_whose_worker_died_is_looked_up: a_worker_killed_after_its_charge without []
         => Clean;

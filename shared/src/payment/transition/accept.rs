@@ -89,7 +89,7 @@ pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<
     let accepted = fault::durable("accept", statement).await?;
     #[cfg(debug_assertions)]
     if fault::sabotaged("job_outside") {
-        super::sabotage::enqueue(pool).await?;
+        super::sabotage::enqueue(pool, &jobs.ids).await?;
     }
     accepted.iter().for_each(|_| metrics::event_written(EventType::Created.as_str()));
     Ok(accepted)

@@ -31,9 +31,9 @@ pub(super) fn acknowledge(pool: &PgPool, payments: &[NewPayment]) -> Vec<Option<
 }
 
 /// `job_outside`: the jobs of payments that are committed already come to the workers' queue.
-pub(super) async fn enqueue(pool: &PgPool) -> sqlx::Result<()> {
-    let enqueued = sqlx::query("update apalis.jobs set job_type = $1 where job_type = 'outside'");
-    enqueued.bind(queue::PAYMENTS).execute(pool).await.map(drop)
+pub(super) async fn enqueue(pool: &PgPool, jobs: &[String]) -> sqlx::Result<()> {
+    let enqueued = sqlx::query("update apalis.jobs set job_type = $1 where id = any($2)");
+    enqueued.bind(queue::PAYMENTS).bind(jobs).execute(pool).in_time().await.map(drop)
 }
 
 /// What of the claim's statement is which guard, and what stands in its place without it.
