@@ -97,7 +97,7 @@ metrics! {
     BREAKS_OPEN Gauge "breaks_open"
         "Contradictions that no person has closed, by kind."
     DEAD_LETTERS Counter "dead_letters_total"
-        "What the queue could not do and parked, by class."
+        "What the queue could not do and parked, by class: `non_retryable`, `retry_exhausted`, poison."
     DEAD_LETTERS_OPEN Gauge "dead_letters_open"
         "Dead letters that no person has replayed or discarded."
     DEAD_LETTER_REPLAYS Counter "dead_letter_replays_total"

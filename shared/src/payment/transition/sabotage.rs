@@ -64,7 +64,7 @@ pub(super) async fn claim_without_guard(
         .bind(millis(lease.send_window))
         .bind(worker)
         .bind(true)
-        .bind(crate::queue::PAYMENTS)
+        .bind(queue::PAYMENTS)
         .fetch_all(pool)
         .in_time()
         .await
