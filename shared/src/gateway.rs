@@ -17,11 +17,10 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use crate::config::InvalidSetting;
-use crate::fault;
 use crate::ids::PaymentId;
 use crate::outcome::Exchange;
 use crate::payment::transition::Claim;
-use crate::point;
+use crate::{fault, point};
 
 pub mod books;
 

@@ -39,7 +39,7 @@ const RESET_AFTER: Outcome = ends("sim_reset_after", "succeeded");
 const STILL_WORKING: Outcome = ends("sim_async_ok", "succeeded");
 const LATE_ARRIVAL: Outcome = ends("sim_late_arrival", "succeeded");
 const DOUBT: Outcome =
-    Outcome { token: "sim_doubt", env: &[("DOUBT_DEADLINE_MS", "500")], status: "reversed" };
+    Outcome { token: "sim_doubt", env: &[("DOUBT_DEADLINE_MS", "1500")], status: "reversed" };
 /// A gateway of which nothing can be learnt but by voiding.
 const BLIND: Outcome =
     Outcome { token: "sim_reset_after", env: &[("GATEWAY_LOOKUP_SUPPORTED", "false")], status: "reversed" };
@@ -230,13 +230,13 @@ fn grid(done: &[(Cell, Vec<String>)]) -> String {
         counts.0 += usize::from(wrong.is_empty());
         counts.1 += 1;
     }
-    let mut grid = format!("{:<26}", "");
+    let mut grid = format!("{:<32}", "");
     for action in Action::ALL {
-        let _ = write!(grid, "{action:>9?}");
+        let _ = write!(grid, "{:>9}", format!("{action:?}"));
     }
     for ((passage, point), counts) in rows {
         let name = if passage == 1 { point.to_owned() } else { format!("{point} @{passage}") };
-        let _ = write!(grid, "\n{name:<26}");
+        let _ = write!(grid, "\n{name:<32}");
         for (good, all) in counts {
             let _ = write!(grid, "{:>9}", format!("{good}/{all}"));
         }

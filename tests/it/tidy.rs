@@ -173,7 +173,7 @@ const NO_POINTS: &[(&str, &str)] = &[
     ("rows_claimed_by", "reads"),
     ("claim_without_guard", "is the claim, sabotaged"),
     ("tokens_of_whoever_holds", "reads"),
-    ("enqueue", "is of the acceptance, sabotaged: the points of that are around the statement before it"),
+    ("enqueue", "is outside of its transaction, which is the sabotage"),
     ("cursor", "makes sure of a row, and reads it"),
     ("beside_the_gateway", "reads"),
     ("beside_the_ledger", "reads"),

@@ -93,8 +93,14 @@ impl Cell {
 }
 
 /// The lease is shorter than the pause, and no spurious timeout of a busy machine uses up the retries.
-const WORKER: [(&str, &str); 4] =
-    [("GATEWAY_TIMEOUT_MS", "500"), ("SEND_WINDOW_MS", "500"), ("LEASE_MS", "1300"), ("RETRIES", "10")];
+const WORKER: [(&str, &str); 5] = [
+    ("GATEWAY_TIMEOUT_MS", "500"),
+    ("SEND_WINDOW_MS", "500"),
+    ("LEASE_MS", "1300"),
+    ("RETRIES", "10"),
+    // Twenty workers that look ten times a second are most of what a small machine can do.
+    ("SWEEP_MS", "250"),
+];
 
 /// An API, a gateway and their databases, on which one cell runs after the other.
 pub(super) struct Lane {

@@ -84,36 +84,39 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settl
     }
     let jobs = queue::jobs_for(rows.payment_ids.iter().map(|&id| id.into()));
     let posting = posting();
-    #[cfg(debug_assertions)]
-    if fault::sabotaged("no_fence") {
-        rows.tokens = super::sabotage::tokens_of_whoever_holds(pool, &rows.payment_ids).await?;
-    }
-    let statement = sqlx::query_file!(
-        "queries/payment_settle.sql",
-        &rows.payment_ids,
-        &rows.tokens,
-        &rows.event_types,
-        &rows.to_statuses,
-        &rows.reasons as &[Option<String>],
-        &rows.evidence,
-        &rows.waits_ms as &[Option<i64>],
-        &rows.spends,
-        &rows.counts_not_found,
-        &rows.gateway_transaction_ids as &[Option<String>],
-        &rows.failure_codes as &[Option<String>],
-        &rows.failure_messages as &[Option<String>],
-        &rows.failure_retryables as &[Option<bool>],
-        &rows.held_reasons as &[Option<String>],
-        &jobs.ids,
-        &jobs.bodies,
-        &posting.event_types,
-        &posting.debit_kinds,
-        &posting.credit_kinds,
-        &posting.codes,
-        queue::PAYMENTS
-    )
-    .fetch_all(pool)
-    .in_time();
+    let statement = async {
+        #[cfg(debug_assertions)]
+        if fault::sabotaged("no_fence") {
+            rows.tokens = super::sabotage::tokens_of_whoever_holds(pool, &rows.payment_ids).await?;
+        }
+        sqlx::query_file!(
+            "queries/payment_settle.sql",
+            &rows.payment_ids,
+            &rows.tokens,
+            &rows.event_types,
+            &rows.to_statuses,
+            &rows.reasons as &[Option<String>],
+            &rows.evidence,
+            &rows.waits_ms as &[Option<i64>],
+            &rows.spends,
+            &rows.counts_not_found,
+            &rows.gateway_transaction_ids as &[Option<String>],
+            &rows.failure_codes as &[Option<String>],
+            &rows.failure_messages as &[Option<String>],
+            &rows.failure_retryables as &[Option<bool>],
+            &rows.held_reasons as &[Option<String>],
+            &jobs.ids,
+            &jobs.bodies,
+            &posting.event_types,
+            &posting.debit_kinds,
+            &posting.credit_kinds,
+            &posting.codes,
+            queue::PAYMENTS
+        )
+        .fetch_all(pool)
+        .in_time()
+        .await
+    };
     let written = fault::durable("settle", statement).await?;
     let mut settled = Settled::default();
     for row in written {
