@@ -8,7 +8,7 @@ use bench::{Scale, measure};
 use clap::Parser;
 use tokio::process::Command;
 
-/// Measure Payonce beside the bare database, on a private PostgreSQL of this run. Nothing else should run meanwhile.
+/// Measure Payonce beside the bare database, on a private Postgres of this run. Nothing else should run meanwhile.
 #[derive(Debug, Parser)]
 #[command(name = "bench", after_help = "Needs api, worker and simgateway beside it; make bench builds them.")]
 struct Args {

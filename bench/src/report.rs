@@ -11,7 +11,7 @@ use crate::plot::{Plot, number};
 /// All figures of a run. What stands in it is measured; ratios are left to who reads it.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
-    /// When it began, how many cores there are, and the version of `PostgreSQL`.
+    /// When it began, how many cores there are, and the version of the server.
     pub machine: Machine,
     /// Payments per second of the bare lifecycle, before and after everything else.
     pub bare: Vec<f64>,
@@ -190,22 +190,18 @@ impl Report {
     #[must_use]
     pub fn plots(&self) -> Vec<(&'static str, String)> {
         let with_one_worker = || self.cycles.iter().filter(|cycle| cycle.workers == 1);
-        let line = |of: fn(&Cycle) -> f64| with_one_worker().map(|c| (c.stored as f64, of(c))).collect();
+        let line = |of: &dyn Fn(&Cycle) -> f64| with_one_worker().map(|c| (c.stored as f64, of(c))).collect();
         let throughput = Plot {
             title: "Throughput against payments stored, one worker",
             x: "payments stored",
             y: "payments/s",
             lines: vec![
-                ("bare lifecycle".to_owned(), line(|_| 0.0)),
-                ("accepted alone".to_owned(), line(|cycle| cycle.accepted_per_s)),
-                ("drained alone".to_owned(), line(|cycle| cycle.drained_per_s)),
-                ("HTTP to settled".to_owned(), line(|cycle| cycle.settled_per_s)),
+                ("bare lifecycle".to_owned(), line(&|_| self.bare_per_s())),
+                ("accepted alone".to_owned(), line(&|cycle| cycle.accepted_per_s)),
+                ("drained alone".to_owned(), line(&|cycle| cycle.drained_per_s)),
+                ("HTTP to settled".to_owned(), line(&|cycle| cycle.settled_per_s)),
             ],
         };
-        let mut throughput = throughput;
-        for (_, y) in throughput.lines.iter_mut().take(1).flat_map(|(_, points)| points) {
-            *y = self.bare_per_s();
-        }
         let mut curves = Vec::new();
         if let Some(idle) = &self.idle {
             curves.push(("idle: answered".to_owned(), idle.post.curve()));
@@ -267,4 +263,64 @@ fn aligned(rows: &[[String; 3]]) -> String {
         line.trim_end().to_owned() + "\n"
     });
     lines.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let cost = Cost {
+            cpu_s_per_1000: [("api", 0.1), ("load", 0.5), ("postgres", 0.2), ("worker", 0.05)]
+                .map(|(name, secs)| (name.to_owned(), secs))
+                .into(),
+            wal_bytes_per_payment: 4321.0,
+            statements_per_payment: Some(0.25),
+            ..Cost::default()
+        };
+        let cycle =
+            |stored, workers, settled_per_s| Cycle { stored, workers, settled_per_s, ..Cycle::default() };
+        Report {
+            bare: vec![9_000.0, 11_000.0],
+            cycles: vec![
+                Cycle { cost, ..cycle(10_000, 1, 2_500.0) },
+                cycle(10_000, 4, 1.0),
+                cycle(1_000_000, 1, 2_400.0),
+            ],
+            crowd: Some(Crowd { post: Distribution::of(vec![1.0, 2.0, 3.0]), ..Crowd::default() }),
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn throughput_is_given_as_a_ratio_to_the_mean_of_the_bare_runs() {
+        let table = report().table();
+        let line =
+            |beginning: &str| table.lines().find(|line| line.starts_with(beginning)).unwrap().to_owned();
+
+        assert!(line("bare lifecycle").ends_with("10,000/s  1.000"), "{table}");
+        assert!(line("10,000 stored, 1 worker(s): HTTP to settled").ends_with("2,500/s  0.250"), "{table}");
+        assert!(line("CPU for 1,000 payments: api + worker + postgres").ends_with("0.350 s"), "{table}");
+        assert!(line("statements per payment").ends_with("0.250"), "{table}");
+    }
+
+    #[test]
+    fn a_plot_shows_the_settings_with_one_worker() {
+        let plots = report().plots();
+
+        assert_eq!(
+            plots.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+            ["throughput.svg", "latency.svg"]
+        );
+        let settled = plots[0].1.lines().rfind(|line| line.starts_with("<polyline")).unwrap();
+        assert_eq!(settled.matches(',').count(), 2, "{settled}");
+    }
+
+    #[test]
+    fn a_percentile_is_a_value_that_occurred() {
+        let found = Distribution::of((1..=10).rev().map(f64::from).collect());
+
+        assert_eq!((found.p50_ms, found.p95_ms, found.p99_ms, found.max_ms), (5.0, 10.0, 10.0, 10.0));
+        assert_eq!(Distribution::of(Vec::new()).max_ms, 0.0);
+    }
 }
