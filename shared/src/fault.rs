@@ -9,7 +9,7 @@
 //! that method in hand. A build without debug assertions has none of this, and refuses to start
 //! when the variable is set.
 //!
-//! [`durable`](crate::fault::durable) puts a point before and after each statement that commits, [`point`](crate::point)
+//! [`durable`] puts a point before and after each statement that commits, [`point`](crate::point)
 //! names any other place.
 
 use std::future::Future;
