@@ -38,9 +38,9 @@ impl Plot {
         };
         let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
         let mut shapes = String::new();
-        text(LEFT, 22.0, "start", self.title).ok()?;
+        text(LEFT, 16.0, "start", self.title).ok()?;
         text((LEFT + right) / 2.0, HEIGHT - 10.0, "middle", self.x).ok()?;
-        text(LEFT, TOP - 5.0, "end", self.y).ok()?;
+        text(8.0, TOP - 10.0, "start", self.y).ok()?;
         for x in axes.x_ticks() {
             text(axes.x(x), bottom + 18.0, "middle", &number(x)).ok()?;
             rule(&mut shapes, (axes.x(x), TOP), (axes.x(x), bottom)).ok()?;

@@ -24,6 +24,7 @@ mod money_path;
 mod operator;
 mod ops;
 mod outage;
+mod plans;
 mod poison;
 mod queue;
 mod readme;

@@ -38,7 +38,7 @@ pub(super) async fn enqueue(pool: &PgPool, jobs: &[String]) -> sqlx::Result<()> 
 
 /// What of the claim's statement is which guard, and what stands in its place without it.
 const CLAIM: &[(&str, &str, &str)] = &[
-    ("no_lease_check", "and due_at <= clock_timestamp()", ""),
+    ("no_lease_check", "and (due_at <= clock_timestamp()) is true", ""),
     ("takeover_charges", "select id, status,", "select id, 'pending'::text as status,"),
     ("event_skipped", "  from claimed\n)", "  from claimed where false\n)"),
 ];

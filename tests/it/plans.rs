@@ -1,0 +1,54 @@
+//! Hot statements read what they name and nothing else, whatever the planner was told of their tables.
+
+use shared::ids::PaymentId;
+use shared::merchant;
+use shared::payment::transition::{Lease, claim};
+use sqlx::PgPool;
+use std::time::Duration;
+use tests::TestDatabase;
+use uuid::Uuid;
+
+const LEASE: Lease = Lease { lease: Duration::from_secs(30), send_window: Duration::from_secs(5) };
+
+const BACKLOG: &str = "
+    set session_replication_role = replica;
+    insert into payments (id, merchant_id, customer_id, amount, currency, payment_method, metadata, correlation_id, created_at,
+                          status, due_at, version, updated_at)
+    select gen_random_uuid(), gen_random_uuid(), 'cus_1', 1, 'EUR', 'sim_ok', '{}', 'x', now(), 'pending', now(), 1, now()
+      from generate_series(1, 1000);
+    reset session_replication_role";
+
+/// The payments that were read by one connection's statements.
+async fn payments_read(pool: &PgPool) -> i64 {
+    sqlx::raw_sql("select pg_stat_force_next_flush()").execute(pool).await.unwrap();
+    sqlx::raw_sql("select pg_stat_clear_snapshot()").execute(pool).await.unwrap();
+    let read = "select idx_tup_fetch + seq_tup_read from pg_stat_user_tables where relname = 'payments'";
+    sqlx::query_scalar(read).fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_claim_reads_its_payments_and_not_the_backlog() {
+    let database = TestDatabase::fresh().await;
+    let merchant = merchant::find_or_create(&database.pool, "first").await.unwrap();
+    // One connection, whose statistics are up to date when it asks for them.
+    let pool = shared::db::connect(&database.url, 1).await.unwrap();
+    bench::fill(&mut pool.acquire().await.unwrap(), merchant.id.uuid(), 2_000).await.unwrap();
+    // Of which none was open when the planner was told.
+    sqlx::raw_sql("alter table payments set (autovacuum_enabled = false)").execute(&pool).await.unwrap();
+    sqlx::raw_sql("vacuum (analyze) payments").execute(&pool).await.unwrap();
+    sqlx::raw_sql(BACKLOG).execute(&pool).await.unwrap();
+    let due: Vec<Uuid> = sqlx::query_scalar("select id from payments where due_at is not null")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+
+    // Often enough for a plan that is made once and kept.
+    for ids in due.chunks(5).take(8) {
+        let ids: Vec<PaymentId> = ids.iter().copied().map(PaymentId::from).collect();
+        let before = payments_read(&pool).await;
+        let claims = claim(&pool, &ids, "a worker", LEASE).await.unwrap();
+        let read = payments_read(&pool).await - before;
+        assert_eq!(claims.len(), 5);
+        assert!(read <= 25, "read {read} payments to claim 5");
+    }
+}
