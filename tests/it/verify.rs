@@ -145,10 +145,23 @@ async fn a_charge_of_a_payment_still_on_its_way_is_no_violation() {
         }),
         "{second}"
     );
+}
+
+#[tokio::test]
+async fn a_job_that_nobody_did_is_named_where_all_should_be_done() {
+    let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
+    let _ = system.accepted(a_payment()).await;
+
+    let (_, on_its_way) = report(verify(&system, &[])).await;
+    let (at_rest, report) = report(verify(&system, &["--at-rest"])).await;
+
+    assert_eq!(on_its_way["violations"], 0, "{on_its_way}");
+    assert_eq!(at_rest, 1, "{report}");
     assert!(
-        said.iter()
+        offences(&report)
+            .iter()
             .any(|(_, subject, says)| subject.starts_with("job ") && says.contains("all should be done")),
-        "{second}"
+        "{report}"
     );
 }
 

@@ -16,6 +16,9 @@ use crate::chaos::timing;
 /// How long to wait for an API that has something to answer.
 const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long to wait for the others to take over what frozen workers held.
+const TAKEOVER_PATIENCE: Duration = Duration::from_secs(30);
+
 /// What workers are called that were frozen while they held payments.
 pub(super) const ZOMBIES: &str = "zombies";
 
@@ -67,7 +70,8 @@ pub(super) async fn make_zombies(scene: &mut Scene<'_>) -> Result<()> {
         awake = later;
     }
     let held = holders(scene.fleet).await?;
-    sleep(timing::LEASE + Duration::from_millis(700)).await;
+    sleep(timing::LEASE).await;
+    wait_until_taken_over(scene.fleet, &frozen).await?;
     let mut zombies = 0;
     for number in frozen {
         let worker = &mut scene.fleet.workers[number];
@@ -75,6 +79,17 @@ pub(super) async fn make_zombies(scene: &mut Scene<'_>) -> Result<()> {
         zombies += u64::from(worker.thaw() && held_payments);
     }
     scene.fired(ZOMBIES, zombies);
+    Ok(())
+}
+
+/// Waits until none of these workers holds a payment any more; not for ever, since what went on without them is no
+/// reason to keep them frozen.
+async fn wait_until_taken_over(fleet: &Fleet, frozen: &[usize]) -> Result<()> {
+    let frozen: HashSet<u32> = frozen.iter().filter_map(|&number| fleet.workers[number].pid()).collect();
+    let deadline = Instant::now() + TAKEOVER_PATIENCE;
+    while !holders(fleet).await?.is_disjoint(&frozen) && Instant::now() < deadline {
+        sleep(Duration::from_millis(20)).await;
+    }
     Ok(())
 }
 
