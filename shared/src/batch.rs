@@ -1,11 +1,11 @@
 //! Group commit: what many tasks want done at the same time is done by one statement.
 //!
-//! What costs is not the row, it is the round trip and the commit. So tasks hand their items in and wait; whatever has
-//! come together leaves as one batch as soon as a lane is free. There is no timer: a lone item leaves at once and pays
-//! nothing, a crowd pays once.
+//! What costs is not the row, it is the round trip, the statement's start and the commit. So tasks hand their items in and
+//! wait; one batch is under way at a time, and whatever has come together meanwhile leaves as the next one. There is no
+//! timer: a lone item leaves at once and pays nothing, a crowd pays once.
 //!
 //! Invariants: an item that was taken in is worked on whether or not anybody still waits for its answer; first come,
-//! first served; no item waits while a lane is free; at most `CAPACITY` wait, and what comes on top is refused.
+//! first served; no item waits while no batch is under way; at most `CAPACITY` wait, and what comes on top is refused.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -13,10 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt as _;
 use tokio::sync::oneshot;
-
-/// Batches of one kind under way at the same time. More than two or three connections gain nothing on two cores; with one,
-/// the database would idle while answers are handed out.
-const LANES: usize = 2;
 
 /// Items in one batch. Beyond some hundred rows a statement gains nothing more by being larger.
 const BATCH: usize = 256;
@@ -112,7 +108,7 @@ impl<W: Work> Clone for Batcher<W> {
 impl<W: Work> Batcher<W> {
     /// Batches of this work.
     pub fn new(work: W) -> Self {
-        Self { work: Arc::new(work), line: Arc::new(Mutex::new(Line::new(LANES, BATCH, CAPACITY))) }
+        Self { work: Arc::new(work), line: Arc::new(Mutex::new(Line::new(BATCH, CAPACITY))) }
     }
 
     /// Hands an item in and waits for its answer. Who stops waiting does not stop the work.
@@ -121,15 +117,15 @@ impl<W: Work> Batcher<W> {
     /// It was not taken in, or its batch failed.
     pub async fn submit(&self, item: W::Item) -> Result<W::Answer, Refused<W::Error>> {
         let (tell, told) = oneshot::channel();
-        let opens_lane = self.line().push(Waiting { item, tell }).map_err(|Full| Refused::Full)?;
-        if opens_lane {
-            tokio::spawn(self.clone().run_lane());
+        let is_idle = self.line().push(Waiting { item, tell }).map_err(|Full| Refused::Full)?;
+        if is_idle {
+            tokio::spawn(self.clone().run());
         }
         told.await.unwrap_or(Err(Refused::Lost))
     }
 
     /// Works on batches until nobody waits.
-    async fn run_lane(self) {
+    async fn run(self) {
         loop {
             let batch = self.line().take();
             if batch.is_empty() {
@@ -137,7 +133,7 @@ impl<W: Work> Batcher<W> {
             }
             let (items, tell): (Vec<_>, Vec<_>) = batch.into_iter().map(|w| (w.item, w.tell)).unzip();
             let work = self.work.clone();
-            // A task of its own, so that a panic in it costs this batch and not the lane.
+            // A task of its own, so that a panic in it costs this batch and not those that follow.
             let answers =
                 tokio::spawn(async move { answers(&*work, &items).await }).await.unwrap_or_default();
             for (tell, answer) in tell.into_iter().zip(answers) {
@@ -181,11 +177,11 @@ async fn worked_on<W: Work>(work: &W, items: &[W::Item]) -> Result<Vec<W::Answer
     }
 }
 
-/// Who waits, and which lanes are free: all that decides, as a plain value. Whoever shares it locks it.
+/// Who waits, and whether somebody works: all that decides, as a plain value. Whoever shares it locks it.
 #[derive(Debug)]
 struct Line<T> {
     waiting: VecDeque<T>,
-    lanes_free: usize,
+    is_worked_on: bool,
     batch: usize,
     capacity: usize,
 }
@@ -195,26 +191,25 @@ struct Line<T> {
 struct Full;
 
 impl<T> Line<T> {
-    const fn new(lanes: usize, batch: usize, capacity: usize) -> Self {
-        Self { waiting: VecDeque::new(), lanes_free: lanes, batch, capacity }
+    const fn new(batch: usize, capacity: usize) -> Self {
+        Self { waiting: VecDeque::new(), is_worked_on: false, batch, capacity }
     }
 
-    /// Takes an item in. With `true` a lane was free and is the caller's now: it must call [`Self::take`] until nothing
-    /// comes.
+    /// Takes an item in. With `true` nobody works on the line, and the caller does now: it must call [`Self::take`] until
+    /// nothing comes.
     fn push(&mut self, item: T) -> Result<bool, Full> {
         if self.waiting.len() >= self.capacity {
             return Err(Full);
         }
         self.waiting.push_back(item);
-        let opens_lane = self.lanes_free > 0;
-        self.lanes_free -= usize::from(opens_lane);
-        Ok(opens_lane)
+        let was_worked_on = std::mem::replace(&mut self.is_worked_on, true);
+        Ok(!was_worked_on)
     }
 
-    /// The next batch of a lane. With none the lane is free again, and is the caller's no more.
+    /// The next batch. With none the line is the caller's no more.
     fn take(&mut self) -> Vec<T> {
         let batch: Vec<T> = self.waiting.drain(..self.waiting.len().min(self.batch)).collect();
-        self.lanes_free += usize::from(batch.is_empty());
+        self.is_worked_on = !batch.is_empty();
         batch
     }
 }

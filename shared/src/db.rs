@@ -83,10 +83,12 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, Error> {
     pool_options(max_connections).connect_with(options).await.map_err(unreachable(place))
 }
 
-/// Further connections to the same database, made when they are needed, for code that may never give one back.
+/// Further connections to the same database, made when they are needed, for code that may never give one back and whose
+/// commits may be lost with the server: they are answered before they reach the disk.
 #[must_use]
 pub fn apart(pool: &PgPool, max_connections: u32) -> PgPool {
-    pool_options(max_connections).connect_lazy_with((*pool.connect_options()).clone())
+    let options = (*pool.connect_options()).clone().options([("synchronous_commit", "off")]);
+    pool_options(max_connections).connect_lazy_with(options)
 }
 
 fn pool_options(max_connections: u32) -> PgPoolOptions {

@@ -13,6 +13,7 @@
 //!   shutting down has a deadline.
 //! - A job that kills its worker is delivered again for ever: [`repair`] parks one that was lost twice.
 //! - A job that cannot be read ends its worker: it takes bodies as they are, and what cannot be read is parked.
+//! - Its statement that ends jobs reads all there ever were: [`storage`] has statements of our own.
 //! - Its duplicate check is an error that ends the caller's transaction: jobs are inserted by our own statements, with
 //!   `on conflict do nothing`, in the database's time. So is each tick of a schedule, once for all workers.
 //! - A database error ends the worker: it is started again, under another name. So is one that has stopped asking for jobs:
@@ -20,14 +21,13 @@
 //! - It notifies for each row, under a lock that all commits share: its trigger is gone, and [`bell`] rings instead.
 //! - It keeps finished jobs and dead workers for ever: [`prune`] deletes them.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use apalis::prelude::{BackendExt as _, Codec, TaskId, WorkerBuilder, WorkerBuilderExt as _, WorkerError};
-use apalis_postgres::{Config, PostgresStorage};
+use apalis::prelude::{BackendExt as _, TaskId, WorkerBuilder, WorkerBuilderExt as _, WorkerError};
+use apalis_postgres::Pubsub;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
@@ -40,11 +40,13 @@ use ulid::Ulid;
 use crate::db::{self, InTime as _};
 use crate::ids::PaymentId;
 use crate::{dead_letter, fault};
+use storage::Storage;
 
 pub mod bell;
 pub mod prune;
 pub mod repair;
 pub mod schedule;
+mod storage;
 
 /// The queue of looks at payments.
 pub const PAYMENTS: &str = "payments";
@@ -53,7 +55,6 @@ pub const PAYMENTS: &str = "payments";
 pub const ORPHANED_AFTER: Duration = Duration::from_secs(30);
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
-const MISSED_HEARTBEATS: usize = 6;
 
 /// Notifications wake the worker at once; this is how long it takes when one was lost, or when a delayed job falls due.
 const POLL: Duration = Duration::from_millis(200);
@@ -141,8 +142,9 @@ where
     let jobs = Arc::new(Jobs::default());
     let worker = || {
         let own = Own(db::apart(&pool, OWN_CONNECTIONS));
-        let storage = PostgresStorage::new(&own.0).with_config(config(PAYMENTS, concurrency));
-        let backend = storage.with_pubsub().poll_with_interval(POLL).with_codec(AsItIs);
+        let storage = Storage::new(own.0.clone(), PAYMENTS, concurrency);
+        let backend =
+            storage.poll_with_stream(Pubsub::new(own.0.clone(), PAYMENTS.to_owned())).poll_with_interval(POLL);
         let (look, jobs, pool) = (look.clone(), jobs.clone(), pool.clone());
         let worker = WorkerBuilder::new(worker_name().as_str())
             .backend(backend)
@@ -156,23 +158,6 @@ where
         own.lend_to(worker)
     };
     keep_working(&Diligence { pool: &pool, queue: PAYMENTS, jobs: &jobs }, &shutdown, worker).await;
-}
-
-/// The codec that does nothing: a body that cannot be read must not end the worker.
-#[derive(Debug, Clone, Copy)]
-struct AsItIs;
-
-impl Codec<Vec<u8>> for AsItIs {
-    type Compact = Vec<u8>;
-    type Error = Infallible;
-
-    fn encode(&self, body: &Vec<u8>) -> Result<Vec<u8>, Infallible> {
-        Ok(body.clone())
-    }
-
-    fn decode(&self, body: &Vec<u8>) -> Result<Vec<u8>, Infallible> {
-        Ok(body.clone())
-    }
 }
 
 /// A job as it came.
@@ -229,16 +214,6 @@ impl Drop for Own {
         let pool = self.0.clone();
         tokio::spawn(async move { db::close(&pool).await });
     }
-}
-
-/// How every worker of ours is set up.
-fn config(queue: &str, concurrency: usize) -> Config {
-    Config::default()
-        .queue(queue)
-        .batch_size(concurrency)
-        .lock_tasks(false)
-        .heartbeat_interval(HEARTBEAT)
-        .missed_heartbeats(MISSED_HEARTBEATS)
 }
 
 /// The jobs of a queue that this process took, counted.

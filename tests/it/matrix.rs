@@ -123,7 +123,11 @@ const GROUPS: &[Group] = &[
         passage: 3,
         outcomes: &[BLIND],
     },
-    group(Road::Work, &["sweep.before", "sweep.found"], &[OK, TIMEOUT_CHARGED, DOUBT]),
+    group(
+        Road::Work,
+        &["fetch.before", "fetch.committed", "end_jobs.before", "end_jobs.committed", "sweep.before", "sweep.found"],
+        &[OK, TIMEOUT_CHARGED, DOUBT],
+    ),
     group(
         Road::Remedy,
         &["remedy_claim.before", "remedy_claim.committed", "remedy_record.before", "remedy_record.committed"],

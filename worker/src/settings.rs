@@ -50,7 +50,7 @@ impl Settings {
             max_connections: 16,
             gateway_url,
             metrics_addr: (Ipv4Addr::LOCALHOST, 9464).into(),
-            concurrency: 64,
+            concurrency: 256,
             lease: Lease { lease: Duration::from_secs(30), send_window: Duration::from_secs(5) },
             sweep: Duration::from_millis(500),
             reconcile_every: Duration::from_mins(1),

@@ -8,15 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apalis::prelude::{BackendExt as _, TaskId, WorkerBuilder, WorkerBuilderExt as _};
-use apalis_postgres::PostgresStorage;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    AsItIs, Delivered, Diligence, Jobs, NotDone, Own, config, keep_working, new_job_id, told, unharmed,
-    worker_name,
+    Delivered, Diligence, Jobs, NotDone, Own, Storage, keep_working, new_job_id, told, unharmed, worker_name,
 };
 use crate::db::{self, InTime as _, millis};
 use crate::fault;
@@ -101,10 +99,10 @@ where
     let jobs = Arc::new(Jobs::default());
     let worker = || {
         let (run, jobs, own) = (run.clone(), jobs.clone(), Own(db::apart(&pool, OWN_CONNECTIONS)));
-        let storage = PostgresStorage::new(&own.0).with_config(config(SCHEDULES, 1));
+        let storage = Storage::new(own.0.clone(), SCHEDULES, 1);
         let pool = pool.clone();
         let worker = WorkerBuilder::new(worker_name().as_str())
-            .backend(storage.poll_with_interval(POLL).with_codec(AsItIs))
+            .backend(storage.poll_with_interval(POLL))
             .concurrency(1)
             .build(move |body: Vec<u8>, id: TaskId| {
                 let run = run.clone();
