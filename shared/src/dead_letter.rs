@@ -41,10 +41,24 @@ impl Class {
         }
     }
 
-    /// Whether `word` is one.
+    /// The class of that word.
     #[must_use]
-    pub fn is_known(word: &str) -> bool {
-        Self::ALL.iter().any(|class| class.as_str() == word)
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|class| class.as_str() == word)
+    }
+
+    /// What it says, to an operator.
+    #[must_use]
+    pub const fn explained(self) -> &'static str {
+        match self {
+            Self::NonRetryable => "It can never be done: it cannot be read, or names no payment.",
+            Self::RetryExhausted => {
+                "Each worker that had it was lost. Its payment is looked at all the same."
+            }
+            Self::Poison => {
+                "Each worker that had the payment was lost, also the one that had nothing else in hand."
+            }
+        }
     }
 }
 
@@ -98,15 +112,34 @@ pub struct Filter {
 /// # Errors
 /// The database's.
 pub async fn list(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Letter>> {
+    let before = filter.before.unwrap_or(i64::MAX);
+    // Two statements, since only one of them can read the index of the open ones.
+    if filter.is_open == Some(true) {
+        return sqlx::query_as!(
+            Letter,
+            "select id, class, queue, job_id, job_key, job, payment_id, error, detail, parked_at, closed_at, closed_as,
+                    closed_by, closed_reason
+               from dead_letters
+              where closed_at is null and id < $1 and ($3::text is null or class = $3)
+              order by id desc
+              limit $2",
+            before,
+            filter.limit,
+            filter.class
+        )
+        .fetch_all(pool)
+        .in_time()
+        .await;
+    }
     sqlx::query_as!(
         Letter,
         "select id, class, queue, job_id, job_key, job, payment_id, error, detail, parked_at, closed_at, closed_as, closed_by,
                 closed_reason
            from dead_letters
-          where id < $1 and ($3::text is null or class = $3) and ($4::bool is null or (closed_at is null) = $4)
+          where id < $1 and ($3::text is null or class = $3) and ($4::bool is null or closed_at is not null)
           order by id desc
           limit $2",
-        filter.before.unwrap_or(i64::MAX),
+        before,
         filter.limit,
         filter.class,
         filter.is_open

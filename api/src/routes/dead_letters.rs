@@ -42,7 +42,7 @@ async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<ListView<Value>>, Problem> {
     let Query(query) = query.map_err(bad_query)?;
-    if query.class.as_ref().is_some_and(|class| !Class::is_known(class)) {
+    if query.class.as_ref().is_some_and(|class| Class::of(class).is_none()) {
         let known: Vec<&str> = Class::ALL.iter().map(|class| class.as_str()).collect();
         return Err(Problem::invalid("class", format!("class must be one of {}", known.join(", "))));
     }
