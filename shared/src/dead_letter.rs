@@ -11,10 +11,10 @@ use ulid::Ulid;
 use uuid::Uuid;
 
 use crate::db::InTime as _;
-use crate::metrics;
 use crate::payment::history;
 use crate::payment::transition::{Decision, Justification, Resolution, ResolveError, Unusable, resolve};
 use crate::queue::new_job_id;
+use crate::{fault, metrics};
 
 /// Why it was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,7 +171,7 @@ pub async fn find(pool: &PgPool, id: i64) -> sqlx::Result<Option<Letter>> {
 /// # Errors
 /// The database's.
 pub(crate) async fn park(pool: &PgPool, queue: &str, job_id: &str, why: &str) -> sqlx::Result<()> {
-    let parked = sqlx::query!(
+    let statement = sqlx::query!(
         "insert into dead_letters (class, queue, job_id, job_key, job, error, parked_at)
          select $4, job_type, id, idempotency_key, job, $3, clock_timestamp()
            from apalis.jobs
@@ -183,8 +183,8 @@ pub(crate) async fn park(pool: &PgPool, queue: &str, job_id: &str, why: &str) ->
         Class::NonRetryable.as_str()
     )
     .execute(pool)
-    .in_time()
-    .await?;
+    .in_time();
+    let parked = fault::durable("park", statement).await?;
     metrics::buried(Class::NonRetryable, parked.rows_affected());
     tracing::error!(event = "dead_letter", queue, job_id, why, "a job that can never be done was parked");
     Ok(())
@@ -285,7 +285,7 @@ async fn close_job(
 ) -> sqlx::Result<bool> {
     let old_id = letter.job_id.clone().unwrap_or_default();
     let job_id = if Ulid::from_string(&old_id).is_ok() { old_id } else { new_job_id() };
-    let closed = sqlx::query_scalar!(
+    let statement = sqlx::query_scalar!(
         "with letter as (
              update dead_letters l
                 set closed_at = clock_timestamp(), closed_as = $2, closed_by = $3, closed_reason = $4
@@ -314,9 +314,8 @@ async fn close_job(
         closing == Closing::Replay
     )
     .fetch_optional(pool)
-    .in_time()
-    .await?;
-    Ok(closed.is_some())
+    .in_time();
+    Ok(fault::durable("close_letter", statement).await?.is_some())
 }
 
 #[cfg(test)]
