@@ -1,8 +1,8 @@
 //! The operator's page: what is under way, what each payment went through, and what a person may decide. Rendered here,
 //! whole, from templates that are compiled in; it needs no script and no other host.
 //!
-//! Invariant: it reads anything and writes only decisions (`transition::resolve`, `transition::close_break`), each under
-//! the name of whoever is signed in. The browser signs every request by itself, so a request that writes must also come
+//! Invariant: it reads anything and writes only decisions (`transition::resolve`, `transition::close_break`,
+//! `dead_letter::close`), each under the name of whoever is signed in. The browser signs every request by itself, so a request that writes must also come
 //! from a page of ours.
 
 use askama::Template;
@@ -17,11 +17,14 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Form, Router};
+use shared::payment::transition::ResolveError;
 use sqlx::PgPool;
+use tokio::task::JoinError;
 
 use crate::problem::Problem;
 
 mod breaks;
+mod dead_letters;
 mod overview;
 mod payment;
 mod payments;
@@ -46,6 +49,8 @@ pub(crate) fn router(pool: &PgPool) -> Router {
         .route("/ops/payments/{id}", get(payment::page).post(payment::decide))
         .route("/ops/breaks", get(breaks::page))
         .route("/ops/breaks/{id}", post(breaks::close))
+        .route("/ops/dead-letters", get(dead_letters::page))
+        .route("/ops/dead-letters/{id}", post(dead_letters::close))
         .route("/ops/style.css", get(async || typed("text/css", include_str!("../templates/style.css"))))
         .route("/ops/icon.svg", get(async || typed("image/svg+xml", include_str!("../templates/icon.svg"))))
         .route("/ops/{*rest}", any(async || Failure::NotFound("page")))
@@ -155,6 +160,25 @@ impl From<sqlx::Error> for Failure {
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
             _ => Self::Internal,
         }
+    }
+}
+
+impl From<ResolveError> for Failure {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::Database(why) => why.into(),
+            ResolveError::Illegal(why) => {
+                tracing::error!(%why, "a decision that cannot be");
+                Self::Internal
+            }
+        }
+    }
+}
+
+impl From<JoinError> for Failure {
+    fn from(why: JoinError) -> Self {
+        tracing::error!(%why, "deciding ended in a panic");
+        Self::Internal
     }
 }
 

@@ -1,12 +1,10 @@
 //! How payments look to clients.
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::breaks::Break;
-use shared::dead_letter::Letter;
 use shared::ids::PaymentId;
+use shared::json::time;
 use shared::money::Money;
 use shared::payment::{Accepted, Event, Payment};
 use shared::reconciliation::Stored;
@@ -150,44 +148,6 @@ pub(crate) fn list<T>(data: Vec<T>, has_more: bool) -> ListView<T> {
     ListView { object: "list", data, has_more }
 }
 
-/// A contradiction.
-pub(crate) fn a_break(it: &Break) -> Value {
-    json!({
-        "id": it.id,
-        "object": "break",
-        "kind": it.kind,
-        "payment_id": it.payment_id.map(PaymentId::from),
-        "subject": it.subject,
-        "detail": it.detail,
-        "payment_is_held": it.is_held,
-        "opened_at": time(it.opened_at),
-        "closed_at": it.closed_at.map(time),
-        "closed_by": it.closed_by,
-        "closed_reason": it.closed_reason,
-    })
-}
-
-/// What the queue could not do.
-pub(crate) fn dead_letter(it: &Letter) -> Value {
-    json!({
-        "id": it.id,
-        "object": "dead_letter",
-        "class": it.class,
-        "queue": it.queue,
-        "job_id": it.job_id,
-        "job_key": it.job_key,
-        "job": it.body(),
-        "payment_id": it.payment_id.map(PaymentId::from),
-        "error": it.error,
-        "detail": it.detail,
-        "parked_at": time(it.parked_at),
-        "closed_at": it.closed_at.map(time),
-        "closed_as": it.closed_as,
-        "closed_by": it.closed_by,
-        "closed_reason": it.closed_reason,
-    })
-}
-
 /// What a reconciliation found.
 pub(crate) fn run(run: &Stored) -> Value {
     json!({
@@ -198,11 +158,6 @@ pub(crate) fn run(run: &Stored) -> Value {
         "finished_at": run.finished_at.map(time),
         "findings": run.findings,
     })
-}
-
-/// RFC 3339 in UTC, to the microsecond, as Postgres keeps it.
-fn time(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Micros, true)
 }
 
 /// Exactly the currency's digits. What is stored was checked; should it ever not be money, it is shown as it is.

@@ -38,11 +38,7 @@ struct Body<'a> {
 
 /// Reads and checks the body of `POST /v1/payments`.
 pub(crate) fn payment_request(headers: &HeaderMap, body: &[u8]) -> Result<PaymentRequest, Problem> {
-    require_json(headers)?;
-    let body: Body<'_> = serde_json::from_slice(body).map_err(|why| Problem::InvalidRequest {
-        param: None,
-        detail: format!("the body cannot be read: {why}"),
-    })?;
+    let body: Body<'_> = json_body(headers, body)?;
     let currency: Currency = body.currency.parse().map_err(|why| Problem::invalid("currency", why))?;
     let money =
         Money::parse(&amount_text(body.amount)?, currency).map_err(|why| Problem::invalid("amount", why))?;
@@ -81,10 +77,17 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Key, Problem> {
     }
 }
 
-pub(crate) fn require_json(headers: &HeaderMap) -> Result<(), Problem> {
+/// The body, which must be JSON and say that it is.
+pub(crate) fn json_body<'a, T: Deserialize<'a>>(headers: &HeaderMap, body: &'a [u8]) -> Result<T, Problem> {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
-    if essence.eq_ignore_ascii_case("application/json") { Ok(()) } else { Err(Problem::UnsupportedMediaType) }
+    if !essence.eq_ignore_ascii_case("application/json") {
+        return Err(Problem::UnsupportedMediaType);
+    }
+    serde_json::from_slice(body).map_err(|why| Problem::InvalidRequest {
+        param: None,
+        detail: format!("the body cannot be read: {why}"),
+    })
 }
 
 /// The digits of the amount as the client wrote them, from a JSON string or number.

@@ -1,7 +1,7 @@
 //! What there is to ask for. Every answer, on every path, has a `Request-Id`, and every error is a problem document.
 
-use axum::extract::rejection::{BytesRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn;
@@ -84,6 +84,11 @@ fn unreadable(rejection: BytesRejection) -> Problem {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge(BODY_BYTES_MAX),
         _ => Problem::InvalidRequest { param: None, detail: rejection.body_text() },
     }
+}
+
+/// The id in a path, of a `what`. One that cannot be read is the id of nothing.
+fn id<T>(path: Result<Path<T>, PathRejection>, what: &'static str) -> Result<T, Problem> {
+    path.map(|Path(id)| id).map_err(|_| Problem::NotFound(what))
 }
 
 fn bad_query(rejection: QueryRejection) -> Problem {

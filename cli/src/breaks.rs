@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
 use shared::breaks::{self, Break, Filter, KINDS};
 use shared::ids::PaymentId;
 use shared::operator::{Resolve, Resolved, resolve_break};
-use shared::{config, db};
+use shared::{config, db, json};
 use sqlx::PgPool;
 
 use crate::migrate::connect;
@@ -103,7 +102,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
 async fn list(pool: &PgPool, filter: &Filter, json: bool) -> Result<()> {
     let found = breaks::list(pool, filter).await?;
     if json {
-        return output::json(&found.iter().map(as_json).collect::<Vec<_>>());
+        return output::json(&found.iter().map(json::a_break).collect::<Vec<_>>());
     }
     if found.is_empty() {
         return output::line("no break is open");
@@ -126,7 +125,7 @@ async fn list(pool: &PgPool, filter: &Filter, json: bool) -> Result<()> {
 
 fn show(it: &Break, json: bool) -> Result<()> {
     if json {
-        return output::json(&as_json(it));
+        return output::json(&json::a_break(it));
     }
     let means = breaks::explained(&it.kind).unwrap_or_default();
     output::line(&format!("break {}: {}\n{means}", it.id, it.kind))?;
@@ -141,7 +140,7 @@ fn show(it: &Break, json: bool) -> Result<()> {
 
 async fn resolve(pool: &PgPool, id: i64, asked: &Resolve, json: bool) -> Result<()> {
     match resolve_break(pool, id, asked).await? {
-        Resolved::Now(it) | Resolved::Before(it) if json => output::json(&as_json(&it)),
+        Resolved::Now(it) | Resolved::Before(it) if json => output::json(&json::a_break(&it)),
         Resolved::Now(_) => output::line(&format!("resolved {id}")),
         Resolved::Before(_) => output::line(&format!("{id} was resolved so before")),
         Resolved::NoSuchBreak => bail!(no_such(id)),
@@ -163,19 +162,4 @@ fn no_such(id: i64) -> String {
 fn about(it: &Break) -> String {
     let payment = it.payment_id.map(|id| PaymentId::from(id).to_string());
     payment.or_else(|| it.subject.clone()).unwrap_or_default()
-}
-
-fn as_json(it: &Break) -> Value {
-    json!({
-        "id": it.id,
-        "kind": it.kind,
-        "payment_id": it.payment_id.map(PaymentId::from),
-        "subject": it.subject,
-        "detail": it.detail,
-        "payment_is_held": it.is_held,
-        "opened_at": it.opened_at,
-        "closed_at": it.closed_at,
-        "closed_by": it.closed_by,
-        "closed_reason": it.closed_reason,
-    })
 }

@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
 use shared::dead_letter::{self, Class, Closed, Closing, Filter, Letter};
 use shared::ids::PaymentId;
-use shared::{config, db};
+use shared::{config, db, json};
 use sqlx::PgPool;
 
 use crate::migrate::connect;
@@ -103,7 +102,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
 async fn list(pool: &PgPool, filter: &Filter, json: bool) -> Result<()> {
     let found = dead_letter::list(pool, filter).await?;
     if json {
-        return output::json(&found.iter().map(as_json).collect::<Vec<_>>());
+        return output::json(&found.iter().map(json::dead_letter).collect::<Vec<_>>());
     }
     if found.is_empty() {
         return output::line("no dead letter is open");
@@ -126,7 +125,7 @@ async fn list(pool: &PgPool, filter: &Filter, json: bool) -> Result<()> {
 
 fn show(it: &Letter, json: bool) -> Result<()> {
     if json {
-        return output::json(&as_json(it));
+        return output::json(&json::dead_letter(it));
     }
     output::line(&format!("dead letter {}: {}\n{}", it.id, it.class, it.error))?;
     output::line(&format!("about   {}\nqueue   {}", about(it), it.queue))?;
@@ -142,7 +141,7 @@ async fn close(pool: &PgPool, closing: Closing, done: &str, asked: Decision) -> 
     let Decision { id, reason, by, json } = asked;
     let by = by.or_else(|| config::optional("USER")).unwrap_or_default();
     match dead_letter::close(pool, id, closing, (&by, &reason)).await? {
-        Closed::Now(it) | Closed::Before(it) if json => output::json(&as_json(&it)),
+        Closed::Now(it) | Closed::Before(it) if json => output::json(&json::dead_letter(&it)),
         Closed::Now(_) => output::line(&format!("{done} {id}")),
         Closed::Before(_) => output::line(&format!("{id} was {done} so before")),
         Closed::NoSuchLetter => bail!(no_such(id)),
@@ -165,23 +164,4 @@ fn no_such(id: i64) -> String {
 fn about(it: &Letter) -> String {
     let payment = it.payment_id.map(|id| PaymentId::from(id).to_string());
     payment.or_else(|| it.job_id.as_ref().map(|id| format!("job {id}"))).unwrap_or_default()
-}
-
-fn as_json(it: &Letter) -> Value {
-    json!({
-        "id": it.id,
-        "class": it.class,
-        "queue": it.queue,
-        "job_id": it.job_id,
-        "job_key": it.job_key,
-        "job": it.body(),
-        "payment_id": it.payment_id.map(PaymentId::from),
-        "error": it.error,
-        "detail": it.detail,
-        "parked_at": it.parked_at,
-        "closed_at": it.closed_at,
-        "closed_as": it.closed_as,
-        "closed_by": it.closed_by,
-        "closed_reason": it.closed_reason,
-    })
 }

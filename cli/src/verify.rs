@@ -61,10 +61,11 @@ pub(crate) struct Args {
     /// What clients were told, as JSON lines: their complete history
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
-    /// How long a payment may be due before it counts as forgotten; the default outlasts a lease and a gateway's pause
+    /// How long a payment may be due before it counts as forgotten, and a charge after its end stand that workers are
+    /// to have voided; the default outlasts a lease and a gateway's pause
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     grace: u32,
-    /// Demand that nothing is under way: each payment over or held, no job left
+    /// Demand that nothing is under way: each payment over or held, no void to come, no job left
     #[arg(long)]
     at_rest: bool,
     /// Print one line of JSON instead of the table
@@ -115,6 +116,7 @@ fn given(option: Option<&String>, variable: &str) -> Option<String> {
 /// Everything that is known so far.
 #[derive(Debug)]
 struct Checks {
+    rule: Rule,
     register: Register,
     charge: Check,
     clients: Option<Clients>,
@@ -129,6 +131,7 @@ struct Checks {
 impl Checks {
     fn new(rule: Rule, clients: Option<Clients>) -> Self {
         Self {
+            rule,
             register: Register::default(),
             charge: Check::new("charge"),
             clients,
@@ -187,7 +190,7 @@ impl Checks {
         suspects.extend(self.liveness.suspects());
         for ids in suspects.chunks(SUSPECTS) {
             for now in ours::again(pool, ids).await? {
-                self.register.update(&now);
+                self.register.update(&now, self.rule);
                 self.liveness.see_again(&now);
             }
         }

@@ -11,10 +11,10 @@ use ulid::Ulid;
 use uuid::Uuid;
 
 use crate::db::InTime as _;
-use crate::metrics;
 use crate::payment::history;
 use crate::payment::transition::{Decision, Justification, Resolution, ResolveError, Unusable, resolve};
 use crate::queue::new_job_id;
+use crate::{fault, metrics};
 
 /// Why it was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +41,24 @@ impl Class {
         }
     }
 
-    /// Whether `word` is one.
+    /// The class of that word.
     #[must_use]
-    pub fn is_known(word: &str) -> bool {
-        Self::ALL.iter().any(|class| class.as_str() == word)
+    pub fn of(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|class| class.as_str() == word)
+    }
+
+    /// What it says, to an operator.
+    #[must_use]
+    pub const fn explained(self) -> &'static str {
+        match self {
+            Self::NonRetryable => "It can never be done: it cannot be read, or names no payment.",
+            Self::RetryExhausted => {
+                "Each worker that had it was lost. Its payment is looked at all the same."
+            }
+            Self::Poison => {
+                "Each worker that had the payment was lost, also the one that had nothing else in hand."
+            }
+        }
     }
 }
 
@@ -98,15 +112,34 @@ pub struct Filter {
 /// # Errors
 /// The database's.
 pub async fn list(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Letter>> {
+    let before = filter.before.unwrap_or(i64::MAX);
+    // Two statements, since only one of them can read the index of the open ones.
+    if filter.is_open == Some(true) {
+        return sqlx::query_as!(
+            Letter,
+            "select id, class, queue, job_id, job_key, job, payment_id, error, detail, parked_at, closed_at, closed_as,
+                    closed_by, closed_reason
+               from dead_letters
+              where closed_at is null and id < $1 and ($3::text is null or class = $3)
+              order by id desc
+              limit $2",
+            before,
+            filter.limit,
+            filter.class
+        )
+        .fetch_all(pool)
+        .in_time()
+        .await;
+    }
     sqlx::query_as!(
         Letter,
         "select id, class, queue, job_id, job_key, job, payment_id, error, detail, parked_at, closed_at, closed_as, closed_by,
                 closed_reason
            from dead_letters
-          where id < $1 and ($3::text is null or class = $3) and ($4::bool is null or (closed_at is null) = $4)
+          where id < $1 and ($3::text is null or class = $3) and ($4::bool is null or closed_at is not null)
           order by id desc
           limit $2",
-        filter.before.unwrap_or(i64::MAX),
+        before,
         filter.limit,
         filter.class,
         filter.is_open
@@ -138,7 +171,7 @@ pub async fn find(pool: &PgPool, id: i64) -> sqlx::Result<Option<Letter>> {
 /// # Errors
 /// The database's.
 pub(crate) async fn park(pool: &PgPool, queue: &str, job_id: &str, why: &str) -> sqlx::Result<()> {
-    let parked = sqlx::query!(
+    let statement = sqlx::query!(
         "insert into dead_letters (class, queue, job_id, job_key, job, error, parked_at)
          select $4, job_type, id, idempotency_key, job, $3, clock_timestamp()
            from apalis.jobs
@@ -150,8 +183,8 @@ pub(crate) async fn park(pool: &PgPool, queue: &str, job_id: &str, why: &str) ->
         Class::NonRetryable.as_str()
     )
     .execute(pool)
-    .in_time()
-    .await?;
+    .in_time();
+    let parked = fault::durable("park", statement).await?;
     metrics::buried(Class::NonRetryable, parked.rows_affected());
     tracing::error!(event = "dead_letter", queue, job_id, why, "a job that can never be done was parked");
     Ok(())
@@ -252,7 +285,7 @@ async fn close_job(
 ) -> sqlx::Result<bool> {
     let old_id = letter.job_id.clone().unwrap_or_default();
     let job_id = if Ulid::from_string(&old_id).is_ok() { old_id } else { new_job_id() };
-    let closed = sqlx::query_scalar!(
+    let statement = sqlx::query_scalar!(
         "with letter as (
              update dead_letters l
                 set closed_at = clock_timestamp(), closed_as = $2, closed_by = $3, closed_reason = $4
@@ -281,9 +314,8 @@ async fn close_job(
         closing == Closing::Replay
     )
     .fetch_optional(pool)
-    .in_time()
-    .await?;
-    Ok(closed.is_some())
+    .in_time();
+    Ok(fault::durable("close_letter", statement).await?.is_some())
 }
 
 #[cfg(test)]

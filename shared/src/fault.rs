@@ -46,6 +46,8 @@ pub const POINTS: &[&str] = &[
     "void.answered",
     "settle.before",
     "settle.committed",
+    "park.before",
+    "park.committed",
     "sweep.before",
     "sweep.found",
     "remedy_claim.before",
@@ -56,6 +58,8 @@ pub const POINTS: &[&str] = &[
     "resolve.committed",
     "close_break.before",
     "close_break.committed",
+    "close_letter.before",
+    "close_letter.committed",
     "tick.before",
     "tick.committed",
     "overdue.before",
@@ -80,6 +84,14 @@ pub const POINTS: &[&str] = &[
     "reconcile_charges.committed",
     "reconcile_finish.before",
     "reconcile_finish.committed",
+    "prune_jobs.before",
+    "prune_jobs.committed",
+    "prune_workers.before",
+    "prune_workers.committed",
+    "prune_reports.before",
+    "prune_reports.committed",
+    "prune_sums.before",
+    "prune_sums.committed",
 ];
 
 /// Every guard that can be taken away.

@@ -17,6 +17,7 @@ pub mod fault;
 pub mod gateway;
 pub mod idempotency;
 pub mod ids;
+pub mod json;
 pub mod ledger;
 pub mod merchant;
 pub mod metrics;

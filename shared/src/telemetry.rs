@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
 use std::str::FromStr;
 
-use chrono::{SecondsFormat, Utc};
+use chrono::Utc;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use tracing::field::{Field, Visit};
@@ -121,7 +121,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
             fields.0.remove(name);
         }
         let line = Line {
-            timestamp: Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true),
+            timestamp: crate::json::time(Utc::now()),
             level: event.metadata().level().as_str(),
             service: self.service,
             message,

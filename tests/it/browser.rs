@@ -3,7 +3,7 @@
 use serde_json::json;
 use shared::ids::PaymentId;
 use shared::payment::transition::{Decision, Justification, Resolution, resolve};
-use tests::{Browser, Shape, System, a_payment};
+use tests::{Browser, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
@@ -91,6 +91,7 @@ async fn a_person_finds_a_held_payment_reads_its_story_and_ends_it() {
     );
     assert_eq!(system.client.payment(held).await["status"], "failed");
     assert_eq!(system.count("select count(*) from breaks where closed_by = 'ada'").await, 1);
+    park_a_job(&system).await;
     look_around(&browser, &system, paid).await;
 }
 
@@ -101,12 +102,30 @@ async fn decide(browser: &Browser, decision: &str, reason: &str) {
     browser.click("form button").await;
 }
 
+/// A job that a worker parks, of which each part is as long as it can be.
+async fn park_a_job(system: &System) {
+    sqlx::query(
+        "insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata,
+                                  idempotency_key)
+         values (apalis.generate_ulid(), 'payments', convert_to(repeat('nonsense', 100), 'UTF8'), 'Pending', 0, 1, now(), 0,
+                 '', repeat('k', 200))",
+    )
+    .execute(&system.database.pool)
+    .await
+    .unwrap();
+    wait_until("the job to be parked", async || {
+        system.count("select count(*) from dead_letters where closed_at is null").await == 1
+    })
+    .await;
+}
+
 /// The other pages, of which nothing but the looks is of interest here.
 async fn look_around(browser: &Browser, system: &System, paid: PaymentId) {
     for (name, path) in [
         ("payments", "/ops/payments".to_owned()),
         ("payment", format!("/ops/payments/{paid}")),
         ("breaks", "/ops/breaks?closed=1".to_owned()),
+        ("dead-letters", "/ops/dead-letters".to_owned()),
     ] {
         browser.open(&format!("{}{path}", board(system))).await;
         pictures(browser, name).await;

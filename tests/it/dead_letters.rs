@@ -191,7 +191,8 @@ async fn the_command_line_lists_shows_replays_and_discards() {
     assert_eq!(code, 0);
     assert!(listed.stdout().contains("non_retryable"), "{}", listed.stdout());
     let (_, shown) = payonce(&system, &["dead-letters", "show", &number, "--json"]).await;
-    assert_eq!(serde_json::from_str::<Value>(&shown.stdout()).unwrap()["job"], "nonsense");
+    let shown: Value = serde_json::from_str(&shown.stdout()).unwrap();
+    assert_eq!((&shown["job"], &shown), (&"nonsense".into(), &letter), "as the API shows it");
     let replaying = ["dlq", "replay", &number, "--reason", "once more"];
     let (code, replayed) = payonce(&system, &replaying).await;
     assert_eq!((code, replayed.stdout().trim()), (0, format!("replayed {number}").as_str()));

@@ -11,6 +11,7 @@ mod crashes;
 mod dead_letters;
 mod doubt;
 mod drain;
+mod expiry;
 mod gateway;
 mod harness;
 mod http;

@@ -135,6 +135,22 @@ const GROUPS: &[Group] = &[
     ),
     group(Road::Decide, &["resolve.before", "resolve.committed"], &[HELD]),
     group(Road::CloseBreak, &["close_break.before", "close_break.committed"], &[OK]),
+    group(Road::Park, &["park.before", "park.committed"], &[OK]),
+    group(Road::Replay, &["close_letter.before", "close_letter.committed"], &[OK]),
+    group(
+        Road::Prune,
+        &[
+            "prune_jobs.before",
+            "prune_jobs.committed",
+            "prune_workers.before",
+            "prune_workers.committed",
+            "prune_reports.before",
+            "prune_reports.committed",
+            "prune_sums.before",
+            "prune_sums.committed",
+        ],
+        &[OK],
+    ),
     group(
         Road::Reconcile,
         &[

@@ -174,3 +174,41 @@ async fn what_only_waits_for_a_person_is_told_apart() {
     assert_eq!(code, 3, "{report}");
     assert_eq!((&report["violations"], &report["waiting_for_a_person"]), (&0.into(), &1.into()));
 }
+
+#[tokio::test]
+async fn a_late_charge_is_no_violation_for_as_long_as_a_worker_may_be_having_it_voided() {
+    let (system, ids) = after_payments_by(&["sim_declined"]).await;
+    let charge = format!(
+        "insert into gateway_journal (seq, at, kind, op, key, charge_id, amount, currency, reference)
+         values (1000, now(), 'charge', 'charge', '{0}', 'ch_late', 12.30, 'EUR', '{0}')",
+        ids[0]
+    );
+    behind_the_guards(&system.gateway_database.pool, &charge).await;
+    let (unknown, _) = report(verify(&system, &[])).await;
+    let asked = "insert into breaks (payment_id, kind, detail, opened_at)
+                 select id, 'charged_after_end', '{}', clock_timestamp() from payments";
+    behind_the_guards(&system.database.pool, asked).await;
+
+    let (code, voiding) = report(verify(&system, &[])).await;
+    let (at_rest, _) = report(verify(&system, &["--at-rest"])).await;
+    let (too_late, _) = report(verify(&system, &["--grace", "0"])).await;
+    let given_up =
+        "update breaks set void_started_at = now(), void_ended_at = now(), detail = '{\"void\": {}}'";
+    behind_the_guards(&system.database.pool, given_up).await;
+    let (over, judged) = report(verify(&system, &[])).await;
+
+    assert_eq!(code, 3, "{voiding}");
+    let counts = [
+        &voiding["violations"],
+        &voiding["in_flight"],
+        &voiding["charges"],
+        &voiding["waiting_for_a_person"],
+    ];
+    assert_eq!(counts, [0, 1, 1, 1], "{voiding}");
+    assert_eq!([unknown, at_rest, too_late, over], [1; 4]);
+    let said = offences(&judged);
+    assert!(
+        matches!(&*said, [(check, _, says)] if check == "charge" && says.contains("1 stand")),
+        "{said:?}"
+    );
+}

@@ -67,12 +67,12 @@ fn verdict(now: &Overview) -> Option<String> {
     if !now.held.is_zero() {
         wrong.push(format!("{} held", now.held));
     }
-    if !now.open_breaks.is_zero() {
-        wrong.push(format!(
-            "{} open {}",
-            now.open_breaks,
-            if now.open_breaks.is_one() { "break" } else { "breaks" }
-        ));
+    for (open, one, many) in
+        [(now.open_breaks, "open break", "open breaks"), (now.open_letters, "dead letter", "dead letters")]
+    {
+        if !open.is_zero() {
+            wrong.push(format!("{open} {}", if open.is_one() { one } else { many }));
+        }
     }
     (!wrong.is_empty()).then(|| format!("Needs a look: {}.", wrong.join(", ")))
 }
@@ -94,6 +94,13 @@ fn tiles(now: &Overview) -> Vec<Tile> {
             note: "contradictions in the books".to_owned(),
             href: Some("/ops/breaks"),
             is_bad: !now.open_breaks.is_zero(),
+        },
+        Tile {
+            label: "Dead letters",
+            value: now.open_letters.to_string(),
+            note: "jobs that cannot be done".to_owned(),
+            href: Some("/ops/dead-letters"),
+            is_bad: !now.open_letters.is_zero(),
         },
         Tile {
             label: "Overdue",

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use shared::breaks::explained;
 use shared::ids::{ClaimToken, PaymentId};
 use shared::operator::{self, Dossier, Entry, Job, Late};
-use shared::payment::transition::{self, Decision, Justification, Resolution, ResolveError, Unusable};
+use shared::payment::transition::{self, Decision, Justification, Resolution, Unusable};
 use sqlx::PgPool;
 
 use self::facts::Fact;
@@ -129,18 +129,7 @@ pub(super) async fn decide(
     // In a task of its own: a browser that hangs up drops this handler, and must not leave a statement half-way.
     let resolving =
         tokio::spawn(async move { transition::resolve(&pool, &resolution).await.map(|it| (pool, it)) });
-    let (pool, version) = match resolving.await {
-        Ok(Ok(done)) => done,
-        Ok(Err(ResolveError::Database(why))) => return Err(why.into()),
-        Ok(Err(ResolveError::Illegal(why))) => {
-            tracing::error!(%why, "a decision that cannot be");
-            return Err(Failure::Internal);
-        }
-        Err(why) => {
-            tracing::error!(%why, "deciding ended in a panic");
-            return Err(Failure::Internal);
-        }
-    };
+    let (pool, version) = resolving.await??;
     let Some(version) = version else {
         let complaint = format!(
             "Nothing was done: somebody was faster. The payment changed since you opened its version {}; this is how it \

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use shared::breaks::{Break, explained};
 
@@ -21,10 +21,7 @@ impl Time {
 
 impl From<DateTime<Utc>> for Time {
     fn from(at: DateTime<Utc>) -> Self {
-        Self {
-            machine: at.to_rfc3339_opts(SecondsFormat::Micros, true),
-            text: at.format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
-        }
+        Self { machine: shared::json::time(at), text: at.format("%Y-%m-%d %H:%M:%S%.3f").to_string() }
     }
 }
 

@@ -9,13 +9,15 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::Value;
 use shared::breaks::{self, Break, Filter, KINDS};
+use shared::json;
 use shared::operator::{self, Resolve, Resolved};
 
 use super::admin::Admin;
 use super::{bad_query, page_size, unreadable};
 use crate::problem::Problem;
 use crate::render::ListView;
-use crate::{App, render, request};
+use crate::request::json_body;
+use crate::{App, render};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -49,7 +51,7 @@ async fn list(
         Filter { kind: query.kind, is_open: query.open, before: query.starting_after, limit: limit + 1 };
     let found = breaks::list(&app.pool, &filter).await?;
     let has_more = found.len() > rows;
-    Ok(Json(render::list(found.iter().take(rows).map(render::a_break).collect(), has_more)))
+    Ok(Json(render::list(found.iter().take(rows).map(json::a_break).collect(), has_more)))
 }
 
 /// `GET /v1/breaks/{id}`.
@@ -58,7 +60,7 @@ async fn read(
     _: Admin,
     id: Result<Path<i64>, PathRejection>,
 ) -> Result<Json<Value>, Problem> {
-    Ok(Json(render::a_break(&find(&app, break_id(id)?).await?)))
+    Ok(Json(json::a_break(&find(&app, super::id(id, "break")?).await?)))
 }
 
 #[derive(Deserialize)]
@@ -80,13 +82,8 @@ async fn resolve(
     id: Result<Path<i64>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let id = break_id(id)?;
-    request::require_json(&headers)?;
-    let body = body.map_err(unreadable)?;
-    let body: Body = serde_json::from_slice(&body).map_err(|why| Problem::InvalidRequest {
-        param: None,
-        detail: format!("the body cannot be read: {why}"),
-    })?;
+    let id = super::id(id, "break")?;
+    let body: Body = json_body(&headers, &body.map_err(unreadable)?)?;
     let asked = Resolve {
         by: body.by.unwrap_or_else(|| "admin".to_owned()),
         reason: body.reason,
@@ -97,7 +94,7 @@ async fn resolve(
     let pool = app.pool.clone();
     let resolved = tokio::spawn(async move { operator::resolve_break(&pool, id, &asked).await });
     match resolved.await.map_err(|_| Problem::Internal)?? {
-        Resolved::Now(it) | Resolved::Before(it) => Ok(Json(render::a_break(&it))),
+        Resolved::Now(it) | Resolved::Before(it) => Ok(Json(json::a_break(&it))),
         Resolved::NoSuchBreak => Err(Problem::NotFound("break")),
         Resolved::Otherwise(it) => Err(Problem::BreakResolved {
             by: it.closed_by.unwrap_or_default(),
@@ -111,9 +108,4 @@ async fn resolve(
 
 async fn find(app: &App, id: i64) -> Result<Break, Problem> {
     breaks::find(&app.pool, id).await?.ok_or(Problem::NotFound("break"))
-}
-
-/// A number that is none is the number of nothing.
-fn break_id(id: Result<Path<i64>, PathRejection>) -> Result<i64, Problem> {
-    id.map(|Path(id)| id).map_err(|_| Problem::NotFound("break"))
 }

@@ -9,12 +9,14 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::Value;
 use shared::dead_letter::{self, Class, Closed, Closing, Filter};
+use shared::json;
 
 use super::admin::Admin;
 use super::{bad_query, page_size, unreadable};
 use crate::problem::Problem;
 use crate::render::ListView;
-use crate::{App, render, request};
+use crate::request::json_body;
+use crate::{App, render};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -40,7 +42,7 @@ async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<ListView<Value>>, Problem> {
     let Query(query) = query.map_err(bad_query)?;
-    if query.class.as_ref().is_some_and(|class| !Class::is_known(class)) {
+    if query.class.as_ref().is_some_and(|class| Class::of(class).is_none()) {
         let known: Vec<&str> = Class::ALL.iter().map(|class| class.as_str()).collect();
         return Err(Problem::invalid("class", format!("class must be one of {}", known.join(", "))));
     }
@@ -49,7 +51,7 @@ async fn list(
         Filter { class: query.class, is_open: query.open, before: query.starting_after, limit: limit + 1 };
     let found = dead_letter::list(&app.pool, &filter).await?;
     let has_more = found.len() > rows;
-    Ok(Json(render::list(found.iter().take(rows).map(render::dead_letter).collect(), has_more)))
+    Ok(Json(render::list(found.iter().take(rows).map(json::dead_letter).collect(), has_more)))
 }
 
 /// `GET /v1/dead-letters/{id}`.
@@ -58,8 +60,8 @@ async fn read(
     _: Admin,
     id: Result<Path<i64>, PathRejection>,
 ) -> Result<Json<Value>, Problem> {
-    let found = dead_letter::find(&app.pool, letter_id(id)?).await?;
-    Ok(Json(render::dead_letter(&found.ok_or(Problem::NotFound("dead letter"))?)))
+    let found = dead_letter::find(&app.pool, super::id(id, "dead letter")?).await?;
+    Ok(Json(json::dead_letter(&found.ok_or(Problem::NotFound("dead letter"))?)))
 }
 
 #[derive(Deserialize)]
@@ -96,13 +98,8 @@ async fn discard(
 }
 
 async fn close(app: &App, closing: Closing, (headers, id, body): AsSent) -> Result<Json<Value>, Problem> {
-    let id = letter_id(id)?;
-    request::require_json(&headers)?;
-    let body = body.map_err(unreadable)?;
-    let body: Body = serde_json::from_slice(&body).map_err(|why| Problem::InvalidRequest {
-        param: None,
-        detail: format!("the body cannot be read: {why}"),
-    })?;
+    let id = super::id(id, "dead letter")?;
+    let body: Body = json_body(&headers, &body.map_err(unreadable)?)?;
     // In a task of its own: a client that hangs up must not leave it unsaid whether it was done.
     let pool = app.pool.clone();
     let closed = tokio::spawn(async move {
@@ -110,7 +107,7 @@ async fn close(app: &App, closing: Closing, (headers, id, body): AsSent) -> Resu
         dead_letter::close(&pool, id, closing, (by, &body.reason)).await
     });
     match closed.await.map_err(|_| Problem::Internal)?? {
-        Closed::Now(it) | Closed::Before(it) => Ok(Json(render::dead_letter(&it))),
+        Closed::Now(it) | Closed::Before(it) => Ok(Json(json::dead_letter(&it))),
         Closed::Otherwise(it) => Err(Problem::LetterClosed {
             how: it.closed_as.unwrap_or_default(),
             by: it.closed_by.unwrap_or_default(),
@@ -121,9 +118,4 @@ async fn close(app: &App, closing: Closing, (headers, id, body): AsSent) -> Resu
         Closed::NotYet => Err(Problem::Unavailable),
         Closed::Unusable(why) => Err(Problem::invalid(why.field, why)),
     }
-}
-
-/// A number that is none is the number of nothing.
-fn letter_id(id: Result<Path<i64>, PathRejection>) -> Result<i64, Problem> {
-    id.map(|Path(id)| id).map_err(|_| Problem::NotFound("dead letter"))
 }

@@ -184,7 +184,7 @@ async fn read(
     if wait.is_some_and(|secs| secs > WAIT_MAX) {
         return Err(Problem::invalid("wait", format!("wait must be from 0 to {WAIT_MAX} seconds")));
     }
-    let id = payment_id(id)?;
+    let id = super::id(id, "payment")?;
     let mut payment = find(&app, merchant, id).await?;
     let is_moving = payment.terminal_at.is_none() && payment.held_reason.is_none();
     if let (true, Some(secs)) = (is_moving, wait) {
@@ -208,7 +208,7 @@ async fn events(
     Merchant(merchant): Merchant,
     id: Result<Path<PaymentId>, PathRejection>,
 ) -> Result<Response, Problem> {
-    let events = store::events(&app.pool, merchant, payment_id(id)?).await?;
+    let events = store::events(&app.pool, merchant, super::id(id, "payment")?).await?;
     if events.is_empty() {
         return Err(Problem::NotFound("payment"));
     }
@@ -257,9 +257,4 @@ async fn list(
     let has_more = payments.len() > page;
     payments.truncate(page);
     Ok(Json(render::list(payments.iter().map(render::payment).collect(), has_more)).into_response())
-}
-
-/// An id that is none is the id of nothing.
-fn payment_id(id: Result<Path<PaymentId>, PathRejection>) -> Result<PaymentId, Problem> {
-    id.map(|Path(id)| id).map_err(|_| Problem::NotFound("payment"))
 }

@@ -18,6 +18,13 @@ pub(super) struct Rule {
     pub(super) at_rest: bool,
 }
 
+impl Rule {
+    /// Whether a worker may still be having a charge voided, for which it was asked so long ago.
+    pub(super) fn allows_to_be_voiding(self, voiding_s: Option<f64>) -> bool {
+        !self.at_rest && voiding_s.is_some_and(|voiding_s| voiding_s <= f64::from(self.grace_s))
+    }
+}
+
 /// The payments to look at again, and in which version they were.
 #[derive(Debug)]
 pub(super) struct Liveness {

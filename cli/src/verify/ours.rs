@@ -285,6 +285,8 @@ pub(super) struct Standing {
     pub(super) gateway_transaction_id: Option<String>,
     pub(super) version: i32,
     pub(super) overdue_s: Option<f64>,
+    /// For how long a worker has been asked to have voided what was charged after its end; none where none is any more.
+    pub(super) voiding_s: Option<f64>,
 }
 
 /// These payments as they stand now; those that do not exist are missing.
@@ -293,8 +295,11 @@ pub(super) async fn again(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<Standing>> 
         Standing,
         r#"select id, merchant_id, customer_id, amount::text as "amount!", currency, payment_method, status,
                   held_reason is not null as "is_held!", gateway_transaction_id, version,
-                  extract(epoch from clock_timestamp() - due_at)::float8 as overdue_s
-             from payments
+                  extract(epoch from clock_timestamp() - due_at)::float8 as overdue_s,
+                  (select extract(epoch from clock_timestamp() - opened_at)::float8 from breaks b
+                    where b.payment_id = p.id and kind = 'charged_after_end' and closed_at is null
+                      and void_ended_at is null) as voiding_s
+             from payments p
             where id = any($1)"#,
         ids
     );

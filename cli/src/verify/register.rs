@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::amount::{Amount, Currency, currency};
 use super::journal::Row;
+use super::liveness::Rule;
 use super::ours::{PaymentRow, Standing};
 use super::report::Check;
 
@@ -28,6 +29,8 @@ enum Stand {
     Charged,
     /// Failed or reversed.
     Free,
+    /// The same, and a worker is having voided what was charged all the same.
+    Voiding,
 }
 
 impl Stand {
@@ -129,8 +132,9 @@ impl Register {
     }
 
     /// How many of them the machine still works on.
-    pub(super) const fn in_flight(&self) -> u64 {
-        self.in_flight
+    pub(super) fn in_flight(&self) -> u64 {
+        let voiding = self.entries.iter().filter(|entry| entry.stand == Stand::Voiding);
+        self.in_flight + voiding.count() as u64
     }
 
     /// How many charges stand at the gateway.
@@ -210,7 +214,11 @@ impl Register {
     }
 
     /// Takes note of how a payment stands by now.
-    pub(super) fn update(&mut self, now: &Standing) {
+    pub(super) fn update(&mut self, now: &Standing, rule: Rule) {
+        let mut stand = Stand::of(&now.status);
+        if stand == Stand::Free && rule.allows_to_be_voiding(now.voiding_s) {
+            stand = Stand::Voiding;
+        }
         let (owed, currency) = (Amount::parse(&now.amount), currency(&now.currency));
         let fresh = Entry {
             id: now.id,
@@ -219,7 +227,7 @@ impl Register {
             owed: owed.unwrap_or_default(),
             tally: self.strangers.remove(&now.id).unwrap_or_default(),
             currency,
-            stand: Stand::of(&now.status),
+            stand,
             keys: 1,
         };
         match self.entries.binary_search_by(|entry| entry.id.cmp(&now.id)) {
@@ -276,6 +284,7 @@ impl Entry {
             Stand::UnderWay => true,
             Stand::Charged => self.tally.standing == 1 && self.tally.print == self.expected,
             Stand::Free => self.tally == Tally::default(),
+            Stand::Voiding => self.tally == Tally::default() || self.tally.standing > 0,
         }
     }
 
@@ -294,7 +303,7 @@ impl Entry {
             (Stand::Charged, many) => {
                 format!("is succeeded with {owed} {currency} owed, but {many} charges stand, {net} together")
             }
-            (Stand::Free | Stand::UnderWay, many) => {
+            (Stand::Free | Stand::Voiding | Stand::UnderWay, many) => {
                 format!("ended without a charge, but {many} stand at the gateway, {net} together")
             }
         }

@@ -24,6 +24,8 @@ pub struct Overview {
     pub held: Capped,
     /// Contradictions that nobody has closed.
     pub open_breaks: Capped,
+    /// Dead letters that nobody has closed.
+    pub open_letters: Capped,
     /// Jobs that wait for a worker, and of these the ones whose time has come.
     pub jobs_waiting: Capped,
     /// See above.
@@ -101,6 +103,12 @@ pub async fn overview(pool: &PgPool) -> sqlx::Result<Overview> {
     )
     .fetch_one(pool)
     .await?;
+    let open_letters = sqlx::query_scalar!(
+        "select count(*) as \"count!\" from (select from dead_letters where closed_at is null limit $1) as open",
+        CAP
+    )
+    .fetch_one(pool)
+    .await?;
     let jobs = sqlx::query!(
         "select count(*) as \"waiting!\", count(*) filter (where run_at <= clock_timestamp()) as \"due!\"
            from (select run_at from apalis.jobs where job_type = $2 and status = 'Pending' limit $1) as waiting",
@@ -118,6 +126,7 @@ pub async fn overview(pool: &PgPool) -> sqlx::Result<Overview> {
         oldest_created_at: under_way.oldest_created_at,
         held: Capped(held),
         open_breaks: Capped(open_breaks),
+        open_letters: Capped(open_letters),
         jobs_waiting: Capped(jobs.waiting),
         jobs_due: Capped(jobs.due),
         workers: workers(pool).await?,

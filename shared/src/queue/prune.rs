@@ -6,6 +6,8 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use ulid::Ulid;
 
+use crate::fault;
+
 /// Rows deleted by one statement.
 const BATCH: i64 = 1_000;
 
@@ -40,7 +42,7 @@ async fn finished_jobs(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64
     let made_before = Ulid::from_parts(before.timestamp_millis().max(0).unsigned_abs(), 0).to_string();
     let (mut deleted, mut last) = (0, String::new());
     for _ in 0..BATCHES {
-        let batch = sqlx::query_scalar!(
+        let statement = sqlx::query_scalar!(
             "delete from apalis.jobs
               where id in (select id from apalis.jobs
                             where id > $1 and id < $2 and done_at < $3
@@ -54,8 +56,8 @@ async fn finished_jobs(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64
             before,
             BATCH
         )
-        .fetch_all(pool)
-        .await?;
+        .fetch_all(pool);
+        let batch = fault::durable("prune_jobs", statement).await?;
         deleted += u64::try_from(batch.len()).unwrap_or(u64::MAX);
         match batch.into_iter().max() {
             Some(highest) => last = highest,
@@ -66,7 +68,7 @@ async fn finished_jobs(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64
 }
 
 async fn dead_workers(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64> {
-    let deleted = sqlx::query!(
+    let statement = sqlx::query!(
         "delete from apalis.workers
           where id in (select id from apalis.workers w
                         where last_seen < $1
@@ -77,7 +79,6 @@ async fn dead_workers(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64>
         before,
         BATCH
     )
-    .execute(pool)
-    .await?;
-    Ok(deleted.rows_affected())
+    .execute(pool);
+    Ok(fault::durable("prune_workers", statement).await?.rows_affected())
 }

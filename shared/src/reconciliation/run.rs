@@ -233,19 +233,19 @@ pub async fn list(pool: &PgPool, before: Option<i64>, limit: i64) -> sqlx::Resul
 /// # Errors
 /// The database's.
 pub async fn forget(pool: &PgPool, days: i32) -> sqlx::Result<u64> {
-    let deleted = sqlx::query!(
+    let reports = sqlx::query!(
         "delete from reconciliation_runs where tick < clock_timestamp() - make_interval(days => $1)",
         days
     )
-    .execute(pool)
-    .await?;
-    sqlx::query!(
+    .execute(pool);
+    let deleted = fault::durable("prune_reports", reports).await?.rows_affected();
+    let sums = sqlx::query!(
         "delete from account_sums s
           where pass_began_at < clock_timestamp() - make_interval(days => $1)
             and not exists (select from reconciliation_runs r where r.pass_began_at = s.pass_began_at)",
         days
     )
-    .execute(pool)
-    .await?;
-    Ok(deleted.rows_affected())
+    .execute(pool);
+    fault::durable("prune_sums", sums).await?;
+    Ok(deleted)
 }

@@ -53,8 +53,14 @@ pub(super) enum Road {
     Decide,
     /// A person closes a break.
     CloseBreak,
+    /// A worker that is armed gets a job that can never be done.
+    Park,
+    /// A person replays a dead letter.
+    Replay,
     /// A worker that is armed gets a tick of the schedule.
     Reconcile,
+    /// A worker that is armed gets a tick, and there is something old to delete.
+    Prune,
 }
 
 #[derive(Debug)]
@@ -128,7 +134,10 @@ impl Lane {
             Road::Remedy => road::remedy(self, cell).await,
             Road::Decide => road::decide(self, cell).await,
             Road::CloseBreak => road::close_break(self, cell).await,
+            Road::Park => road::park(self, cell).await,
+            Road::Replay => road::replay(self, cell).await,
             Road::Reconcile => road::reconcile(self, cell).await,
+            Road::Prune => road::prune(self, cell).await,
         };
         let payment = self.ended(id).await;
         self.rest().await;
@@ -171,7 +180,8 @@ impl Lane {
     /// One more worker, armed by these faults.
     pub(super) async fn worker(&mut self, cell: &Cell, faults: &str) -> usize {
         let env = WORKER.into_iter().chain(cell.outcome.env.iter().copied());
-        let env = env.chain((cell.road == Road::Reconcile).then_some(("RECONCILE_EVERY_MS", "1000")));
+        let ticks = matches!(cell.road, Road::Park | Road::Reconcile | Road::Prune);
+        let env = env.chain(ticks.then_some(("RECONCILE_EVERY_MS", "1000")));
         self.system.add_worker(env.chain((!faults.is_empty()).then_some(("PAYONCE_FAULTS", faults)))).await
     }
 

@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 use shared::ids::PaymentId;
+use shared::queue::repair::stray_jobs;
 use tests::client::answer;
 use tests::{Client, Process, a_payment, wait_for, wait_until};
 
@@ -90,6 +91,26 @@ pub(super) async fn close_break(lane: &mut Lane, cell: &Cell) -> PaymentId {
     id
 }
 
+/// A person replays a dead letter, at an API that is armed, and then once more.
+pub(super) async fn replay(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let pool = lane.system.database.pool.clone();
+    let id = lane.system.accepted(a_payment().method(cell.outcome.token)).await;
+    let lost_twice = "update apalis.jobs set attempts = 2, run_at = now() - interval '1 hour'";
+    sqlx::query(lost_twice).execute(&pool).await.unwrap();
+    stray_jobs(&pool, 10).await.unwrap();
+    let open = "select id from dead_letters where closed_at is null and job_key = $1::uuid || ':1'";
+    let open: i64 = sqlx::query_scalar(open).bind(id.uuid()).fetch_one(&pool).await.unwrap();
+    let fields = "closing=replay&reason=seen".to_owned();
+    a_person_does(lane, cell, &format!("/ops/dead-letters/{open}"), fields).await;
+    let replayed = "select count(*) from dead_letters l
+                      join apalis.jobs j on j.id = l.job_id and j.idempotency_key = l.job_key and j.status = 'Pending'
+                     where l.closed_as = 'replayed'";
+    assert_eq!(lane.system.count(replayed).await, 1, "{cell}");
+    assert_eq!(lane.system.count("select count(*) from apalis.jobs").await, 1, "{cell}");
+    lane.worker(cell, "").await;
+    id
+}
+
 /// Sends a form at an API that is armed, and once more after it. One of them must be told that it is done.
 async fn a_person_does(lane: &Lane, cell: &Cell, path: &str, fields: String) {
     let mut api = lane.system.api().env("PAYONCE_FAULTS", cell.faults()).start().await;
@@ -135,5 +156,57 @@ pub(super) async fn reconcile(lane: &mut Lane, cell: &Cell) -> PaymentId {
         (lane.system.count(finished).await > before).then_some(())
     })
     .await;
+    id
+}
+
+/// A worker gets a job that can never be done. Whoever fails over it, one letter is open for it in the end.
+pub(super) async fn park(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let pool = lane.system.database.pool.clone();
+    let id = lane.system.accepted(a_payment().method(cell.outcome.token)).await;
+    let job: String = sqlx::query_scalar(
+        "insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata)
+         values (apalis.generate_ulid(), 'payments', 'nonsense', 'Pending', 0, 1, now(), 0, '') returning id",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    let armed = lane.worker(cell, &cell.faults()).await;
+    lane.survives(cell, armed).await;
+    if cell.action == Action::Kill {
+        // As if the time had passed after which its worker counts as lost.
+        let lost = "update apalis.jobs set lock_at = now() - interval '1 hour' where id = $1";
+        sqlx::query(lost).bind(&job).execute(&pool).await.unwrap();
+        lane.age_runs().await;
+    }
+    wait_until(format!("{cell} to be parked"), async || {
+        let parked = "select count(*) = 1 from dead_letters l join apalis.jobs j on j.id = l.job_id
+                       where l.job_id = $1 and l.closed_at is null and j.status in ('Failed', 'Killed')";
+        sqlx::query_scalar(parked).bind(&job).fetch_one(&pool).await.unwrap()
+    })
+    .await;
+    id
+}
+
+/// A worker deletes what is old, and another one, or its next tick, makes up for what it did not get done.
+pub(super) async fn prune(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let old = "insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, done_at)
+               values (repeat('0', 26), 'payments', '', 'Done', 1, 1, now(), 0, '', now() - interval '1 day');
+               insert into apalis.workers (id, worker_type, storage_name, last_seen)
+               values ('old', 'payments', 'x', now() - interval '1 day');
+               insert into reconciliation_runs (trigger, tick, finished_at, step)
+               values ('tick', now() - interval '1 year', now(), 'done');
+               insert into account_sums (pass_began_at, account_id, debits, credits, transfers)
+               values (now() - interval '1 year', gen_random_uuid(), 0, 0, 0)";
+    sqlx::raw_sql(old).execute(&lane.system.database.pool).await.unwrap();
+    let id = lane.system.accepted(a_payment().method(cell.outcome.token)).await;
+    let armed = lane.worker(cell, &cell.faults()).await;
+    cell.fires(&mut lane.system.workers[armed]).await;
+    lane.worker(cell, "").await;
+    let left = "select (select count(*) from apalis.jobs where id = repeat('0', 26))
+                     + (select count(*) from apalis.workers where id = 'old')
+                     + (select count(*) from reconciliation_runs where tick < now() - interval '31 days')
+                     + (select count(*) from account_sums where pass_began_at < now() - interval '31 days')";
+    wait_until(format!("{cell}: what is old to be deleted"), async || lane.system.count(left).await == 0)
+        .await;
     id
 }

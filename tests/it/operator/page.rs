@@ -19,30 +19,36 @@ fn asks_as(user: &str, system: &System, method: Method, path: &str) -> reqwest::
     http.request(method, url).basic_auth(user, Some(ADMIN_KEY))
 }
 
-async fn get(system: &System, path: &str) -> Answer {
+pub(super) async fn get(system: &System, path: &str) -> Answer {
     send(asks(system, Method::GET, path)).await
 }
 
 /// As a form of the page sends it, with these fields.
-fn form(system: &System, path: &str, fields: &str) -> reqwest::RequestBuilder {
-    asks(system, Method::POST, path)
-        .header("content-type", "application/x-www-form-urlencoded")
-        .header("sec-fetch-site", "same-origin")
-        .body(fields.to_owned())
+pub(super) fn form(system: &System, path: &str, fields: &str) -> reqwest::RequestBuilder {
+    form_of("ada", "same-origin", system, path).body(fields.to_owned())
 }
 
-fn text(answer: &Answer) -> String {
+/// As that user's browser sends a form of a page from there.
+pub(super) fn form_of(user: &str, site: &str, system: &System, path: &str) -> reqwest::RequestBuilder {
+    asks_as(user, system, Method::POST, path)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("sec-fetch-site", site)
+}
+
+pub(super) fn text(answer: &Answer) -> String {
     String::from_utf8(answer.body.clone()).unwrap()
 }
 
-async fn an_api() -> System {
+pub(super) async fn an_api() -> System {
     System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await
 }
 
 #[tokio::test]
 async fn the_operators_page_is_shown_to_nobody_without_the_admin_key() {
     let system = an_api().await;
-    for path in ["/ops", "/ops/payments", "/ops/breaks", "/ops/style.css", "/ops/nothing"] {
+    for path in
+        ["/ops", "/ops/payments", "/ops/breaks", "/ops/dead-letters", "/ops/style.css", "/ops/nothing"]
+    {
         for key in ["", "wrong", system.client.secret()] {
             let url = format!("{}{path}", system.apis[0].address("board"));
             let answer = send(reqwest::Client::new().get(url).basic_auth("ada", Some(key))).await;
@@ -64,6 +70,8 @@ async fn every_page_loads_nothing_from_elsewhere_runs_no_script_and_is_not_kept(
         (&*payment, 200),
         ("/ops/breaks", 200),
         ("/ops/breaks?closed=1", 200),
+        ("/ops/dead-letters", 200),
+        ("/ops/dead-letters?closed=1", 200),
         ("/ops/nothing", 404),
         ("/ops/payments/nothing", 404),
     ] {

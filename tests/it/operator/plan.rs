@@ -1,6 +1,7 @@
 //! The operator's queries read a bounded number of rows, however many there are, and on tables without statistics.
 
 use shared::breaks;
+use shared::dead_letter;
 use shared::operator::{self, Filter, State};
 use shared::payment::status::PaymentStatus;
 use sqlx::PgPool;
@@ -12,6 +13,7 @@ const PAYMENTS: i64 = 6_000;
 const FILL: &str = "
     alter table payments set (autovacuum_enabled = false);
     alter table breaks set (autovacuum_enabled = false);
+    alter table dead_letters set (autovacuum_enabled = false);
     set session_replication_role = replica;
     insert into merchants (id, name) select gen_random_uuid(), 'merchant ' || n from generate_series(1, 3) n;
     insert into payments (id, merchant_id, customer_id, amount, currency, payment_method, metadata, correlation_id, created_at,
@@ -30,6 +32,11 @@ const FILL: &str = "
     select id, 'wrong_answer', '{}', now(), case when held_reason is null then now() end,
            case when held_reason is null then 'ada' end, case when held_reason is null then 'seen' end
       from payments;
+    insert into dead_letters (class, queue, job_id, error, parked_at, closed_at, closed_as, closed_by, closed_reason)
+    select 'non_retryable', 'payments', id, 'x', now(), case when held_reason is null then now() end,
+           case when held_reason is null then 'discarded' end, case when held_reason is null then 'ada' end,
+           case when held_reason is null then 'seen' end
+      from payments;
     reset session_replication_role";
 
 /// The rows that were read, by index or not, since the last time somebody asked.
@@ -38,7 +45,7 @@ async fn rows_read(pool: &PgPool) -> i64 {
     sqlx::raw_sql("select pg_stat_clear_snapshot()").execute(pool).await.unwrap();
     sqlx::query_scalar(
         "select sum(coalesce(idx_tup_fetch, 0) + seq_tup_read)::bigint from pg_stat_user_tables
-          where relname in ('payments', 'breaks')",
+          where relname in ('payments', 'breaks', 'dead_letters')",
     )
     .fetch_one(pool)
     .await
@@ -82,6 +89,13 @@ async fn no_list_reads_more_than_a_few_pages_of_rows() {
         let read = rows_read(&pool).await - before;
         if found == 0 || read > 5 * limit {
             wrong.push(format!("breaks {are_open}: read {read} to find {found}"));
+        }
+        let before = rows_read(&pool).await;
+        let filter = dead_letter::Filter { is_open: Some(are_open), limit, ..Default::default() };
+        let found = dead_letter::list(&pool, &filter).await.unwrap().len();
+        let read = rows_read(&pool).await - before;
+        if found == 0 || read > 5 * limit {
+            wrong.push(format!("dead letters {are_open}: read {read} to find {found}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -1,0 +1,54 @@
+//! How what operators are shown looks as JSON: the same from the API and from the command line.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
+
+use crate::breaks::Break;
+use crate::dead_letter::Letter;
+use crate::ids::PaymentId;
+
+/// RFC 3339 in UTC, to the microsecond, as Postgres keeps it.
+#[must_use]
+pub fn time(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+/// A contradiction.
+#[must_use]
+pub fn a_break(it: &Break) -> Value {
+    json!({
+        "id": it.id,
+        "object": "break",
+        "kind": it.kind,
+        "payment_id": it.payment_id.map(PaymentId::from),
+        "subject": it.subject,
+        "detail": it.detail,
+        "payment_is_held": it.is_held,
+        "opened_at": time(it.opened_at),
+        "closed_at": it.closed_at.map(time),
+        "closed_by": it.closed_by,
+        "closed_reason": it.closed_reason,
+    })
+}
+
+/// What the queue could not do.
+#[must_use]
+pub fn dead_letter(it: &Letter) -> Value {
+    json!({
+        "id": it.id,
+        "object": "dead_letter",
+        "class": it.class,
+        "queue": it.queue,
+        "job_id": it.job_id,
+        "job_key": it.job_key,
+        "job": it.body(),
+        "payment_id": it.payment_id.map(PaymentId::from),
+        "error": it.error,
+        "detail": it.detail,
+        "parked_at": time(it.parked_at),
+        "closed_at": it.closed_at.map(time),
+        "closed_as": it.closed_as,
+        "closed_by": it.closed_by,
+        "closed_reason": it.closed_reason,
+    })
+}
