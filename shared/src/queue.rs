@@ -143,8 +143,9 @@ where
     let worker = || {
         let own = Own(db::apart(&pool, OWN_CONNECTIONS));
         let storage = Storage::new(own.0.clone(), PAYMENTS, concurrency);
-        let backend =
-            storage.poll_with_stream(Pubsub::new(own.0.clone(), PAYMENTS.to_owned())).poll_with_interval(POLL);
+        let backend = storage
+            .poll_with_stream(Pubsub::new(own.0.clone(), PAYMENTS.to_owned()))
+            .poll_with_interval(POLL);
         let (look, jobs, pool) = (look.clone(), jobs.clone(), pool.clone());
         let worker = WorkerBuilder::new(worker_name().as_str())
             .backend(backend)

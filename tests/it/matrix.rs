@@ -125,7 +125,14 @@ const GROUPS: &[Group] = &[
     },
     group(
         Road::Work,
-        &["fetch.before", "fetch.committed", "end_jobs.before", "end_jobs.committed", "sweep.before", "sweep.found"],
+        &[
+            "fetch.before",
+            "fetch.committed",
+            "end_jobs.before",
+            "end_jobs.committed",
+            "sweep.before",
+            "sweep.found",
+        ],
         &[OK, TIMEOUT_CHARGED, DOUBT],
     ),
     group(

@@ -167,9 +167,15 @@ impl Persistence for Jobs {
         queries::reenqueue_abandoned(&mut *connection, self.queue, worker.name(), &ids).await
     }
 
-    async fn handle_events(&mut self, events: Vec<TaskEvent<()>>, worker: &WorkerContext) -> Result<(), Error> {
+    async fn handle_events(
+        &mut self,
+        events: Vec<TaskEvent<()>>,
+        worker: &WorkerContext,
+    ) -> Result<(), Error> {
         let ended = events.into_iter().filter_map(|event| match event {
-            TaskEvent::Complete(TaskResult { task_id, result, .. }) => Some((task_id.to_string(), result.err())),
+            TaskEvent::Complete(TaskResult { task_id, result, .. }) => {
+                Some((task_id.to_string(), result.err()))
+            }
             // Jobs are locked as they are fetched.
             _ => None,
         });
@@ -177,7 +183,8 @@ impl Persistence for Jobs {
     }
 
     async fn push_tasks(&mut self, _: Vec<Task<Vec<u8>>>) -> Result<(), Error> {
-        Err(sqlx::Error::Protocol("jobs are enqueued by the statements that they belong to".to_owned()).into())
+        Err(sqlx::Error::Protocol("jobs are enqueued by the statements that they belong to".to_owned())
+            .into())
     }
 }
 
