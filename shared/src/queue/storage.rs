@@ -172,12 +172,10 @@ impl Persistence for Jobs {
         events: Vec<TaskEvent<()>>,
         worker: &WorkerContext,
     ) -> Result<(), Error> {
-        let ended = events.into_iter().filter_map(|event| match event {
-            TaskEvent::Complete(TaskResult { task_id, result, .. }) => {
-                Some((task_id.to_string(), result.err()))
-            }
-            // Jobs are locked as they are fetched.
-            _ => None,
+        // Jobs are locked as they are fetched, so that nothing but their end is news.
+        let ended = events.into_iter().filter_map(|event| {
+            let TaskEvent::Complete(TaskResult { task_id, result, .. }) = event else { return None };
+            Some((task_id.to_string(), result.err()))
         });
         Ok(self.end(ended.collect(), worker).await?)
     }
