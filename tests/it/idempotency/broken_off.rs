@@ -54,7 +54,7 @@ async fn two_hundred_clients_that_hang_up_leave_no_open_transaction_and_no_half_
 #[tokio::test]
 async fn requests_whose_clients_hang_up_while_they_wait_for_the_key_leave_one_payment_and_no_open_transaction()
  {
-    const CLIENTS: i64 = 10;
+    const CLIENTS: usize = 10;
     let system = apis(1).await;
     let holding = holding_the_key(&system).await;
     let request = the_request();
@@ -63,10 +63,8 @@ async fn requests_whose_clients_hang_up_while_they_wait_for_the_key_leave_one_pa
 
     let base = system.apis[0].address("api");
     let connections = join_all((0..CLIENTS).map(|_| raw::sent(base, &request))).await;
-    wait_until("all of them to wait for the key", async || {
-        waiting_sessions(&system.database.pool).await == CLIENTS
-    })
-    .await;
+    // One of them in the database, and the others behind it.
+    wait_until("the key to be waited for", async || waiting_sessions(&system.database.pool).await > 0).await;
     drop(connections);
     holding.rollback().await.unwrap();
 

@@ -179,10 +179,26 @@ impl Lane {
 
     /// One more worker, armed by these faults.
     pub(super) async fn worker(&mut self, cell: &Cell, faults: &str) -> usize {
+        self.worker_with(cell, (!faults.is_empty()).then_some(("PAYONCE_FAULTS", faults))).await
+    }
+
+    /// A worker that is frozen before it settles, and hardly ever sweeps, so that others find whatever comes of that.
+    pub(super) async fn frozen_before_settling(&mut self, cell: &Cell) -> usize {
+        let frozen = [("SWEEP_MS", "10000"), ("PAYONCE_FAULTS", "settle.before=stop")];
+        let worker = self.worker_with(cell, frozen).await;
+        self.system.workers[worker].wait_until_stopped().await;
+        worker
+    }
+
+    async fn worker_with<'a>(
+        &mut self,
+        cell: &Cell,
+        more: impl IntoIterator<Item = (&'static str, &'a str)>,
+    ) -> usize {
         let env = WORKER.into_iter().chain(cell.outcome.env.iter().copied());
         let ticks = matches!(cell.road, Road::Park | Road::Reconcile | Road::Prune);
         let env = env.chain(ticks.then_some(("RECONCILE_EVERY_MS", "1000")));
-        self.system.add_worker(env.chain((!faults.is_empty()).then_some(("PAYONCE_FAULTS", faults)))).await
+        self.system.add_worker(env.chain(more)).await
     }
 
     /// Lets the point fire in this worker. A dead one is started again, a pausing one is taken over by another.

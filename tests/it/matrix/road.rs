@@ -44,11 +44,21 @@ fn client_of(lane: &Lane, api: &Process) -> Client {
     Client::new(vec![api.address("api").to_owned()], lane.system.client.secret().to_owned())
 }
 
-/// A worker pauses between its charge and settling it, until the payment was reversed without it; the late evidence opens
-/// a break, and the charge is remedied.
+/// A worker is frozen between its charge and settling it, until another one, which is armed, has reversed the payment; its
+/// late evidence opens a break, and the charge is remedied.
 pub(super) async fn remedy(lane: &mut Lane, cell: &Cell) -> PaymentId {
     let id = lane.system.accepted(a_payment()).await;
-    let armed = lane.worker(cell, &format!("settle.before=delay:3000,{}", cell.faults())).await;
+    let frozen = lane.frozen_before_settling(cell).await;
+    let armed = lane.worker(cell, &cell.faults()).await;
+    lane.system.ended(id).await;
+    lane.system.workers[frozen].cont();
+    let evidence = "select exists (select from late_evidence where payment_id = $1)";
+    wait_until("the late evidence", async || {
+        let evidence = sqlx::query_scalar(evidence).bind(id.uuid());
+        evidence.fetch_one(&lane.system.database.pool).await.unwrap()
+    })
+    .await;
+    lane.system.workers[frozen].kill9();
     lane.survives(cell, armed).await;
     let remedied = "select count(*) from breaks
                      where void_ended_at is not null and detail -> 'void' ->> 'outcome' = 'confirmed'";
