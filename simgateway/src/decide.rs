@@ -149,7 +149,8 @@ fn new_charge(act: Act, request: &ChargeRequest, case: &Case<'_>) -> Charge {
         Act::Wait(decline) => (ChargeStatus::Pending, decline, after(case.faults.async_delay_ms)),
         Act::ArriveLate => (ChargeStatus::Arriving, None, after(case.faults.late_arrival_ms)),
     };
-    let is_wrong = act == Act::ChargeWrongAmount || case.fate.wrong_amount;
+    // A decline charges nothing, so it cannot charge too much.
+    let is_wrong = act == Act::ChargeWrongAmount || case.fate.wrong_amount && decline.is_none();
     Charge {
         id: case.charge_id.clone(),
         key: request.key.clone(),

@@ -349,6 +349,10 @@ fn chance_can_spoil_a_lookup_and_an_amount() {
     let mut desk = Desk::new();
     desk.fate = Fate { wrong_amount: true, ..Fate::default() };
     assert_eq!(desk.charge("sim_ok"), "201 succeeded 13.30");
+    let mut other = Desk::new();
+    other.fate = desk.fate;
+    other.charge("sim_declined");
+    assert_eq!(other.look_up(), "[failed 12.30]");
 
     desk.fate = Fate { lookup_error: true, ..Fate::default() };
     assert_eq!(desk.look_up(), "500 internal");

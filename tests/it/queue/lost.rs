@@ -33,7 +33,7 @@ async fn a_worker_that_restarts_under_another_name_gets_the_job() {
 
     let _second = Naive::named("another worker").start(&database, started.and_done());
 
-    wait_until("the job to be started again", async || started.times(1) == 2).await;
+    wait_until("the job to be started again", async || started.times(1) >= 2).await;
 }
 
 #[tokio::test]
@@ -74,11 +74,12 @@ async fn slow_batch(concurrency: usize) -> (TestDatabase, Started, Gate, [super:
 async fn a_worker_with_a_batch_larger_than_its_concurrency_is_silent_and_its_jobs_run_twice() {
     let (_database, started, gate, _workers) = slow_batch(1).await;
     // The second takes them all for orphans, although the first one lives.
-    wait_until("the whole batch to be started again", async || started.total() == 6).await;
+    wait_until("the whole batch to be started again", async || started.total() >= 6).await;
 
     gate.open();
 
-    wait_until("every job to have run twice", async || (1..=5).all(|job| started.times(job) == 2)).await;
+    // Or more often, on a machine so busy that the second is silent for too long as well.
+    wait_until("every job to have run twice", async || (1..=5).all(|job| started.times(job) >= 2)).await;
 }
 
 #[tokio::test]
@@ -128,7 +129,7 @@ async fn a_job_that_kills_its_worker_is_delivered_for_ever() {
 
     for (round, name) in ROUNDS.iter().enumerate() {
         let victim = Naive::named(name).start(&database, started.and_stuck());
-        wait_until(format!("the {name} worker to be killed"), async || started.times(1) == round + 1).await;
+        wait_until(format!("the {name} worker to be killed"), async || started.times(1) > round).await;
         victim.kill();
     }
 
