@@ -17,11 +17,13 @@ use shared::queue::bell::Bell;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 mod admin_key;
 mod board;
 mod card_number;
 mod correlation;
+mod limit;
 mod measure;
 mod operator;
 mod problem;
@@ -43,6 +45,7 @@ struct App {
     authentications: Batcher<Authenticating>,
     accepts: Batcher<Accepting>,
     waiters: Arc<wait::Waiters>,
+    limit: Arc<limit::Limit>,
     admin_key: admin_key::AdminKey,
     chaos_mode: bool,
     shutdown: CancellationToken,
@@ -94,10 +97,16 @@ impl Server {
         let admin_key = admin_key::AdminKey::new(&self.settings.admin_key);
         let board = board::router(&self.pool, admin_key);
         let chaos_mode = self.settings.chaos_mode;
+        let limit = Arc::new(limit::Limit::new(self.settings.rate));
+        let _keeping_small = AbortOnDropHandle::new(tokio::spawn({
+            let limit = limit.clone();
+            async move { limit.keep_small().await }
+        }));
         let app = App {
             authentications: Batcher::new(Authenticating { pool: self.pool.clone() }),
             accepts,
             waiters,
+            limit,
             admin_key,
             chaos_mode,
             shutdown: shutdown.clone(),

@@ -50,6 +50,8 @@ pub(crate) enum Problem {
     TooLarge(usize),
     #[error("send the body as application/json")]
     UnsupportedMediaType,
+    #[error("too many requests with this API key; repeat this one after {retry_after_s} s")]
+    TooManyRequests { retry_after_s: u64 },
     #[error("not possible right now; nothing is lost by repeating the request with the same Idempotency-Key")]
     Unavailable,
     #[error("not ready: {0}")]
@@ -62,6 +64,29 @@ impl Problem {
     /// A request that cannot be understood.
     pub(crate) fn invalid(param: &'static str, detail: impl ToString) -> Self {
         Self::InvalidRequest { param: Some(param), detail: detail.to_string() }
+    }
+
+    /// After how many seconds the same request may well succeed.
+    const fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::KeyInProgress | Self::Unavailable | Self::NotReady(_) => Some(1),
+            Self::TooManyRequests { retry_after_s } => Some(*retry_after_s),
+            Self::InvalidRequest { .. }
+            | Self::KeyMissing
+            | Self::KeyReused { .. }
+            | Self::Unauthorized
+            | Self::AdminOnly
+            | Self::BreakResolved { .. }
+            | Self::LetterClosed { .. }
+            | Self::LetterHeld
+            | Self::DecisionNeeded
+            | Self::NothingToDecide
+            | Self::NotFound(_)
+            | Self::MethodNotAllowed
+            | Self::TooLarge(_)
+            | Self::UnsupportedMediaType
+            | Self::Internal => None,
+        }
     }
 
     pub(crate) const fn status(&self) -> StatusCode {
@@ -79,6 +104,7 @@ impl Problem {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -100,6 +126,7 @@ impl Problem {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge(_) => "payload_too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::TooManyRequests { .. } => "too_many_requests",
             Self::Unavailable => "unavailable",
             Self::NotReady(_) => "not_ready",
             Self::Internal => "internal",
@@ -134,6 +161,7 @@ impl Problem {
             | Self::MethodNotAllowed
             | Self::TooLarge(_)
             | Self::UnsupportedMediaType
+            | Self::TooManyRequests { .. }
             | Self::Unavailable
             | Self::NotReady(_)
             | Self::Internal => {}
@@ -147,8 +175,8 @@ impl IntoResponse for Problem {
         let mut response = (self.status(), Json(self.body())).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if matches!(self, Self::KeyInProgress | Self::Unavailable | Self::NotReady(_)) {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.retry_after_s() {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if matches!(self, Self::Unauthorized | Self::AdminOnly) {
             headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use shared::config::{self, InvalidSetting};
+use shared::rate::Rate;
 
 /// How the API serves.
 #[derive(Clone)]
@@ -20,6 +21,8 @@ pub struct Settings {
     pub admin_key: String,
     /// `CHAOS_MODE`: whether a client may ask, by a header, for a failure after its payment was recorded.
     pub chaos_mode: bool,
+    /// `API_RATE_PER_S` and `API_RATE_BURST`: requests that a merchant's API key may make; none where there is no limit.
+    pub rate: Option<Rate>,
 }
 
 /// An admin key that can be guessed is worse than none.
@@ -36,6 +39,7 @@ impl Settings {
             board_addr: (Ipv4Addr::LOCALHOST, 8081).into(),
             admin_key,
             chaos_mode: false,
+            rate: None,
         }
     }
 
@@ -56,8 +60,19 @@ impl Settings {
             api_addr: config::parsed("API_ADDR", default.api_addr)?,
             board_addr: config::parsed("BOARD_ADDR", default.board_addr)?,
             chaos_mode: config::parsed("CHAOS_MODE", default.chaos_mode)?,
+            rate: rate_from_env()?,
             ..default
         })
+    }
+}
+
+fn rate_from_env() -> Result<Option<Rate>, InvalidSetting> {
+    let rate: Option<Rate> = config::parsed_optional("API_RATE_PER_S")?;
+    let burst = config::parsed_optional("API_RATE_BURST")?;
+    match (rate, burst) {
+        (Some(rate), Some(burst)) => Ok(Some(rate.with_burst(burst))),
+        (None, Some(_)) => Err(InvalidSetting::new("API_RATE_BURST", "needs API_RATE_PER_S")),
+        (rate, None) => Ok(rate),
     }
 }
 
@@ -68,6 +83,7 @@ impl fmt::Debug for Settings {
             .field("api_addr", &self.api_addr)
             .field("board_addr", &self.board_addr)
             .field("chaos_mode", &self.chaos_mode)
+            .field("rate", &self.rate)
             .finish_non_exhaustive()
     }
 }

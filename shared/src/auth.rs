@@ -121,22 +121,33 @@ pub async fn revoke_key(pool: &PgPool, id: KeyId) -> sqlx::Result<bool> {
     Ok(revoked.rows_affected() == 1)
 }
 
+/// Who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// With which key.
+    pub key: KeyId,
+    /// Whose key it is.
+    pub merchant: MerchantId,
+}
+
 /// Whose secrets they are, in their order; none for one that is unknown or was revoked. Found by hash, so the time it takes
 /// says nothing.
 ///
 /// # Errors
 /// The database's.
-pub async fn find_merchants(pool: &PgPool, secrets: &[String]) -> sqlx::Result<Vec<Option<MerchantId>>> {
+pub async fn find_callers(pool: &PgPool, secrets: &[String]) -> sqlx::Result<Vec<Option<Caller>>> {
     let hashes: Vec<_> = secrets.iter().map(|secret| hash(secret)).collect();
     let found = sqlx::query!(
-        "select secret_hash, merchant_id from api_keys where secret_hash = any($1) and revoked_at is null",
+        "select id, secret_hash, merchant_id from api_keys where secret_hash = any($1) and revoked_at is null",
         &hashes
     )
     .fetch_all(pool)
     .in_time()
     .await?;
-    let by_hash: HashMap<_, _> =
-        found.into_iter().map(|key| (key.secret_hash, MerchantId::from(key.merchant_id))).collect();
+    let by_hash: HashMap<_, _> = found
+        .into_iter()
+        .map(|key| (key.secret_hash, Caller { key: key.id.into(), merchant: key.merchant_id.into() }))
+        .collect();
     Ok(hashes.iter().map(|hash| by_hash.get(hash).copied()).collect())
 }
 
@@ -150,11 +161,11 @@ pub struct Authenticating {
 impl Work for Authenticating {
     type Item = String;
     /// None where it is unknown or was revoked.
-    type Answer = Option<MerchantId>;
+    type Answer = Option<Caller>;
     type Error = sqlx::Error;
 
-    async fn work(&self, secrets: &[String]) -> sqlx::Result<Vec<Option<MerchantId>>> {
-        find_merchants(&self.pool, secrets).await
+    async fn work(&self, secrets: &[String]) -> sqlx::Result<Vec<Option<Caller>>> {
+        find_callers(&self.pool, secrets).await
     }
 }
 

@@ -77,12 +77,17 @@ pub fn required(name: &str, example: &str) -> Result<String, InvalidSetting> {
 /// # Errors
 /// It is set and is no `T`.
 pub fn parsed<T: FromStr<Err: Display>>(name: &str, default: T) -> Result<T, InvalidSetting> {
-    match optional(name) {
-        None => Ok(default),
-        Some(text) => text
-            .parse()
-            .map_err(|why| InvalidSetting::new(name, format_args!("{text:?} cannot be used: {why}"))),
-    }
+    Ok(parsed_optional(name)?.unwrap_or(default))
+}
+
+/// The variable's value, read as `T`; none if it is unset or empty.
+///
+/// # Errors
+/// It is set and is no `T`.
+pub fn parsed_optional<T: FromStr<Err: Display>>(name: &str) -> Result<Option<T>, InvalidSetting> {
+    let Some(text) = optional(name) else { return Ok(None) };
+    let read = text.parse().map(Some);
+    read.map_err(|why| InvalidSetting::new(name, format_args!("{text:?} cannot be used: {why}")))
 }
 
 /// The variable's value in whole milliseconds, or `default`.

@@ -27,6 +27,7 @@ pub mod outcome;
 pub mod payment;
 pub mod process;
 pub mod queue;
+pub mod rate;
 pub mod reconciliation;
 pub mod retry;
 pub mod telemetry;

@@ -76,6 +76,8 @@ metrics! {
         "How long an exchange with the gateway took, by op."
     BREAKER Gauge "gateway_breaker_state"
         "Whether a worker asks the gateway: 0 yes (closed), 1 one probe is under way (half-open), 2 no (open)."
+    PUT_OFF Counter "gateway_put_off_total"
+        "Looks at due payments that were put off, because a worker had called the gateway as often as it may."
     SETTLE_DURATION Histogram "settle_duration_seconds"
         "From the gateway's answer to its commit, with all tries."
     LATE_EVIDENCE Counter "late_evidence_total"
@@ -159,6 +161,7 @@ fn describe() {
     for result in ["replayed", "duplicate"] {
         counter!(DEAD_LETTER_REPLAYS, "result" => result).increment(0);
     }
+    counter!(PUT_OFF).increment(0);
     counter!(LATE_EVIDENCE).increment(0);
     counter!(SWEEP_FOUND).increment(0);
 }
@@ -270,6 +273,11 @@ pub fn ended(status: PaymentStatus, age: Duration) {
 /// A result came after its claim was gone.
 pub(crate) fn came_late() {
     counter!(LATE_EVIDENCE).increment(1);
+}
+
+/// A look had to wait for the limit of gateway calls.
+pub fn put_off() {
+    counter!(PUT_OFF).increment(1);
 }
 
 /// So many dead letters of this class were parked.

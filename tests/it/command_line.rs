@@ -219,6 +219,24 @@ const REFUSED: &[(&str, Variables, &str)] = &[
         ],
         "API_ADDR: \"here\" cannot be used",
     ),
+    (
+        "api",
+        &[
+            ("DATABASE_URL", "postgres://127.0.0.1:1/none"),
+            ("ADMIN_KEY", "0123456789abcdef"),
+            ("API_RATE_PER_S", "0"),
+        ],
+        "API_RATE_PER_S: \"0\" cannot be used: give a decimal number from 0.001 to 1000000",
+    ),
+    (
+        "api",
+        &[
+            ("DATABASE_URL", "postgres://127.0.0.1:1/none"),
+            ("ADMIN_KEY", "0123456789abcdef"),
+            ("API_RATE_BURST", "5"),
+        ],
+        "API_RATE_BURST: needs API_RATE_PER_S",
+    ),
     ("worker", &[("DATABASE_URL", "postgres://127.0.0.1:1/none")], "GATEWAY_URL: is not set"),
     (
         "worker",
@@ -237,6 +255,15 @@ const REFUSED: &[(&str, Variables, &str)] = &[
             ("RETRIES", "many"),
         ],
         "RETRIES: \"many\" cannot be used",
+    ),
+    (
+        "worker",
+        &[
+            ("DATABASE_URL", "postgres://127.0.0.1:1/none"),
+            ("GATEWAY_URL", "http://127.0.0.1:1"),
+            ("GATEWAY_RATE_PER_S", "fast"),
+        ],
+        "GATEWAY_RATE_PER_S: \"fast\" cannot be used",
     ),
     ("worker", &[("LOG_FORMAT", "xml")], "cannot be used: use json or text"),
     ("simgateway", &[("LOG_FORMAT", "xml")], "LOG_FORMAT is `xml`: set it to json or text"),

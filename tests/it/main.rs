@@ -17,6 +17,7 @@ mod harness;
 mod http;
 mod idempotency;
 mod late;
+mod limit;
 mod logs;
 mod matrix;
 mod metrics;

@@ -23,15 +23,31 @@ use crate::breaker::Pass;
 /// How often settling is tried before the payment is left to its lease.
 const SETTLE_TRIES: u32 = 5;
 
-/// Looks at one payment; returns once it is claimed, or not, and lets the attempt go on by itself. Nothing to do is fine: it
-/// ended, or is held, or not due, or somebody else has it.
-pub(crate) async fn look(context: Context, payment: PaymentId) -> Result<(), NotDone> {
-    let looked = claim(context, payment).await;
+/// Looks at a payment that a job came for, as soon as a call at a time is free.
+pub(crate) async fn look_once_free(context: Context, payment: PaymentId) -> Result<(), NotDone> {
+    // Closed once the worker shuts down: no new claims.
+    let Ok(permit) = context.permits.clone().acquire_owned().await else { return Ok(()) };
+    // Asked only where a claim could be taken. The payment stays due, and the sweep comes for it.
+    if context.breaker.is_open() || !context.limit.admits_job() {
+        return Ok(());
+    }
+    look(context, payment, permit).await
+}
+
+/// Looks at one payment, for which the limit gave a call; returns once it is claimed, or not, and lets the attempt go on by
+/// itself. Nothing to do is fine: it ended, or is held, or not due, or somebody else has it.
+pub(crate) async fn look(
+    context: Context,
+    payment: PaymentId,
+    permit: OwnedSemaphorePermit,
+) -> Result<(), NotDone> {
+    let looked = claim(context, payment, permit).await;
     looked.inspect_err(|why| tracing::warn!(payment_id = %payment, ?why, "could not look at a payment"))
 }
 
-/// Looks at a payment whose claim was lost twice in a row, once this worker has nothing else in hand; what comes later waits
-/// until it has ended. If the payment is what its workers were lost by, nobody else suffers for it any more.
+/// Looks at a payment whose claim was lost twice in a row, and for which the limit gave a call, once this worker has nothing
+/// else in hand; what comes later waits until it has ended. If the payment is what its workers were lost by, nobody else
+/// suffers for it any more.
 pub(crate) async fn look_alone(context: Context, payment: PaymentId) {
     let Ok(all) = u32::try_from(context.concurrency) else { return };
     let Ok(permits) = context.permits.clone().acquire_many_owned(all).await else { return };
@@ -44,9 +60,7 @@ pub(crate) async fn look_alone(context: Context, payment: PaymentId) {
     }
 }
 
-async fn claim(context: Context, payment: PaymentId) -> Result<(), NotDone> {
-    // Closed once the worker shuts down: no new claims.
-    let Ok(permit) = context.permits.clone().acquire_owned().await else { return Ok(()) };
+async fn claim(context: Context, payment: PaymentId, permit: OwnedSemaphorePermit) -> Result<(), NotDone> {
     // While the gateway is away nothing is claimed. The payment stays due, and the sweep comes for it.
     let Some(pass) = context.breaker.admit() else { return Ok(()) };
     let claimed = context.claims.submit(payment).await;

@@ -22,6 +22,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 mod attempt;
 mod breaker;
 mod http;
+mod limit;
 mod remedy;
 mod schedule;
 mod settings;
@@ -30,6 +31,7 @@ mod sweep;
 pub use settings::Settings;
 
 use breaker::Breaker;
+use limit::Limit;
 
 /// What every attempt needs.
 #[derive(Clone)]
@@ -49,6 +51,8 @@ struct Context {
     attempts: TaskTracker,
     last_sweep: Arc<sweep::LastSweep>,
     breaker: Arc<Breaker>,
+    /// A claim is taken only after it has given a call.
+    limit: Arc<Limit>,
 }
 
 /// A worker, connected and ready to run.
@@ -85,6 +89,7 @@ impl Worker {
             attempts: TaskTracker::new(),
             last_sweep: Arc::new(sweep::LastSweep::new()),
             breaker: Arc::new(Breaker::new(settings.breaker_failures, settings.breaker_open)),
+            limit: Arc::new(Limit::new(settings.gateway_rate)),
         };
         let metrics = http::listen(settings.metrics_addr).await?;
         let metrics_addr = metrics.local_addr()?;
@@ -112,7 +117,7 @@ impl Worker {
         let _serving = AbortOnDropHandle::new(tokio::spawn(http::serve(metrics, shown)));
         let look = {
             let context = context.clone();
-            move |payment| attempt::look(context.clone(), payment)
+            move |payment| attempt::look_once_free(context.clone(), payment)
         };
         tokio::join!(
             shared::queue::work(context.pool.clone(), settings.concurrency, shutdown.clone(), look),

@@ -24,6 +24,9 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
         if !transition::remedy_is_due(&context.pool).await? {
             return Ok(());
         }
+        if !context.limit.admits() {
+            return Ok(());
+        }
         let Some(pass) = context.breaker.admit() else { return Ok(()) };
         let asked_at = Instant::now();
         let claimed = transition::claim_remedy(&context.pool, context.lease.lease).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shared::config::{self, InvalidSetting};
 use shared::payment::transition::Lease;
+use shared::rate::Rate;
 use shared::retry::{Policy, Profile};
 
 /// How a worker works.
@@ -32,6 +33,8 @@ pub struct Settings {
     pub breaker_failures: usize,
     /// `BREAKER_OPEN_MS`: for so long, before one is tried.
     pub breaker_open: Duration,
+    /// `GATEWAY_RATE_PER_S`: gateway calls in a second; none where there is no limit.
+    pub gateway_rate: Option<Rate>,
     /// `GATEWAY_TIMEOUT_MS`, `VISIBILITY_MS`, `DOUBT_DEADLINE_MS`, `RETRIES`, `BACKOFF_MS`, `BACKOFF_MAX_MS`,
     /// `VERIFY_WAITS_MS`, `PAYMENT_MAX_AGE_MS`; and what the gateway can do: `GATEWAY_HONOURS_KEYS`,
     /// `GATEWAY_KEY_RETENTION_MS`, `GATEWAY_LOOKUP_SUPPORTED`, `GATEWAY_VOID_SUPPORTED`.
@@ -57,6 +60,7 @@ impl Settings {
             prune_after: Duration::from_hours(1),
             breaker_failures: 5,
             breaker_open: Duration::from_mins(1),
+            gateway_rate: None,
             policy: Policy::default(),
         }
     }
@@ -90,6 +94,7 @@ impl Settings {
             prune_after: config::millis("PRUNE_AFTER_MS", default.prune_after)?,
             breaker_failures: config::parsed("BREAKER_FAILURES", default.breaker_failures)?,
             breaker_open: config::millis("BREAKER_OPEN_MS", default.breaker_open)?,
+            gateway_rate: config::parsed_optional("GATEWAY_RATE_PER_S")?,
             policy: policy_from_env(default.policy)?,
             ..default
         };

@@ -17,6 +17,17 @@ const GRACE: Duration = Duration::from_millis(500);
 /// queue that was lost, has left behind.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// After a sweep that put something off: sooner than the limit, which gives a second's worth at once, is wasted.
+const ONCE_REFILLED: Duration = Duration::from_millis(500);
+
+/// What a sweep came to.
+#[derive(Default)]
+struct Swept {
+    found: usize,
+    /// Whether the limit let through less.
+    has_put_off: bool,
+}
+
 /// When this worker last swept: what shows that it is at work.
 #[derive(Debug)]
 pub(crate) struct LastSweep {
@@ -45,19 +56,26 @@ impl LastSweep {
 /// Sweeps every `interval`, ±20 % so that workers started together do not sweep together, until `shutdown`.
 pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &CancellationToken) {
     let mut goes_on = false;
+    let mut has_put_off = false;
     loop {
-        let pause = if goes_on { interval.min(AGAIN) } else { interval };
+        let pause = match (has_put_off, goes_on) {
+            (true, _) => interval.min(ONCE_REFILLED),
+            (false, true) => interval.min(AGAIN),
+            (false, false) => interval,
+        };
         let pause = pause.mul_f64(rand::rng().random_range(0.8..1.2));
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        let free = context.permits.available_permits();
+        let free = context.permits.available_permits().min(context.limit.burst());
         let swept = sweep(context, interval.min(GRACE), free).await;
-        goes_on = swept.as_ref().is_ok_and(|&found| found == free && (goes_on || free > 0));
+        goes_on = swept.as_ref().is_ok_and(|swept| swept.found == free && (goes_on || free > 0));
+        has_put_off = swept.as_ref().is_ok_and(|swept| swept.has_put_off);
+        context.limit.swept(goes_on || has_put_off);
         match swept {
-            Ok(found) => {
-                metrics::swept(Some(found));
+            Ok(swept) => {
+                metrics::swept(Some(swept.found));
                 context.last_sweep.is_now();
             }
             Err(why) => {
@@ -68,15 +86,14 @@ pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &Cancel
     }
 }
 
-/// Takes no more than can be sent at once; the others are another worker's, or the next sweep's. Answers how many it
-/// found.
-async fn sweep(context: &Context, grace: Duration, free: usize) -> sqlx::Result<usize> {
+/// Takes no more than can be sent at once; the others are another worker's, or the next sweep's.
+async fn sweep(context: &Context, grace: Duration, free: usize) -> sqlx::Result<Swept> {
     if fault::sabotaged("no_sweep") {
-        return Ok(0);
+        return Ok(Swept::default());
     }
     // Nothing could be claimed; what is due stays due.
     if context.breaker.is_open() {
-        return Ok(0);
+        return Ok(Swept::default());
     }
     point!("sweep.before");
     remedy::round(context).await?;
@@ -84,13 +101,21 @@ async fn sweep(context: &Context, grace: Duration, free: usize) -> sqlx::Result<
     let grace_ms = db::millis(grace);
     let overdue = store::overdue(&context.pool, grace_ms, free).await?;
     point!("sweep.found");
-    for due in &overdue {
+    let mut swept = Swept { found: overdue.len(), has_put_off: false };
+    for due in overdue {
+        // Meanwhile jobs may have taken what was free.
+        let Ok(permit) = context.permits.clone().try_acquire_owned() else { break };
+        if !context.limit.admits() {
+            swept.has_put_off = true;
+            break;
+        }
         let (own, payment) = (context.clone(), due.id.into());
         if due.is_suspect {
+            drop(permit);
             context.attempts.spawn(attempt::look_alone(own, payment));
         } else {
-            context.attempts.spawn(attempt::look(own, payment));
+            context.attempts.spawn(attempt::look(own, payment, permit));
         }
     }
-    Ok(overdue.len())
+    Ok(swept)
 }

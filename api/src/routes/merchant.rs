@@ -1,4 +1,4 @@
-//! Who asks: the merchant whose API key came with the request.
+//! Who asks: the merchant whose API key came with the request, if the key has not made too many.
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
@@ -9,7 +9,7 @@ use shared::ids::MerchantId;
 use crate::App;
 use crate::problem::Problem;
 
-/// The merchant who asks, as an argument of a handler: without a valid key the handler does not run.
+/// The merchant who asks, as an argument of a handler: without a valid key, and beyond its limit, the handler does not run.
 pub(super) struct Merchant(pub(super) MerchantId);
 
 impl FromRequestParts<App> for Merchant {
@@ -18,11 +18,12 @@ impl FromRequestParts<App> for Merchant {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let secret = secret(parts).ok_or(Problem::Unauthorized)?.to_owned();
         tracing::Span::current().record("key", auth::shown(&secret));
-        let merchant = app.authentications.submit(secret).await?;
-        if merchant.is_none() {
+        let Some(caller) = app.authentications.submit(secret).await? else {
             tracing::warn!(event = "key_refused", "an API key that is unknown or was revoked");
-        }
-        merchant.map(Self).ok_or(Problem::Unauthorized)
+            return Err(Problem::Unauthorized);
+        };
+        app.limit.take(caller.key)?;
+        Ok(Self(caller.merchant))
     }
 }
 

@@ -1,0 +1,86 @@
+//! The limit: how many requests an API key may make in a second.
+//!
+//! Each key has a bucket of its own in this process. Only a key that was found valid gets one, and a bucket that is full
+//! again is forgotten, so no client can fill the memory. A request beyond the limit is refused before anything is read of it
+//! but its key.
+
+use std::time::Duration;
+
+use governor::clock::Clock as _;
+use governor::{DefaultKeyedRateLimiter, RateLimiter};
+use shared::ids::KeyId;
+use shared::rate::Rate;
+
+use crate::problem::Problem;
+
+/// Between two looks for buckets that are full again.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
+
+/// The buckets of all keys; none where there is no limit.
+pub(crate) struct Limit(Option<DefaultKeyedRateLimiter<KeyId>>);
+
+impl Limit {
+    /// `rate` is none where there is no limit.
+    pub(crate) fn new(rate: Option<Rate>) -> Self {
+        Self(rate.map(|rate| RateLimiter::keyed(rate.quota())))
+    }
+
+    /// Takes one request from the key's bucket.
+    pub(crate) fn take(&self, key: KeyId) -> Result<(), Problem> {
+        let Some(buckets) = &self.0 else { return Ok(()) };
+        buckets.check_key(&key).map_err(|until| {
+            let wait = until.wait_time_from(buckets.clock().now());
+            // In whole seconds, and not too early.
+            let retry_after_s = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            Problem::TooManyRequests { retry_after_s: retry_after_s.max(1) }
+        })
+    }
+
+    /// Forgets the buckets that are full again, now and then, for ever.
+    pub(crate) async fn keep_small(&self) {
+        loop {
+            tokio::time::sleep(FORGET_EVERY).await;
+            self.forget();
+        }
+    }
+
+    fn forget(&self) {
+        if let Some(buckets) = &self.0 {
+            buckets.retain_recent();
+            buckets.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limit(rate: &str) -> Limit {
+        Limit::new(Some(rate.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_bucket_that_is_empty_is_remembered() {
+        let limit = limit("0.001");
+        let key = KeyId::generate();
+        assert_eq!(limit.take(key), Ok(()));
+
+        limit.forget();
+
+        assert!(matches!(limit.take(key), Err(Problem::TooManyRequests { retry_after_s: 1..=1000 })));
+    }
+
+    #[test]
+    fn a_bucket_that_is_full_again_is_forgotten() {
+        let limit = limit("1000000");
+        limit.take(KeyId::generate()).unwrap();
+
+        let is_forgotten = || {
+            limit.forget();
+            limit.0.as_ref().is_some_and(RateLimiter::is_empty)
+        };
+
+        assert!((0..1_000_000).any(|_| is_forgotten()));
+    }
+}
