@@ -54,6 +54,14 @@ impl Settings {
             let why = format!("must have at least {ADMIN_KEY_MIN} characters");
             return Err(InvalidSetting::new("ADMIN_KEY", why));
         }
+        Self::from_env_at(database_url, admin_key)
+    }
+
+    /// From the environment, but for the database and the admin key.
+    ///
+    /// # Errors
+    /// A variable that cannot be read.
+    pub fn from_env_at(database_url: String, admin_key: String) -> Result<Self, InvalidSetting> {
         let default = Self::new(database_url, admin_key);
         Ok(Self {
             max_connections: config::parsed("DATABASE_CONNECTIONS", default.max_connections)?,

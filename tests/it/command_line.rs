@@ -73,6 +73,14 @@ async fn dev_runs_everything_and_stops_in_order() {
 }
 
 #[tokio::test]
+async fn dev_reads_the_settings_of_its_api() {
+    let (exit, dev) = dev(&a_directory("dev")).env("API_RATE_BURST", "5").run().await;
+
+    assert_eq!(exit, Exit::Code(1));
+    assert!(dev.stderr().contains("needs API_RATE_PER_S"), "{}", dev.stderr());
+}
+
+#[tokio::test]
 async fn a_killed_dev_is_followed_by_one_that_finds_its_database_and_its_payments() {
     let data_dir = a_directory("dev");
     let mut first = dev(&data_dir).start().await;

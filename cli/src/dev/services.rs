@@ -35,7 +35,7 @@ impl Services {
             .context("cannot start the simulated gateway (--gateway-addr)")?;
         let gateway_addr = gateway.addr();
 
-        let mut settings = api::Settings::new(databases.url.clone(), admin_key.to_owned());
+        let mut settings = api::Settings::from_env_at(databases.url.clone(), admin_key.to_owned())?;
         settings.api_addr = args.api_addr;
         settings.board_addr = args.board_addr;
         let api =
