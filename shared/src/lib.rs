@@ -31,3 +31,4 @@ pub mod rate;
 pub mod reconciliation;
 pub mod retry;
 pub mod telemetry;
+pub mod watermark;

@@ -13,7 +13,7 @@
 //!   shutting down has a deadline.
 //! - A job that kills its worker is delivered again for ever: [`repair`] parks one that was lost twice.
 //! - A job that cannot be read ends its worker: it takes bodies as they are, and what cannot be read is parked.
-//! - Its statement that ends jobs reads all there ever were: [`storage`] has statements of our own.
+//! - Its statement that ends jobs reads all there ever were: [`rows`] has statements of our own.
 //! - Its duplicate check is an error that ends the caller's transaction: jobs are inserted by our own statements, with
 //!   `on conflict do nothing`, in the database's time. So is each tick of a schedule, once for all workers.
 //! - A database error ends the worker: it is started again, under another name. So is one that has stopped asking for jobs:
@@ -45,6 +45,7 @@ use storage::Storage;
 pub mod bell;
 pub mod prune;
 pub mod repair;
+pub mod rows;
 pub mod schedule;
 mod storage;
 

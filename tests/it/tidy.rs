@@ -164,6 +164,7 @@ const DURABLE: &[&str] = &[
     "shared/src/queue/bell.rs",
     "shared/src/queue/prune.rs",
     "shared/src/queue/repair.rs",
+    "shared/src/queue/rows.rs",
     "shared/src/queue/schedule.rs",
     "shared/src/queue/storage.rs",
     "shared/src/reconciliation",

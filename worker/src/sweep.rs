@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
 use shared::payment::store;
+use shared::watermark::Watermark;
 use shared::{db, fault, metrics, point};
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +58,7 @@ impl LastSweep {
 pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &CancellationToken) {
     let mut goes_on = false;
     let mut has_put_off = false;
+    let mut watermark = Watermark::default();
     loop {
         let pause = match (has_put_off, goes_on) {
             (true, _) => interval.min(ONCE_REFILLED),
@@ -69,7 +71,7 @@ pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &Cancel
             () = tokio::time::sleep(pause) => {}
         }
         let free = context.permits.available_permits().min(context.limit.burst());
-        let swept = sweep(context, interval.min(GRACE), free).await;
+        let swept = sweep(context, interval.min(GRACE), free, &mut watermark).await;
         goes_on = swept.as_ref().is_ok_and(|swept| swept.found == free && (goes_on || free > 0));
         has_put_off = swept.as_ref().is_ok_and(|swept| swept.has_put_off);
         context.limit.swept(goes_on || has_put_off);
@@ -87,7 +89,12 @@ pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &Cancel
 }
 
 /// Takes no more than can be sent at once; the others are another worker's, or the next sweep's.
-async fn sweep(context: &Context, grace: Duration, free: usize) -> sqlx::Result<Swept> {
+async fn sweep(
+    context: &Context,
+    grace: Duration,
+    free: usize,
+    watermark: &mut Watermark,
+) -> sqlx::Result<Swept> {
     if fault::sabotaged("no_sweep") {
         return Ok(Swept::default());
     }
@@ -97,12 +104,17 @@ async fn sweep(context: &Context, grace: Duration, free: usize) -> sqlx::Result<
     }
     point!("sweep.before");
     remedy::round(context).await?;
+    if free == 0 {
+        return Ok(Swept::default());
+    }
     let free = i64::try_from(free).unwrap_or(i64::MAX);
     let grace_ms = db::millis(grace);
-    let overdue = store::overdue(&context.pool, grace_ms, free).await?;
+    let look = watermark.look();
+    let overdue = store::overdue(&context.pool, grace_ms, free, look.since).await?;
+    watermark.looked(look, overdue.reached);
     point!("sweep.found");
-    let mut swept = Swept { found: overdue.len(), has_put_off: false };
-    for due in overdue {
+    let mut swept = Swept { found: overdue.found.len(), has_put_off: false };
+    for due in overdue.found {
         // Meanwhile jobs may have taken what was free.
         let Ok(permit) = context.permits.clone().try_acquire_owned() else { break };
         if !context.limit.admits() {

@@ -118,10 +118,10 @@ async fn latest(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Uuid>> {
             .fetch_all(pool)
             .await
         }
-        // Ordered by both columns of the index, which says which one to read.
+        // Ordered by both columns of the index, although one is given, which says which one to read.
         Some(merchant) => {
             sqlx::query_scalar!(
-                "select id from payments where merchant_id = $1 and id < $2
+                "select id from payments where merchant_id >= $1 and (merchant_id, id) < ($1, $2)
                   order by merchant_id desc, id desc limit $3",
                 merchant.uuid(),
                 filter.below(),
@@ -141,8 +141,8 @@ async fn of_status(pool: &PgPool, filter: &Filter, status: PaymentStatus) -> sql
            from merchants m
           cross join lateral (
                 select p.id from payments p
-                 where p.merchant_id = m.id and p.status = $2 and p.id < $3
-                 order by p.merchant_id desc, p.status desc, p.id desc
+                 where p.merchant_id = m.id and p.status >= $2 and (p.status, p.id) < ($2, $3)
+                 order by p.status desc, p.id desc
                  limit $4) found
           where $1::uuid is null or m.id = $1
           order by found.id desc
@@ -168,9 +168,9 @@ async fn of_customer(
            from merchants m
           cross join lateral (
                 select p.id from payments p
-                 where p.merchant_id = m.id and p.customer_id = $2 and p.id < $3
+                 where p.merchant_id = m.id and p.customer_id >= $2 and (p.customer_id, p.id) < ($2, $3)
                    and ($4::text is null or p.status = $4)
-                 order by p.merchant_id desc, p.customer_id desc, p.id desc
+                 order by p.customer_id desc, p.id desc
                  limit $5) found
           where $1::uuid is null or m.id = $1
           order by found.id desc

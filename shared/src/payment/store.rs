@@ -11,6 +11,10 @@ use crate::db::InTime as _;
 use crate::idempotency::Key;
 use crate::ids::{MerchantId, PaymentId};
 use crate::payment::status::PaymentStatus;
+use crate::watermark::Looked;
+
+/// No statement that makes a payment due takes longer: by then it is visible.
+const LATE: TimeDelta = TimeDelta::seconds(6);
 
 /// The merchant's payment of that id; none if there is none, or it is another merchant's.
 ///
@@ -51,16 +55,15 @@ pub struct Filter {
 /// # Errors
 /// The database's.
 pub async fn list(pool: &PgPool, merchant: MerchantId, filter: &Filter) -> sqlx::Result<Vec<Payment>> {
-    // Not prepared, so that it is planned each time for the filters that are set: one plan for all of them would read all
-    // of a merchant's payments.
+    // Not prepared: a plan from when there were few payments would read and sort all of them.
     sqlx::query_as(include_str!("../../queries/payment_list.sql"))
         .persistent(false)
         .bind(merchant.uuid())
         .bind(filter.status.map(PaymentStatus::as_str))
         .bind(&filter.customer_id)
-        .bind(filter.created_after)
-        .bind(filter.starting_after.map(PaymentId::uuid))
-        .bind(filter.created_after.map(earlier_id))
+        .bind(filter.created_after.unwrap_or(DateTime::UNIX_EPOCH))
+        .bind(filter.starting_after.map_or(Uuid::max(), PaymentId::uuid))
+        .bind(filter.created_after.map_or(Uuid::nil(), earlier_id))
         .bind(filter.limit)
         .fetch_all(pool)
         .in_time()
@@ -115,23 +118,44 @@ pub struct Overdue {
     pub is_suspect: bool,
 }
 
-/// Payments that were due more than `grace_ms` ago and that nobody took: what the sweep claims.
+/// Payments that were due more than `grace_ms` ago and that nobody took, oldest first: what the sweep claims. At least one is
+/// asked for, and with `since` only those that fell due after it.
 ///
 /// # Errors
 /// The database's.
-pub async fn overdue(pool: &PgPool, grace_ms: i64, limit: i64) -> sqlx::Result<Vec<Overdue>> {
-    sqlx::query_as!(
-        Overdue,
-        "select id, claim_token is not null and takeover_count > 0 as \"is_suspect!\" from payments
-          where due_at < clock_timestamp() - $1::bigint * interval '1 millisecond'
-          order by due_at
-          limit $2",
+pub async fn overdue(
+    pool: &PgPool,
+    grace_ms: i64,
+    limit: i64,
+    since: Option<DateTime<Utc>>,
+) -> sqlx::Result<Looked<Overdue>> {
+    // By `now()`, which ends the read where payments begin that are not due yet; by `clock_timestamp()` it would read all
+    // that are under way.
+    let rows = sqlx::query!(
+        "select coalesce(p.due_at, clock.overdue_from) as \"nothing_before!\", p.id as \"id?\",
+                p.claim_token is not null and p.takeover_count > 0 as \"is_suspect!\"
+           from (select now() - $1::bigint * interval '1 millisecond' as overdue_from) as clock
+           left join lateral (
+                select id, due_at, claim_token, takeover_count from payments
+                 where due_at >= coalesce($2::timestamptz, '-infinity')
+                   and due_at < now() - $1 * interval '1 millisecond'
+                 order by due_at
+                 limit $3) as p on true
+          order by p.due_at",
         grace_ms,
+        since,
         limit
     )
     .fetch_all(pool)
     .in_time()
-    .await
+    .await?;
+    // What was found stays due until somebody takes it.
+    let reached = rows.first().map(|oldest| oldest.nothing_before - LATE);
+    let found = rows
+        .into_iter()
+        .filter_map(|row| Some(Overdue { id: row.id?, is_suspect: row.is_suspect }))
+        .collect();
+    Ok(Looked { found, reached })
 }
 
 /// For how long the payment that has waited longest has been due; zero where none is.

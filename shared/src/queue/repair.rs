@@ -45,7 +45,7 @@ pub async fn overdue_payments(pool: &PgPool, limit: i64) -> sqlx::Result<Repaire
                            and (j.status in ('Pending', 'Queued', 'Running')
                                 or j.status = 'Failed' and j.attempts < j.max_attempts)) as \"has_job!\"
            from payments p
-          where p.due_at < clock_timestamp() - $1::bigint * interval '1 millisecond'
+          where p.due_at < now() - $1::bigint * interval '1 millisecond'
           order by p.due_at
           limit $2",
         millis(OVERDUE_AFTER),

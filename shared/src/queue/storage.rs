@@ -1,10 +1,9 @@
 //! The queue's tables as a worker of the library reads and writes them, by statements of our own.
 //!
 //! The library's statement that ends jobs reads every job that there is (measured with 3,000 finished ones: 117 pages for each
-//! job that it ends), and its function that fetches them is planned anew at every call. These name their rows by key, and
-//! each is one round trip. Their commits need not reach the disk before they are answered: a job is a hint, and one whose
-//! end was lost with the server is delivered again.
+//! job that it ends), and its function that fetches them is planned anew at every call. So both are [`rows`]'s.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use apalis::prelude::{Backend, Codec, Status, Task, TaskBuilder, TaskId, TaskResult, WorkerContext};
@@ -12,13 +11,14 @@ use apalis_core::backend::BackendConfig;
 use apalis_core::backend::finalize::Ephemeral;
 use apalis_core::backend::persistence::{Persisted, Persistence, TaskEvent, TaskPersistLayer};
 use apalis_postgres::{Error, queries};
-use serde_json::{Map, Value};
 use sqlx::PgPool;
+use tokio::sync::Mutex;
 use ulid::Ulid;
 
-use super::{HEARTBEAT, ORPHANED_AFTER};
+use super::{HEARTBEAT, ORPHANED_AFTER, rows};
 use crate::db::InTime as _;
-use crate::{dead_letter, fault};
+use crate::dead_letter;
+use crate::watermark::Watermark;
 
 /// What the job board says of where the jobs are.
 const STORAGE: &str = "payonce";
@@ -33,7 +33,8 @@ pub(super) struct Storage {
 impl Storage {
     /// The jobs of `queue`, fetched `batch` at a time.
     pub(super) fn new(pool: PgPool, queue: &'static str, batch: usize) -> Self {
-        Self { jobs: Persisted::new(Jobs { pool, queue, batch }), batch }
+        let watermark = Arc::default();
+        Self { jobs: Persisted::new(Jobs { pool, queue, batch, watermark }), batch }
     }
 }
 
@@ -97,6 +98,8 @@ struct Jobs {
     pool: PgPool,
     queue: &'static str,
     batch: usize,
+    /// The library clones this for each look.
+    watermark: Arc<Mutex<Watermark>>,
 }
 
 impl Persistence for Jobs {
@@ -124,34 +127,18 @@ impl Persistence for Jobs {
     }
 
     async fn fetch_next(&mut self, worker: &WorkerContext) -> Result<Vec<Task<Vec<u8>>>, Error> {
-        let statement = sqlx::query!(
-            "with due as materialized (
-                 select id from apalis.jobs
-                  where job_type = $1
-                    and (status = 'Pending' or status = 'Failed' and attempts < max_attempts)
-                    and run_at < now()
-                  order by priority desc, run_at
-                  limit $2
-                    for update skip locked)
-             update apalis.jobs j
-                set status = 'Queued', lock_by = $3, lock_at = now()
-              where id = any(array(select id from due))
-             returning id, job, attempts",
-            self.queue,
-            i64::try_from(self.batch).unwrap_or(i64::MAX),
-            worker.name()
-        )
-        .fetch_all(&self.pool)
-        .in_time();
-        let rows = fault::durable("fetch", statement).await?;
-        let mut tasks = Vec::with_capacity(rows.len());
-        for row in rows {
-            let Ok(id) = Ulid::from_string(&row.id) else {
-                self.bury(&row.id, worker).await?;
+        let mut watermark = self.watermark.lock().await;
+        let look = watermark.look();
+        let taken = rows::take(&self.pool, self.queue, worker.name(), self.batch, look.since).await?;
+        watermark.looked(look, taken.reached);
+        let mut tasks = Vec::with_capacity(taken.found.len());
+        for taken in taken.found {
+            let Ok(id) = Ulid::from_string(&taken.id) else {
+                self.bury(&taken.id, worker).await?;
                 continue;
             };
-            let attempts = usize::try_from(row.attempts).unwrap_or_default();
-            let task = TaskBuilder::new(row.job).task_id(TaskId::from_ulid(id)).attempt(attempts);
+            let attempts = usize::try_from(taken.attempts).unwrap_or_default();
+            let task = TaskBuilder::new(taken.job).task_id(TaskId::from_ulid(id)).attempt(attempts);
             tasks.push(task.queue(self.queue.into()).status(Status::Queued).build());
         }
         Ok(tasks)
@@ -177,7 +164,7 @@ impl Persistence for Jobs {
             let TaskEvent::Complete(TaskResult { task_id, result, .. }) = event else { return None };
             Some((task_id.to_string(), result.err()))
         });
-        Ok(self.end(ended.collect(), worker).await?)
+        Ok(rows::end(&self.pool, worker.name(), ended.collect()).await?)
     }
 
     async fn push_tasks(&mut self, _: Vec<Task<Vec<u8>>>) -> Result<(), Error> {
@@ -187,33 +174,10 @@ impl Persistence for Jobs {
 }
 
 impl Jobs {
-    /// Writes down that these have ended, and of those that failed, why; jobs that another worker has meanwhile stay as they
-    /// are.
-    async fn end(&self, ended: Vec<(String, Option<String>)>, worker: &WorkerContext) -> sqlx::Result<()> {
-        let ids: Vec<String> = ended.iter().map(|(id, _)| id.clone()).collect();
-        let errors: Map<String, Value> =
-            ended.into_iter().filter_map(|(id, why)| Some((id, why?.into()))).collect();
-        let statement = sqlx::query!(
-            "update apalis.jobs
-                set status = case when $2::jsonb ? id then 'Failed' else 'Done' end,
-                    last_result = case when $2 ? id then jsonb_build_object('Err', $2 -> id) else '{\"Ok\": null}' end,
-                    attempts = attempts + 1,
-                    done_at = clock_timestamp()
-              where id = any($1) and lock_by = $3",
-            &ids,
-            Value::Object(errors),
-            worker.name()
-        )
-        .execute(&self.pool)
-        .in_time();
-        fault::durable("end_jobs", statement).await?;
-        Ok(())
-    }
-
     /// Parks a job that the library cannot name.
     async fn bury(&self, id: &str, worker: &WorkerContext) -> sqlx::Result<()> {
         let why = "its id cannot be read";
         dead_letter::park(&self.pool, self.queue, id, why).await?;
-        self.end(vec![(id.to_owned(), Some(why.to_owned()))], worker).await
+        rows::end(&self.pool, worker.name(), vec![(id.to_owned(), Some(why.to_owned()))]).await
     }
 }

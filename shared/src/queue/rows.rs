@@ -1,0 +1,110 @@
+//! The statements by which a worker takes jobs and ends them. They name their rows by key, and each is one round trip. Their
+//! commits need not reach the disk before they are answered: a job is a hint, and one whose end was lost with the server is
+//! delivered again.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
+use sqlx::PgPool;
+
+use crate::db::InTime as _;
+use crate::fault;
+use crate::watermark::Looked;
+
+/// Jobs become visible up to so much after the time at which they are due. A later one waits for a look at all there is.
+const LATE: TimeDelta = TimeDelta::milliseconds(250);
+
+/// A job that a worker took.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TakenJob {
+    /// Its id, as it is.
+    pub id: String,
+    /// Its body.
+    pub job: Vec<u8>,
+    /// How often it was taken before.
+    pub attempts: i32,
+}
+
+/// Takes up to `limit` jobs that are due: those of the highest priority first, and the oldest of these. With `since`, only
+/// jobs of priority 0, as all of ours are, that fell due after it.
+///
+/// # Errors
+/// The database's.
+pub async fn take(
+    pool: &PgPool,
+    queue: &str,
+    worker: &str,
+    limit: usize,
+    since: Option<DateTime<Utc>>,
+) -> sqlx::Result<Looked<TakenJob>> {
+    let statement = sqlx::query!(
+        "with every as materialized (
+             select id from apalis.jobs
+              where $4::timestamptz is null
+                and job_type = $1
+                and (status = 'Pending' or status = 'Failed' and attempts < max_attempts)
+                and run_at < now()
+              order by priority desc, run_at
+              limit $2
+                for update skip locked),
+         recent as materialized (
+             select id from apalis.jobs
+              where job_type = $1
+                and priority = 0
+                and (status = 'Pending' or status = 'Failed' and attempts < max_attempts)
+                and run_at >= $4
+                and run_at < now()
+              order by run_at
+              limit $2
+                for update skip locked),
+         taken as (
+             update apalis.jobs j
+                set status = 'Queued', lock_by = $3, lock_at = now()
+              where id = any(array(select id from every union all select id from recent))
+             returning id, job, attempts, case when priority = 0 then run_at end as run_at)
+         select now() as \"now!\", t.id as \"id?\", t.job as \"job?\", t.attempts as \"attempts?\", t.run_at as \"run_at?\"
+           from (select) as always
+           left join taken t on true",
+        queue,
+        i64::try_from(limit).unwrap_or(i64::MAX),
+        worker,
+        since
+    )
+    .fetch_all(pool)
+    .in_time();
+    let rows = fault::durable("fetch", statement).await?;
+    let asked_at = rows.first().map(|row| row.now);
+    let youngest: Option<DateTime<Utc>> = rows.iter().filter_map(|row| row.run_at).max();
+    let found: Vec<TakenJob> = rows
+        .into_iter()
+        .filter_map(|row| Some(TakenJob { id: row.id?, job: row.job?, attempts: row.attempts? }))
+        .collect();
+    // Where it took as many as it might there are more, younger ones.
+    let reached = if found.len() < limit { asked_at } else { youngest };
+    Ok(Looked { found, reached: reached.map(|at| at - LATE) })
+}
+
+/// Writes down that these have ended, and of those that failed, why; jobs that another worker has meanwhile stay as they
+/// are.
+///
+/// # Errors
+/// The database's.
+pub async fn end(pool: &PgPool, worker: &str, ended: Vec<(String, Option<String>)>) -> sqlx::Result<()> {
+    let ids: Vec<String> = ended.iter().map(|(id, _)| id.clone()).collect();
+    let errors: Map<String, Value> =
+        ended.into_iter().filter_map(|(id, why)| Some((id, why?.into()))).collect();
+    let statement = sqlx::query!(
+        "update apalis.jobs
+            set status = case when $2::jsonb ? id then 'Failed' else 'Done' end,
+                last_result = case when $2 ? id then jsonb_build_object('Err', $2 -> id) else '{\"Ok\": null}' end,
+                attempts = attempts + 1,
+                done_at = clock_timestamp()
+          where id = any($1) and lock_by = $3",
+        &ids,
+        Value::Object(errors),
+        worker
+    )
+    .execute(pool)
+    .in_time();
+    fault::durable("end_jobs", statement).await?;
+    Ok(())
+}
