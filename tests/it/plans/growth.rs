@@ -1,0 +1,271 @@
+//! Hot statements read as much from a million rows as from none, with plans that were made when there were none, with
+//! statistics or without.
+//!
+//! Takes about a minute on two cores, nearly all of it to fill a million rows into each table with their indexes and checks.
+//! A plan is judged by what it reads and not by how it looks.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use chrono::Utc;
+use shared::auth;
+use shared::idempotency::{self, Key};
+use shared::ids::{ClaimToken, MerchantId, PaymentId};
+use shared::money::Money;
+use shared::outcome::{Charge, ChargeStatus};
+use shared::payment::status::PaymentStatus;
+use shared::payment::store::{self, Filter};
+use shared::payment::transition::{self, Claim, NewPayment, PaymentRequest, Settlement};
+use shared::queue::{self, rows};
+use shared::retry::Step;
+use sqlx::{AssertSqlSafe, PgPool};
+use tests::TestDatabase;
+use uuid::Uuid;
+
+use super::{LEASE, Reads, without_autovacuum};
+
+/// How many payments share a statement, and how long a page is.
+const BATCH: i64 = 20;
+
+/// For each of a batch: versions of its row, its events, key, job, transfer, and the indexes of each.
+const READ_FOR_EACH: Reads = Reads { rows: 12, blocks: 100 };
+
+/// A plan is made for good at the sixth time.
+const TIMES: usize = 7;
+
+const PAYMENT: &str = "
+    create function plans_payment(n integer) returns uuid language sql immutable
+    return ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid";
+
+/// As if none had ever been taken.
+const FORGET_STATISTICS: &str = "
+    set allow_system_table_mods = on;
+    delete from pg_statistic where starelid >= 16384;
+    update pg_class set reltuples = -1, relpages = 0, relallvisible = 0 where oid >= 16384 and relkind in ('r', 'i');
+    reset allow_system_table_mods";
+
+/// The database in which the tables grow.
+struct Scene {
+    database: TestDatabase,
+    merchant: MerchantId,
+    /// Has one payment.
+    newcomer: MerchantId,
+    /// A key's secret.
+    secret: String,
+    /// Lists are planned by what is known of the merchants, which is nothing before statistics are taken for the first time.
+    lists: bool,
+    /// What read more than it may.
+    wrong: Vec<String>,
+}
+
+impl Scene {
+    async fn open() -> Self {
+        let database = TestDatabase::fresh().await;
+        let merchant = shared::merchant::find_or_create(&database.pool, "merchant").await.unwrap().id;
+        let newcomer = shared::merchant::find_or_create(&database.pool, "newcomer").await.unwrap().id;
+        transition::accept(&database.pool, &[a_new_payment(newcomer)]).await.unwrap();
+        let secret = auth::create_key(&database.pool, merchant, "key").await.unwrap().secret;
+        without_autovacuum(&database.pool).await;
+        sqlx::raw_sql(PAYMENT).execute(&database.pool).await.unwrap();
+        Self { database, merchant, newcomer, secret, lists: false, wrong: Vec::new() }
+    }
+
+    fn script(&self, sql: &str, numbers: Range<u32>) -> String {
+        sql.replace("$merchant", &format!("'{}'", self.merchant.uuid()))
+            .replace("$from", &numbers.start.to_string())
+            .replace("$to", &(numbers.end - 1).to_string())
+    }
+
+    /// In two halves at once.
+    async fn grow(&self, numbers: Range<u32>) {
+        let middle = u32::midpoint(numbers.start, numbers.end);
+        let half = async |numbers| {
+            let pool = shared::db::connect(&self.database.url, 1).await.unwrap();
+            sqlx::raw_sql("set statement_timeout = 0").execute(&pool).await.unwrap();
+            let fill = self.script(include_str!("grow.sql"), numbers);
+            sqlx::raw_sql(AssertSqlSafe(fill)).execute(&pool).await.unwrap();
+        };
+        tokio::join!(half(numbers.start..middle), half(middle..numbers.end));
+    }
+
+    /// Takes statistics as autovacuum does, while nothing is under way.
+    async fn analyze(&self) {
+        let pool = shared::db::connect(&self.database.url, 1).await.unwrap();
+        let vacuum = "set statement_timeout = 0; vacuum (analyze)";
+        for statement in vacuum.split("; ") {
+            sqlx::raw_sql(statement).execute(&pool).await.unwrap();
+        }
+    }
+
+    async fn connection(&self) -> PgPool {
+        shared::db::connect(&self.database.url, 1).await.unwrap()
+    }
+
+    /// Runs every hot statement a few times by this connection, while a backlog waits.
+    async fn run(&mut self, when: &str, pool: &PgPool) {
+        let backlog = self.script(include_str!("backlog.sql"), 0..1);
+        sqlx::raw_sql(AssertSqlSafe(backlog)).execute(pool).await.unwrap();
+        // What the last backlog left in the indexes of what is under way is cleared away by who reads it first.
+        store::overdue(pool, 0, 1, None).await.unwrap();
+        rows::take(pool, queue::PAYMENTS, "a worker", 1, None).await.unwrap();
+        for _ in 0..TIMES {
+            self.money_path(when, pool).await;
+            self.reads(when, pool).await;
+            if self.lists {
+                self.lists(when, pool).await;
+            }
+        }
+    }
+
+    async fn money_path(&mut self, when: &str, pool: &PgPool) {
+        let new: Vec<NewPayment> = (0..BATCH).map(|_| a_new_payment(self.merchant)).collect();
+        let ids: Vec<PaymentId> = new.iter().map(|payment| payment.id).collect();
+        let accepted = self.counted(when, "accept", pool, transition::accept(pool, &new)).await;
+        let take = rows::take(pool, queue::PAYMENTS, "a worker", ids.len(), None);
+        let jobs = self.counted(when, "take jobs", pool, take).await.found;
+        let take = rows::take(pool, queue::PAYMENTS, "a worker", 1, Some(Utc::now()));
+        self.counted(when, "take new jobs", pool, take).await;
+        let claims =
+            self.counted(when, "claim", pool, transition::claim(pool, &ids, "a worker", LEASE)).await;
+        let claimed = claimed(pool, &ids, claims[0].token);
+        assert_eq!(self.counted(when, "claimed", pool, claimed).await, ids.len());
+        let settlements = settlements(&claims);
+        let settled = self.counted(when, "settle", pool, transition::settle(pool, settlements.clone())).await;
+        let again = self.counted(when, "settle again", pool, transition::settle(pool, settlements)).await;
+        let ended = jobs.iter().map(|job| (job.id.clone(), None)).collect();
+        self.counted(when, "end jobs", pool, rows::end(pool, "a worker", ended)).await;
+        assert_eq!((accepted.len(), jobs.len(), claims.len()), (ids.len(), ids.len(), ids.len()));
+        assert_eq!((settled.moved.len(), settled.late.len(), again.moved.len()), (ids.len(), 0, 0));
+    }
+
+    async fn reads(&mut self, when: &str, pool: &PgPool) {
+        let overdue = self.counted(when, "overdue", pool, store::overdue(pool, 0, BATCH, None)).await.found;
+        let since = store::overdue(pool, 0, BATCH, Some(Utc::now()));
+        self.counted(when, "newly overdue", pool, since).await;
+        // Nothing is so late, though many are due.
+        let hour_ms = 3_600_000;
+        let late = self.counted(when, "late", pool, store::overdue(pool, hour_ms, BATCH, None)).await;
+        assert_eq!(late.found.len(), 0);
+        let id: PaymentId = overdue[0].id.into();
+        let found = self.counted(when, "find", pool, store::find(pool, self.merchant, id)).await;
+        assert!(found.is_some());
+        self.counted(when, "events", pool, store::events(pool, self.merchant, id)).await;
+        self.counted(when, "lag", pool, store::lag(pool)).await;
+        let key = Key::parse(b"stored-0").unwrap();
+        let by_key = store::find_by_key(pool, self.merchant, "customer-0", &key);
+        self.counted(when, "find by key", pool, by_key).await;
+        let secrets = [self.secret.clone()];
+        let callers = self.counted(when, "API key", pool, auth::find_callers(pool, &secrets)).await;
+        let merchants: Vec<_> = callers.iter().map(|caller| caller.as_ref().map(|it| it.merchant)).collect();
+        assert_eq!((overdue.len(), merchants), (usize::try_from(BATCH).unwrap(), vec![Some(self.merchant)]));
+    }
+
+    async fn lists(&mut self, when: &str, pool: &PgPool) {
+        let rare = Filter { limit: BATCH, ..Filter::default() };
+        for filter in [
+            rare.clone(),
+            Filter { status: Some(PaymentStatus::Succeeded), ..rare.clone() },
+            Filter { status: Some(PaymentStatus::Failed), ..rare.clone() },
+            Filter { customer_id: Some("customer-1".to_owned()), ..rare.clone() },
+        ] {
+            let name = format!("list {:?} {:?}", filter.status, filter.customer_id);
+            self.counted(when, &name, pool, store::list(pool, self.merchant, &filter)).await;
+        }
+        let its_own =
+            self.counted(when, "list of a new merchant", pool, store::list(pool, self.newcomer, &rare)).await;
+        assert_eq!(its_own.len(), 1);
+    }
+
+    async fn counted<T, E: std::fmt::Debug>(
+        &mut self,
+        when: &str,
+        what: &str,
+        pool: &PgPool,
+        statement: impl Future<Output = Result<T, E>>,
+    ) -> T {
+        let before = Reads::so_far(pool).await;
+        let answer = statement.await.unwrap();
+        let read = Reads::so_far(pool).await - before;
+        if read.rows > READ_FOR_EACH.rows * BATCH || read.blocks > READ_FOR_EACH.blocks * BATCH {
+            self.wrong.push(format!("{when}: {what} read {read:?}"));
+        }
+        answer
+    }
+}
+
+fn a_new_payment(merchant_id: MerchantId) -> NewPayment {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let request = PaymentRequest {
+        money: Money::parse("12.30", "EUR".parse().unwrap()).unwrap(),
+        customer_id: format!("customer-{}", number % 10),
+        payment_method: "sim_ok".to_owned(),
+        description: None,
+        metadata: BTreeMap::new(),
+    };
+    NewPayment {
+        id: PaymentId::generate(),
+        merchant_id,
+        key: Key::parse(format!("new-{number}").as_bytes()).unwrap(),
+        fingerprint: idempotency::fingerprint(&request),
+        request,
+        correlation_id: "growth".to_owned(),
+    }
+}
+
+fn a_charge() -> Charge {
+    Charge {
+        id: "ch_1".to_owned(),
+        key: String::new(),
+        status: ChargeStatus::Succeeded,
+        amount: "12.30".parse().unwrap(),
+        currency: "EUR".to_owned(),
+        reference: String::new(),
+    }
+}
+
+/// Every other one is charged, the others are to be tried again.
+fn settlements(claims: &[Claim]) -> Vec<Settlement> {
+    let step = |n: usize| match n % 2 {
+        0 => Step::Succeed(a_charge()),
+        _ => Step::Retry { wait: Duration::from_hours(24), reason: "rate_limited", spends: false },
+    };
+    let settlement = |(n, claim): (usize, &Claim)| Settlement {
+        payment_id: claim.payment_id,
+        token: claim.token,
+        step: step(n),
+        evidence: serde_json::json!({}),
+    };
+    claims.iter().enumerate().map(settlement).collect()
+}
+
+/// What a claim asks when its answer was lost.
+async fn claimed(pool: &PgPool, ids: &[PaymentId], token: ClaimToken) -> sqlx::Result<usize> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let claimed = sqlx::query(include_str!("../../../shared/queries/payment_claimed.sql"));
+    Ok(claimed.bind(ids).bind(token.uuid()).fetch_all(pool).await?.len())
+}
+
+#[tokio::test]
+async fn hot_statements_read_no_more_from_a_million_rows_than_from_none() {
+    let mut scene = Scene::open().await;
+    scene.analyze().await;
+    // Its statements are prepared when there is hardly anything, and kept.
+    let kept = scene.connection().await;
+    scene.run("empty", &kept).await;
+    scene.grow(0..10_000).await;
+    scene.run("10,000, statistics of one", &kept).await;
+    scene.analyze().await;
+    scene.lists = true;
+    scene.run("10,000", &kept).await;
+    scene.grow(10_000..1_000_000).await;
+    scene.run("1,000,000, statistics of 10,000", &kept).await;
+    sqlx::raw_sql(FORGET_STATISTICS).execute(&scene.database.pool).await.unwrap();
+    let new = scene.connection().await;
+    scene.run("1,000,000, no statistics", &new).await;
+    scene.analyze().await;
+    scene.run("1,000,000", &kept).await;
+    assert!(scene.wrong.is_empty(), "{}", scene.wrong.join("\n"));
+}

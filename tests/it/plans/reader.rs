@@ -1,0 +1,136 @@
+//! A reader that holds an old snapshot, as a dump does, makes no look for what is due read all that was done meanwhile.
+
+use chrono::{DateTime, Utc};
+use shared::payment::store;
+use shared::queue::{self, rows};
+use sqlx::PgPool;
+use tests::TestDatabase;
+
+use super::{Reads, without_autovacuum};
+
+/// Jobs and payments that are done while the reader reads.
+const DONE: i64 = 2_000;
+
+/// What a look may read that finds nothing.
+const NEXT_TO_NOTHING: i64 = 10;
+
+/// An hour ago, one each millisecond.
+const JOBS: &str =
+    "insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata)
+     select apalis.generate_ulid(), 'payments', 'x', 'Pending', 0, 1,
+            now() - interval '1 hour' + n * interval '1 millisecond', 0, ''
+       from generate_series(1, 2000) n";
+
+const PAYMENTS: &str = "
+    set session_replication_role = replica;
+    insert into payments (id, merchant_id, customer_id, amount, currency, payment_method, metadata, correlation_id, created_at,
+                          status, due_at, version, updated_at)
+    select gen_random_uuid(), gen_random_uuid(), 'cus_1', 1, 'EUR', 'sim_ok', '{}', 'x', now(), 'pending',
+           now() - interval '1 hour' + n * interval '1 millisecond', 1, now()
+      from generate_series(1, 2000) n";
+
+/// A database whose tables nobody cleans up, with a connection that counts, and a reader.
+struct Scene {
+    pool: PgPool,
+    reader: PgPool,
+    _database: TestDatabase,
+}
+
+impl Scene {
+    async fn open() -> Self {
+        let database = TestDatabase::fresh().await;
+        without_autovacuum(&database.pool).await;
+        let pool = shared::db::connect(&database.url, 1).await.unwrap();
+        let reader = shared::db::connect(&database.url, 1).await.unwrap();
+        for statement in [
+            "set idle_in_transaction_session_timeout = 0",
+            "begin isolation level repeatable read",
+            "select count(*) from payments",
+        ] {
+            sqlx::raw_sql(statement).execute(&reader).await.unwrap();
+        }
+        Self { pool, reader, _database: database }
+    }
+
+    async fn execute(&self, sql: &'static str) {
+        sqlx::raw_sql(sql).execute(&self.pool).await.unwrap();
+    }
+
+    /// Takes jobs: how many, how far that came, and what it read.
+    async fn take(&self, since: Option<DateTime<Utc>>) -> (Vec<String>, Option<DateTime<Utc>>, i64) {
+        let before = Reads::so_far(&self.pool).await;
+        let taken = rows::take(&self.pool, queue::PAYMENTS, "a worker", 100, since).await.unwrap();
+        let read = Reads::so_far(&self.pool).await - before;
+        (taken.found.into_iter().map(|job| job.id).collect(), taken.reached, read.rows)
+    }
+
+    /// Looks for overdue payments: how many, how far that came, and what it read.
+    async fn sweep(&self, since: Option<DateTime<Utc>>) -> (usize, Option<DateTime<Utc>>, i64) {
+        let before = Reads::so_far(&self.pool).await;
+        let overdue = store::overdue(&self.pool, 500, 100, since).await.unwrap();
+        let read = Reads::so_far(&self.pool).await - before;
+        (overdue.found.len(), overdue.reached, read.rows)
+    }
+}
+
+#[tokio::test]
+async fn while_a_reader_holds_a_snapshot_jobs_are_found_without_reading_those_that_are_done() {
+    let scene = Scene::open().await;
+    scene.execute(JOBS).await;
+    let mut reached = None;
+    for _ in 0..DONE / 100 {
+        let (ids, came_to, read) = scene.take(reached).await;
+        assert_eq!(ids.len(), 100);
+        // Each by the index of what waits, and by its key; and those of the quarter of a second before.
+        assert!(read <= 100 * 2 + 250 + NEXT_TO_NOTHING, "read {read} to find 100 jobs");
+        rows::end(&scene.pool, "a worker", ids.into_iter().map(|id| (id, None)).collect()).await.unwrap();
+        reached = came_to;
+    }
+    let (_, came_to, read) = scene.take(reached).await;
+    assert!(read <= 250 + NEXT_TO_NOTHING, "read {read} to find no job");
+    let (_, _, read) = scene.take(came_to).await;
+    assert!(read <= NEXT_TO_NOTHING, "read {read} to find no job");
+    let (_, _, read) = scene.take(None).await;
+    assert!(read >= DONE, "a look at all there is reads what is dead: {read}");
+
+    // Given back, or of a priority that we give to none.
+    scene
+        .execute("update apalis.jobs set status = 'Pending' where id in (select min(id) from apalis.jobs)")
+        .await;
+    scene.execute(JOBS).await;
+    scene.execute("update apalis.jobs set priority = 5, run_at = now() where id = (select max(id) from apalis.jobs)").await;
+    let (ids, came_to, _) = scene.take(came_to).await;
+    assert_eq!((ids.len(), came_to.is_some()), (0, true));
+    let (ids, _, _) = scene.take(None).await;
+    let first: i32 = sqlx::query_scalar("select max(priority) from apalis.jobs where id = any($1)")
+        .bind(&ids)
+        .fetch_one(&scene.pool)
+        .await
+        .unwrap();
+    assert_eq!((ids.len(), first), (100, 5));
+    drop(scene.reader);
+}
+
+#[tokio::test]
+async fn while_a_reader_holds_a_snapshot_the_sweep_does_not_read_what_was_due() {
+    let scene = Scene::open().await;
+    scene.execute(PAYMENTS).await;
+    let (found, reached, _) = scene.sweep(None).await;
+    let again = scene.sweep(reached).await;
+    assert_eq!((found, again.0, again.1), (100, 100, reached), "what nobody takes is found again");
+    scene
+        .execute("update payments set status = 'failed', due_at = null, failure_code = 'declined', terminal_at = now()")
+        .await;
+
+    let (found, reached, read) = scene.sweep(None).await;
+    assert_eq!(found, 0);
+    assert!(read >= DONE, "a look at all there is reads what is dead: {read}");
+    let (_, reached, read) = scene.sweep(reached).await;
+    assert!(read <= NEXT_TO_NOTHING, "read {read} to find no payment");
+
+    scene
+        .execute("update payments set status = 'pending', due_at = now() - interval '1 second', failure_code = null, terminal_at = null where id = (select min(id::text)::uuid from payments)")
+        .await;
+    assert_eq!(scene.sweep(reached).await.0, 1, "one that fell due since");
+    drop(scene.reader);
+}
