@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
 use crate::batch::Work;
-use crate::db::InTime as _;
+use crate::db::{InTime as _, lend};
 use crate::ids::{KeyId, MerchantId};
 
 /// What every secret begins with, so that people and secret scanners know what they have found.
@@ -141,7 +141,7 @@ pub async fn find_callers(pool: &PgPool, secrets: &[String]) -> sqlx::Result<Vec
         "select id, secret_hash, merchant_id from api_keys where secret_hash = any($1) and revoked_at is null",
         &hashes
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *lend(pool).await?)
     .in_time()
     .await?;
     let by_hash: HashMap<_, _> = found

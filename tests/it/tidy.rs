@@ -197,6 +197,10 @@ fn no_statement_about_payments_is_waited_for_without_end() {
         for statement in ["(pool)\n", "(pool)."] {
             for (at, _) in text.match_indices(statement) {
                 let then = text[at + "(pool)".len()..].trim_start();
+                let then = match text[..at].ends_with("lend") {
+                    true => then.trim_start_matches(".await?)").trim_start(),
+                    false => then,
+                };
                 assert!(then.starts_with(".in_time()"), "{name}: {:?}", then.lines().next());
             }
         }
@@ -208,7 +212,15 @@ fn every_statement_that_commits_is_between_two_fault_points() {
     // What is done on a connection is part of a transaction, or of a statement that is handed on.
     let executions = ["fetch_one(", "fetch_all(", "fetch_optional(", "execute("]
         .iter()
-        .flat_map(|how| [format!(".{how}pool)"), format!(".{how}&pool)"), format!(".{how}&self.pool)")])
+        .flat_map(|how| {
+            [
+                format!(".{how}pool)"),
+                format!(".{how}&pool)"),
+                format!(".{how}&self.pool)"),
+                format!(".{how}&mut *lend(pool)"),
+                format!(".{how}&mut *connection)"),
+            ]
+        })
         .collect::<Vec<_>>();
     let count = |text: &str, what: &str| text.matches(what).count();
     let mut bare = Vec::new();

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::batch::Work;
-use crate::db::InTime as _;
+use crate::db::{InTime as _, lend};
 use crate::idempotency::{CREATE_PAYMENT, Key, RENDERER};
 use crate::ids::{MerchantId, PaymentId};
 use crate::money::Money;
@@ -64,6 +64,7 @@ pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<
     let descriptions: Vec<Option<String>> = payments.iter().map(|p| p.request.description.clone()).collect();
     let metadata: Vec<Value> = payments.iter().map(|p| serde_json::json!(p.request.metadata)).collect();
     let jobs = queue::jobs_for(payments.iter().map(|p| p.id));
+    let mut connection = lend(pool).await?;
     let statement = sqlx::query_file_as!(
         Accepted,
         "queries/payment_accept.sql",
@@ -84,7 +85,7 @@ pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<
         RENDERER,
         queue_of_jobs()
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *connection)
     .in_time();
     let accepted = fault::durable("accept", statement).await?;
     #[cfg(debug_assertions)]

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::batch::Work;
-use crate::db::{InTime as _, millis};
+use crate::db::{InTime as _, lend, millis};
 use crate::ids::{ClaimToken, PaymentId};
 use crate::money::{Currency, Money};
 use crate::payment::status::EventType;
@@ -212,7 +212,7 @@ async fn claim_rows(
         company == Company::Nobody,
         queue::PAYMENTS
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *lend(pool).await?)
     .in_time()
     .await
 }

@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::batch::{HasRemedy, Remedy, Work};
-use crate::db::{InTime as _, millis};
+use crate::db::{InTime as _, lend, millis};
 use crate::dead_letter::Class;
 use crate::ids::{ClaimToken, PaymentId};
 use crate::ledger::rules;
@@ -113,7 +113,7 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settl
             &posting.codes,
             queue::PAYMENTS
         )
-        .fetch_all(pool)
+        .fetch_all(&mut *lend(pool).await?)
         .in_time()
         .await
     };
