@@ -64,29 +64,31 @@ pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<
     let descriptions: Vec<Option<String>> = payments.iter().map(|p| p.request.description.clone()).collect();
     let metadata: Vec<Value> = payments.iter().map(|p| serde_json::json!(p.request.metadata)).collect();
     let jobs = queue::jobs_for(payments.iter().map(|p| p.id));
-    let mut connection = lend(pool).await?;
-    let statement = sqlx::query_file_as!(
-        Accepted,
-        "queries/payment_accept.sql",
-        &ids,
-        &merchants,
-        &each(|p| &p.request.customer_id),
-        &keys_to_take(payments),
-        &fingerprints,
-        &amounts,
-        &each(|p| p.request.money.currency().code()),
-        &each(|p| &p.request.payment_method),
-        &descriptions as &[Option<String>],
-        &metadata,
-        &each(|p| &p.correlation_id),
-        &jobs.ids,
-        &jobs.bodies,
-        CREATE_PAYMENT,
-        RENDERER,
-        queue_of_jobs()
-    )
-    .fetch_all(&mut *connection)
-    .in_time();
+    let statement = async {
+        sqlx::query_file_as!(
+            Accepted,
+            "queries/payment_accept.sql",
+            &ids,
+            &merchants,
+            &each(|p| &p.request.customer_id),
+            &keys_to_take(payments),
+            &fingerprints,
+            &amounts,
+            &each(|p| p.request.money.currency().code()),
+            &each(|p| &p.request.payment_method),
+            &descriptions as &[Option<String>],
+            &metadata,
+            &each(|p| &p.correlation_id),
+            &jobs.ids,
+            &jobs.bodies,
+            CREATE_PAYMENT,
+            RENDERER,
+            queue_of_jobs()
+        )
+        .fetch_all(&mut *lend(pool).await?)
+        .in_time()
+        .await
+    };
     let accepted = fault::durable("accept", statement).await?;
     #[cfg(debug_assertions)]
     if fault::sabotaged("job_outside") {
