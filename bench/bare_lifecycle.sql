@@ -20,9 +20,10 @@ with mine as (
 ), taken as (
     update job set taken = true from mine where job.id = mine.id returning job.id, job.payment_id
 ), moved as (
-    update payment set status = 'processing' from taken
-     where payment.id = taken.payment_id and status = 'pending'
-    returning payment.id
+    -- Not joined: where the table was empty when the plan was made, a join would read all of it each time.
+    update payment set status = 'processing'
+     where id = any(array(select payment_id from taken)) and status = 'pending'
+    returning id
 ), logged as (
     insert into event (payment_id, version, type) select id, 2, 'attempt_started' from moved
 )

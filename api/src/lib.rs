@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use shared::auth::Authenticating;
 use shared::batch::Batcher;
-use shared::db;
+use shared::db::{self, Seat};
 use shared::payment::transition::Accepting;
 use shared::queue::bell::Bell;
 use sqlx::PgPool;
@@ -51,6 +51,9 @@ struct App {
     shutdown: CancellationToken,
 }
 
+/// The connections that accepting and finding out who asks have to themselves.
+const SEATS: u32 = 2;
+
 /// The API, bound to its addresses and ready to serve.
 pub struct Server {
     pool: PgPool,
@@ -68,7 +71,7 @@ impl Server {
     /// No database, one that lacks migrations, or an address that is taken.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
         shared::metrics::start();
-        let pool = db::connect(&settings.database_url, settings.max_connections).await?;
+        let pool = db::connect(&settings.database_url, settings.max_connections - SEATS).await?;
         db::require_migrated(&pool).await?;
         let (api, api_addr) = listen("API_ADDR", settings.api_addr).await?;
         let (board, board_addr) = listen("BOARD_ADDR", settings.board_addr).await?;
@@ -93,7 +96,8 @@ impl Server {
     /// A listener that fails.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let waiters = wait::Waiters::start(self.pool.clone(), shutdown.clone());
-        let accepts = Batcher::new(Accepting { pool: self.pool.clone(), bell: Bell::new(self.pool.clone()) });
+        let seat = || Seat::new(self.pool.clone());
+        let accepts = Batcher::new(Accepting { seat: seat(), bell: Bell::new(self.pool.clone()) });
         let admin_key = admin_key::AdminKey::new(&self.settings.admin_key);
         let board = board::router(&self.pool, admin_key);
         let chaos_mode = self.settings.chaos_mode;
@@ -103,7 +107,7 @@ impl Server {
             async move { limit.keep_small().await }
         }));
         let app = App {
-            authentications: Batcher::new(Authenticating { pool: self.pool.clone() }),
+            authentications: Batcher::new(Authenticating { seat: seat() }),
             accepts,
             waiters,
             limit,

@@ -64,7 +64,7 @@ impl Settings {
     pub fn from_env_at(database_url: String, admin_key: String) -> Result<Self, InvalidSetting> {
         let default = Self::new(database_url, admin_key);
         Ok(Self {
-            max_connections: config::parsed("DATABASE_CONNECTIONS", default.max_connections)?,
+            max_connections: connections_from_env(default.max_connections)?,
             api_addr: config::parsed("API_ADDR", default.api_addr)?,
             board_addr: config::parsed("BOARD_ADDR", default.board_addr)?,
             chaos_mode: config::parsed("CHAOS_MODE", default.chaos_mode)?,
@@ -72,6 +72,15 @@ impl Settings {
             ..default
         })
     }
+}
+
+fn connections_from_env(default: u32) -> Result<u32, InvalidSetting> {
+    let connections = config::parsed("DATABASE_CONNECTIONS", default)?;
+    let fewest = crate::SEATS + 1;
+    if connections < fewest {
+        return Err(InvalidSetting::new("DATABASE_CONNECTIONS", format!("an API needs at least {fewest}")));
+    }
+    Ok(connections)
 }
 
 fn rate_from_env() -> Result<Option<Rate>, InvalidSetting> {

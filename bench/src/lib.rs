@@ -53,8 +53,8 @@ impl Scale {
     #[must_use]
     pub fn quick() -> Self {
         Self {
-            bare_secs: 3,
-            payments: 3_000,
+            bare_secs: 5,
+            payments: 20_000,
             idle: 50,
             crowd: 1000,
             settings: vec![(10_000, 1), (10_000, 2), (10_000, 4)],

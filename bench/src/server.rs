@@ -28,16 +28,30 @@ impl BenchServer {
         .fetch_one(&mut connection)
         .await?;
         connection.close().await?;
-        if !installed {
-            return Ok(plain);
-        }
-        // It has to be there from the start.
         plain.server.stop().await?;
-        options.extra_settings =
-            vec![("shared_preload_libraries".to_owned(), "pg_stat_statements".to_owned())];
+        options.extra_settings = vec![("min_wal_size".to_owned(), WAL_KEPT.to_owned())];
+        if installed {
+            // It has to be there from the start.
+            let library = ("shared_preload_libraries".to_owned(), "pg_stat_statements".to_owned());
+            options.extra_settings.push(library);
+        }
         plain.server = Server::start(options).await?;
-        plain.counts_statements = true;
+        plain.counts_statements = installed;
+        plain.age().await?;
         Ok(plain)
+    }
+
+    /// A server that has been in use writes its log over files that it has written before, and a new one has to make each
+    /// of them first, which takes as long as many commits. This one makes them now.
+    async fn age(&self) -> Result<()> {
+        let mut connection = self.connect("postgres").await?;
+        for _ in 0..WAL_FILES {
+            sqlx::query("select pg_logical_emit_message(false, 'bench', ''), pg_switch_wal()")
+                .execute(&mut connection)
+                .await?;
+        }
+        sqlx::query("checkpoint").execute(&mut connection).await?;
+        Ok(connection.close().await?)
     }
 
     pub(crate) async fn version(&self) -> Result<String> {
@@ -94,6 +108,10 @@ impl BenchServer {
         Ok(())
     }
 }
+
+/// As much of its write-ahead log as the server writes between two checkpoints, by its own default.
+const WAL_KEPT: &str = "1GB";
+const WAL_FILES: u32 = 64;
 
 /// How long anything that a run waits for may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);

@@ -8,6 +8,7 @@ use serde_json::json;
 use shared::gateway::Gateway;
 use shared::reconciliation::{self, Counts, GatewayBooks, Report, Trigger};
 use shared::{config, db};
+use tokio_util::sync::CancellationToken;
 
 use crate::migrate::connect;
 use crate::{output, progress};
@@ -42,7 +43,10 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     db::require_migrated(&pool).await?;
     let gateway =
         config::optional("GATEWAY_URL").map(|url| Gateway::new(&url, GATEWAY_TIMEOUT)).transpose()?;
-    let run = reconciliation::run(&pool, gateway.as_ref(), Trigger::Command);
+    // Somebody waits for it.
+    let hurry = CancellationToken::new();
+    hurry.cancel();
+    let run = reconciliation::run(&pool, gateway.as_ref(), Trigger::Command, &hurry);
     let report = progress::during("reconciling", run).await?.context("somebody else ended this run")?;
     pool.close().await;
     if args.json {

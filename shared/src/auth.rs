@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
 use crate::batch::Work;
-use crate::db::{InTime as _, lend};
+use crate::db::{InTime as _, Lend, Seat};
 use crate::ids::{KeyId, MerchantId};
 
 /// What every secret begins with, so that people and secret scanners know what they have found.
@@ -135,16 +135,18 @@ pub struct Caller {
 ///
 /// # Errors
 /// The database's.
-pub async fn find_callers(pool: &PgPool, secrets: &[String]) -> sqlx::Result<Vec<Option<Caller>>> {
+pub async fn find_callers(on: &impl Lend, secrets: &[String]) -> sqlx::Result<Vec<Option<Caller>>> {
     let hashes: Vec<_> = secrets.iter().map(|secret| hash(secret)).collect();
+    let mut connection = on.lend().await?;
     let found = sqlx::query!(
         "select id, secret_hash, merchant_id from api_keys where secret_hash = any($1) and revoked_at is null",
         &hashes
     )
-    .fetch_all(&mut *lend(pool).await?)
+    .fetch_all(&mut *connection)
     .in_time()
-    .await?;
-    let by_hash: HashMap<_, _> = found
+    .await;
+    let by_hash: HashMap<_, _> = connection
+        .back(found)?
         .into_iter()
         .map(|key| (key.secret_hash, Caller { key: key.id.into(), merchant: key.merchant_id.into() }))
         .collect();
@@ -155,7 +157,7 @@ pub async fn find_callers(pool: &PgPool, secrets: &[String]) -> sqlx::Result<Vec
 /// which was revoked is refused from then on.
 pub struct Authenticating {
     /// Where the keys are.
-    pub pool: PgPool,
+    pub seat: Seat,
 }
 
 impl Work for Authenticating {
@@ -165,7 +167,7 @@ impl Work for Authenticating {
     type Error = sqlx::Error;
 
     async fn work(&self, secrets: &[String]) -> sqlx::Result<Vec<Option<Caller>>> {
-        find_callers(&self.pool, secrets).await
+        find_callers(&self.seat, secrets).await
     }
 }
 

@@ -2,15 +2,13 @@
 
 use std::future::Future;
 use std::io;
-use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
 use std::time::Duration;
 
 use apalis_postgres::PostgresStorage;
 use sqlx::migrate::{Migrate as _, Migrator};
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
@@ -110,44 +108,9 @@ async fn lives(connection: &mut PgConnection) -> sqlx::Result<bool> {
     within(PING_TIMEOUT, connection.ping()).await.map(|()| true)
 }
 
-/// A connection of a pool that comes back to it in time, or not at all.
-///
-/// The pool asks each connection that comes back whether it lives, and waits for the answer without end. One that falls silent
-/// in that moment would keep its place for ever, and these moments are many where statements are: every statement that is
-/// sent all the time is sent on one of these.
-#[derive(Debug)]
-pub(crate) struct Lent(PoolConnection<Postgres>);
+mod lend;
 
-/// A connection for one statement.
-///
-/// # Errors
-/// None was free in time, or none could be made.
-pub(crate) async fn lend(pool: &PgPool) -> sqlx::Result<Lent> {
-    // Boxed, since it is a large part of whoever waits for it.
-    Box::pin(pool.acquire()).await.map(Lent)
-}
-
-impl Deref for Lent {
-    type Target = PgConnection;
-
-    fn deref(&self) -> &PgConnection {
-        &self.0
-    }
-}
-
-impl DerefMut for Lent {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        &mut self.0
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        let comes_back = self.0.return_to_pool();
-        // Given up, it is closed, and its place is free.
-        tokio::spawn(tokio::time::timeout(PING_TIMEOUT, comes_back));
-    }
-}
+pub use lend::{Lend, Lent, Seat};
 
 /// A statement that is not waited for without end. Where the network or the server's host is gone, nothing else would ever
 /// tell: no packet comes any more, not even one that says so.

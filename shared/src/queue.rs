@@ -60,11 +60,11 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Notifications wake the worker at once; this is how long it takes when one was lost, or when a delayed job falls due.
 const POLL: Duration = Duration::from_millis(200);
 
-/// For asking, for heartbeats, for notifications, for jobs that are done.
-const OWN_CONNECTIONS: u32 = 4;
+/// For heartbeats and notifications.
+const OWN_CONNECTIONS: u32 = 2;
 
 /// All connections that the library's workers in one process take for themselves.
-pub const LIBRARY_CONNECTIONS: u32 = OWN_CONNECTIONS + schedule::OWN_CONNECTIONS;
+pub const LIBRARY_CONNECTIONS: u32 = OWN_CONNECTIONS + schedule::OWN_CONNECTIONS + 2 * storage::SEATS;
 
 /// A worker that has nothing to do while jobs have waited for so long has stopped asking for them.
 const IDLE_AFTER: Duration = Duration::from_secs(10);

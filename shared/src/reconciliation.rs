@@ -11,6 +11,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
 
 use crate::breaks::{self, Opened};
 use crate::gateway::Gateway;
@@ -178,11 +179,17 @@ impl Report {
 
 /// Runs one reconciliation, or goes on with the tick that was broken off. None if there is nothing to do: that tick is
 /// done, or another one is under way, or somebody took this run over. Without a gateway only our own books are compared.
+/// Until `hurry` is cancelled it rests after each page for four times as long as that took.
 ///
 /// # Errors
 /// The database's; what was found before stays found.
-pub async fn run(pool: &PgPool, gateway: Option<&Gateway>, trigger: Trigger) -> sqlx::Result<Option<Report>> {
-    let Some(mut run) = run::begin(pool, trigger).await? else { return Ok(None) };
+pub async fn run(
+    pool: &PgPool,
+    gateway: Option<&Gateway>,
+    trigger: Trigger,
+    hurry: &CancellationToken,
+) -> sqlx::Result<Option<Report>> {
+    let Some(mut run) = run::begin(pool, trigger, hurry).await? else { return Ok(None) };
     loop {
         let is_still_ours = match run.step {
             Step::Repair => repaired(pool, &mut run).await?,

@@ -217,7 +217,7 @@ fn every_statement_that_commits_is_between_two_fault_points() {
                 format!(".{how}pool)"),
                 format!(".{how}&pool)"),
                 format!(".{how}&self.pool)"),
-                format!(".{how}&mut *lend(pool)"),
+                format!(".{how}&mut *pool.lend()"),
                 format!(".{how}&mut *connection)"),
             ]
         })

@@ -55,6 +55,9 @@ struct Context {
     limit: Arc<Limit>,
 }
 
+/// The connections that claiming and settling have to themselves.
+const SEATS: u32 = 2;
+
 /// A worker, connected and ready to run.
 pub struct Worker {
     context: Context,
@@ -71,15 +74,16 @@ impl Worker {
     pub async fn connect(settings: Settings) -> anyhow::Result<Self> {
         settings.check()?;
         shared::metrics::start();
-        let ours = settings.max_connections - shared::queue::LIBRARY_CONNECTIONS;
+        let ours = settings.max_connections - shared::queue::LIBRARY_CONNECTIONS - SEATS;
         let pool = db::connect(&settings.database_url, ours).await?;
         db::require_migrated(&pool).await?;
         let name: Arc<str> = shared::queue::worker_name().into();
-        let claiming = Claiming { pool: pool.clone(), worker: name.clone(), lease: settings.lease };
+        let claiming =
+            Claiming { seat: db::Seat::new(pool.clone()), worker: name.clone(), lease: settings.lease };
         let context = Context {
             gateway: Gateway::new(&settings.gateway_url, settings.policy.gateway_timeout)?,
             claims: Batcher::new(claiming),
-            settlements: Batcher::new(Settling { pool: pool.clone() }),
+            settlements: Batcher::new(Settling { seat: db::Seat::new(pool.clone()) }),
             pool,
             policy: Arc::new(settings.policy.clone()),
             lease: settings.lease,

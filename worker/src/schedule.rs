@@ -29,8 +29,8 @@ pub(crate) async fn run(
     shutdown: &CancellationToken,
 ) {
     let carry_out = {
-        let (pool, gateway) = (pool.clone(), gateway.clone());
-        move |tick| carry_out(pool.clone(), gateway.clone(), tick, prune_after)
+        let (pool, gateway, shutdown) = (pool.clone(), gateway.clone(), shutdown.clone());
+        move |tick| carry_out(pool.clone(), gateway.clone(), tick, prune_after, shutdown.clone())
     };
     tokio::join!(ticking(pool, every, shutdown), schedule::work(pool.clone(), shutdown.clone(), carry_out));
 }
@@ -46,11 +46,18 @@ async fn ticking(pool: &PgPool, every: Duration, shutdown: &CancellationToken) {
     }
 }
 
-async fn carry_out(pool: PgPool, gateway: Gateway, tick: Tick, prune_after: Duration) -> Result<(), String> {
+async fn carry_out(
+    pool: PgPool,
+    gateway: Gateway,
+    tick: Tick,
+    prune_after: Duration,
+    shutdown: CancellationToken,
+) -> Result<(), String> {
     let work = async {
         match tick.schedule {
             Schedule::Reconcile => {
-                let run = reconciliation::run(&pool, Some(&gateway), Trigger::Tick(tick.tick)).await;
+                let trigger = Trigger::Tick(tick.tick);
+                let run = reconciliation::run(&pool, Some(&gateway), trigger, &shutdown).await;
                 metrics::reconciled(&run);
                 run.map(drop)
             }

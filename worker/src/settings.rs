@@ -144,7 +144,7 @@ impl Settings {
             let why = format!("must be at least {:?}", shared::queue::ORPHANED_AFTER * 2);
             return Err(InvalidSetting::new("PRUNE_AFTER_MS", why));
         }
-        let fewest = shared::queue::LIBRARY_CONNECTIONS + 3;
+        let fewest = shared::queue::LIBRARY_CONNECTIONS + crate::SEATS + 2;
         if self.max_connections < fewest {
             let why = format!("a worker needs at least {fewest}");
             return Err(InvalidSetting::new("DATABASE_CONNECTIONS", why));

@@ -25,7 +25,7 @@ const ADMIN_KEY: &str = "nobody-looks-at-this-board";
 /// Few, so that they can be taken away.
 const CONNECTIONS_MAX: &str = "120";
 const CONNECTIONS_PER_API: &str = "10";
-const CONNECTIONS_PER_WORKER: &str = "10";
+const CONNECTIONS_PER_WORKER: &str = "12";
 /// How far the clocks of two processes may be apart, in seconds.
 const SKEW_SECS: i64 = 86_400;
 

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{Accepted, Event, Payment};
-use crate::db::{InTime as _, lend};
+use crate::db::{InTime as _, Lend as _};
 use crate::idempotency::Key;
 use crate::ids::{MerchantId, PaymentId};
 use crate::payment::status::PaymentStatus;
@@ -146,7 +146,7 @@ pub async fn overdue(
         since,
         limit
     )
-    .fetch_all(&mut *lend(pool).await?)
+    .fetch_all(&mut *pool.lend().await?)
     .in_time()
     .await?;
     // What was found stays due until somebody takes it.

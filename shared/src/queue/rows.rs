@@ -2,13 +2,11 @@
 //! commits need not reach the disk before they are answered: a job is a hint, and one whose end was lost with the server is
 //! delivered again.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Map, Value};
-use sqlx::PgPool;
-
-use crate::db::InTime as _;
+use crate::db::{InTime as _, Lend};
 use crate::fault;
 use crate::watermark::Looked;
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
 
 /// Jobs become visible up to so much after the time at which they are due. A later one waits for a look at all there is.
 const LATE: TimeDelta = TimeDelta::milliseconds(250);
@@ -30,12 +28,13 @@ pub struct TakenJob {
 /// # Errors
 /// The database's.
 pub async fn take(
-    pool: &PgPool,
+    on: &impl Lend,
     queue: &str,
     worker: &str,
     limit: usize,
     since: Option<DateTime<Utc>>,
 ) -> sqlx::Result<Looked<TakenJob>> {
+    let mut connection = on.lend().await?;
     let statement = sqlx::query!(
         "with every as materialized (
              select id from apalis.jobs
@@ -69,9 +68,10 @@ pub async fn take(
         worker,
         since
     )
-    .fetch_all(pool)
+    .fetch_all(&mut *connection)
     .in_time();
-    let rows = fault::durable("fetch", statement).await?;
+    let taken = fault::durable("fetch", statement).await;
+    let rows = connection.back(taken)?;
     let asked_at = rows.first().map(|row| row.now);
     let youngest: Option<DateTime<Utc>> = rows.iter().filter_map(|row| row.run_at).max();
     let found: Vec<TakenJob> = rows
@@ -88,10 +88,11 @@ pub async fn take(
 ///
 /// # Errors
 /// The database's.
-pub async fn end(pool: &PgPool, worker: &str, ended: Vec<(String, Option<String>)>) -> sqlx::Result<()> {
+pub async fn end(on: &impl Lend, worker: &str, ended: Vec<(String, Option<String>)>) -> sqlx::Result<()> {
     let ids: Vec<String> = ended.iter().map(|(id, _)| id.clone()).collect();
     let errors: Map<String, Value> =
         ended.into_iter().filter_map(|(id, why)| Some((id, why?.into()))).collect();
+    let mut connection = on.lend().await?;
     let statement = sqlx::query!(
         "update apalis.jobs
             set status = case when $2::jsonb ? id then 'Failed' else 'Done' end,
@@ -103,8 +104,8 @@ pub async fn end(pool: &PgPool, worker: &str, ended: Vec<(String, Option<String>
         Value::Object(errors),
         worker
     )
-    .execute(pool)
+    .execute(&mut *connection)
     .in_time();
-    fault::durable("end_jobs", statement).await?;
-    Ok(())
+    let ended = fault::durable("end_jobs", statement).await;
+    connection.back(ended).map(drop)
 }

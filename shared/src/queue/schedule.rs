@@ -22,8 +22,8 @@ use crate::fault;
 /// The queue of ticks.
 pub const SCHEDULES: &str = "schedules";
 
-/// For asking, and for heartbeats.
-pub(super) const OWN_CONNECTIONS: u32 = 2;
+/// For heartbeats.
+pub(super) const OWN_CONNECTIONS: u32 = 1;
 
 /// Nobody waits for a tick, so nothing wakes the worker for one.
 const POLL: Duration = Duration::from_secs(1);

@@ -16,12 +16,15 @@ use tokio::sync::Mutex;
 use ulid::Ulid;
 
 use super::{HEARTBEAT, ORPHANED_AFTER, rows};
-use crate::db::InTime as _;
+use crate::db::{InTime as _, Seat};
 use crate::dead_letter;
 use crate::watermark::Watermark;
 
 /// What the job board says of where the jobs are.
 const STORAGE: &str = "payonce";
+
+/// So many connections has one for its statements, beside those of the pool.
+pub(super) const SEATS: u32 = 2;
 
 /// One queue, for one worker. Its jobs are bodies as they were enqueued.
 #[derive(Clone)]
@@ -33,8 +36,10 @@ pub(super) struct Storage {
 impl Storage {
     /// The jobs of `queue`, fetched `batch` at a time.
     pub(super) fn new(pool: PgPool, queue: &'static str, batch: usize) -> Self {
-        let watermark = Arc::default();
-        Self { jobs: Persisted::new(Jobs { pool, queue, batch, watermark }), batch }
+        let seat = || Arc::new(Seat::new(pool.clone()));
+        let (taking, ending) = (seat(), seat());
+        let jobs = Jobs { pool, queue, batch, watermark: Arc::default(), taking, ending };
+        Self { jobs: Persisted::new(jobs), batch }
     }
 }
 
@@ -100,6 +105,8 @@ struct Jobs {
     batch: usize,
     /// The library clones this for each look.
     watermark: Arc<Mutex<Watermark>>,
+    taking: Arc<Seat>,
+    ending: Arc<Seat>,
 }
 
 impl Persistence for Jobs {
@@ -129,7 +136,7 @@ impl Persistence for Jobs {
     async fn fetch_next(&mut self, worker: &WorkerContext) -> Result<Vec<Task<Vec<u8>>>, Error> {
         let mut watermark = self.watermark.lock().await;
         let look = watermark.look();
-        let taken = rows::take(&self.pool, self.queue, worker.name(), self.batch, look.since).await?;
+        let taken = rows::take(&*self.taking, self.queue, worker.name(), self.batch, look.since).await?;
         watermark.looked(look, taken.reached);
         let mut tasks = Vec::with_capacity(taken.found.len());
         for taken in taken.found {
@@ -164,7 +171,7 @@ impl Persistence for Jobs {
             let TaskEvent::Complete(TaskResult { task_id, result, .. }) = event else { return None };
             Some((task_id.to_string(), result.err()))
         });
-        Ok(rows::end(&self.pool, worker.name(), ended.collect()).await?)
+        Ok(rows::end(&*self.ending, worker.name(), ended.collect()).await?)
     }
 
     async fn push_tasks(&mut self, _: Vec<Task<Vec<u8>>>) -> Result<(), Error> {
@@ -178,6 +185,6 @@ impl Jobs {
     async fn bury(&self, id: &str, worker: &WorkerContext) -> sqlx::Result<()> {
         let why = "its id cannot be read";
         dead_letter::park(&self.pool, self.queue, id, why).await?;
-        rows::end(&self.pool, worker.name(), vec![(id.to_owned(), Some(why.to_owned()))]).await
+        rows::end(&*self.ending, worker.name(), vec![(id.to_owned(), Some(why.to_owned()))]).await
     }
 }

@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use rust_decimal::Decimal;
 use serde_json::Value;
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::batch::Work;
-use crate::db::{InTime as _, lend};
+use crate::db::{InTime as _, Lend, Seat};
 use crate::idempotency::{CREATE_PAYMENT, Key, RENDERER};
 use crate::ids::{MerchantId, PaymentId};
 use crate::money::Money;
@@ -54,7 +53,7 @@ pub struct PaymentRequest {
 ///
 /// # Errors
 /// The database's; then nothing was recorded (or, where the connection broke, all: ask again with the same keys).
-pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<Accepted>> {
+pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Vec<Accepted>> {
     let each =
         |read: fn(&NewPayment) -> &str| payments.iter().map(|p| read(p).to_owned()).collect::<Vec<_>>();
     let ids: Vec<Uuid> = payments.iter().map(|p| p.id.uuid()).collect();
@@ -65,7 +64,8 @@ pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<
     let metadata: Vec<Value> = payments.iter().map(|p| serde_json::json!(p.request.metadata)).collect();
     let jobs = queue::jobs_for(payments.iter().map(|p| p.id));
     let statement = async {
-        sqlx::query_file_as!(
+        let mut connection = on.lend().await?;
+        let accepted = sqlx::query_file_as!(
             Accepted,
             "queries/payment_accept.sql",
             &ids,
@@ -85,14 +85,15 @@ pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<
             RENDERER,
             queue_of_jobs()
         )
-        .fetch_all(&mut *lend(pool).await?)
+        .fetch_all(&mut *connection)
         .in_time()
-        .await
+        .await;
+        connection.back(accepted)
     };
     let accepted = fault::durable("accept", statement).await?;
     #[cfg(debug_assertions)]
     if fault::sabotaged("job_outside") {
-        super::sabotage::enqueue(pool, &jobs.ids).await?;
+        super::sabotage::enqueue(on.pool(), &jobs.ids).await?;
     }
     accepted.iter().for_each(|_| metrics::event_written(EventType::Created.as_str()));
     Ok(accepted)
@@ -101,7 +102,7 @@ pub async fn accept(pool: &PgPool, payments: &[NewPayment]) -> sqlx::Result<Vec<
 /// T1 for many requests at once.
 pub struct Accepting {
     /// Where they are recorded.
-    pub pool: PgPool,
+    pub seat: Seat,
     /// Rung once they are.
     pub bell: Bell,
 }
@@ -115,9 +116,9 @@ impl Work for Accepting {
     async fn work(&self, payments: &[NewPayment]) -> sqlx::Result<Vec<Option<Accepted>>> {
         #[cfg(debug_assertions)]
         if fault::sabotaged("acknowledge_before_commit") {
-            return Ok(super::sabotage::acknowledge(&self.pool, payments));
+            return Ok(super::sabotage::acknowledge(self.seat.pool(), payments));
         }
-        let accepted = accept(&self.pool, payments).await?;
+        let accepted = accept(&self.seat, payments).await?;
         self.bell.ring();
         let mut by_id: HashMap<_, _> = accepted.into_iter().map(|accepted| (accepted.id, accepted)).collect();
         Ok(payments.iter().map(|payment| by_id.remove(&payment.id.uuid())).collect())

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::batch::Work;
-use crate::db::{InTime as _, lend, millis};
+use crate::db::{InTime as _, Lend, Seat, millis};
 use crate::ids::{ClaimToken, PaymentId};
 use crate::money::{Currency, Money};
 use crate::payment::status::EventType;
@@ -96,8 +96,13 @@ pub struct Lease {
 /// # Errors
 /// The database's. Where a claim was committed and cannot even be read back, its lease runs out and the payment is
 /// looked up.
-pub async fn claim(pool: &PgPool, ids: &[PaymentId], worker: &str, lease: Lease) -> sqlx::Result<Vec<Claim>> {
-    claim_in(Company::Others, pool, ids, worker, lease).await
+pub async fn claim(
+    on: &impl Lend,
+    ids: &[PaymentId],
+    worker: &str,
+    lease: Lease,
+) -> sqlx::Result<Vec<Claim>> {
+    claim_in(Company::Others, on, ids, worker, lease).await
 }
 
 /// The same for one payment, by a worker that has nothing else in hand: also one whose claim was lost twice in a row.
@@ -122,7 +127,7 @@ enum Company {
 
 async fn claim_in(
     company: Company,
-    pool: &PgPool,
+    on: &impl Lend,
     ids: &[PaymentId],
     worker: &str,
     lease: Lease,
@@ -130,10 +135,10 @@ async fn claim_in(
     let asked_at = Instant::now();
     let token = ClaimToken::generate();
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let statement = claim_rows(pool, &ids, token, (worker, company), lease);
+    let statement = claim_rows(on, &ids, token, (worker, company), lease);
     let rows = match fault::durable("claim", statement).await {
         // The connection broke: it may have been committed all the same.
-        Err(sqlx::Error::Io(_)) => rows_claimed_by(pool, &ids, token).await,
+        Err(sqlx::Error::Io(_)) => rows_claimed_by(on.pool(), &ids, token).await,
         other => other,
     };
     let rows = rows.inspect_err(|_| metrics::claim_failed(ids.len()))?;
@@ -157,7 +162,7 @@ pub enum Taken {
 /// T7 and T8 for many payments at once.
 pub struct Claiming {
     /// Where they are claimed.
-    pub pool: PgPool,
+    pub seat: Seat,
     /// Named in the events of its claims.
     pub worker: Arc<str>,
     /// How long they last.
@@ -170,13 +175,13 @@ impl Work for Claiming {
     type Error = sqlx::Error;
 
     async fn work(&self, ids: &[PaymentId]) -> sqlx::Result<Vec<Taken>> {
-        let claims = claim(&self.pool, ids, &self.worker, self.lease).await?;
+        let claims = claim(&self.seat, ids, &self.worker, self.lease).await?;
         let mut by_id: HashMap<_, _> = claims.into_iter().map(|claim| (claim.payment_id, claim)).collect();
         let unclaimed: Vec<Uuid> =
             ids.iter().filter(|id| !by_id.contains_key(id)).map(|id| id.uuid()).collect();
         let unknown = match unclaimed.is_empty() {
             true => Vec::new(),
-            false => unknown(&self.pool, &unclaimed).await?,
+            false => unknown(self.seat.pool(), &unclaimed).await?,
         };
         // Who asked twice gets it once.
         Ok(ids
@@ -191,7 +196,7 @@ impl Work for Claiming {
 }
 
 async fn claim_rows(
-    pool: &PgPool,
+    on: &impl Lend,
     ids: &[Uuid],
     token: ClaimToken,
     (worker, company): (&str, Company),
@@ -199,9 +204,10 @@ async fn claim_rows(
 ) -> sqlx::Result<Vec<ClaimedRow>> {
     #[cfg(debug_assertions)]
     if let Some(sql) = super::sabotage::claim() {
-        return super::sabotage::claim_without_guard(pool, sql, (ids, token, worker, lease)).await;
+        return super::sabotage::claim_without_guard(on.pool(), sql, (ids, token, worker, lease)).await;
     }
-    sqlx::query_file_as!(
+    let mut connection = on.lend().await?;
+    let claimed = sqlx::query_file_as!(
         ClaimedRow,
         "queries/payment_claim.sql",
         ids,
@@ -212,9 +218,10 @@ async fn claim_rows(
         company == Company::Nobody,
         queue::PAYMENTS
     )
-    .fetch_all(&mut *lend(pool).await?)
+    .fetch_all(&mut *connection)
     .in_time()
-    .await
+    .await;
+    connection.back(claimed)
 }
 
 /// Those of `ids` that are no payment's.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::db::{InTime as _, lend, millis};
+use crate::db::{InTime as _, Lend as _, millis};
 use crate::fault;
 use crate::ids::{ClaimToken, PaymentId};
 use crate::money::{Currency, Money};
@@ -46,7 +46,7 @@ pub async fn remedy_is_due(pool: &PgPool) -> sqlx::Result<bool> {
                          where b.kind = 'charged_after_end' and b.closed_at is null and b.void_ended_at is null
                            and (b.void_due_at is null or b.void_due_at <= clock_timestamp())) as \"is_due!\""
     )
-    .fetch_one(&mut *lend(pool).await?)
+    .fetch_one(&mut *pool.lend().await?)
     .in_time()
     .await
 }

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::batch::{HasRemedy, Remedy, Work};
-use crate::db::{InTime as _, lend, millis};
+use crate::db::{InTime as _, Lend, Seat, millis};
 use crate::dead_letter::Class;
 use crate::ids::{ClaimToken, PaymentId};
 use crate::ledger::rules;
@@ -52,7 +51,7 @@ pub enum Effect {
 /// Settling many claims at once.
 pub struct Settling {
     /// Where they are settled.
-    pub pool: PgPool,
+    pub seat: Seat,
 }
 
 impl Work for Settling {
@@ -61,7 +60,7 @@ impl Work for Settling {
     type Error = SettleError;
 
     async fn work(&self, settlements: &[Settlement]) -> Result<Vec<Effect>, SettleError> {
-        let settled = settle(&self.pool, settlements.to_vec()).await?;
+        let settled = settle(&self.seat, settlements.to_vec()).await?;
         let moved = settled.moved.into_iter().map(|claim| (claim, Effect::Moved));
         let effects: HashMap<_, _> =
             moved.chain(settled.late.into_iter().map(|claim| (claim, Effect::Late))).collect();
@@ -77,7 +76,7 @@ impl Work for Settling {
 ///
 /// # Errors
 /// The database's; then nothing was written (or, where the connection broke, all: repeat it, which does no harm).
-pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settled, SettleError> {
+pub async fn settle(on: &impl Lend, settlements: Vec<Settlement>) -> Result<Settled, SettleError> {
     let mut rows = Rows::default();
     for settlement in settlements {
         rows.push(settlement)?;
@@ -87,9 +86,10 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settl
     let statement = async {
         #[cfg(debug_assertions)]
         if fault::sabotaged("no_fence") {
-            rows.tokens = super::sabotage::tokens_of_whoever_holds(pool, &rows.payment_ids).await?;
+            rows.tokens = super::sabotage::tokens_of_whoever_holds(on.pool(), &rows.payment_ids).await?;
         }
-        sqlx::query_file!(
+        let mut connection = on.lend().await?;
+        let settled = sqlx::query_file!(
             "queries/payment_settle.sql",
             &rows.payment_ids,
             &rows.tokens,
@@ -113,9 +113,10 @@ pub async fn settle(pool: &PgPool, settlements: Vec<Settlement>) -> Result<Settl
             &posting.codes,
             queue::PAYMENTS
         )
-        .fetch_all(&mut *lend(pool).await?)
+        .fetch_all(&mut *connection)
         .in_time()
-        .await
+        .await;
+        connection.back(settled)
     };
     let written = fault::durable("settle", statement).await?;
     let mut settled = Settled::default();
