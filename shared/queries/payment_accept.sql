@@ -1,8 +1,9 @@
 -- T1. One statement: key, payment, event, job and the accounts its ledger entries will need, or nothing of them.
 -- Payments are made only for the keys that this statement inserted. A key that another one holds is not here: the
 -- caller reads the winner by a second statement, because this one's snapshot cannot see a concurrent winner.
-with wanted as (
-    select *
+-- `is true`, so that `in` is not made a join: without an index that reads each of a batch for each of it.
+with wanted as materialized (
+    select *, clock_timestamp() as at
       from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::numeric[], $7::text[], $8::text[],
                   $9::text[], $10::jsonb[], $11::text[], $12::text[], $13::bytea[])
         as w (payment_id, merchant_id, customer_id, key, fingerprint, amount, currency, payment_method,
@@ -10,20 +11,20 @@ with wanted as (
 ),
 won as (
     insert into idempotency_keys (merchant_id, operation, customer_id, key, fingerprint, payment_id, renderer, created_at)
-    select merchant_id, $14, customer_id, key, fingerprint, payment_id, $15, clock_timestamp()
+    select merchant_id, $14, customer_id, key, fingerprint, payment_id, $15, at
       from wanted
      order by merchant_id, customer_id, key
         on conflict on constraint idempotency_keys_pkey do nothing
-    returning payment_id, created_at
+    returning payment_id
 ),
 made as (
     insert into payments (id, merchant_id, customer_id, amount, currency, payment_method, description, metadata,
                           correlation_id, created_at, status, due_at, version, updated_at)
-    select w.payment_id, w.merchant_id, w.customer_id, w.amount, w.currency, w.payment_method, w.description, w.metadata,
-           w.correlation_id, won.created_at, 'pending', won.created_at, 1, won.created_at
-      from wanted w
-      join won using (payment_id)
-     order by w.payment_id
+    select payment_id, merchant_id, customer_id, amount, currency, payment_method, description, metadata, correlation_id,
+           at, 'pending', at, 1, at
+      from wanted
+     where (payment_id in (select payment_id from won)) is true
+     order by payment_id
     returning id, merchant_id, customer_id, amount, currency, payment_method, description, metadata, correlation_id,
               status, version, due_at, created_at
 ),
@@ -39,9 +40,9 @@ logged as (
 queued as (
     -- `now()` and not the slightly later `due_at`: the queue wakes its workers only for jobs that are due when inserted.
     insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, idempotency_key)
-    select w.job_id, $16, w.job, 'Pending', 0, 1, now(), 0, ''::hstore, made.id || ':' || made.version
-      from made
-      join wanted w on w.payment_id = made.id
+    select job_id, $16, job, 'Pending', 0, 1, now(), 0, ''::hstore, payment_id || ':1'
+      from wanted
+     where (payment_id in (select id from made)) is true
         on conflict (job_type, idempotency_key) do nothing
 ),
 opened as (

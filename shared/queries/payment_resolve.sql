@@ -33,16 +33,19 @@ posted as (
     -- As in settling: an account that is missing is a null here, which the table refuses.
     insert into ledger_transfers (transaction_id, debit_account_id, credit_account_id, amount, currency, code, payment_id,
                                   created_at)
-    select m.id, debit.id, credit.id, m.amount, m.currency, r.code, m.id, m.at
+    select m.id,
+           coalesce((select id from ledger_accounts a
+                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id),
+                    (select id from ledger_accounts a
+                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id is null)),
+           coalesce((select id from ledger_accounts a
+                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id),
+                    (select id from ledger_accounts a
+                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id is null)),
+           m.amount, m.currency, r.code, m.id, m.at
       from moved m
       join unnest($11::text[], $12::text[], $13::text[], $14::text[]) as r (event_type, debit_kind, credit_kind, code)
         on r.event_type = $3
-      left join ledger_accounts debit
-        on debit.kind = r.debit_kind and debit.currency = m.currency
-       and (debit.merchant_id is null or debit.merchant_id = m.merchant_id)
-      left join ledger_accounts credit
-        on credit.kind = r.credit_kind and credit.currency = m.currency
-       and (credit.merchant_id is null or credit.merchant_id = m.merchant_id)
 ),
 queued as (
     insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, idempotency_key)

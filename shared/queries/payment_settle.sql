@@ -1,26 +1,16 @@
 -- T9, T10, T11, T15, T16a, T16 and T18. Fenced by status and claim token, not by the clock: a lease that ran out but
 -- that nobody took over may still settle. A result whose token is gone changes no payment and is kept as late evidence.
 -- Status, event, ledger, next job and break are one statement: together or not at all.
-with said as (
-    select *
+-- Locked in id order, so that crossed batches cannot deadlock. What is written here is not joined with what was written
+-- here: without an index that reads each of a batch for each of it.
+with said as materialized (
+    select *, clock_timestamp() as at
       from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[], $8::bool[],
                   $9::bool[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::text[], $15::text[], $16::bytea[])
         as s (payment_id, claim_token, event_type, to_status, reason, evidence, wait_ms, spends,
               counts_not_found, gateway_transaction_id, failure_code, failure_message, failure_retryable, held_reason,
               job_id, job)
-),
-mine as materialized (
-    select p.id, p.claim_token
-      from payments p
-      join said s on s.payment_id = p.id and s.claim_token = p.claim_token
-     where p.status = 'processing'
-     order by p.id
-       for no key update of p
-),
-stamped as materialized (
-    select s.*, clock_timestamp() as at, mine.id is not null as is_mine
-      from said s
-      left join mine on mine.id = s.payment_id and mine.claim_token = s.claim_token
+     order by payment_id
 ),
 moved as (
     update payments p
@@ -41,10 +31,10 @@ moved as (
            failure_retryable = s.failure_retryable,
            updated_at = s.at,
            terminal_at = case when s.to_status in ('succeeded', 'failed', 'reversed') then s.at end
-      from stamped s
-     where s.is_mine
-       and p.id = s.payment_id
+      from said s
+     where p.id = s.payment_id
        and p.claim_token = s.claim_token
+       and p.status = 'processing'
     returning p.id, p.merchant_id, p.amount, p.currency, p.version, p.due_at, p.correlation_id, p.held_reason,
               s.event_type, s.to_status, s.reason, s.evidence, s.claim_token, s.spends, s.at, s.job_id, s.job
 ),
@@ -56,18 +46,23 @@ logged as (
 ),
 posted as (
     -- An account that is missing is a null here, which the table refuses: no payment succeeds without its entries.
+    -- The merchant's account, or that of the house. Each is looked for by the whole key of an index: joined by one condition
+    -- for both, the accounts of all merchants were read for each payment.
     insert into ledger_transfers (transaction_id, debit_account_id, credit_account_id, amount, currency, code, payment_id,
                                   created_at)
-    select m.id, debit.id, credit.id, m.amount, m.currency, r.code, m.id, m.at
+    select m.id,
+           coalesce((select id from ledger_accounts a
+                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id),
+                    (select id from ledger_accounts a
+                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id is null)),
+           coalesce((select id from ledger_accounts a
+                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id),
+                    (select id from ledger_accounts a
+                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id is null)),
+           m.amount, m.currency, r.code, m.id, m.at
       from moved m
       join unnest($17::text[], $18::text[], $19::text[], $20::text[]) as r (event_type, debit_kind, credit_kind, code)
         on r.event_type = m.event_type
-      left join ledger_accounts debit
-        on debit.kind = r.debit_kind and debit.currency = m.currency
-       and (debit.merchant_id is null or debit.merchant_id = m.merchant_id)
-      left join ledger_accounts credit
-        on credit.kind = r.credit_kind and credit.currency = m.currency
-       and (credit.merchant_id is null or credit.merchant_id = m.merchant_id)
 ),
 queued as (
     insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, idempotency_key)
@@ -93,11 +88,14 @@ buried as (
 ),
 too_late as materialized (
     select s.*
-      from stamped s
-     where not s.is_mine
-       -- Not late, but sent twice: a connection lost after the commit makes the caller repeat itself.
+      from said s
+     where (select count(*) from moved) < (select count(*) from said)
+       and not exists (select from moved m where m.id = s.payment_id and m.claim_token = s.claim_token)
+       -- Not late, but sent twice: a connection lost after the commit makes the caller repeat itself. `offset 0`, so that
+       -- it is looked for by its payment; as a join it reads all events where there were few when the plan was made.
        and not exists (select from payment_events e
-                        where e.payment_id = s.payment_id and e.claim_token = s.claim_token and e.type = s.event_type)
+                        where e.payment_id = s.payment_id and e.claim_token = s.claim_token and e.type = s.event_type
+                       offset 0)
 ),
 kept as (
     insert into late_evidence (payment_id, claim_token, event_type, reason, evidence, at)

@@ -9,8 +9,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::str::FromStr;
 
 use chrono::Utc;
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
@@ -77,19 +76,11 @@ struct JsonLines {
     service: &'static str,
 }
 
-#[derive(Serialize)]
-struct Line {
-    timestamp: String,
-    level: &'static str,
-    service: &'static str,
-    message: Value,
-    target: String,
-    #[serde(flatten)]
-    fields: Map<String, Value>,
-}
-
 /// The names that every line has, and that no field can take.
 const OWN: [&str; 5] = ["timestamp", "level", "service", "message", "target"];
+
+/// As long as most lines are.
+const LINE: usize = 512;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -110,70 +101,117 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
         let mut fields = Fields::default();
-        for span in context.event_scope(event).into_iter().flat_map(|scope| scope.from_root()) {
+        event.record(&mut fields);
+        let (level, target) = (event.metadata().level().as_str(), event.metadata().target());
+        let mut line = Line::begin(self.service, level, target, fields.get("message"));
+        line.add(&fields);
+        // From the innermost span outwards: what is nearer to the event hides what is farther.
+        for span in context.event_scope(event).into_iter().flatten() {
             if let Some(of_span) = span.extensions().get::<Fields>() {
-                fields.0.extend(of_span.0.clone());
+                line.add(of_span);
             }
         }
-        event.record(&mut fields);
-        let message = fields.0.remove("message").unwrap_or_else(|| json!(""));
-        for name in OWN {
-            fields.0.remove(name);
-        }
-        let line = Line {
-            timestamp: crate::json::time(Utc::now()),
-            level: event.metadata().level().as_str(),
-            service: self.service,
-            message,
-            target: event.metadata().target().to_owned(),
-            fields: fields.0,
-        };
-        if let Ok(mut bytes) = serde_json::to_vec(&line) {
-            bytes.push(b'\n');
-            // Whole lines only, and a log that nobody takes must not stop anybody.
-            std::io::stderr().lock().write_all(&bytes).ok();
-        }
+        // Whole lines only, and a log that nobody takes must not stop anybody.
+        std::io::stderr().lock().write_all(&line.end()).ok();
     }
 }
 
-/// The fields of a span or an event.
+/// A line as it is written: every payment has three, so nothing is copied that need not be.
+struct Line {
+    json: Vec<u8>,
+    names: Vec<&'static str>,
+}
+
+impl Line {
+    /// The fields that every line has; `message` is JSON already.
+    fn begin(service: &str, level: &str, target: &str, message: Option<&str>) -> Self {
+        let mut line = Self { json: Vec::with_capacity(LINE), names: OWN.to_vec() };
+        line.json.push(b'{');
+        line.put("timestamp", &text(&crate::json::time(Utc::now())));
+        line.put("level", &text(level));
+        line.put("service", &text(service));
+        line.put("message", message.unwrap_or("\"\""));
+        line.put("target", &text(target));
+        line
+    }
+
+    /// Those of `fields` whose names it does not have yet.
+    fn add(&mut self, fields: &Fields) {
+        for (name, value) in &fields.0 {
+            if !self.names.contains(name) {
+                self.names.push(name);
+                self.put(name, value);
+            }
+        }
+    }
+
+    fn put(&mut self, name: &str, value: &str) {
+        if self.json.len() > 1 {
+            self.json.push(b',');
+        }
+        self.json.extend_from_slice(text(name).as_bytes());
+        self.json.push(b':');
+        self.json.extend_from_slice(value.as_bytes());
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.json.extend_from_slice(b"}\n");
+        self.json
+    }
+}
+
+/// A string as JSON.
+fn text(string: &str) -> String {
+    serde_json::to_string(string).unwrap_or_default()
+}
+
+/// The fields of a span or an event, by name: their values as JSON.
 #[derive(Default)]
-struct Fields(Map<String, Value>);
+struct Fields(Vec<(&'static str, String)>);
 
 impl Fields {
-    fn put(&mut self, field: &Field, value: Value) {
-        self.0.insert(field.name().to_owned(), value);
+    fn put(&mut self, field: &Field, value: String) {
+        match self.0.iter_mut().find(|(name, _)| *name == field.name()) {
+            Some((_, before)) => *before = value,
+            None => self.0.push((field.name(), value)),
+        }
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(it, _)| *it == name).map(|(_, value)| value.as_str())
     }
 }
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, json!(value));
+        self.put(field, text(value));
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, json!(value));
+        self.put(field, value.to_string());
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, json!(value));
+        self.put(field, value.to_string());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, json!(value));
+        self.put(field, value.to_string());
     }
 
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, json!(value));
+        self.put(field, json!(value).to_string());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, json!(format!("{value:?}")));
+        self.put(field, text(&format!("{value:?}")));
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -184,20 +222,25 @@ mod tests {
     }
 
     #[test]
-    fn no_field_takes_the_place_of_what_every_line_has() {
-        let line = Line {
-            timestamp: "2026-11-01T00:00:00.000000Z".to_owned(),
-            level: "INFO",
-            service: "worker",
-            message: json!("settled"),
-            target: "worker::attempt".to_owned(),
-            fields: Map::from_iter([("payment_id".to_owned(), json!("pay_1"))]),
+    fn a_line_has_each_name_once_and_no_field_takes_the_place_of_what_every_line_has() {
+        let fields = |values: &[(&'static str, &str)]| {
+            Fields(values.iter().map(|(name, value)| (*name, text(value))).collect())
         };
-        let written = serde_json::to_value(&line).unwrap();
-        for name in OWN {
-            assert!(written.get(name).is_some(), "{name} is missing in {written}");
+        let of_event = fields(&[("message", "settled \"so\""), ("level", "fake"), ("step", "succeed")]);
+        let mut line = Line::begin("worker", "INFO", "worker::attempt", of_event.get("message"));
+        line.add(&of_event);
+        line.add(&fields(&[("payment_id", "pay_1"), ("step", "hidden by the event's")]));
+        line.add(&fields(&[("payment_id", "hidden by the inner span's"), ("service", "fake")]));
+        let line = String::from_utf8(line.end()).unwrap();
+
+        let written: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(written.as_object().unwrap().len(), OWN.len() + 2, "{line}");
+        assert_eq!(written["message"], "settled \"so\"");
+        assert_eq!((&written["level"], &written["service"]), (&json!("INFO"), &json!("worker")));
+        assert_eq!((&written["payment_id"], &written["step"]), (&json!("pay_1"), &json!("succeed")));
+        for name in OWN.into_iter().chain(["payment_id", "step"]) {
+            assert_eq!(line.matches(&format!("\"{name}\":")).count(), 1, "{name} in {line}");
         }
-        assert_eq!(written["payment_id"], "pay_1", "fields stand at the top level");
-        assert_eq!(written.as_object().unwrap().len(), OWN.len() + 1);
+        assert_eq!(line.matches('\n').count(), 1);
     }
 }

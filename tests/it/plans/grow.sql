@@ -29,3 +29,6 @@ select 'stored-' || to_char(n, 'FM0000000'), 'payments', 'x', 'Done', 1, 1, '202
 
 insert into api_keys (id, merchant_id, name, prefix, secret_hash)
 select plans_payment(n), $merchant, 'x', 'x', sha256(n::text::bytea) from generate_series($from, $to, 10) n;
+
+insert into ledger_accounts (merchant_id, kind, currency)
+select plans_payment(n), 'merchant_payable', 'EUR' from generate_series($from, $to, 10) n;
