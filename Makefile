@@ -27,10 +27,10 @@ matrix: ## the whole crash matrix: every boundary, every fault, every outcome; p
 	@scripts/setup-tests
 	PAYONCE_MATRIX=all cargo test --locked -p tests --test it -- matrix --nocapture
 
-bench: bench-programs ## measure Payonce beside the bare database, for a quarter of an hour: docs/PERFORMANCE.md
+bench: bench-programs ## measure Payonce beside the bare database, in three minutes: docs/PERFORMANCE.md
 	target/release/bench
 
-bench-quick: bench-programs ## the same with few payments, in two minutes
+bench-quick: bench-programs ## the same with few payments stored, in half the time
 	target/release/bench --quick
 
 bench-programs: setup

@@ -12,7 +12,7 @@ use tokio::process::Command;
 #[derive(Debug, Parser)]
 #[command(name = "bench", after_help = "Needs api, worker and simgateway beside it; make bench builds them.")]
 struct Args {
-    /// Measure with few payments, and with 10,000 stored at most
+    /// Measure with 10,000 payments stored at most
     #[arg(long)]
     quick: bool,
     /// Where the results go [default: bench/results/<time>]

@@ -62,6 +62,8 @@ impl HasRemedy for sqlx::Error {
         match code.as_deref() {
             // Serialization failure, deadlock (PostgreSQL manual, appendix A).
             Some("40001" | "40P01") => Remedy::Again,
+            // The server ends our connection, because it is being shut down.
+            Some("57P01" | "57P02") => Remedy::Again,
             // A row that somebody holds; bad data; a constraint.
             Some("55P03") => Remedy::OneByOne,
             Some(code) if code.starts_with("22") || code.starts_with("23") => Remedy::OneByOne,

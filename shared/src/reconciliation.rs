@@ -179,7 +179,7 @@ impl Report {
 
 /// Runs one reconciliation, or goes on with the tick that was broken off. None if there is nothing to do: that tick is
 /// done, or another one is under way, or somebody took this run over. Without a gateway only our own books are compared.
-/// Until `hurry` is cancelled it rests after each page for four times as long as that took.
+/// Until `hurry` is cancelled it rests after each page for nine times as long as that took.
 ///
 /// # Errors
 /// The database's; what was found before stays found.

@@ -7,6 +7,7 @@ use futures::future::join_all;
 use rand::seq::SliceRandom as _;
 use serde_json::json;
 use shared::batch::Work as _;
+use shared::db::Seat;
 use shared::idempotency::{self, Key};
 use shared::ids::{MerchantId, PaymentId};
 use shared::payment::transition::{
@@ -219,7 +220,7 @@ async fn a_stale_result_is_kept_even_where_the_current_one_is_beside_it() {
     };
 
     let both = [settlement(shared::ids::ClaimToken::generate()), settlement(claims[0].token)];
-    let effects = Settling { seat: shared::db::Seat::new(pool.clone()) }.work(&both).await.unwrap();
+    let effects = Settling { seat: Seat::new(pool.clone()) }.work(&both).await.unwrap();
 
     assert_eq!(effects, [Effect::Late, Effect::Moved], "each by its own claim");
     assert_eq!(count(&pool, "select count(*) from late_evidence").await, 1);

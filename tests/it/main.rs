@@ -34,6 +34,7 @@ mod reconcile;
 mod remedy;
 mod schedules;
 mod schema;
+mod seat;
 mod shipping;
 mod storm;
 mod teeth;

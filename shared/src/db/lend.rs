@@ -5,7 +5,9 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use sqlx::error::DatabaseError;
 use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use sqlx::{PgConnection, PgPool, Postgres};
 
 use super::{FRESH, PING_TIMEOUT, lives};
@@ -106,12 +108,23 @@ impl Lent<'_> {
     ///
     /// # Errors
     /// The statement's.
-    pub(crate) fn back<T>(self, done: sqlx::Result<T>) -> sqlx::Result<T> {
-        if let (Self::Kept(kept, seat), Ok(_) | Err(sqlx::Error::Database(_))) = (self, &done) {
+    pub fn back<T>(self, done: sqlx::Result<T>) -> sqlx::Result<T> {
+        let is_whole = match &done {
+            Ok(_) => true,
+            Err(sqlx::Error::Database(why)) => !ends_connections(why.as_ref()),
+            Err(_) => false,
+        };
+        if let (Self::Kept(kept, seat), true) = (self, is_whole) {
             seat.keep(Kept { used: Instant::now(), ..kept });
         }
         done
     }
+}
+
+/// Whether it is the server's last word on its connection.
+fn ends_connections(why: &dyn DatabaseError) -> bool {
+    let severity = why.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
+    matches!(severity, Some(PgSeverity::Fatal | PgSeverity::Panic))
 }
 
 impl Deref for Lent<'_> {

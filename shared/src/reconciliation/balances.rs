@@ -44,7 +44,6 @@ pub(super) async fn add(
 /// The pass is over: compares its sums with those of the last one, account by account, and puts them in their place.
 pub(super) async fn compare(pool: &PgPool, run: &mut Run) -> sqlx::Result<bool> {
     loop {
-        run.rest().await;
         let mut transaction = pool.begin().await?;
         let (checked, findings) = compare_page(&mut transaction, run.pass_began_at).await?;
         let opened = breaks::open(&mut transaction, findings).await?;
@@ -60,6 +59,7 @@ pub(super) async fn compare(pool: &PgPool, run: &mut Run) -> sqlx::Result<bool> 
         if checked == 0 {
             return Ok(true);
         }
+        run.rest().await;
     }
 }
 

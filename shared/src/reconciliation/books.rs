@@ -109,7 +109,6 @@ async fn copy(
     let mut up_to = cursor.read_up_to;
     let mut after = (up_to - 1).max(0);
     for _ in 0..pages {
-        run.rest().await;
         let page = match gateway.journal(after, GATEWAY_PAGE).await {
             Ok(page) => page,
             Err(why) => return Ok(Copied::Unread(why)),
@@ -146,6 +145,7 @@ async fn copy(
             return Ok(Copied::Whole);
         }
         after = up_to;
+        run.rest().await;
     }
     Ok(Copied::Partly)
 }
@@ -232,7 +232,6 @@ async fn compare_effects(pool: &PgPool, run: &mut Run, compared_up_to: i64) -> s
     let whole_at = whole_at(pool).await?;
     let mut after = compared_up_to;
     loop {
-        run.rest().await;
         let page = sqlx::query!(
             "select seq, key from gateway_effects where gateway = $1 and seq > $2 order by seq limit $3",
             GATEWAY,
@@ -266,6 +265,7 @@ async fn compare_effects(pool: &PgPool, run: &mut Run, compared_up_to: i64) -> s
         fault::durable("reconcile_effects", transaction.commit()).await?;
         say_opened(&opened);
         after = last;
+        run.rest().await;
     }
 }
 
@@ -315,7 +315,6 @@ pub(super) async fn charges(
 ) -> sqlx::Result<bool> {
     if let (Some(gateway), GatewayBooks::Compared) = (gateway, run.findings.gateway_books) {
         for _ in 0..pages {
-            run.rest().await;
             let asked_at =
                 sqlx::query_scalar!("select clock_timestamp() as \"now!\"").fetch_one(pool).await?;
             let listed_up_to = run.listed_up_to.clone().unwrap_or_default();
@@ -347,6 +346,7 @@ pub(super) async fn charges(
             if !page.has_more {
                 return Ok(true);
             }
+            run.rest().await;
         }
     }
     run.step = Step::Done;

@@ -27,7 +27,6 @@ const PAGE_EVENTS: i64 = 20_000;
 pub(super) async fn walk(pool: &PgPool, run: &mut Run, pages: usize) -> sqlx::Result<bool> {
     let whole_at = books::whole_at(pool).await?;
     for _ in 0..pages {
-        run.rest().await;
         let ids = page(pool, run.compared_up_to).await?;
         let is_over = ids.is_empty();
         if !compare(pool, run, ids, whole_at).await? {
@@ -36,6 +35,7 @@ pub(super) async fn walk(pool: &PgPool, run: &mut Run, pages: usize) -> sqlx::Re
         if is_over {
             return Ok(true);
         }
+        run.rest().await;
     }
     // The next tick goes on from here.
     run.step = Step::Charges;

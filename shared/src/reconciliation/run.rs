@@ -3,12 +3,13 @@
 //! Invariants: one tick is under way at a time; whoever goes on with a run takes it from whoever had it, who then writes
 //! nothing more; and what a page found is saved with the place that it led to, in one transaction.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use sqlx::types::Json;
 use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -20,8 +21,8 @@ use crate::{breaks, fault};
 const BROKEN_OFF_AFTER: Duration = Duration::from_mins(1);
 
 /// After each page a run rests so many times as long as the page took. Payments come first: one that is accepted or settled
-/// meanwhile finds four fifths of the time to itself, also where a million stored ones are walked over.
-const REST: u32 = 4;
+/// meanwhile finds nine tenths of the time to itself, also where a million stored ones are walked over.
+const REST: u32 = 9;
 
 /// Long before a run looks broken off.
 const LONGEST_REST: Duration = Duration::from_secs(5);
@@ -274,4 +275,50 @@ pub async fn forget(pool: &PgPool, days: i32) -> sqlx::Result<u64> {
     .execute(pool);
     fault::durable("prune_sums", sums).await?;
     Ok(deleted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn a_run(hurry: CancellationToken) -> Run {
+        Run {
+            id: 1,
+            holder: Uuid::nil(),
+            step: Step::Payments,
+            compared_up_to: None,
+            pass_began_at: DateTime::UNIX_EPOCH,
+            listed_up_to: None,
+            findings: Findings::default(),
+            rested_at: Instant::now(),
+            hurry,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_rests_many_times_as_long_as_a_page_took() {
+        let mut run = a_run(CancellationToken::new());
+        for page in [Duration::from_millis(30), Duration::from_millis(200)] {
+            tokio::time::advance(page).await;
+            let before = Instant::now();
+            run.rest().await;
+            // The clock of the runtime is one of whole milliseconds.
+            let rested = before.elapsed();
+            assert!(
+                rested >= page * REST && rested <= page * REST + Duration::from_millis(2),
+                "{rested:?} after {page:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_in_a_hurry_does_not_rest() {
+        let hurry = CancellationToken::new();
+        let mut run = a_run(hurry.clone());
+        tokio::time::advance(Duration::from_millis(30)).await;
+        hurry.cancel();
+        let before = Instant::now();
+        run.rest().await;
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }
 }
