@@ -10,6 +10,10 @@ use sqlx::migrate::{Migrate as _, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
+mod lend;
+
+pub use lend::{Lend, Lent, Seat};
+
 static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
 /// How long a request waits for a free connection before it is told to come back.
@@ -107,10 +111,6 @@ fn pool_options(max_connections: u32) -> PgPoolOptions {
 async fn lives(connection: &mut PgConnection) -> sqlx::Result<bool> {
     within(PING_TIMEOUT, connection.ping()).await.map(|()| true)
 }
-
-mod lend;
-
-pub use lend::{Lend, Lent, Seat};
 
 /// A statement that is not waited for without end. Where the network or the server's host is gone, nothing else would ever
 /// tell: no packet comes any more, not even one that says so.
