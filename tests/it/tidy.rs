@@ -197,13 +197,30 @@ fn no_statement_about_payments_is_waited_for_without_end() {
         for statement in ["(pool)\n", "(pool)."] {
             for (at, _) in text.match_indices(statement) {
                 let then = text[at + "(pool)".len()..].trim_start();
-                let then = match text[..at].ends_with("lend") {
-                    true => then.trim_start_matches(".await?)").trim_start(),
-                    false => then,
-                };
                 assert!(then.starts_with(".in_time()"), "{name}: {:?}", then.lines().next());
             }
         }
+    }
+}
+
+#[test]
+fn no_statement_on_a_lent_connection_is_waited_for_without_end_and_each_is_given_back() {
+    let mut lent = Vec::new();
+    for (file, text) in sources(&["shared/src"]) {
+        for (name, body) in functions(&text).filter(|(_, body)| body.contains(".lend().await?")) {
+            // Bound to a name it is given back; within a statement it goes back by itself.
+            let is_bound = body.contains("connection = on.lend().await?;");
+            let execution = if is_bound { "(&mut *connection)" } else { "(&mut *pool.lend().await?)" };
+            let executed: Vec<_> =
+                body.match_indices(execution).map(|(at, it)| &body[at + it.len()..]).collect();
+            let in_time = executed.iter().all(|then| then.trim_start().starts_with(".in_time()"));
+            assert!(in_time && executed.len() == 1, "{file}: {name}");
+            assert_eq!(body.matches(".back(").count(), usize::from(is_bound), "{file}: {name}");
+            lent.push(name.to_owned());
+        }
+    }
+    for name in ["accept", "claim_rows", "settle", "find_callers", "take", "end", "overdue"] {
+        assert!(lent.iter().any(|it| it == name), "{name} is not among {lent:?}");
     }
 }
 

@@ -2,11 +2,12 @@
 //! commits need not reach the disk before they are answered: a job is a hint, and one whose end was lost with the server is
 //! delivered again.
 
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
+
 use crate::db::{InTime as _, Lend};
 use crate::fault;
 use crate::watermark::Looked;
-use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Map, Value};
 
 /// Jobs become visible up to so much after the time at which they are due. A later one waits for a look at all there is.
 const LATE: TimeDelta = TimeDelta::milliseconds(250);
