@@ -10,7 +10,7 @@ use shared::ids::PaymentId;
 use shared::merchant;
 use shared::payment::transition::{Lease, claim};
 use sqlx::PgPool;
-use tests::TestDatabase;
+use tests::PrivateServer;
 use uuid::Uuid;
 
 const LEASE: Lease = Lease { lease: Duration::from_secs(30), send_window: Duration::from_secs(5) };
@@ -31,7 +31,7 @@ struct Reads {
 }
 
 impl Reads {
-    /// By a pool's only connection, if nobody else uses the database.
+    /// By a pool's only connection, if nobody else uses the server.
     async fn so_far(pool: &PgPool) -> Self {
         sqlx::raw_sql("select pg_stat_force_next_flush()").execute(pool).await.unwrap();
         sqlx::raw_sql("select pg_stat_clear_snapshot()").execute(pool).await.unwrap();
@@ -56,25 +56,15 @@ impl Sub for Reads {
     }
 }
 
-/// Nobody reads the tables but the test, and takes statistics of them.
-async fn without_autovacuum(pool: &PgPool) {
-    let off = "do $$ declare t regclass; begin
-                   for t in select oid from pg_class where oid >= 16384 and relkind = 'r' and not relispartition loop
-                       execute format('alter table %s set (autovacuum_enabled = false)', t);
-                   end loop;
-               end $$";
-    sqlx::raw_sql(off).execute(pool).await.unwrap();
-}
-
 #[tokio::test]
 async fn a_claim_reads_its_payments_and_not_the_backlog() {
-    let database = TestDatabase::fresh().await;
+    let server = PrivateServer::quiet().await;
+    let database = server.database().await;
     let merchant = merchant::find_or_create(&database.pool, "first").await.unwrap();
     // One connection, whose statistics are up to date when it asks for them.
     let pool = shared::db::connect(&database.url, 1).await.unwrap();
     bench::fill(&mut pool.acquire().await.unwrap(), merchant.id.uuid(), 2_000).await.unwrap();
     // Of which none was open when the planner was told.
-    without_autovacuum(&pool).await;
     sqlx::raw_sql("vacuum (analyze) payments").execute(&pool).await.unwrap();
     sqlx::raw_sql(BACKLOG).execute(&pool).await.unwrap();
     let due: Vec<Uuid> = sqlx::query_scalar("select id from payments where due_at is not null")
@@ -91,4 +81,5 @@ async fn a_claim_reads_its_payments_and_not_the_backlog() {
         assert_eq!(claims.len(), 5);
         assert!(read.rows <= 40, "to claim 5 payments it read {read:?}");
     }
+    server.remove().await;
 }

@@ -1,5 +1,7 @@
 //! A Postgres server of one test's own, which it may kill and start again.
 
+use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cli::postgres::{Lifetime, Options, Server};
@@ -16,16 +18,35 @@ const END_DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct PrivateServer {
     server: Server,
+    directory: PathBuf,
 }
 
 impl PrivateServer {
     /// Starts one, empty.
     pub async fn start() -> Self {
-        let name = format!("private-{:08x}", rand::random::<u32>());
-        let mut options = Options::new(guardian::scratch().join(name));
-        options.lifetime = Lifetime::Passing;
+        Self::with(Vec::new()).await
+    }
+
+    /// Starts one, empty, on which nothing happens but what the test does, for tests that count what a statement reads.
+    ///
+    /// On a server that others use, whoever connects to it, to any of its databases, holds a snapshot for a moment, and while
+    /// one is held nobody clears dead entries out of an index: everybody reads them.
+    pub async fn quiet() -> Self {
+        Self::with(vec![("autovacuum".to_owned(), "off".to_owned())]).await
+    }
+
+    async fn with(extra_settings: Vec<(String, String)>) -> Self {
+        let directory = guardian::scratch().join(format!("private-{:08x}", rand::random::<u32>()));
+        let options =
+            Options { lifetime: Lifetime::Passing, extra_settings, ..Options::new(directory.clone()) };
         let server = Server::start(options).await.expect("postgres starts");
-        Self { server }
+        Self { server, directory }
+    }
+
+    /// Ends it and removes its files. What failed leaves them for a look, until the test process ends.
+    pub async fn remove(mut self) {
+        self.end_by(Signal::SIGQUIT).await;
+        fs::remove_dir_all(&self.directory).expect("a server that ended uses its files no more");
     }
 
     /// Its one database, with all of Payonce's tables.

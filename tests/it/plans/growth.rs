@@ -21,10 +21,10 @@ use shared::payment::transition::{self, Claim, NewPayment, PaymentRequest, Settl
 use shared::queue::{self, rows};
 use shared::retry::Step;
 use sqlx::{AssertSqlSafe, PgPool};
-use tests::TestDatabase;
+use tests::PrivateServer;
 use uuid::Uuid;
 
-use super::{LEASE, Reads, without_autovacuum};
+use super::{LEASE, Reads};
 
 /// How many payments share a statement, and how long a page is.
 const BATCH: i64 = 20;
@@ -48,7 +48,8 @@ const FORGET_STATISTICS: &str = "
 
 /// The database in which the tables grow.
 struct Scene {
-    database: TestDatabase,
+    server: PrivateServer,
+    url: String,
     merchant: MerchantId,
     /// Has one payment.
     newcomer: MerchantId,
@@ -62,14 +63,16 @@ struct Scene {
 
 impl Scene {
     async fn open() -> Self {
-        let database = TestDatabase::fresh().await;
-        let merchant = shared::merchant::find_or_create(&database.pool, "merchant").await.unwrap().id;
-        let newcomer = shared::merchant::find_or_create(&database.pool, "newcomer").await.unwrap().id;
-        transition::accept(&database.pool, &[a_new_payment(newcomer)]).await.unwrap();
-        let secret = auth::create_key(&database.pool, merchant, "key").await.unwrap().secret;
-        without_autovacuum(&database.pool).await;
-        sqlx::raw_sql(PAYMENT).execute(&database.pool).await.unwrap();
-        Self { database, merchant, newcomer, secret, lists: false, wrong: Vec::new() }
+        let server = PrivateServer::quiet().await;
+        let url = server.database().await.url.clone();
+        let pool = shared::db::connect(&url, 1).await.unwrap();
+        let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap().id;
+        let newcomer = shared::merchant::find_or_create(&pool, "newcomer").await.unwrap().id;
+        transition::accept(&pool, &[a_new_payment(newcomer)]).await.unwrap();
+        let secret = auth::create_key(&pool, merchant, "key").await.unwrap().secret;
+        sqlx::raw_sql(PAYMENT).execute(&pool).await.unwrap();
+        Reads::so_far(&pool).await;
+        Self { server, url, merchant, newcomer, secret, lists: false, wrong: Vec::new() }
     }
 
     fn script(&self, sql: &str, numbers: Range<u32>) -> String {
@@ -81,26 +84,25 @@ impl Scene {
     /// In two halves at once.
     async fn grow(&self, numbers: Range<u32>) {
         let middle = u32::midpoint(numbers.start, numbers.end);
-        let half = async |numbers| {
-            let pool = shared::db::connect(&self.database.url, 1).await.unwrap();
-            sqlx::raw_sql("set statement_timeout = 0").execute(&pool).await.unwrap();
-            let fill = self.script(include_str!("grow.sql"), numbers);
-            sqlx::raw_sql(AssertSqlSafe(fill)).execute(&pool).await.unwrap();
-        };
+        let half = async |numbers| self.unlimited(&self.script(include_str!("grow.sql"), numbers)).await;
         tokio::join!(half(numbers.start..middle), half(middle..numbers.end));
     }
 
     /// Takes statistics as autovacuum does, while nothing is under way.
     async fn analyze(&self) {
-        let pool = shared::db::connect(&self.database.url, 1).await.unwrap();
-        let vacuum = "set statement_timeout = 0; vacuum (analyze)";
-        for statement in vacuum.split("; ") {
-            sqlx::raw_sql(statement).execute(&pool).await.unwrap();
-        }
+        self.unlimited("vacuum (analyze)").await;
+    }
+
+    /// By a connection of its own, which has reported all that it read before it ends.
+    async fn unlimited(&self, sql: &str) {
+        let pool = self.connection().await;
+        sqlx::raw_sql("set statement_timeout = 0").execute(&pool).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&pool).await.unwrap();
+        Reads::so_far(&pool).await;
     }
 
     async fn connection(&self) -> PgPool {
-        shared::db::connect(&self.database.url, 1).await.unwrap()
+        shared::db::connect(&self.url, 1).await.unwrap()
     }
 
     /// Runs every hot statement a few times by this connection, while a backlog waits.
@@ -262,10 +264,11 @@ async fn hot_statements_read_no_more_from_a_million_rows_than_from_none() {
     scene.run("10,000", &kept).await;
     scene.grow(10_000..1_000_000).await;
     scene.run("1,000,000, statistics of 10,000", &kept).await;
-    sqlx::raw_sql(FORGET_STATISTICS).execute(&scene.database.pool).await.unwrap();
+    scene.unlimited(FORGET_STATISTICS).await;
     let new = scene.connection().await;
     scene.run("1,000,000, no statistics", &new).await;
     scene.analyze().await;
     scene.run("1,000,000", &kept).await;
     assert!(scene.wrong.is_empty(), "{}", scene.wrong.join("\n"));
+    scene.server.remove().await;
 }

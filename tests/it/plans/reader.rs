@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use shared::payment::store;
 use shared::queue::{self, rows};
 use sqlx::PgPool;
-use tests::TestDatabase;
+use tests::PrivateServer;
 
-use super::{Reads, without_autovacuum};
+use super::Reads;
 
 /// Jobs and payments that are done while the reader reads.
 const DONE: i64 = 2_000;
@@ -29,17 +29,17 @@ const PAYMENTS: &str = "
            now() - interval '1 hour' + n * interval '1 millisecond', 1, now()
       from generate_series(1, 2000) n";
 
-/// A database whose tables nobody cleans up, with a connection that counts, and a reader.
+/// A database whose tables nobody cleans up, a connection that counts, and a reader.
 struct Scene {
     pool: PgPool,
     reader: PgPool,
-    _database: TestDatabase,
+    server: PrivateServer,
 }
 
 impl Scene {
     async fn open() -> Self {
-        let database = TestDatabase::fresh().await;
-        without_autovacuum(&database.pool).await;
+        let server = PrivateServer::quiet().await;
+        let database = server.database().await;
         let pool = shared::db::connect(&database.url, 1).await.unwrap();
         let reader = shared::db::connect(&database.url, 1).await.unwrap();
         for statement in [
@@ -49,7 +49,7 @@ impl Scene {
         ] {
             sqlx::raw_sql(statement).execute(&reader).await.unwrap();
         }
-        Self { pool, reader, _database: database }
+        Self { pool, reader, server }
     }
 
     async fn execute(&self, sql: &'static str) {
@@ -109,6 +109,7 @@ async fn while_a_reader_holds_a_snapshot_jobs_are_found_without_reading_those_th
         .unwrap();
     assert_eq!((ids.len(), first), (100, 5));
     drop(scene.reader);
+    scene.server.remove().await;
 }
 
 #[tokio::test]
@@ -133,4 +134,5 @@ async fn while_a_reader_holds_a_snapshot_the_sweep_does_not_read_what_was_due() 
         .await;
     assert_eq!(scene.sweep(reached).await.0, 1, "one that fell due since");
     drop(scene.reader);
+    scene.server.remove().await;
 }
