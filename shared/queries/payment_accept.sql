@@ -1,6 +1,6 @@
 -- T1. One statement: key, payment, event, job and the accounts its ledger entries will need, or nothing of them.
--- Payments are made only for the keys that this statement inserted. A key that another one holds is not here: the
--- caller reads the winner by a second statement, because this one's snapshot cannot see a concurrent winner.
+-- Payments are made only for the keys that this statement inserted. For a key that was taken before it tells what that one made.
+-- A key that is neither was taken by a concurrent statement, which this one's snapshot cannot see: the caller asks by another.
 -- `is true`, so that `in` is not made a join: without an index that reads each of a batch for each of it.
 with wanted as materialized (
     select *, clock_timestamp() as at
@@ -54,5 +54,17 @@ opened as (
      order by 1, 2, 3
         on conflict on constraint ledger_accounts_one_each do nothing
 )
-select id, customer_id, amount, currency, payment_method, description, metadata, created_at
+select id as "asked_id!", null::bytea as fingerprint, null::smallint as renderer, id as "id!", customer_id as "customer_id!",
+       amount as "amount!", currency as "currency!", payment_method as "payment_method!", description, metadata as "metadata!",
+       created_at as "created_at!"
   from made
+ union all
+select w.payment_id, k.fingerprint, k.renderer, p.id, p.customer_id, p.amount, p.currency, p.payment_method, p.description,
+       p.metadata, p.created_at
+  from wanted w
+ cross join lateral (
+        select fingerprint, renderer, payment_id from idempotency_keys
+         where merchant_id = w.merchant_id and operation = $14 and customer_id = w.customer_id and key = w.key
+        offset 0) as k
+  join payments p on p.id = k.payment_id
+ where (w.payment_id in (select payment_id from won)) is not true

@@ -35,6 +35,17 @@ pub struct Accepted {
     pub created_at: DateTime<Utc>,
 }
 
+/// What an idempotency key stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// SHA-256 of the request that took the key.
+    pub fingerprint: Vec<u8>,
+    /// Which renderer made the first answer.
+    pub renderer: i16,
+    /// What that request made.
+    pub accepted: Accepted,
+}
+
 /// A payment as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 #[expect(missing_docs, reason = "the columns of the table of the same name, which explains them")]

@@ -10,8 +10,9 @@ use shared::batch::Work as _;
 use shared::db::Seat;
 use shared::idempotency::{self, Key};
 use shared::ids::{MerchantId, PaymentId};
+use shared::payment::Remembered;
 use shared::payment::transition::{
-    self, Effect, Lease, NewPayment, PaymentRequest, Settled, Settlement, Settling,
+    self, Effect, Lease, NewPayment, PaymentRequest, Recorded, Settled, Settlement, Settling,
 };
 use shared::retry::Step;
 use sqlx::PgPool;
@@ -56,10 +57,11 @@ fn shuffled<T: Clone>(items: &[T]) -> Vec<T> {
     items
 }
 
-/// Accepts these keys, all in one statement, as payments of their own.
+/// Accepts these keys, all in one statement, as payments of their own. How many of them are new.
 async fn accept_all(pool: &PgPool, merchant: MerchantId, keys: &[String]) -> usize {
     let payments: Vec<_> = keys.iter().map(|key| a_new_payment(merchant, key)).collect();
-    transition::accept(pool, &payments).await.unwrap().len()
+    let recorded = transition::accept(pool, &payments).await.unwrap();
+    recorded.values().filter(|recorded| matches!(recorded, Recorded::New(_))).count()
 }
 
 #[tokio::test]
@@ -79,6 +81,34 @@ async fn one_key_twice_in_one_batch_is_one_payment() {
     ] {
         assert_eq!(count(&pool, table).await, 2, "{table}");
     }
+}
+
+#[tokio::test]
+async fn keys_that_were_taken_before_tell_what_they_made_and_those_beside_them_are_recorded() {
+    let database = TestDatabase::fresh().await;
+    let (pool, merchant) = callers(&database).await;
+    let first = a_new_payment(merchant, "taken");
+    let accepted = transition::accept(&pool, std::slice::from_ref(&first)).await.unwrap();
+    let Some(Recorded::New(made)) = accepted.get(&first.id).cloned() else { panic!("{accepted:?}") };
+    let batch = ["new", "taken", "taken", "also-new"].map(|key| a_new_payment(merchant, key));
+
+    let recorded = transition::accept(&pool, &batch).await.unwrap();
+
+    let before = Remembered {
+        fingerprint: first.fingerprint.to_vec(),
+        renderer: idempotency::RENDERER,
+        accepted: made.clone(),
+    };
+    for taken in [&batch[1], &batch[2]] {
+        assert_eq!(recorded.get(&taken.id), Some(&Recorded::Before(before.clone())));
+    }
+    for new in [&batch[0], &batch[3]] {
+        assert!(matches!(&recorded[&new.id], Recorded::New(accepted) if accepted.id == new.id.uuid()));
+    }
+    // As where a connection broke after the commit: what a request recorded is its own.
+    let again = transition::accept(&pool, std::slice::from_ref(&first)).await.unwrap();
+    assert_eq!(again.get(&first.id), Some(&Recorded::New(made)));
+    assert_eq!(count(&pool, "select count(*) from payment_events").await, 3);
 }
 
 #[tokio::test]

@@ -27,12 +27,14 @@ impl PrivateServer {
         Self::with(Vec::new()).await
     }
 
-    /// Starts one, empty, on which nothing happens but what the test does, for tests that count what a statement reads.
+    /// Starts one, empty, on which nothing happens but what the test does, for tests that count statements and what they read:
+    /// by `pg_stat_statements` where the test makes the extension.
     ///
     /// On a server that others use, whoever connects to it, to any of its databases, holds a snapshot for a moment, and while
     /// one is held nobody clears dead entries out of an index: everybody reads them.
     pub async fn quiet() -> Self {
-        Self::with(vec![("autovacuum".to_owned(), "off".to_owned())]).await
+        let settings = [("autovacuum", "off"), ("shared_preload_libraries", "pg_stat_statements")];
+        Self::with(settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()).await
     }
 
     async fn with(extra_settings: Vec<(String, String)>) -> Self {

@@ -17,9 +17,9 @@ use shared::batch::Refused;
 use shared::idempotency;
 use shared::ids::{MerchantId, PaymentId};
 use shared::metrics::{self, Accept};
-use shared::payment::store::{self, Filter, Remembered};
-use shared::payment::transition::{self, NewPayment};
-use shared::payment::{Accepted, Payment};
+use shared::payment::store::{self, Filter};
+use shared::payment::transition::{self, NewPayment, Recorded};
+use shared::payment::{Accepted, Payment, Remembered};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -82,7 +82,8 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
     let mut alone = false;
     while Instant::now() < deadline {
         match record(&app, &payment, alone).await {
-            Ok(Some(accepted)) => return Ok(created(&accepted)),
+            Ok(Some(Recorded::New(accepted))) => return Ok(created(&accepted)),
+            Ok(Some(Recorded::Before(remembered))) => return known(&payment, &remembered),
             Ok(None) => {}
             // Whoever holds the key has not ended within `lock_timeout`, or two batches crossed. Nothing was recorded.
             Err(Refused::Failed(error)) if is_worth_another_try(&error) => {
@@ -94,29 +95,28 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
         }
         let found =
             store::find_by_key(&app.pool, payment.merchant_id, &payment.request.customer_id, &payment.key);
-        match found.await? {
-            // Recorded by this very request: a connection broke after the commit.
-            Some(own) if own.accepted.id == payment.id.uuid() => return Ok(created(&own.accepted)),
-            Some(remembered) => return replay(&payment, &remembered),
-            None => {}
+        if let Some(remembered) = found.await? {
+            return known(&payment, &remembered);
         }
         // The winner rolled back between the two statements: the key is free again.
     }
     Err(Problem::KeyInProgress)
 }
 
-/// None where another request holds the key.
+/// None where a concurrent request took the key.
 async fn record(
     app: &App,
     payment: &NewPayment,
     alone: bool,
-) -> Result<Option<Accepted>, Refused<sqlx::Error>> {
+) -> Result<Option<Recorded>, Refused<sqlx::Error>> {
     if !alone {
         return app.accepts.submit(payment.clone()).await;
     }
     // What was held up once would hold up the others of its batch.
     let accepted = transition::accept(&app.pool, std::slice::from_ref(payment)).await;
-    accepted.map(|mut accepted| accepted.pop()).map_err(|error| Refused::Failed(Arc::new(error)))
+    accepted
+        .map(|mut recorded| recorded.remove(&payment.id))
+        .map_err(|error| Refused::Failed(Arc::new(error)))
 }
 
 /// The first answer.
@@ -132,9 +132,13 @@ fn is_worth_another_try(error: &sqlx::Error) -> bool {
     matches!(code.as_deref(), Some("55P03" | "40001" | "40P01"))
 }
 
-/// The first answer once more, if this is the same request.
-fn replay(payment: &NewPayment, remembered: &Remembered) -> Result<Response, Problem> {
+/// What the key stands for: the first answer once more, if this is the same request.
+fn known(payment: &NewPayment, remembered: &Remembered) -> Result<Response, Problem> {
     let payment_id = PaymentId::from(remembered.accepted.id);
+    if payment_id == payment.id {
+        // Recorded by this very request: a connection broke after the commit.
+        return Ok(created(&remembered.accepted));
+    }
     if remembered.fingerprint != payment.fingerprint {
         metrics::accepted(Accept::Refused);
         tracing::info!(%payment_id, "an idempotency key came with another request");

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Accepted, Event, Payment};
+use super::{Accepted, Event, Payment, Remembered};
 use crate::db::{InTime as _, Lend as _};
 use crate::idempotency::Key;
 use crate::ids::{MerchantId, PaymentId};
@@ -171,17 +171,6 @@ pub async fn lag(pool: &PgPool) -> sqlx::Result<Duration> {
     .in_time()
     .await?;
     Ok(Duration::from_millis(u64::try_from(lag_ms).unwrap_or(0)))
-}
-
-/// What an idempotency key stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remembered {
-    /// SHA-256 of the request that took the key.
-    pub fingerprint: Vec<u8>,
-    /// Which renderer made the first answer.
-    pub renderer: i16,
-    /// What that request made.
-    pub accepted: Accepted,
 }
 
 /// The payment that a key made; none if the key is free.

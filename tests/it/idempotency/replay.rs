@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use tests::client::send;
-use tests::{Client, System};
+use tests::{Client, PrivateServer, Shape, System, wait_until};
 
 use super::{apis, assert_replay, the_request};
 use crate::PROGRAM;
@@ -34,6 +34,34 @@ async fn a_replay_is_still_the_first_answer_after_the_payment_ended() {
         assert_eq!(replay.json()["status"], "pending");
         assert_replay(&replay, &first);
     }
+}
+
+/// One finds out whose key it is, the other one what became of the request.
+#[tokio::test]
+async fn a_replay_is_two_statements_and_writes_nothing() {
+    const REPLAYS: i64 = 20;
+    let server = PrivateServer::quiet().await;
+    let shape = Shape { apis: 1, ..Shape::default() };
+    let system = System::on(server.database().await, PROGRAM, shape).await;
+    sqlx::raw_sql("create extension pg_stat_statements").execute(&system.database.pool).await.unwrap();
+    let first = system.pay(the_request()).await;
+    // The last that a new payment has the API do.
+    let rung = "select count(*) from pg_stat_statements where query like 'select pg_notify%'";
+    wait_until("workers are woken", async || system.count(rung).await == 1).await;
+    sqlx::raw_sql("select pg_stat_statements_reset()").execute(&system.database.pool).await.unwrap();
+
+    for _ in 0..REPLAYS {
+        assert_replay(&system.pay(the_request()).await, &first);
+    }
+
+    let (calls, wal_bytes): (i64, i64) = sqlx::query_as(
+        "select sum(calls)::bigint, sum(wal_bytes)::bigint from pg_stat_statements s join pg_database d on d.oid = s.dbid
+          where d.datname = current_database() and s.query not like '%pg_stat_statements%'",
+    )
+    .fetch_one(&system.database.pool)
+    .await
+    .unwrap();
+    assert_eq!((calls, wal_bytes), (2 * REPLAYS, 0));
 }
 
 #[tokio::test]

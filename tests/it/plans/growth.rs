@@ -17,7 +17,7 @@ use shared::money::Money;
 use shared::outcome::{Charge, ChargeStatus};
 use shared::payment::status::PaymentStatus;
 use shared::payment::store::{self, Filter};
-use shared::payment::transition::{self, Claim, NewPayment, PaymentRequest, Settlement};
+use shared::payment::transition::{self, Claim, NewPayment, PaymentRequest, Recorded, Settlement};
 use shared::queue::{self, rows};
 use shared::retry::Step;
 use sqlx::{AssertSqlSafe, PgPool};
@@ -125,6 +125,10 @@ impl Scene {
         let new: Vec<NewPayment> = (0..BATCH).map(|_| a_new_payment(self.merchant)).collect();
         let ids: Vec<PaymentId> = new.iter().map(|payment| payment.id).collect();
         let accepted = self.counted(when, "accept", pool, transition::accept(pool, &new)).await;
+        let again: Vec<NewPayment> =
+            new.iter().map(|payment| NewPayment { id: PaymentId::generate(), ..payment.clone() }).collect();
+        let before = self.counted(when, "accept again", pool, transition::accept(pool, &again)).await;
+        assert!(before.values().all(|recorded| matches!(recorded, Recorded::Before(_))));
         let take = rows::take(pool, queue::PAYMENTS, "a worker", ids.len(), None);
         let jobs = self.counted(when, "take jobs", pool, take).await.found;
         let take = rows::take(pool, queue::PAYMENTS, "a worker", 1, Some(Utc::now()));
@@ -138,7 +142,8 @@ impl Scene {
         let again = self.counted(when, "settle again", pool, transition::settle(pool, settlements)).await;
         let ended = jobs.iter().map(|job| (job.id.clone(), None)).collect();
         self.counted(when, "end jobs", pool, rows::end(pool, "a worker", ended)).await;
-        assert_eq!((accepted.len(), jobs.len(), claims.len()), (ids.len(), ids.len(), ids.len()));
+        assert_eq!((accepted.len(), before.len()), (ids.len(), ids.len()));
+        assert_eq!((jobs.len(), claims.len()), (ids.len(), ids.len()));
         assert_eq!((settled.moved.len(), settled.late.len(), again.moved.len()), (ids.len(), 0, 0));
     }
 

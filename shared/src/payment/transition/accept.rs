@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde_json::Value;
 use uuid::Uuid;
@@ -11,8 +12,8 @@ use crate::db::{InTime as _, Lend, Seat};
 use crate::idempotency::{CREATE_PAYMENT, Key, RENDERER};
 use crate::ids::{MerchantId, PaymentId};
 use crate::money::Money;
-use crate::payment::Accepted;
 use crate::payment::status::EventType;
+use crate::payment::{Accepted, Remembered};
 use crate::queue::bell::Bell;
 use crate::{fault, metrics, queue};
 
@@ -48,12 +49,60 @@ pub struct PaymentRequest {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// T1: records those payments whose keys are free, each with its key, event and job. What is missing from the answer
-/// lost to a concurrent or an earlier request with the same key.
+/// What became of a request for a payment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recorded {
+    /// Its key was free, and the payment is recorded.
+    New(Accepted),
+    /// Its key had been taken before.
+    Before(Remembered),
+}
+
+/// A row of the statement, as it comes.
+struct Row {
+    asked_id: Uuid,
+    fingerprint: Option<Vec<u8>>,
+    renderer: Option<i16>,
+    id: Uuid,
+    customer_id: String,
+    amount: Decimal,
+    currency: String,
+    payment_method: String,
+    description: Option<String>,
+    metadata: Value,
+    created_at: DateTime<Utc>,
+}
+
+impl Row {
+    /// By the id that the payment was to have.
+    fn recorded(self) -> (PaymentId, Recorded) {
+        let accepted = Accepted {
+            id: self.id,
+            customer_id: self.customer_id,
+            amount: self.amount,
+            currency: self.currency,
+            payment_method: self.payment_method,
+            description: self.description,
+            metadata: self.metadata,
+            created_at: self.created_at,
+        };
+        let recorded = match (self.fingerprint, self.renderer) {
+            // What this very request recorded is new, also where a connection broke after the commit and it asks again.
+            (Some(fingerprint), Some(renderer)) if self.id != self.asked_id => {
+                Recorded::Before(Remembered { fingerprint, renderer, accepted })
+            }
+            _ => Recorded::New(accepted),
+        };
+        (self.asked_id.into(), recorded)
+    }
+}
+
+/// T1: records those payments whose keys are free, each with its key, event and job, and tells what became of each by the id
+/// that it was to have. What is missing from the answer lost to a concurrent request with the same key.
 ///
 /// # Errors
 /// The database's; then nothing was recorded (or, where the connection broke, all: ask again with the same keys).
-pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Vec<Accepted>> {
+pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<HashMap<PaymentId, Recorded>> {
     let each =
         |read: fn(&NewPayment) -> &str| payments.iter().map(|p| read(p).to_owned()).collect::<Vec<_>>();
     let ids: Vec<Uuid> = payments.iter().map(|p| p.id.uuid()).collect();
@@ -65,8 +114,8 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Vec
     let jobs = queue::jobs_for(payments.iter().map(|p| p.id));
     let statement = async {
         let mut connection = on.lend().await?;
-        let accepted = sqlx::query_file_as!(
-            Accepted,
+        let rows = sqlx::query_file_as!(
+            Row,
             "queries/payment_accept.sql",
             &ids,
             &merchants,
@@ -88,15 +137,17 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Vec
         .fetch_all(&mut *connection)
         .in_time()
         .await;
-        connection.back(accepted)
+        connection.back(rows)
     };
-    let accepted = fault::durable("accept", statement).await?;
+    let rows = fault::durable("accept", statement).await?;
     #[cfg(debug_assertions)]
     if fault::sabotaged("job_outside") {
         super::sabotage::enqueue(on.pool(), &jobs.ids).await?;
     }
-    accepted.iter().for_each(|_| metrics::event_written(EventType::Created.as_str()));
-    Ok(accepted)
+    let recorded: HashMap<_, _> = rows.into_iter().map(Row::recorded).collect();
+    let made = recorded.values().filter(|recorded| matches!(recorded, Recorded::New(_)));
+    made.for_each(|_| metrics::event_written(EventType::Created.as_str()));
+    Ok(recorded)
 }
 
 /// T1 for many requests at once.
@@ -109,19 +160,20 @@ pub struct Accepting {
 
 impl Work for Accepting {
     type Item = NewPayment;
-    /// None where another request holds the key.
-    type Answer = Option<Accepted>;
+    /// None where a concurrent request took the key.
+    type Answer = Option<Recorded>;
     type Error = sqlx::Error;
 
-    async fn work(&self, payments: &[NewPayment]) -> sqlx::Result<Vec<Option<Accepted>>> {
+    async fn work(&self, payments: &[NewPayment]) -> sqlx::Result<Vec<Option<Recorded>>> {
         #[cfg(debug_assertions)]
         if fault::sabotaged("acknowledge_before_commit") {
             return Ok(super::sabotage::acknowledge(self.seat.pool(), payments));
         }
-        let accepted = accept(&self.seat, payments).await?;
-        self.bell.ring();
-        let mut by_id: HashMap<_, _> = accepted.into_iter().map(|accepted| (accepted.id, accepted)).collect();
-        Ok(payments.iter().map(|payment| by_id.remove(&payment.id.uuid())).collect())
+        let mut recorded = accept(&self.seat, payments).await?;
+        if recorded.values().any(|recorded| matches!(recorded, Recorded::New(_))) {
+            self.bell.ring();
+        }
+        Ok(payments.iter().map(|payment| recorded.remove(&payment.id)).collect())
     }
 }
 

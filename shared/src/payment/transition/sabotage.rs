@@ -7,14 +7,14 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::claim::ClaimedRow;
-use super::{Lease, NewPayment, accept};
+use super::{Lease, NewPayment, Recorded, accept};
 use crate::db::{InTime as _, millis};
 use crate::ids::ClaimToken;
 use crate::payment::Accepted;
 use crate::{fault, queue};
 
 /// `acknowledge_before_commit`: the answer, and only then the statement, which nobody waits for.
-pub(super) fn acknowledge(pool: &PgPool, payments: &[NewPayment]) -> Vec<Option<Accepted>> {
+pub(super) fn acknowledge(pool: &PgPool, payments: &[NewPayment]) -> Vec<Option<Recorded>> {
     let (pool, recorded_later) = (pool.clone(), payments.to_vec());
     tokio::spawn(async move { accept(&pool, &recorded_later).await });
     let answer = |NewPayment { id, request, .. }: &NewPayment| Accepted {
@@ -27,7 +27,7 @@ pub(super) fn acknowledge(pool: &PgPool, payments: &[NewPayment]) -> Vec<Option<
         metadata: json!(request.metadata),
         created_at: Utc::now(),
     };
-    payments.iter().map(|payment| Some(answer(payment))).collect()
+    payments.iter().map(|payment| Some(Recorded::New(answer(payment)))).collect()
 }
 
 /// `job_outside`: the jobs of payments that are committed already come to the workers' queue.
