@@ -25,6 +25,10 @@ impl Limit {
         Self(rate.map(|rate| RateLimiter::keyed(rate.quota())))
     }
 
+    pub(crate) const fn is_set(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Takes one request from the key's bucket.
     pub(crate) fn take(&self, key: KeyId) -> Result<(), Problem> {
         let Some(buckets) = &self.0 else { return Ok(()) };

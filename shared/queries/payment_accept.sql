@@ -2,12 +2,16 @@
 -- Payments are made only for the keys that this statement inserted. For a key that was taken before it tells what that one made.
 -- A key that is neither was taken by a concurrent statement, which this one's snapshot cannot see: the caller asks by another.
 -- `is true`, so that `in` is not made a join: without an index that reads each of a batch for each of it.
+-- A request whose API key is unknown or was revoked is not wanted.
 with wanted as materialized (
-    select *, clock_timestamp() as at
-      from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::numeric[], $7::text[], $8::text[],
+    select w.*, api_key.merchant_id, clock_timestamp() as at
+      from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::bytea[], $6::numeric[], $7::text[], $8::text[],
                   $9::text[], $10::jsonb[], $11::text[], $12::text[], $13::bytea[])
-        as w (payment_id, merchant_id, customer_id, key, fingerprint, amount, currency, payment_method,
+        as w (payment_id, secret_hash, customer_id, key, fingerprint, amount, currency, payment_method,
               description, metadata, correlation_id, job_id, job)
+     cross join lateral (
+            select merchant_id from api_keys where secret_hash = w.secret_hash and revoked_at is null
+            offset 0) as api_key
 ),
 won as (
     insert into idempotency_keys (merchant_id, operation, customer_id, key, fingerprint, payment_id, renderer, created_at)

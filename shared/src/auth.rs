@@ -50,6 +50,23 @@ pub struct KeySummary {
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
+/// A secret's hash, by which its key is found: SHA-256. A secret has 256 random bits, so a slow hash would add nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SecretHash([u8; 32]);
+
+impl SecretHash {
+    /// Of a secret, or of whatever came in its place.
+    #[must_use]
+    pub fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret).into())
+    }
+
+    /// As it is stored.
+    pub(crate) fn bytes(self) -> Vec<u8> {
+        self.0.to_vec()
+    }
+}
+
 /// A new random secret: 256 bits, in hex.
 #[must_use]
 pub fn generate_secret() -> String {
@@ -74,7 +91,7 @@ pub async fn create_key(pool: &PgPool, merchant: MerchantId, name: &str) -> sqlx
         merchant.uuid(),
         name,
         shown(&key.secret),
-        hash(&key.secret)
+        SecretHash::of(&key.secret).bytes()
     )
     .execute(pool)
     .await?;
@@ -135,8 +152,8 @@ pub struct Caller {
 ///
 /// # Errors
 /// The database's.
-pub async fn find_callers(on: &impl Lend, secrets: &[String]) -> sqlx::Result<Vec<Option<Caller>>> {
-    let hashes: Vec<_> = secrets.iter().map(|secret| hash(secret)).collect();
+pub async fn find_callers(on: &impl Lend, secrets: &[SecretHash]) -> sqlx::Result<Vec<Option<Caller>>> {
+    let hashes: Vec<_> = secrets.iter().map(|secret| secret.bytes()).collect();
     let mut connection = on.lend().await?;
     let found = sqlx::query!(
         "select id, secret_hash, merchant_id from api_keys where secret_hash = any($1) and revoked_at is null",
@@ -161,18 +178,14 @@ pub struct Authenticating {
 }
 
 impl Work for Authenticating {
-    type Item = String;
+    type Item = SecretHash;
     /// None where it is unknown or was revoked.
     type Answer = Option<Caller>;
     type Error = sqlx::Error;
 
-    async fn work(&self, secrets: &[String]) -> sqlx::Result<Vec<Option<Caller>>> {
+    async fn work(&self, secrets: &[SecretHash]) -> sqlx::Result<Vec<Option<Caller>>> {
         find_callers(&self.seat, secrets).await
     }
-}
-
-fn hash(secret: &str) -> Vec<u8> {
-    Sha256::digest(secret).to_vec()
 }
 
 #[cfg(test)]

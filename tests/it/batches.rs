@@ -6,10 +6,11 @@ use std::time::Duration;
 use futures::future::join_all;
 use rand::seq::SliceRandom as _;
 use serde_json::json;
+use shared::auth::{self, SecretHash};
 use shared::batch::Work as _;
 use shared::db::Seat;
 use shared::idempotency::{self, Key};
-use shared::ids::{MerchantId, PaymentId};
+use shared::ids::PaymentId;
 use shared::payment::Remembered;
 use shared::payment::transition::{
     self, Effect, Lease, NewPayment, PaymentRequest, Recorded, Settled, Settlement, Settling,
@@ -23,7 +24,7 @@ const LEASE: Lease = Lease { lease: Duration::from_mins(5), send_window: Duratio
 /// Concurrent callers, each with a connection of its own: to the database they are processes.
 const CALLERS: u32 = 8;
 
-fn a_new_payment(merchant: MerchantId, key: &str) -> NewPayment {
+fn a_new_payment(api_key: SecretHash, key: &str) -> NewPayment {
     let request = PaymentRequest {
         money: shared::money::Money::parse("12.30", "EUR".parse().unwrap()).unwrap(),
         customer_id: "customer-1".to_owned(),
@@ -33,7 +34,7 @@ fn a_new_payment(merchant: MerchantId, key: &str) -> NewPayment {
     };
     NewPayment {
         id: PaymentId::generate(),
-        merchant_id: merchant,
+        api_key,
         key: Key::parse(key.as_bytes()).unwrap(),
         fingerprint: idempotency::fingerprint(&request),
         request,
@@ -41,10 +42,11 @@ fn a_new_payment(merchant: MerchantId, key: &str) -> NewPayment {
     }
 }
 
-async fn callers(database: &TestDatabase) -> (PgPool, MerchantId) {
+async fn callers(database: &TestDatabase) -> (PgPool, SecretHash) {
     let pool = shared::db::connect(&database.url, CALLERS).await.unwrap();
     let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap();
-    (pool, merchant.id)
+    let secret = auth::create_key(&pool, merchant.id, "key").await.unwrap().secret;
+    (pool, SecretHash::of(&secret))
 }
 
 async fn count(pool: &PgPool, sql: &'static str) -> i64 {
@@ -58,8 +60,8 @@ fn shuffled<T: Clone>(items: &[T]) -> Vec<T> {
 }
 
 /// Accepts these keys, all in one statement, as payments of their own. How many of them are new.
-async fn accept_all(pool: &PgPool, merchant: MerchantId, keys: &[String]) -> usize {
-    let payments: Vec<_> = keys.iter().map(|key| a_new_payment(merchant, key)).collect();
+async fn accept_all(pool: &PgPool, api_key: SecretHash, keys: &[String]) -> usize {
+    let payments: Vec<_> = keys.iter().map(|key| a_new_payment(api_key, key)).collect();
     let recorded = transition::accept(pool, &payments).await.unwrap();
     recorded.values().filter(|recorded| matches!(recorded, Recorded::New(_))).count()
 }
@@ -67,10 +69,10 @@ async fn accept_all(pool: &PgPool, merchant: MerchantId, keys: &[String]) -> usi
 #[tokio::test]
 async fn one_key_twice_in_one_batch_is_one_payment() {
     let database = TestDatabase::fresh().await;
-    let (pool, merchant) = callers(&database).await;
+    let (pool, api_key) = callers(&database).await;
 
     let accepted =
-        accept_all(&pool, merchant, &["same".to_owned(), "other".to_owned(), "same".to_owned()]).await;
+        accept_all(&pool, api_key, &["same".to_owned(), "other".to_owned(), "same".to_owned()]).await;
 
     assert_eq!(accepted, 2);
     for table in [
@@ -84,13 +86,33 @@ async fn one_key_twice_in_one_batch_is_one_payment() {
 }
 
 #[tokio::test]
+async fn of_one_batch_only_what_came_with_a_valid_api_key_is_recorded_and_replayed() {
+    let database = TestDatabase::fresh().await;
+    let (pool, valid) = callers(&database).await;
+    let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap();
+    let made = auth::create_key(&pool, merchant.id, "another").await.unwrap();
+    let revoked = SecretHash::of(&made.secret);
+    transition::accept(&pool, &[a_new_payment(revoked, "taken")]).await.unwrap();
+    auth::revoke_key(&pool, made.id).await.unwrap();
+    let unknown = SecretHash::of("");
+    let batch = [(revoked, "taken"), (revoked, "a"), (valid, "b"), (unknown, "b"), (unknown, "c")]
+        .map(|(api_key, key)| a_new_payment(api_key, key));
+
+    let recorded = transition::accept(&pool, &batch).await.unwrap();
+
+    assert_eq!(recorded.keys().collect::<Vec<_>>(), [&batch[2].id]);
+    assert_eq!(count(&pool, "select count(*) from payments").await, 2);
+    assert_eq!(count(&pool, "select count(*) from idempotency_keys").await, 2);
+}
+
+#[tokio::test]
 async fn keys_that_were_taken_before_tell_what_they_made_and_those_beside_them_are_recorded() {
     let database = TestDatabase::fresh().await;
-    let (pool, merchant) = callers(&database).await;
-    let first = a_new_payment(merchant, "taken");
+    let (pool, api_key) = callers(&database).await;
+    let first = a_new_payment(api_key, "taken");
     let accepted = transition::accept(&pool, std::slice::from_ref(&first)).await.unwrap();
     let Some(Recorded::New(made)) = accepted.get(&first.id).cloned() else { panic!("{accepted:?}") };
-    let batch = ["new", "taken", "taken", "also-new"].map(|key| a_new_payment(merchant, key));
+    let batch = ["new", "taken", "taken", "also-new"].map(|key| a_new_payment(api_key, key));
 
     let recorded = transition::accept(&pool, &batch).await.unwrap();
 
@@ -114,13 +136,13 @@ async fn keys_that_were_taken_before_tell_what_they_made_and_those_beside_them_a
 #[tokio::test]
 async fn crossed_batches_of_the_same_keys_make_each_payment_once_and_never_deadlock() {
     let database = TestDatabase::fresh().await;
-    let (pool, merchant) = callers(&database).await;
+    let (pool, api_key) = callers(&database).await;
 
     for round in 0..20 {
         let keys: Vec<String> = (0..50).map(|n| format!("key-{round}-{n}")).collect();
         let crossed = (0..CALLERS).map(|_| {
             let (pool, keys) = (pool.clone(), shuffled(&keys));
-            async move { accept_all(&pool, merchant, &keys).await }
+            async move { accept_all(&pool, api_key, &keys).await }
         });
         assert_eq!(join_all(crossed).await.into_iter().sum::<usize>(), keys.len());
     }
@@ -130,9 +152,9 @@ async fn crossed_batches_of_the_same_keys_make_each_payment_once_and_never_deadl
 #[tokio::test]
 async fn crossed_batches_of_claims_and_settlements_take_each_payment_once_and_never_deadlock() {
     let database = TestDatabase::fresh().await;
-    let (pool, merchant) = callers(&database).await;
+    let (pool, api_key) = callers(&database).await;
     let keys: Vec<String> = (0..400).map(|n| format!("key-{n}")).collect();
-    accept_all(&pool, merchant, &keys).await;
+    accept_all(&pool, api_key, &keys).await;
     let ids: Vec<PaymentId> = sqlx::query_scalar("select id from payments")
         .fetch_all(&pool)
         .await
@@ -170,8 +192,8 @@ async fn crossed_batches_of_claims_and_settlements_take_each_payment_once_and_ne
 #[tokio::test]
 async fn a_settlement_sent_twice_takes_effect_once_and_is_no_late_evidence() {
     let database = TestDatabase::fresh().await;
-    let (pool, merchant) = callers(&database).await;
-    let payment = a_new_payment(merchant, "key");
+    let (pool, api_key) = callers(&database).await;
+    let payment = a_new_payment(api_key, "key");
     transition::accept(&pool, std::slice::from_ref(&payment)).await.unwrap();
     let claims = transition::claim(&pool, &[payment.id], "a worker", LEASE).await.unwrap();
     let settlement = Settlement {
@@ -193,8 +215,8 @@ async fn a_settlement_sent_twice_takes_effect_once_and_is_no_late_evidence() {
 #[tokio::test]
 async fn a_stale_token_changes_nothing_and_leaves_its_evidence() {
     let database = TestDatabase::fresh().await;
-    let (pool, merchant) = callers(&database).await;
-    let payment = a_new_payment(merchant, "key");
+    let (pool, api_key) = callers(&database).await;
+    let payment = a_new_payment(api_key, "key");
     transition::accept(&pool, std::slice::from_ref(&payment)).await.unwrap();
     let _ = transition::claim(&pool, &[payment.id], "a worker", LEASE).await.unwrap();
     let stale = Settlement {
@@ -217,8 +239,8 @@ async fn a_stale_token_changes_nothing_and_leaves_its_evidence() {
 #[tokio::test]
 async fn a_stale_result_sent_twice_is_late_both_times_and_kept_once() {
     let database = TestDatabase::fresh().await;
-    let (pool, merchant) = callers(&database).await;
-    let payment = a_new_payment(merchant, "key");
+    let (pool, api_key) = callers(&database).await;
+    let payment = a_new_payment(api_key, "key");
     transition::accept(&pool, std::slice::from_ref(&payment)).await.unwrap();
     let stale = Settlement {
         payment_id: payment.id,
@@ -238,8 +260,8 @@ async fn a_stale_result_sent_twice_is_late_both_times_and_kept_once() {
 #[tokio::test]
 async fn a_stale_result_is_kept_even_where_the_current_one_is_beside_it() {
     let database = TestDatabase::fresh().await;
-    let (pool, merchant) = callers(&database).await;
-    let payment = a_new_payment(merchant, "key");
+    let (pool, api_key) = callers(&database).await;
+    let payment = a_new_payment(api_key, "key");
     transition::accept(&pool, std::slice::from_ref(&payment)).await.unwrap();
     let claims = transition::claim(&pool, &[payment.id], "a worker", LEASE).await.unwrap();
     let settlement = |token| Settlement {
@@ -259,8 +281,8 @@ async fn a_stale_result_is_kept_even_where_the_current_one_is_beside_it() {
 #[tokio::test]
 async fn fifty_workers_race_for_one_payment_and_one_wins() {
     let database = TestDatabase::fresh().await;
-    let (pool, merchant) = callers(&database).await;
-    let payment = a_new_payment(merchant, "raced-for");
+    let (pool, api_key) = callers(&database).await;
+    let payment = a_new_payment(api_key, "raced-for");
     let id = payment.id;
     transition::accept(&pool, &[payment]).await.unwrap();
     let crowd = shared::db::connect(&database.url, 50).await.unwrap();

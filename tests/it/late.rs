@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::json;
+use shared::auth::{self, SecretHash};
 use shared::idempotency::{self, Key};
-use shared::ids::{ClaimToken, MerchantId, PaymentId};
+use shared::ids::{ClaimToken, PaymentId};
 use shared::money::Money;
 use shared::outcome::{Charge, ChargeStatus};
 use shared::payment::status::HeldReason;
@@ -42,7 +43,7 @@ async fn settle(pool: &PgPool, payment_id: PaymentId, token: ClaimToken, step: S
 }
 
 /// A payment that took these steps, each by a claim of its own.
-async fn after(pool: &PgPool, merchant_id: MerchantId, steps: Vec<Step>) -> PaymentId {
+async fn after(pool: &PgPool, api_key: SecretHash, steps: Vec<Step>) -> PaymentId {
     let request = PaymentRequest {
         money: Money::parse("12.30", "EUR".parse().unwrap()).unwrap(),
         customer_id: "customer-1".to_owned(),
@@ -53,7 +54,7 @@ async fn after(pool: &PgPool, merchant_id: MerchantId, steps: Vec<Step>) -> Paym
     let id = PaymentId::generate();
     let payment = NewPayment {
         id,
-        merchant_id,
+        api_key,
         key: Key::parse(id.to_string().as_bytes()).unwrap(),
         fingerprint: idempotency::fingerprint(&request),
         request,
@@ -95,6 +96,7 @@ async fn evidence_against_the_end_of_a_payment_opens_one_break_and_changes_nothi
     let database = TestDatabase::fresh().await;
     let pool = shared::db::connect(&database.url, 2).await.unwrap();
     let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap().id;
+    let api_key = SecretHash::of(&auth::create_key(&pool, merchant, "key").await.unwrap().secret);
     let ends = || {
         let start_void = Step::StartVoid { reason: "doubt_deadline", spends: false };
         [
@@ -106,7 +108,7 @@ async fn evidence_against_the_end_of_a_payment_opens_one_break_and_changes_nothi
 
     for (late, opens) in table() {
         for (steps, kind) in ends().into_iter().zip(opens) {
-            let id = after(&pool, merchant, steps).await;
+            let id = after(&pool, api_key, steps).await;
             let row = "select row_to_json(p)::text from payments p where id = $1";
             let before: String = sqlx::query_scalar(row).bind(id.uuid()).fetch_one(&pool).await.unwrap();
             for _ in 0..2 {

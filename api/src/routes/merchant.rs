@@ -3,7 +3,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use shared::auth;
+use shared::auth::{self, Caller, SecretHash};
 use shared::ids::MerchantId;
 
 use crate::App;
@@ -16,15 +16,41 @@ impl FromRequestParts<App> for Merchant {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let secret = secret(parts).ok_or(Problem::Unauthorized)?.to_owned();
-        tracing::Span::current().record("key", auth::shown(&secret));
-        let Some(caller) = app.authentications.submit(secret).await? else {
-            tracing::warn!(event = "key_refused", "an API key that is unknown or was revoked");
-            return Err(Problem::Unauthorized);
-        };
+        let caller = caller(app, presented(parts)?).await?;
         app.limit.take(caller.key)?;
         Ok(Self(caller.merchant))
     }
+}
+
+/// The API key that came with a request, as an argument of a handler whose statement finds out itself what it opens. Beyond its limit
+/// the handler does not run.
+pub(super) struct ApiKey(pub(super) SecretHash);
+
+impl FromRequestParts<App> for ApiKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let api_key = presented(parts)?;
+        if app.limit.is_set() {
+            app.limit.take(caller(app, api_key).await?.key)?;
+        }
+        Ok(Self(api_key))
+    }
+}
+
+/// Whose key it is.
+pub(super) async fn caller(app: &App, api_key: SecretHash) -> Result<Caller, Problem> {
+    let Some(caller) = app.authentications.submit(api_key).await? else {
+        tracing::warn!(event = "key_refused", "an API key that is unknown or was revoked");
+        return Err(Problem::Unauthorized);
+    };
+    Ok(caller)
+}
+
+fn presented(parts: &Parts) -> Result<SecretHash, Problem> {
+    let secret = secret(parts).ok_or(Problem::Unauthorized)?;
+    tracing::Span::current().record("key", auth::shown(secret));
+    Ok(SecretHash::of(secret))
 }
 
 /// `X-API-Key: K` or `Authorization: Bearer K`.

@@ -14,16 +14,16 @@ use axum::{Extension, Json, Router};
 use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize;
 use shared::batch::Refused;
-use shared::idempotency;
+use shared::idempotency::{self, Key};
 use shared::ids::{MerchantId, PaymentId};
 use shared::metrics::{self, Accept};
 use shared::payment::store::{self, Filter};
-use shared::payment::transition::{self, NewPayment, Recorded};
+use shared::payment::transition::{self, NewPayment, PaymentRequest, Recorded};
 use shared::payment::{Accepted, Payment, Remembered};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::merchant::Merchant;
+use super::merchant::{ApiKey, Merchant, caller};
 use super::{bad_query, page_size, unreadable};
 use crate::correlation::CorrelationId;
 use crate::problem::Problem;
@@ -49,17 +49,19 @@ pub(super) fn router() -> Router<App> {
 /// `POST /v1/payments`: 202 and the payment, the same for every try with one key.
 async fn create(
     State(app): State<App>,
-    Merchant(merchant): Merchant,
+    ApiKey(api_key): ApiKey,
     Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let key = request::idempotency_key(&headers)?;
-    let body = body.map_err(unreadable)?;
-    let request = request::payment_request(&headers, &body)?;
+    let (key, request) = match asked(&headers, body) {
+        Ok(asked) => asked,
+        // What is wrong with a request is told only to a merchant.
+        Err(problem) => return Err(caller(&app, api_key).await.err().unwrap_or(problem)),
+    };
     let payment = NewPayment {
         id: PaymentId::generate(),
-        merchant_id: merchant,
+        api_key,
         key,
         fingerprint: idempotency::fingerprint(&request),
         request,
@@ -74,6 +76,12 @@ async fn create(
         return Err(Problem::Internal);
     }
     Ok(response)
+}
+
+fn asked(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<(Key, PaymentRequest), Problem> {
+    let key = request::idempotency_key(headers)?;
+    let body = body.map_err(unreadable)?;
+    Ok((key, request::payment_request(headers, &body)?))
 }
 
 /// Records the payment, or finds the one that its key made.
@@ -93,8 +101,8 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
             }
             Err(refused) => return Err(refused.into()),
         }
-        let found =
-            store::find_by_key(&app.pool, payment.merchant_id, &payment.request.customer_id, &payment.key);
+        let merchant = caller(&app, payment.api_key).await?.merchant;
+        let found = store::find_by_key(&app.pool, merchant, &payment.request.customer_id, &payment.key);
         if let Some(remembered) = found.await? {
             return known(&payment, &remembered);
         }
@@ -103,7 +111,7 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
     Err(Problem::KeyInProgress)
 }
 
-/// None where a concurrent request took the key.
+/// None where a concurrent request took the key, or the API key opens nothing.
 async fn record(
     app: &App,
     payment: &NewPayment,

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use shared::{auth, merchant};
+use shared::auth::{self, SecretHash};
+use shared::merchant;
 use sqlx::PgPool;
 
 use crate::data_dir::write_private;
@@ -29,7 +30,7 @@ impl DevKeys {
         let merchant =
             merchant::find_or_create(pool, MERCHANT).await.context("cannot make the merchant dev")?;
         if let Some(keys) = saved
-            && auth::find_callers(pool, std::slice::from_ref(&keys.api_key))
+            && auth::find_callers(pool, &[SecretHash::of(&keys.api_key)])
                 .await?
                 .iter()
                 .flatten()

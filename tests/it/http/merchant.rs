@@ -3,7 +3,7 @@
 use reqwest::Method;
 use shared::ids::PaymentId;
 use tests::client::send;
-use tests::{System, a_payment, raw};
+use tests::{Client, System, a_payment, raw};
 
 use super::an_api;
 
@@ -67,6 +67,30 @@ async fn without_a_valid_key_every_path_of_a_merchant_is_a_401() {
         }
     }
     assert_eq!(system.stored().await, stored);
+}
+
+#[tokio::test]
+async fn a_key_that_was_revoked_is_refused_from_then_on_and_replays_nothing() {
+    let system = an_api().await;
+    let request = || a_payment().key("order-77");
+    system.pay(request()).await.assert_status(202);
+    let keys = shared::auth::list_keys(&system.database.pool).await.unwrap();
+    shared::auth::revoke_key(&system.database.pool, keys[0].id).await.unwrap();
+
+    system.pay(request()).await.assert_problem(401, "unauthorized");
+    system.pay(a_payment()).await.assert_problem(401, "unauthorized");
+    assert_eq!(system.stored().await, [1, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_told_only_to_a_merchant() {
+    let system = an_api().await;
+    let stranger =
+        Client::new(vec![system.apis[0].address("api").to_owned()], "payonce_sk_unknown".to_owned());
+    for body in ["", "{", "{}"] {
+        system.client.pay_text("order-77", body).await.assert_status(400);
+        stranger.pay_text("order-77", body).await.assert_problem(401, "unauthorized");
+    }
 }
 
 #[tokio::test]

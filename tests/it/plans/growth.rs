@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
-use shared::auth;
+use shared::auth::{self, SecretHash};
 use shared::idempotency::{self, Key};
 use shared::ids::{ClaimToken, MerchantId, PaymentId};
 use shared::money::Money;
@@ -53,8 +53,8 @@ struct Scene {
     merchant: MerchantId,
     /// Has one payment.
     newcomer: MerchantId,
-    /// A key's secret.
-    secret: String,
+    /// The merchant's.
+    api_key: SecretHash,
     /// Lists are planned by what is known of the merchants, which is nothing before statistics are taken for the first time.
     lists: bool,
     /// What read more than it may.
@@ -68,11 +68,13 @@ impl Scene {
         let pool = shared::db::connect(&url, 1).await.unwrap();
         let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap().id;
         let newcomer = shared::merchant::find_or_create(&pool, "newcomer").await.unwrap().id;
-        transition::accept(&pool, &[a_new_payment(newcomer)]).await.unwrap();
-        let secret = auth::create_key(&pool, merchant, "key").await.unwrap().secret;
+        let key_of =
+            async |merchant| SecretHash::of(&auth::create_key(&pool, merchant, "key").await.unwrap().secret);
+        let (api_key, newcomers) = (key_of(merchant).await, key_of(newcomer).await);
+        transition::accept(&pool, &[a_new_payment(newcomers)]).await.unwrap();
         sqlx::raw_sql(PAYMENT).execute(&pool).await.unwrap();
         Reads::so_far(&pool).await;
-        Self { server, url, merchant, newcomer, secret, lists: false, wrong: Vec::new() }
+        Self { server, url, merchant, newcomer, api_key, lists: false, wrong: Vec::new() }
     }
 
     fn script(&self, sql: &str, numbers: Range<u32>) -> String {
@@ -122,7 +124,7 @@ impl Scene {
     }
 
     async fn money_path(&mut self, when: &str, pool: &PgPool) {
-        let new: Vec<NewPayment> = (0..BATCH).map(|_| a_new_payment(self.merchant)).collect();
+        let new: Vec<NewPayment> = (0..BATCH).map(|_| a_new_payment(self.api_key)).collect();
         let ids: Vec<PaymentId> = new.iter().map(|payment| payment.id).collect();
         let accepted = self.counted(when, "accept", pool, transition::accept(pool, &new)).await;
         let again: Vec<NewPayment> =
@@ -163,7 +165,7 @@ impl Scene {
         let key = Key::parse(b"stored-0").unwrap();
         let by_key = store::find_by_key(pool, self.merchant, "customer-0", &key);
         self.counted(when, "find by key", pool, by_key).await;
-        let secrets = [self.secret.clone()];
+        let secrets = [self.api_key];
         let callers = self.counted(when, "API key", pool, auth::find_callers(pool, &secrets)).await;
         let merchants: Vec<_> = callers.iter().map(|caller| caller.as_ref().map(|it| it.merchant)).collect();
         assert_eq!((overdue.len(), merchants), (usize::try_from(BATCH).unwrap(), vec![Some(self.merchant)]));
@@ -202,7 +204,7 @@ impl Scene {
     }
 }
 
-fn a_new_payment(merchant_id: MerchantId) -> NewPayment {
+fn a_new_payment(api_key: SecretHash) -> NewPayment {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let request = PaymentRequest {
@@ -214,7 +216,7 @@ fn a_new_payment(merchant_id: MerchantId) -> NewPayment {
     };
     NewPayment {
         id: PaymentId::generate(),
-        merchant_id,
+        api_key,
         key: Key::parse(format!("new-{number}").as_bytes()).unwrap(),
         fingerprint: idempotency::fingerprint(&request),
         request,

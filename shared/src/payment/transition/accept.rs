@@ -7,10 +7,11 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::auth::SecretHash;
 use crate::batch::Work;
 use crate::db::{InTime as _, Lend, Seat};
 use crate::idempotency::{CREATE_PAYMENT, Key, RENDERER};
-use crate::ids::{MerchantId, PaymentId};
+use crate::ids::PaymentId;
 use crate::money::Money;
 use crate::payment::status::EventType;
 use crate::payment::{Accepted, Remembered};
@@ -22,9 +23,9 @@ use crate::{fault, metrics, queue};
 pub struct NewPayment {
     /// The id it will have if its key is free.
     pub id: PaymentId,
-    /// Who asks.
-    pub merchant_id: MerchantId,
-    /// The client's key.
+    /// The API key that came with the request, which says whose payment it is. One that opens nothing records nothing.
+    pub api_key: SecretHash,
+    /// The client's idempotency key.
     pub key: Key,
     /// SHA-256 of the normalised request.
     pub fingerprint: [u8; 32],
@@ -98,7 +99,8 @@ impl Row {
 }
 
 /// T1: records those payments whose keys are free, each with its key, event and job, and tells what became of each by the id
-/// that it was to have. What is missing from the answer lost to a concurrent request with the same key.
+/// that it was to have. What is missing from the answer lost to a concurrent request with the same key, or came with an API key
+/// that is unknown or was revoked.
 ///
 /// # Errors
 /// The database's; then nothing was recorded (or, where the connection broke, all: ask again with the same keys).
@@ -106,7 +108,7 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Has
     let each =
         |read: fn(&NewPayment) -> &str| payments.iter().map(|p| read(p).to_owned()).collect::<Vec<_>>();
     let ids: Vec<Uuid> = payments.iter().map(|p| p.id.uuid()).collect();
-    let merchants: Vec<Uuid> = payments.iter().map(|p| p.merchant_id.uuid()).collect();
+    let api_keys: Vec<Vec<u8>> = payments.iter().map(|p| p.api_key.bytes()).collect();
     let fingerprints: Vec<Vec<u8>> = payments.iter().map(|p| p.fingerprint.to_vec()).collect();
     let amounts: Vec<Decimal> = payments.iter().map(|p| p.request.money.amount()).collect();
     let descriptions: Vec<Option<String>> = payments.iter().map(|p| p.request.description.clone()).collect();
@@ -118,7 +120,7 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Has
             Row,
             "queries/payment_accept.sql",
             &ids,
-            &merchants,
+            &api_keys,
             &each(|p| &p.request.customer_id),
             &keys_to_take(payments),
             &fingerprints,
@@ -160,7 +162,7 @@ pub struct Accepting {
 
 impl Work for Accepting {
     type Item = NewPayment;
-    /// None where a concurrent request took the key.
+    /// None where a concurrent request took the key, or the API key opens nothing.
     type Answer = Option<Recorded>;
     type Error = sqlx::Error;
 
