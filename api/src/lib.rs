@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use shared::auth::Authenticating;
 use shared::batch::Batcher;
 use shared::db::{self, Seat};
+use shared::payment::store::Reading;
 use shared::payment::transition::Accepting;
 use shared::queue::bell::Bell;
 use sqlx::PgPool;
@@ -44,6 +45,7 @@ struct App {
     pool: PgPool,
     authentications: Batcher<Authenticating>,
     accepts: Batcher<Accepting>,
+    reads: Batcher<Reading>,
     waiters: Arc<wait::Waiters>,
     limit: Arc<limit::Limit>,
     admin_key: admin_key::AdminKey,
@@ -51,8 +53,8 @@ struct App {
     shutdown: CancellationToken,
 }
 
-/// The connections that accepting and finding out who asks have to themselves.
-const SEATS: u32 = 2;
+/// The connections that accepting, reading and finding out who asks have to themselves.
+const SEATS: u32 = 3;
 
 /// The API, bound to its addresses and ready to serve.
 pub struct Server {
@@ -109,6 +111,7 @@ impl Server {
         let app = App {
             authentications: Batcher::new(Authenticating { seat: seat() }),
             accepts,
+            reads: Batcher::new(Reading { seat: seat() }),
             waiters,
             limit,
             admin_key,

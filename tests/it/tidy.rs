@@ -219,7 +219,7 @@ fn no_statement_on_a_lent_connection_is_waited_for_without_end_and_each_is_given
             lent.push(name.to_owned());
         }
     }
-    for name in ["accept", "claim_rows", "settle", "find_callers", "take", "end", "overdue"] {
+    for name in ["accept", "claim_rows", "settle", "find", "find_callers", "take", "end", "overdue"] {
         assert!(lent.iter().any(|it| it == name), "{name} is not among {lent:?}");
     }
 }

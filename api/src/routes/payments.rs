@@ -13,11 +13,12 @@ use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize;
+use shared::auth::SecretHash;
 use shared::batch::Refused;
 use shared::idempotency::{self, Key};
-use shared::ids::{MerchantId, PaymentId};
+use shared::ids::PaymentId;
 use shared::metrics::{self, Accept};
-use shared::payment::store::{self, Filter};
+use shared::payment::store::{self, Asked, Filter};
 use shared::payment::transition::{self, NewPayment, PaymentRequest, Recorded};
 use shared::payment::{Accepted, Payment, Remembered};
 use tokio::time::Instant;
@@ -56,8 +57,7 @@ async fn create(
 ) -> Result<Response, Problem> {
     let (key, request) = match asked(&headers, body) {
         Ok(asked) => asked,
-        // What is wrong with a request is told only to a merchant.
-        Err(problem) => return Err(caller(&app, api_key).await.err().unwrap_or(problem)),
+        Err(problem) => return Err(told(&app, api_key, problem).await),
     };
     let payment = NewPayment {
         id: PaymentId::generate(),
@@ -188,16 +188,15 @@ struct ReadQuery {
 /// `GET /v1/payments/{id}`: the payment as it stands, with `?wait=seconds` once it has ended or the time is over.
 async fn read(
     State(app): State<App>,
-    Merchant(merchant): Merchant,
+    ApiKey(api_key): ApiKey,
     id: Result<Path<PaymentId>, PathRejection>,
     query: Result<Query<ReadQuery>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(ReadQuery { wait }) = query.map_err(bad_query)?;
-    if wait.is_some_and(|secs| secs > WAIT_MAX) {
-        return Err(Problem::invalid("wait", format!("wait must be from 0 to {WAIT_MAX} seconds")));
-    }
-    let id = super::id(id, "payment")?;
-    let mut payment = find(&app, merchant, id).await?;
+    let (id, wait) = match asked_for(id, query) {
+        Ok(asked) => asked,
+        Err(problem) => return Err(told(&app, api_key, problem).await),
+    };
+    let mut payment = find(&app, id, api_key).await?;
     let is_moving = payment.terminal_at.is_none() && payment.held_reason.is_none();
     if let (true, Some(secs)) = (is_moving, wait) {
         tokio::select! {
@@ -205,13 +204,32 @@ async fn read(
             () = tokio::time::sleep(Duration::from_secs(secs)) => {}
             () = app.shutdown.cancelled() => {}
         }
-        payment = find(&app, merchant, id).await?;
+        payment = find(&app, id, api_key).await?;
     }
     Ok(Json(render::payment(&payment)).into_response())
 }
 
-async fn find(app: &App, merchant: MerchantId, id: PaymentId) -> Result<Payment, Problem> {
-    store::find(&app.pool, merchant, id).await?.ok_or(Problem::NotFound("payment"))
+fn asked_for(
+    id: Result<Path<PaymentId>, PathRejection>,
+    query: Result<Query<ReadQuery>, QueryRejection>,
+) -> Result<(PaymentId, Option<u64>), Problem> {
+    let Query(ReadQuery { wait }) = query.map_err(bad_query)?;
+    if wait.is_some_and(|secs| secs > WAIT_MAX) {
+        return Err(Problem::invalid("wait", format!("wait must be from 0 to {WAIT_MAX} seconds")));
+    }
+    Ok((super::id(id, "payment")?, wait))
+}
+
+async fn find(app: &App, id: PaymentId, api_key: SecretHash) -> Result<Payment, Problem> {
+    match app.reads.submit(Asked { id, api_key }).await? {
+        Some(payment) => Ok(payment),
+        None => Err(told(app, api_key, Problem::NotFound("payment")).await),
+    }
+}
+
+/// What is told of a problem with a request: a merchant is told what it is, anybody else only that they are none.
+async fn told(app: &App, api_key: SecretHash, problem: Problem) -> Problem {
+    caller(app, api_key).await.err().unwrap_or(problem)
 }
 
 /// `GET /v1/payments/{id}/events`: all that happened to it, oldest first.

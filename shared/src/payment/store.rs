@@ -7,7 +7,9 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{Accepted, Event, Payment, Remembered};
-use crate::db::{InTime as _, Lend as _};
+use crate::auth::SecretHash;
+use crate::batch::Work;
+use crate::db::{InTime as _, Lend, Seat};
 use crate::idempotency::Key;
 use crate::ids::{MerchantId, PaymentId};
 use crate::payment::status::PaymentStatus;
@@ -16,23 +18,62 @@ use crate::watermark::Looked;
 /// No statement that makes a payment due takes longer: by then it is visible.
 const LATE: TimeDelta = TimeDelta::seconds(6);
 
-/// The merchant's payment of that id; none if there is none, or it is another merchant's.
+/// A question for a payment.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked {
+    /// Which one.
+    pub id: PaymentId,
+    /// The API key that came with the question, which says who asks.
+    pub api_key: SecretHash,
+}
+
+/// The payments that are asked for, in the order of the questions; none where there is no such payment of that merchant, or the
+/// API key is unknown or was revoked.
 ///
 /// # Errors
 /// The database's.
-pub async fn find(pool: &PgPool, merchant: MerchantId, id: PaymentId) -> sqlx::Result<Option<Payment>> {
-    sqlx::query_as!(
-        Payment,
-        "select id, customer_id, amount, currency, payment_method, description, metadata, created_at, status, due_at,
-                held_reason, attempt_count, gateway_transaction_id, failure_code, failure_message, failure_retryable,
-                version, updated_at, terminal_at
-           from payments where id = $1 and merchant_id = $2",
-        id.uuid(),
-        merchant.uuid()
-    )
-    .fetch_optional(pool)
-    .in_time()
-    .await
+pub async fn find(on: &impl Lend, asked: &[Asked]) -> sqlx::Result<Vec<Option<Payment>>> {
+    let ids: Vec<Uuid> = asked.iter().map(|asked| asked.id.uuid()).collect();
+    let api_keys: Vec<Vec<u8>> = asked.iter().map(|asked| asked.api_key.bytes()).collect();
+    let mut connection = on.lend().await?;
+    let found = sqlx::query_as(include_str!("../../queries/payment_find.sql"))
+        .bind(ids)
+        .bind(api_keys)
+        .fetch_all(&mut *connection)
+        .in_time()
+        .await;
+    let mut payments = vec![None; asked.len()];
+    let found: Vec<Found> = connection.back(found)?;
+    for Found { n, payment } in found {
+        if let Some(place) = usize::try_from(n - 1).ok().and_then(|n| payments.get_mut(n)) {
+            *place = Some(payment);
+        }
+    }
+    Ok(payments)
+}
+
+/// The answer to the `n`th question.
+#[derive(sqlx::FromRow)]
+struct Found {
+    n: i64,
+    #[sqlx(flatten)]
+    payment: Payment,
+}
+
+/// Reading payments for many requests at once.
+pub struct Reading {
+    /// Where they are.
+    pub seat: Seat,
+}
+
+impl Work for Reading {
+    type Item = Asked;
+    type Answer = Option<Payment>;
+    type Error = sqlx::Error;
+
+    async fn work(&self, asked: &[Asked]) -> sqlx::Result<Vec<Option<Payment>>> {
+        find(&self.seat, asked).await
+    }
 }
 
 /// Which payments to list; all fields narrow.

@@ -1,0 +1,12 @@
+-- What is asked for, each by whoever's API key came with the question: the key's merchant sees its own payments.
+-- `offset 0` keeps the order of the joins, so that each is looked up by its key.
+select asked.n, p.id, p.customer_id, p.amount, p.currency, p.payment_method, p.description, p.metadata, p.created_at,
+       p.status, p.due_at, p.held_reason, p.attempt_count, p.gateway_transaction_id, p.failure_code, p.failure_message,
+       p.failure_retryable, p.version, p.updated_at, p.terminal_at
+  from unnest($1::uuid[], $2::bytea[]) with ordinality as asked (id, secret_hash, n)
+ cross join lateral (
+        select merchant_id from api_keys where secret_hash = asked.secret_hash and revoked_at is null
+        offset 0) as api_key
+ cross join lateral (
+        select * from payments where id = asked.id and merchant_id = api_key.merchant_id
+        offset 0) as p
