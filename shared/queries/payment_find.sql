@@ -1,5 +1,6 @@
 -- What is asked for, each by whoever's API key came with the question: the key's merchant sees its own payments.
--- `offset 0` keeps the order of the joins, so that each is looked up by its key.
+-- `offset 0` keeps the joins apart, so that each payment is looked up by its id: with the merchant in the same condition a table
+-- without statistics was read by one of the merchant's indexes, and all of that merchant's payments in it.
 select asked.n, p.id, p.customer_id, p.amount, p.currency, p.payment_method, p.description, p.metadata, p.created_at,
        p.status, p.due_at, p.held_reason, p.attempt_count, p.gateway_transaction_id, p.failure_code, p.failure_message,
        p.failure_retryable, p.version, p.updated_at, p.terminal_at
@@ -8,5 +9,6 @@ select asked.n, p.id, p.customer_id, p.amount, p.currency, p.payment_method, p.d
         select merchant_id from api_keys where secret_hash = asked.secret_hash and revoked_at is null
         offset 0) as api_key
  cross join lateral (
-        select * from payments where id = asked.id and merchant_id = api_key.merchant_id
+        select * from payments where id = asked.id
         offset 0) as p
+ where p.merchant_id = api_key.merchant_id
