@@ -20,7 +20,7 @@ pub(crate) enum Problem {
         "send an Idempotency-Key header: a value of your own, the same for every try of this one payment"
     )]
     KeyMissing,
-    #[error("this Idempotency-Key made another payment: {} differ; use a new key for a new payment", .fields.join(", "))]
+    #[error("this Idempotency-Key made another payment, which differs in {}; use a new key for a new payment", .fields.join(", "))]
     KeyReused { fields: Vec<&'static str>, payment_id: String },
     #[error("another request with this Idempotency-Key has not ended yet; repeat this one later")]
     KeyInProgress,
