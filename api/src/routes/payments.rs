@@ -91,22 +91,16 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
     while Instant::now() < deadline {
         match record(&app, &payment, alone).await {
             Ok(Some(Recorded::New(accepted))) => return Ok(created(&accepted)),
-            Ok(Some(Recorded::Before(remembered))) => return known(&payment, &remembered),
-            Ok(None) => {}
+            Ok(Some(Recorded::Before(remembered))) => return replay(&payment, &remembered),
+            // Asked again, the statement sees who took the key.
+            Ok(None) => drop(caller(&app, payment.api_key).await?),
             // Whoever holds the key has not ended within `lock_timeout`, or two batches crossed. Nothing was recorded.
             Err(Refused::Failed(error)) if is_worth_another_try(&error) => {
                 tracing::debug!(%error, "accepting again");
                 alone = true;
-                continue;
             }
             Err(refused) => return Err(refused.into()),
         }
-        let merchant = caller(&app, payment.api_key).await?.merchant;
-        let found = store::find_by_key(&app.pool, merchant, &payment.request.customer_id, &payment.key);
-        if let Some(remembered) = found.await? {
-            return known(&payment, &remembered);
-        }
-        // The winner rolled back between the two statements: the key is free again.
     }
     Err(Problem::KeyInProgress)
 }
@@ -140,13 +134,9 @@ fn is_worth_another_try(error: &sqlx::Error) -> bool {
     matches!(code.as_deref(), Some("55P03" | "40001" | "40P01"))
 }
 
-/// What the key stands for: the first answer once more, if this is the same request.
-fn known(payment: &NewPayment, remembered: &Remembered) -> Result<Response, Problem> {
+/// The first answer once more, if this is the same request.
+fn replay(payment: &NewPayment, remembered: &Remembered) -> Result<Response, Problem> {
     let payment_id = PaymentId::from(remembered.accepted.id);
-    if payment_id == payment.id {
-        // Recorded by this very request: a connection broke after the commit.
-        return Ok(created(&remembered.accepted));
-    }
     if remembered.fingerprint != payment.fingerprint {
         metrics::accepted(Accept::Refused);
         tracing::info!(%payment_id, "an idempotency key came with another request");

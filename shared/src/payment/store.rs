@@ -6,11 +6,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Accepted, Event, Payment, Remembered};
+use super::{Event, Payment};
 use crate::auth::SecretHash;
 use crate::batch::Work;
 use crate::db::{InTime as _, Lend, Seat};
-use crate::idempotency::Key;
 use crate::ids::{MerchantId, PaymentId};
 use crate::payment::status::PaymentStatus;
 use crate::watermark::Looked;
@@ -212,44 +211,4 @@ pub async fn lag(pool: &PgPool) -> sqlx::Result<Duration> {
     .in_time()
     .await?;
     Ok(Duration::from_millis(u64::try_from(lag_ms).unwrap_or(0)))
-}
-
-/// The payment that a key made; none if the key is free.
-///
-/// # Errors
-/// The database's.
-pub async fn find_by_key(
-    pool: &PgPool,
-    merchant: MerchantId,
-    customer_id: &str,
-    key: &Key,
-) -> sqlx::Result<Option<Remembered>> {
-    let row = sqlx::query!(
-        "select k.fingerprint, k.renderer, p.id, p.customer_id, p.amount, p.currency, p.payment_method, p.description,
-                p.metadata, p.created_at
-           from idempotency_keys k
-           join payments p on p.id = k.payment_id
-          where k.merchant_id = $1 and k.operation = $2 and k.customer_id = $3 and k.key = $4",
-        merchant.uuid(),
-        crate::idempotency::CREATE_PAYMENT,
-        customer_id,
-        key.as_str()
-    )
-    .fetch_optional(pool)
-    .in_time()
-    .await?;
-    Ok(row.map(|row| Remembered {
-        fingerprint: row.fingerprint,
-        renderer: row.renderer,
-        accepted: Accepted {
-            id: row.id,
-            customer_id: row.customer_id,
-            amount: row.amount,
-            currency: row.currency,
-            payment_method: row.payment_method,
-            description: row.description,
-            metadata: row.metadata,
-            created_at: row.created_at,
-        },
-    }))
 }

@@ -91,6 +91,12 @@ async fn what_is_wrong_with_a_request_is_told_only_to_a_merchant() {
         system.client.pay_text("order-77", body).await.assert_status(400);
         stranger.pay_text("order-77", body).await.assert_problem(401, "unauthorized");
     }
+    let id = PaymentId::generate();
+    for (path, status) in [("pay_1".to_owned(), 404), (format!("{id}?wait=99"), 400), (id.to_string(), 404)] {
+        let path = format!("/v1/payments/{path}");
+        system.client.get(&path).await.assert_status(status);
+        stranger.get(&path).await.assert_problem(401, "unauthorized");
+    }
 }
 
 #[tokio::test]

@@ -163,9 +163,6 @@ impl Scene {
         assert!(found.iter().all(|payment| payment.as_ref().is_some_and(|it| it.id == id.uuid())));
         self.counted(when, "events", pool, store::events(pool, self.merchant, id)).await;
         self.counted(when, "lag", pool, store::lag(pool)).await;
-        let key = Key::parse(b"stored-0").unwrap();
-        let by_key = store::find_by_key(pool, self.merchant, "customer-0", &key);
-        self.counted(when, "find by key", pool, by_key).await;
         let secrets = [self.api_key];
         let callers = self.counted(when, "API key", pool, auth::find_callers(pool, &secrets)).await;
         let merchants: Vec<_> = callers.iter().map(|caller| caller.as_ref().map(|it| it.merchant)).collect();
