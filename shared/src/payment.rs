@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub mod history;
+pub mod shares;
 pub mod status;
 pub mod store;
 pub mod transition;
