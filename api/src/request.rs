@@ -68,7 +68,8 @@ pub(crate) fn check(request: &UncheckedRequest) -> Result<Money, Problem> {
     }
     for (param, text, lengths) in texts(request) {
         check_length(param, text, lengths)?;
-        if contains_card_number(text) {
+        // A customer's id is a number of the merchant's own, and may be any.
+        if param != "customer_id" && contains_card_number(text) {
             return Err(Problem::invalid(
                 param,
                 format!("{param} contains a card number; send a token instead"),
@@ -112,11 +113,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Key, Problem> {
     match (values.next(), values.next()) {
         (None, _) => Err(Problem::KeyMissing),
         (Some(value), None) => {
-            let key = Key::parse(value.as_bytes()).map_err(|why| Problem::invalid("Idempotency-Key", why))?;
-            if contains_card_number(key.as_str()) {
-                return Err(Problem::invalid("Idempotency-Key", "Idempotency-Key contains a card number"));
-            }
-            Ok(key)
+            Key::parse(value.as_bytes()).map_err(|why| Problem::invalid("Idempotency-Key", why))
         }
         (Some(_), Some(_)) => {
             Err(Problem::invalid("Idempotency-Key", "send one Idempotency-Key, not several"))
