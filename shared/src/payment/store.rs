@@ -6,10 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Event, Payment};
+use super::{Accepted, Event, Payment, Remembered};
 use crate::auth::SecretHash;
 use crate::batch::Work;
 use crate::db::{InTime as _, Lend, Seat};
+use crate::idempotency::{CREATE_PAYMENT, Key};
 use crate::ids::{MerchantId, PaymentId};
 use crate::payment::status::PaymentStatus;
 use crate::watermark::Looked;
@@ -115,6 +116,46 @@ pub async fn list(pool: &PgPool, merchant: MerchantId, filter: &Filter) -> sqlx:
 fn earlier_id(at: DateTime<Utc>) -> Uuid {
     let millis = (at - TimeDelta::days(1)).timestamp_millis();
     Uuid::from_u128(u128::from(millis.max(0).unsigned_abs()) << 80)
+}
+
+/// What a key of the merchant's stands for, about that customer; none if it is free.
+///
+/// # Errors
+/// The database's.
+pub async fn remembered(
+    pool: &PgPool,
+    merchant: MerchantId,
+    customer_id: &str,
+    key: &Key,
+) -> sqlx::Result<Option<Remembered>> {
+    let row = sqlx::query!(
+        "select k.fingerprint, k.renderer, p.id, p.customer_id, p.amount, p.currency, p.payment_method, p.description,
+                p.metadata, p.created_at
+           from idempotency_keys k
+           join payments p on p.id = k.payment_id
+          where k.merchant_id = $1 and k.operation = $2 and k.customer_id = $3 and k.key = $4",
+        merchant.uuid(),
+        CREATE_PAYMENT,
+        customer_id,
+        key.as_str()
+    )
+    .fetch_optional(pool)
+    .in_time()
+    .await?;
+    Ok(row.map(|row| Remembered {
+        fingerprint: row.fingerprint,
+        renderer: row.renderer,
+        accepted: Accepted {
+            id: row.id,
+            customer_id: row.customer_id,
+            amount: row.amount,
+            currency: row.currency,
+            payment_method: row.payment_method,
+            description: row.description,
+            metadata: row.metadata,
+            created_at: row.created_at,
+        },
+    }))
 }
 
 /// A payment's history, oldest first; empty if there is no such payment of that merchant.
