@@ -97,7 +97,11 @@ pub(super) async fn a_payment_charged(without: Without) -> Left {
     let id = system.accepted(a_payment()).await;
     // Whoever cannot believe the answer gives up soon.
     without.worker(&mut system, "", &[("DOUBT_DEADLINE_MS", "500")]).await;
-    system.ended(id).await;
+    wait_until("the payment to end, or to be halted", async || {
+        let payment = system.client.payment(id).await;
+        !payment["terminal_at"].is_null() || !payment["held_reason"].is_null()
+    })
+    .await;
     Left::by(system, &[])
 }
 
