@@ -4,7 +4,7 @@
 use serde_json::json;
 use shared::ids::PaymentId;
 use tests::client::send;
-use tests::{Launch, Scrape, Shape, System, a_payment, wait_until};
+use tests::{Scrape, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
@@ -59,16 +59,6 @@ fn said(system: &System, event: &str) -> usize {
     system.workers[0].stderr().matches(&format!("\"event\":\"{event}\"")).count()
 }
 
-/// Starts the gateway again where it was.
-async fn gateway_is_back(system: &mut System) {
-    let address = system.gateway.address("gateway").trim_start_matches("http://").to_owned();
-    system.gateway = Launch::simgateway(PROGRAM)
-        .env("GATEWAY_DATABASE_URL", &system.gateway_database.url)
-        .env("GATEWAY_ADDR", address)
-        .start()
-        .await;
-}
-
 #[tokio::test]
 async fn while_the_gateway_is_away_nothing_is_claimed_and_payments_are_accepted() {
     let mut system = opening_for(FOR_EVER).await;
@@ -97,7 +87,7 @@ async fn once_the_gateway_is_back_everything_succeeds_and_no_try_was_spent_in_va
     let ids = accepted(&system, 30).await;
     open(&system).await;
 
-    gateway_is_back(&mut system).await;
+    system.restart_gateway().await;
 
     for id in ids {
         assert_eq!(system.ended(id).await["status"], "succeeded");
