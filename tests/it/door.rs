@@ -96,7 +96,7 @@ async fn whatever_answers_in_the_gateways_place_ends_nothing() {
         assert_all_wait(&system, stranger).await;
         assert!(is_open(&system).await, "{stranger}");
         drop(stand_in);
-        system.gateway_is_back().await;
+        system.restart_gateway().await;
 
         all_end_well(&system, &ids, stranger).await;
     }
@@ -122,7 +122,7 @@ async fn another_gateway_of_the_right_shape_is_not_the_gateway() {
         .unwrap();
     assert_eq!(journal, 0, "the wrong gateway was asked about a payment");
     other.kill9();
-    system.gateway_is_back().await;
+    system.restart_gateway().await;
 
     all_end_well(&system, &ids, "another gateway").await;
 }

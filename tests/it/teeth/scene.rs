@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use shared::fault::SABOTAGES;
 use shared::ids::PaymentId;
 use sqlx::AssertSqlSafe;
-use tests::system::RECOVERY;
 use tests::{Answer, Client, Exit, Process, Shape, System, a_payment, guardian, wait_until};
 
 use super::{Left, PROMISES, Without};
@@ -150,7 +149,7 @@ pub(super) async fn an_api_killed_after_its_commit(without: Without) -> Left {
     without.worker(&mut system, "", &[]).await;
     system.ended(next).await;
     if !without.takes("no_sweep") {
-        system.settled_within(2 * RECOVERY).await;
+        system.settled().await;
     }
     // Its own job is all that there was.
     assert_eq!(system.count("select count(*) from apalis.jobs where job_type = 'payments'").await, 1);
