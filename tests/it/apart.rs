@@ -51,7 +51,7 @@ async fn a_payment_that_this_version_cannot_read_is_held_and_its_neighbours_feel
     }
     for id in &ids[..defects.len()] {
         assert_eq!(system.held(*id).await["held_reason"], "unreadable");
-        assert_eq!(breaks(&system, *id).await, ["unreadable"]);
+        assert!(breaks(&system, *id).await.contains(&"unreadable".to_owned()));
         assert!(system.journal_of(*id).await.is_empty(), "it was charged");
         assert_eq!(system.story(*id).await, ["created", "attempt_started", "held"]);
     }
