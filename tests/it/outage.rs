@@ -43,9 +43,9 @@ async fn posted_during_an_outage(
     let turned_away = async {
         let mut turned_away = 0;
         while turned_away < CLIENTS {
-            let Some((key, id)) = posts.next().await else {
-                panic!("all requests were through before the database was gone");
-            };
+            let next = posts.next().await;
+            assert!(next.is_some(), "all requests were through before the database was gone");
+            let (key, id) = next.unwrap();
             turned_away += usize::from(id.is_none());
             acknowledged.extend(id.map(|id| (key, id)));
         }
