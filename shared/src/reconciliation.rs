@@ -8,6 +8,8 @@
 //! [`run`] keeps the run's row, `books` copies and compares the gateway's books, `payments` walks over the payments,
 //! `balances` adds up accounts.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -15,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::breaks::{self, Opened};
 use crate::gateway::Gateway;
+use crate::gateway::books::Bounds;
 use crate::queue::repair::{self, Repaired};
 
 mod balances;
@@ -46,19 +49,20 @@ impl Trigger {
         }
     }
 
-    /// How many pages of the gateway's journal it copies: more than a gateway writes between two ticks.
-    const fn journal_pages(self) -> usize {
+    /// How far it copies the gateway's journal; the next run goes on from there. A tick copies more than a gateway writes
+    /// until the next one, and leaves most of its time to the other steps.
+    const fn journal_bounds(self) -> Bounds {
         match self {
-            Self::Tick(_) => 1_000,
-            Self::Command => usize::MAX,
+            Self::Tick(_) => Bounds { pages: 1_000, time: Duration::from_mins(2) },
+            Self::Command => Bounds { pages: usize::MAX, time: Duration::from_hours(1) },
         }
     }
 
-    /// How many pages of the gateway's charges it compares; the next tick goes on from there.
-    const fn charge_pages(self) -> usize {
+    /// How far it compares the gateway's charges; the next tick goes on from there.
+    const fn charge_bounds(self) -> Bounds {
         match self {
-            Self::Tick(_) => 10,
-            Self::Command => usize::MAX,
+            Self::Tick(_) => Bounds { pages: 10, time: Duration::from_mins(2) },
+            Self::Command => Bounds { pages: usize::MAX, time: Duration::from_hours(1) },
         }
     }
 }
@@ -106,14 +110,18 @@ pub enum GatewayBooks {
     NotAsked,
     /// They were.
     Compared,
+    /// They were read as far as one run goes. The next one goes on from there.
+    Partly,
     /// The gateway keeps none that it shows.
     NotOffered,
     /// It did not answer. The next run goes on where this one could not.
     Unreachable,
+    /// A page of them does not lead on, so that whoever follows them never comes to an end. The next run tries again.
+    Faulty,
 }
 
 /// What a run came to, comparison by comparison. Stored as it is.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Findings {
     /// Payments long due; wrong is one without a live job.
@@ -134,6 +142,9 @@ pub struct Findings {
     pub charges: Counts,
     /// Whether the gateway's books were compared.
     pub gateway_books: GatewayBooks,
+    /// Why they were not, or not all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_books_why: Option<String>,
     /// Breaks that were open when the run ended, counted up to a thousand.
     pub breaks_open: i64,
 }
@@ -193,10 +204,10 @@ pub async fn run(
     loop {
         let is_still_ours = match run.step {
             Step::Repair => repaired(pool, &mut run).await?,
-            Step::Journal => books::journal(pool, gateway, &mut run, trigger.journal_pages()).await?,
+            Step::Journal => books::journal(pool, gateway, &mut run, trigger.journal_bounds()).await?,
             Step::Payments => payments::walk(pool, &mut run, trigger.payment_pages()).await?,
             Step::Balances => balances::compare(pool, &mut run).await?,
-            Step::Charges => books::charges(pool, gateway, &mut run, trigger.charge_pages()).await?,
+            Step::Charges => books::charges(pool, gateway, &mut run, trigger.charge_bounds()).await?,
             Step::Done => {
                 let report = run.finish(pool).await?;
                 report.iter().for_each(say);
@@ -236,7 +247,7 @@ fn say_opened(opened: &Opened) {
 
 /// One line per run.
 fn say(report: &Report) {
-    let findings = report.findings;
+    let findings = &report.findings;
     tracing::info!(
         event = "reconciled",
         run = report.run,

@@ -179,7 +179,7 @@ impl Run {
             self.compared_up_to,
             self.pass_began_at,
             self.listed_up_to,
-            Json(self.findings) as Json<Findings>
+            Json(&self.findings) as Json<&Findings>
         )
         .execute(connection)
         .await?;
@@ -204,7 +204,7 @@ impl Run {
              returning started_at, finished_at as \"finished_at!\"",
             self.id,
             self.holder,
-            Json(self.findings) as Json<Findings>
+            Json(&self.findings) as Json<&Findings>
         )
         .fetch_optional(pool);
         let row = fault::durable("reconcile_finish", statement).await?;
