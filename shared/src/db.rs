@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use apalis_postgres::PostgresStorage;
 use sqlx::migrate::{Migrate as _, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 mod lend;
@@ -126,6 +126,27 @@ impl<T, S: Future<Output = sqlx::Result<T>> + Send> InTime<T> for S {}
 async fn within<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     let late = || sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "the database does not answer"));
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
+}
+
+/// Whether a statement waited in vain for what another session has locked.
+#[must_use]
+pub fn is_locked_out(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03")
+}
+
+/// Where that was a row of another transaction: what the server says of it, with the name of its table. None where it was no
+/// row, but a whole table.
+#[must_use]
+pub fn row_waited_for(error: &sqlx::Error) -> Option<&str> {
+    let told = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
+    // "while inserting index tuple (0,1) in relation …": nothing of the kind is said of a wait for a table.
+    told.r#where().filter(|_| is_locked_out(error))
+}
+
+/// Whether that was a whole table.
+#[must_use]
+pub fn is_table_locked(error: &sqlx::Error) -> bool {
+    is_locked_out(error) && row_waited_for(error).is_none()
 }
 
 /// A duration in whole milliseconds, as statements take it.

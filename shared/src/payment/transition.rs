@@ -13,7 +13,7 @@ mod resolve;
 mod sabotage;
 mod settle;
 
-pub use accept::{Accepting, NewPayment, PaymentRequest, Recorded, accept};
+pub use accept::{Accepting, NewPayment, PaymentRequest, Recorded, accept, key_is_held};
 pub use claim::{Claim, Claiming, Lease, Purpose, Taken, claim, claim_alone};
 pub(crate) use hold::hold;
 pub use remedy::{Remedy, claim_remedy, record_remedy, remedy_is_due};
