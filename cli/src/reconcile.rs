@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 use shared::gateway::Gateway;
+use shared::payment::transition::Waits;
 use shared::reconciliation::{self, Counts, GatewayBooks, Report, Trigger};
 use shared::{config, db};
 use tokio_util::sync::CancellationToken;
@@ -46,7 +47,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     // Somebody waits for it.
     let hurry = CancellationToken::new();
     hurry.cancel();
-    let run = reconciliation::run(&pool, gateway.as_ref(), Trigger::Command, &hurry);
+    let run = reconciliation::run(&pool, gateway.as_ref(), Waits::UNKNOWN, Trigger::Command, &hurry);
     let report = progress::during("reconciling", run).await?.context("somebody else ended this run")?;
     pool.close().await;
     if args.json {

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::breaks::{self, Opened};
 use crate::gateway::Gateway;
 use crate::gateway::books::Bounds;
+use crate::payment::transition::{self, Waits};
 use crate::queue::repair::{self, Repaired};
 
 mod balances;
@@ -30,6 +31,9 @@ pub use run::{Stored, forget, list};
 
 /// Rows in one page.
 const PAGE: i64 = 1_000;
+
+/// How many pages of what is due too far away are pulled near in one run.
+const RESCHEDULED_PAGES: usize = 100;
 
 /// What asks for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +128,8 @@ pub enum GatewayBooks {
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Findings {
+    /// What is due further away than any wait, which is wrong: payments, jobs, voids.
+    pub due_times: Counts,
     /// Payments long due; wrong is one without a live job.
     pub overdue: Counts,
     /// Queue rows in flight or waiting; wrong is one that was lost, or that leads to no payment.
@@ -152,8 +158,9 @@ pub struct Findings {
 impl Findings {
     /// Each comparison with its name.
     #[must_use]
-    pub const fn each(&self) -> [(&'static str, Counts); 8] {
+    pub const fn each(&self) -> [(&'static str, Counts); 9] {
         [
+            ("due too far away", self.due_times),
             ("overdue payments", self.overdue),
             ("queue rows", self.queue),
             ("gateway's journal", self.journal),
@@ -190,6 +197,7 @@ impl Report {
 
 /// Runs one reconciliation, or goes on with the tick that was broken off. None if there is nothing to do: that tick is
 /// done, or another one is under way, or somebody took this run over. Without a gateway only our own books are compared.
+/// What is due later than `waits` allow is pulled near.
 /// Until `hurry` is cancelled it rests after each page for nine times as long as that took.
 ///
 /// # Errors
@@ -197,13 +205,14 @@ impl Report {
 pub async fn run(
     pool: &PgPool,
     gateway: Option<&Gateway>,
+    waits: Waits,
     trigger: Trigger,
     hurry: &CancellationToken,
 ) -> sqlx::Result<Option<Report>> {
     let Some(mut run) = run::begin(pool, trigger, hurry).await? else { return Ok(None) };
     loop {
         let is_still_ours = match run.step {
-            Step::Repair => repaired(pool, &mut run).await?,
+            Step::Repair => repaired(pool, waits, &mut run).await?,
             Step::Journal => books::journal(pool, gateway, &mut run, trigger.journal_bounds()).await?,
             Step::Payments => payments::walk(pool, &mut run, trigger.payment_pages()).await?,
             Step::Balances => balances::compare(pool, &mut run).await?,
@@ -222,13 +231,35 @@ pub async fn run(
 }
 
 /// The queue put right. Repeated after a crash, it finds right what was put right before.
-async fn repaired(pool: &PgPool, run: &mut Run) -> sqlx::Result<bool> {
+async fn repaired(pool: &PgPool, waits: Waits, run: &mut Run) -> sqlx::Result<bool> {
+    run.findings.due_times = due_times(pool, waits).await?;
     run.findings.overdue = repair::overdue_payments(pool, PAGE).await?.into();
     let mut queue = Counts::from(repair::lost_jobs(pool, PAGE).await?);
     queue.add(repair::stray_jobs(pool, PAGE).await?.into());
     run.findings.queue = queue;
     run.step = Step::Journal;
     run.step_done(pool).await
+}
+
+/// What is due too far away pulled near, page by page; what is left after so many is for the next run.
+async fn due_times(pool: &PgPool, waits: Waits) -> sqlx::Result<Counts> {
+    let mut counts = Counts::default();
+    for _ in 0..RESCHEDULED_PAGES {
+        let done = transition::reschedule(pool, waits, PAGE).await?;
+        for (payment_id, was_due_at) in &done.payments {
+            tracing::warn!(event = "rescheduled", %payment_id, %was_due_at, "due further away than any wait; pulled near");
+        }
+        if done.jobs + done.remedies > 0 {
+            let (jobs, voids) = (done.jobs, done.remedies);
+            tracing::warn!(event = "rescheduled", jobs, voids, "due further away than any wait; pulled near");
+        }
+        let count = i64::try_from(done.count()).unwrap_or(i64::MAX);
+        counts.add(Counts { checked: count, found: count, repaired: count, breaks: 0 });
+        if count < PAGE {
+            break;
+        }
+    }
+    Ok(counts)
 }
 
 /// One line per break, each of which a person must look at.
@@ -251,12 +282,15 @@ fn say(report: &Report) {
     tracing::info!(
         event = "reconciled",
         run = report.run,
+        due_too_far = findings.due_times.found,
         overdue_without_job = findings.overdue.found,
         jobs_repaired = findings.queue.repaired,
         gateway_books = ?findings.gateway_books,
         journal_effects = findings.journal.checked,
         payments_compared = findings.ledger.checked,
-        differs = findings.each().iter().skip(2).map(|(_, counts)| counts.found).sum::<i64>(),
+        differs = findings.each()
+            .iter()
+            .skip(3).map(|(_, counts)| counts.found).sum::<i64>(),
         breaks_opened = findings.each().iter().map(|(_, counts)| counts.breaks).sum::<i64>(),
         breaks_open = findings.breaks_open,
         "reconciled"

@@ -2,6 +2,7 @@
 
 mod balance;
 mod broken_off;
+mod due_times;
 mod endless;
 mod gateway;
 mod history;
@@ -164,6 +165,11 @@ const ORPHANS: &[(&str, &str, &str)] = &[
     (
         "run by a worker long dead",
         "status = 'Running', lock_at = now() - interval '1 hour', lock_by = 'dead'",
+        "Pending 1",
+    ),
+    (
+        "got at a time that has not come",
+        "status = 'Queued', lock_at = now() + interval '8 hours', lock_by = 'dead'",
         "Pending 1",
     ),
     ("got by nobody", "status = 'Queued', lock_at = null", "Pending 1"),

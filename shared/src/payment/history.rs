@@ -158,7 +158,9 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
     row.version = event.version;
     row.updated_at = event.at;
     row.due_at = event.due_at;
-    row.claim_token = if is_claim { event.claim_token } else { None };
+    if event_type != EventType::Rescheduled {
+        row.claim_token = if is_claim { event.claim_token } else { None };
+    }
     row.retries_spent += i32::from(event.spends);
     row.terminal_at = status.is_terminal().then_some(event.at);
     // Whatever happens to a held payment was done by a person, and ends its being held.
@@ -189,6 +191,12 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
             row.failure_code = failure["code"].as_str().map(str::to_owned);
             row.failure_message = failure["message"].as_str().map(str::to_owned);
             row.failure_retryable = failure["retryable"].as_bool();
+        }
+        EventType::Rescheduled => {
+            // What had not come by then was wrong.
+            row.first_sent_at = row.first_sent_at.map(|at| at.min(event.at));
+            row.doubt_since = row.doubt_since.map(|at| at.min(event.at));
+            row.send_by = event.evidence["send_by"].as_str().and_then(|text| text.parse().ok());
         }
         EventType::Created | EventType::RetryScheduled | EventType::Reversed | EventType::Released => {}
     }

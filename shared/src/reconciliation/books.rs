@@ -219,7 +219,7 @@ async fn advance(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update gateway_cursors
-            set read_up_to = greatest(read_up_to, $2), whole_at = greatest(whole_at, $3)
+            set read_up_to = greatest(read_up_to, $2), whole_at = coalesce($3, whole_at)
           where gateway = $1",
         GATEWAY,
         read_up_to,

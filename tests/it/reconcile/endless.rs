@@ -3,6 +3,7 @@
 use chrono::Utc;
 use serde_json::{Value, json};
 use shared::gateway::Gateway;
+use shared::payment::transition::Waits;
 use shared::reconciliation::{self, GatewayBooks, Trigger};
 use tests::Impostor;
 use tokio_util::sync::CancellationToken;
@@ -113,7 +114,13 @@ async fn a_journal_that_goes_on_for_ever_is_read_a_part_at_a_time_and_keeps_noth
     let hurry = CancellationToken::new();
     hurry.cancel();
 
-    let run = reconciliation::run(&system.database.pool, Some(&gateway), Trigger::Tick(Utc::now()), &hurry);
+    let run = reconciliation::run(
+        &system.database.pool,
+        Some(&gateway),
+        Waits::UNKNOWN,
+        Trigger::Tick(Utc::now()),
+        &hurry,
+    );
     let report = run.await.unwrap().unwrap();
 
     assert_eq!(report.findings.gateway_books, GatewayBooks::Partly, "{report:?}");
