@@ -14,6 +14,8 @@ use super::report::Check;
 pub(super) struct Rule {
     /// For how long a payment may be due.
     pub(super) grace_s: u32,
+    /// How far away the time may be at which somebody looks at a payment.
+    pub(super) longest_wait_s: u32,
     /// Whether nothing may be under way at all.
     pub(super) at_rest: bool,
 }
@@ -53,13 +55,18 @@ impl Liveness {
                 self.check
                     .blame(PaymentId::from(payment.id), "is held, but no open break asks a person about it");
             }
-        } else if self.rule.at_rest || self.is_overdue(payment.overdue_s) {
+        } else if self.rule.at_rest || self.is_overdue(payment.overdue_s) || self.is_far(payment.overdue_s) {
             self.suspects.push((payment.id, payment.version));
         }
     }
 
     fn is_overdue(&self, overdue_s: Option<f64>) -> bool {
         overdue_s.is_none_or(|overdue_s| overdue_s > f64::from(self.rule.grace_s))
+    }
+
+    /// Whether nobody looks before long after any wait is over.
+    fn is_far(&self, overdue_s: Option<f64>) -> bool {
+        overdue_s.is_some_and(|overdue_s| -overdue_s > f64::from(self.rule.longest_wait_s))
     }
 
     /// Whom to look at again.
@@ -82,6 +89,16 @@ impl Liveness {
             self.check.blame(
                 id,
                 format!("is {}, {since}: does a worker run, and does the gateway answer?", now.status),
+            );
+        } else if !has_moved && self.is_far(now.overdue_s) {
+            let due_in_s = -now.overdue_s.unwrap_or_default();
+            self.check.blame(
+                id,
+                format!(
+                    "is {}, and due only in {due_in_s:.0} s, later than after any wait: was the database's clock wrong? \
+                     A worker's next reconciliation mends it",
+                    now.status
+                ),
             );
         } else if self.rule.at_rest {
             self.check.blame(id, format!("is {}, and has not ended", now.status));
