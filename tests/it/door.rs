@@ -121,6 +121,13 @@ async fn another_gateway_of_the_right_shape_is_not_the_gateway() {
         .await
         .unwrap();
     assert_eq!(journal, 0, "the wrong gateway was asked about a payment");
+    let (_, reconciled) = Launch::payonce(PROGRAM)
+        .args(["reconcile", "--json"])
+        .env("DATABASE_URL", &system.database.url)
+        .env("GATEWAY_URL", other.address("gateway"))
+        .run()
+        .await;
+    assert!(reconciled.stdout().contains("not_the_gateway"), "{}", reconciled.stdout());
     other.kill9();
     system.restart_gateway().await;
 

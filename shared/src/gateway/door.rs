@@ -59,12 +59,12 @@ impl Gateway {
     /// # Errors
     /// It does not answer, or is another one; or our database does not answer.
     pub async fn knock(&self, pool: &PgPool) -> Result<(), Closed> {
-        let name = self.read("/account").await;
+        let name = self.fetch("/account").await;
         let named = self.compare(pool, &name).await?;
         if named.as_ref().is_err_and(|failed| failed.kind.health() == Health::LockedOut) {
             return Ok(named?);
         }
-        match read_json::<Journal>(&self.read("/journal?after=0&limit=1").await) {
+        match read_json::<Journal>(&self.fetch("/journal?after=0&limit=1").await) {
             Ok(Some(_)) => Ok(()),
             Err(failed) if failed.kind.health() == Health::Silent => Err(failed.into()),
             Ok(None) | Err(_) => Ok(named?),
@@ -76,8 +76,17 @@ impl Gateway {
     /// # Errors
     /// See [`Gateway::knock`].
     pub async fn identify(&self, pool: &PgPool) -> Result<(), Closed> {
-        let name = self.read("/account").await;
+        let name = self.fetch("/account").await;
         Ok(self.compare(pool, &name).await??)
+    }
+
+    /// Whether it is no other than the known one; one that says nothing may be it.
+    ///
+    /// # Errors
+    /// It is another one, or our database does not answer.
+    pub async fn is_known(&self, pool: &PgPool) -> Result<(), Closed> {
+        let name = self.fetch("/account").await;
+        self.compare(pool, &name).await.map(drop)
     }
 
     /// Whether whoever answered so is the known gateway; within, whether it answered at all.
@@ -106,7 +115,7 @@ impl Gateway {
     }
 
     /// One exchange about nothing in particular.
-    async fn read(&self, path: &str) -> Exchange {
+    async fn fetch(&self, path: &str) -> Exchange {
         let request = Request::builder().method(Method::GET).uri(path);
         match self.exchange((request, Full::<Bytes>::default()), "").await {
             Ok(exchange) | Err(exchange) => exchange,
@@ -157,7 +166,7 @@ async fn remember(pool: &PgPool, identity: &Identity) -> sqlx::Result<Identity> 
 /// # Errors
 /// It does not say who it is, or does not answer; or our database does not.
 pub async fn adopt(gateway: &Gateway, pool: &PgPool) -> Result<Identity, Closed> {
-    let exchange = gateway.read("/account").await;
+    let exchange = gateway.fetch("/account").await;
     let Some(identity) = read_json::<Identity>(&exchange)? else {
         return Err(Failed::new(FailureKind::Unexpected, "this gateway does not say who it is").into());
     };

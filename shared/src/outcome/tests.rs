@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::money::Money;
 
 fn expected() -> Expected {
     Expected {
@@ -29,10 +30,10 @@ fn answered(status: u16, body: &Value) -> Exchange {
 /// The same words from somebody who does not say that they are JSON.
 fn not_as_json(exchange: Exchange) -> Exchange {
     match exchange {
-        Exchange::Answered { status, body, retry_after, .. } => {
-            Exchange::Answered { status, is_json: false, body, retry_after }
+        Exchange::Answered { status, ref body, retry_after, .. } => {
+            Exchange::Answered { status, is_json: false, body: body.clone(), retry_after }
         }
-        other => other,
+        Exchange::Unreachable(_) | Exchange::Unanswered(..) | Exchange::NotSent(_) => exchange,
     }
 }
 

@@ -16,6 +16,7 @@ use crate::breaks::{self, Finding};
 use crate::fault;
 use crate::gateway::Gateway;
 use crate::gateway::books::{Bounds, JournalRow, Unread};
+use crate::gateway::door::Closed;
 use crate::ids::PaymentId;
 use crate::outcome::{Charge, ChargeStatus};
 
@@ -110,6 +111,11 @@ async fn copy(
     bounds: Bounds,
 ) -> sqlx::Result<Copied> {
     let mut up_to = cursor.read_up_to;
+    match gateway.is_known(pool).await {
+        Ok(()) => {}
+        Err(Closed::Database(why)) => return Err(why),
+        Err(Closed::Gateway(why)) => return Ok(Copied::Unread(Unread::Failed(why.to_string()))),
+    }
     let mut reading = gateway.read::<JournalRow>((up_to - 1).max(0), bounds);
     let mut must_begin_with = (up_to > 0).then_some(up_to);
     loop {

@@ -174,7 +174,7 @@ impl Model {
                 self.settle(&idle, token, self.situations(state).iter().filter_map(stands_against), next);
             }
             Worker::AwaitingCharge(token) => {
-                // Only who still holds the claim writes down that something has left; who lost it has left a doubt.
+                // Who lost the claim writes nothing down, but has left a doubt.
                 idle.was_sent |= idle.token == token;
                 self.settle_charge(&idle, token, &self.outcomes.unanswered, next);
                 self.settle_charge(&idle, token, &self.outcomes.from_a_stranger, next);
@@ -187,20 +187,7 @@ impl Model {
                     self.settle_charge(&read, token, self.outcomes.of(answer), next);
                 }
             }
-            Worker::LookingUp(token) => {
-                let found = match state.gateway {
-                    Gateway::Untouched => LookupOutcome::NotFound,
-                    Gateway::Charged => self.outcomes.found.clone(),
-                    Gateway::Declined => self.outcomes.found_declined.clone(),
-                    Gateway::Voided if state.charges > 0 => self.outcomes.found_voided.clone(),
-                    Gateway::Voided => LookupOutcome::NotFound,
-                };
-                for outcome in [found, LookupOutcome::NoAnswer(silence())] {
-                    let steps = self.situations(state).into_iter();
-                    let steps = steps.map(|now| retry::after_lookup(&now, &self.policy, outcome.clone()));
-                    self.settle(&idle, token, steps, next);
-                }
-            }
+            Worker::LookingUp(token) => self.look_up(state, &idle, token, next),
             Worker::Voiding(token) => next.push(send(Message::Void(token), Worker::AwaitingVoid(token))),
             Worker::AwaitingVoid(token) => {
                 let confirmed = state.net.iter().position(|message| *message == Message::Voided(token));
@@ -223,6 +210,22 @@ impl Model {
         }
         // Killed: what it held is gone, what it sent is not.
         next.push(killed);
+    }
+
+    /// The gateway answers from the truth of now, or not at all.
+    fn look_up(&self, state: &State, idle: &State, token: u8, next: &mut Vec<State>) {
+        let found = match state.gateway {
+            Gateway::Untouched => LookupOutcome::NotFound,
+            Gateway::Charged => self.outcomes.found.clone(),
+            Gateway::Declined => self.outcomes.found_declined.clone(),
+            Gateway::Voided if state.charges > 0 => self.outcomes.found_voided.clone(),
+            Gateway::Voided => LookupOutcome::NotFound,
+        };
+        for outcome in [found, LookupOutcome::NoAnswer(silence())] {
+            let steps = self.situations(state).into_iter();
+            let steps = steps.map(|now| retry::after_lookup(&now, &self.policy, outcome.clone()));
+            self.settle(idle, token, steps, next);
+        }
     }
 
     /// What follows where the gateway is known not to look up or to void, or says so itself when it is asked.
@@ -295,10 +298,11 @@ impl Model {
             return;
         }
         let mut written = HashSet::new();
-        for step in steps.flat_map(|step| match step {
-            Step::StartVoid { .. } => vec![gateway_is_away(), step],
-            step => vec![step],
-        }) {
+        let or_away = |step: Step| {
+            let may_be_away = matches!(step, Step::StartVoid { .. }).then(gateway_is_away);
+            may_be_away.into_iter().chain([step])
+        };
+        for step in steps.flat_map(or_away) {
             let settled = Self::write(then, &step);
             if written.insert(settled.clone()) {
                 next.push(settled);
