@@ -12,6 +12,7 @@ mod dev;
 mod keys;
 mod load;
 mod migrate;
+mod rebuild;
 mod reconcile;
 mod service;
 mod verify;
@@ -48,6 +49,7 @@ enum Command {
     #[command(subcommand)]
     Keys(keys::Command),
     Load(load::Args),
+    Rebuild(rebuild::Args),
     Reconcile(reconcile::Args),
     Chaos(chaos::Args),
     #[command(subcommand, hide = true)]
@@ -101,6 +103,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Migrate(args) => migrate::run(args).await,
         Command::Keys(command) => keys::run(command).await,
         Command::Load(args) => load::run(args).await,
+        Command::Rebuild(args) => Box::pin(rebuild::run(args)).await,
         Command::Reconcile(args) => reconcile::run(args).await,
         Command::Chaos(args) => Box::pin(chaos::run(args)).await,
         Command::Service(_) => unreachable!("a service has a runtime of its own"),

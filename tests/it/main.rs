@@ -30,6 +30,7 @@ mod plans;
 mod poison;
 mod queue;
 mod readme;
+mod rebuild;
 mod reconcile;
 mod remedy;
 mod schedules;

@@ -185,7 +185,9 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
             told.verify_count += 1;
             told.not_found_count += i32::from(event.reason.as_deref() == Some("not_found"));
         }
-        "void_started" => told.void_started_at = Some(event.at),
+        "void_started" => {
+            told.void_started_at.get_or_insert(event.at);
+        }
         "held" => told.held_reason.clone_from(&event.reason),
         "succeeded" => told.gateway_transaction_id = Some(text("charge_id")?),
         "failed" => {
