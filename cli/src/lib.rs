@@ -14,6 +14,7 @@ mod load;
 mod migrate;
 mod rebuild;
 mod reconcile;
+mod recovery;
 mod service;
 mod verify;
 
@@ -55,6 +56,8 @@ enum Command {
     #[command(subcommand, hide = true)]
     Service(service::Command),
     Verify(verify::Args),
+    #[command(subcommand)]
+    Recovery(recovery::Command),
     #[command(subcommand)]
     Breaks(breaks::Command),
     #[command(subcommand, alias = "dlq")]
@@ -108,6 +111,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Chaos(args) => Box::pin(chaos::run(args)).await,
         Command::Service(_) => unreachable!("a service has a runtime of its own"),
         Command::Verify(args) => Box::pin(verify::run(args)).await,
+        Command::Recovery(command) => recovery::run(command).await,
         Command::Breaks(command) => breaks::run(command).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
     }

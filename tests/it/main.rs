@@ -32,6 +32,7 @@ mod queue;
 mod readme;
 mod rebuild;
 mod reconcile;
+mod recovery;
 mod remedy;
 mod schedules;
 mod schema;
