@@ -138,7 +138,7 @@ impl Pace {
     }
 
     fn say(&mut self, payments: u64) {
-        if self.said_at.elapsed().as_secs() >= 2 {
+        if self.said_at.elapsed().as_secs() >= 5 {
             progress::say(&format!("{} … {payments} payments", self.what));
             self.said_at = std::time::Instant::now();
         }
