@@ -1,135 +1,152 @@
 //! Finds payment card numbers in texts, so that none is ever stored: Payonce takes tokens.
+//!
+//! A card number begins as an issuer's numbers do, is as long as these are, and passes the Luhn check (ISO/IEC 7812-1).
+//! Its digits stand alone, in one group or in the groups of a card. A merchant's own numbers are none: what it pays for must
+//! not depend on how its orders are numbered. So keys and customer ids are not looked at, and where no rule can tell a card
+//! that hardly exists from a number that many have, the card is passed over:
+//!
+//! - 13 digits in one group are an article number (EAN-13) or a time in ms. Visa's old cards of 13 digits are gone; of
+//!   them only the well-known test number is found.
+//! - 15 digits that begin with 34, 37, 1800 or 2131 are a card, all others a device (IMEI) or the number of an airline (UATP).
+//! - 17 to 19 digits in one group are mostly ids made of a time (snowflakes). Found are those that begin as the long
+//!   numbers that are issued do: `UnionPay`'s, and those of debit cards known by four digits. Visa, JCB, Diners Club and
+//!   Discover could be as long, and are found so only in groups.
+//! - Digits next to a Latin letter, after a plus sign or behind a decimal point are part of something else.
+//! - Groups of four after another group of four are part of a longer number, such as a parcel's.
+//!
+//! Tests hold this to less than one refusal in a thousand for each of ten kinds of other numbers.
 
-use std::ops::RangeInclusive;
+mod issuers;
+mod others;
+mod plain;
 
-use uuid::Uuid;
+use issuers::Spelling;
 
-/// How long card numbers are (ISO/IEC 7812-1).
-const LENGTHS: RangeInclusive<usize> = 12..=19;
+/// How many digits card numbers have, at least.
+const DIGITS_MIN: usize = 12;
+/// And at most.
+const DIGITS_MAX: usize = 19;
 
-/// Whether the text has 12 to 19 digits in a row that pass the Luhn check, single blanks, hyphens or dots between them
-/// passed over. Groups of digits are tried in every combination, so that an expiry date beside a number does not hide it.
-/// UUIDs and hashes are passed over: one in 200 of them would be taken for a card number by chance (measured).
+/// Whether a card number stands in the text.
 pub(crate) fn contains_card_number(text: &str) -> bool {
-    let mut chars: Vec<char> = text.chars().collect();
-    let is_of_id = |c: char| c.is_ascii_hexdigit() || c == '-';
-    for run in chars.chunk_by_mut(|&a, &b| is_of_id(a) == is_of_id(b)) {
-        if is_hexadecimal_id(&run.iter().collect::<String>()) {
-            run.fill('x');
-        }
+    if text.len() < DIGITS_MIN {
+        return false;
     }
-    let starts_group = |i: usize| chars[i].is_ascii_digit() && (i == 0 || !chars[i - 1].is_ascii_digit());
-    (0..chars.len()).filter(|&i| starts_group(i)).any(|start| begins_card_number(&chars[start..]))
+    let text = plain::spelled(text);
+    if text.bytes().filter(u8::is_ascii_digit).count() < DIGITS_MIN {
+        return false;
+    }
+    let pieces = pieces(&text);
+    let mut at = 0;
+    while let Some(rest @ [_, ..]) = pieces.get(at..) {
+        let before = at.checked_sub(1).and_then(|before| pieces.get(before));
+        at += match others::iban(rest) {
+            Some(count) => count,
+            None if is_card(rest, before) || begins_card(rest, before) => return true,
+            None => 1,
+        };
+    }
+    false
 }
 
-/// A UUID, or at least as many hexadecimal digits, not all of them decimal.
-fn is_hexadecimal_id(run: &str) -> bool {
-    let word = run.trim_matches('-');
-    let is_hash =
-        || word.bytes().all(|b| b.is_ascii_hexdigit()) && word.bytes().any(|b| b.is_ascii_alphabetic());
-    word.len() >= 32 && (Uuid::try_parse(word).is_ok() || is_hash())
+/// Latin letters and digits in a row, and what stands between them and those before.
+struct Piece<'a> {
+    gap: &'a str,
+    text: &'a str,
 }
 
-fn begins_card_number(chars: &[char]) -> bool {
-    let mut digits = Vec::with_capacity(*LENGTHS.end());
-    for (i, &c) in chars.iter().enumerate() {
-        let next_is_digit = chars.get(i + 1).is_some_and(char::is_ascii_digit);
-        match c.to_digit(10) {
-            Some(digit) => digits.push(digit),
-            None if matches!(c, ' ' | '-' | '.') && next_is_digit => continue,
-            None => return false,
-        }
-        if digits.len() > *LENGTHS.end() {
+impl Piece<'_> {
+    fn is_number(&self) -> bool {
+        self.text.bytes().all(|b| b.is_ascii_digit())
+    }
+
+    /// One separator, and no more, after the piece before.
+    fn is_linked(&self) -> bool {
+        matches!(self.gap, " " | ".")
+    }
+}
+
+fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_alphanumeric()) {
+        let (gap, from_here) = rest.split_at(start);
+        let end = from_here.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(from_here.len());
+        let (text, after) = from_here.split_at(end);
+        pieces.push(Piece { gap, text });
+        rest = after;
+    }
+    pieces
+}
+
+/// Whether the first piece is a card number in one group.
+fn is_card(pieces: &[Piece<'_>], before: Option<&Piece<'_>>) -> bool {
+    let [piece, ..] = pieces else { return false };
+    let is_fraction = piece.gap == "." && before.is_some_and(Piece::is_number);
+    piece.is_number()
+        && !piece.gap.ends_with('+')
+        && !is_fraction
+        && is_number_of_card(piece.text, Spelling::OneGroup)
+        && !others::is_company_number(piece.text)
+}
+
+/// Whether the first pieces are a card number in the groups of a card.
+fn begins_card(pieces: &[Piece<'_>], before: Option<&Piece<'_>>) -> bool {
+    let is_in_longer_number = |first: &Piece<'_>| {
+        first.gap.ends_with('+')
+            || first.is_linked() && before.is_some_and(|before| before.is_number() && before.text.len() == 4)
+    };
+    let mut groups: Vec<usize> = Vec::new();
+    let mut digits = String::with_capacity(DIGITS_MAX);
+    for piece in pieces {
+        let begins = groups.is_empty();
+        if !piece.is_number() || begins && is_in_longer_number(piece) || !begins && !piece.is_linked() {
             return false;
         }
-        if !next_is_digit && LENGTHS.contains(&digits.len()) && passes_luhn(&digits) {
+        groups.push(piece.text.len());
+        digits.push_str(piece.text);
+        if digits.len() > DIGITS_MAX {
+            return false;
+        }
+        if are_of_card(&groups) && is_number_of_card(&digits, Spelling::Groups) {
             return true;
         }
     }
     false
 }
 
-/// The Luhn check (ISO/IEC 7812-1, annex B). All zeros pass it too, and are no card.
-fn passes_luhn(digits: &[u32]) -> bool {
+/// The groups in which cards show their numbers, and in which forms have them typed: fours, the last one as long as is left;
+/// 4-6-5 and 4-6-4 of American Express and Diners Club; 4-4-5 of Maestro, 6-13 of `UnionPay`, 4-3-3-3 of old Visa cards.
+fn are_of_card(groups: &[usize]) -> bool {
+    match groups {
+        [4, 6, 4 | 5] | [4, 4, 5] | [4, 4, 4, 5..=7] | [6, 13] | [4, 3, 3, 3] => true,
+        [fours @ .., last] => {
+            fours.len() >= 2 && fours.iter().all(|&four| four == 4) && (1..=4).contains(last)
+        }
+        [] => false,
+    }
+}
+
+fn is_number_of_card(digits: &str, spelling: Spelling) -> bool {
+    (DIGITS_MIN..=DIGITS_MAX).contains(&digits.len())
+        && passes_luhn(digits)
+        && issuers::issue(digits, spelling)
+}
+
+/// The Luhn check (ISO/IEC 7812-1, annex B).
+fn passes_luhn(digits: &str) -> bool {
     let sum: u32 = digits
-        .iter()
+        .bytes()
         .rev()
+        .map(|digit| u32::from(digit - b'0'))
         .enumerate()
-        .map(|(i, &digit)| match (i % 2, digit * 2) {
+        .map(|(i, digit)| match (i % 2, digit * 2) {
             (0, _) => digit,
             (_, doubled) => doubled / 10 + doubled % 10,
         })
         .sum();
-    sum.is_multiple_of(10) && sum > 0
+    sum.is_multiple_of(10)
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn card_numbers_are_found_wherever_they_stand() {
-        for text in [
-            "4242424242424242",
-            "4242 4242 4242 4242",
-            "4242-4242-4242-4242",
-            "4242.4242.4242.4242",
-            "card 4242 4242 4242 4242 12 30",
-            "cus_4242424242424242",
-            "378282246310005",
-            "order 7, 5555555555554444.",
-        ] {
-            assert!(contains_card_number(text), "{text}");
-        }
-    }
-
-    #[test]
-    fn other_numbers_are_left_alone() {
-        for text in [
-            "",
-            "4242424242424241",
-            "42424242424",
-            "000000000000",
-            "order 77",
-            "4242  4242  4242  4242",
-            "12345678901234567890123",
-        ] {
-            assert!(!contains_card_number(text), "{text}");
-        }
-    }
-
-    #[test]
-    fn ids_in_hexadecimal_are_no_card_numbers() {
-        let digits = "01900000-0000-7000-8000-4242424242424242";
-        assert!(contains_card_number(digits), "too long for a UUID");
-        for text in [
-            "01900000-4242-4242-8424-000000000000",
-            "pay_0190c4242424242424242aaaaaaaaaaaa",
-            "order-01900000-4242-4242-8424-00000000000a.",
-        ] {
-            assert!(!contains_card_number(text), "{text}");
-        }
-        assert!(contains_card_number("01900000-4242-4242-8424-000000000000 4242424242424242"));
-    }
-
-    proptest! {
-        #[test]
-        fn no_uuid_is_taken_for_one(uuid in any::<u128>()) {
-            let uuid = Uuid::from_u128(uuid);
-            prop_assert!(!contains_card_number(&uuid.to_string()));
-        }
-
-        #[test]
-        fn any_number_with_its_check_digit_is_found(body in "[1-9][0-9]{10,17}", before in "[a-z_ ]{0,5}") {
-            let found = (0..10).filter(|check| contains_card_number(&format!("{before}{body}{check}"))).count();
-            prop_assert_eq!(found, 1);
-        }
-
-        #[test]
-        fn no_text_makes_it_panic(text in ".{0,200}") {
-            contains_card_number(&text);
-        }
-    }
-}
+mod tests;

@@ -73,7 +73,8 @@ pub(crate) fn accepted(payment: &Accepted) -> PaymentView<'_> {
         id: payment.id.into(),
         object: "payment",
         status: "pending",
-        amount: amount(payment.amount, &payment.currency),
+        // As it was recorded, with the digits that the currency had then.
+        amount: payment.amount.to_string(),
         currency: &payment.currency,
         customer_id: &payment.customer_id,
         payment_method: &payment.payment_method,

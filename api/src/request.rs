@@ -1,13 +1,17 @@
 //! What a client may ask for. Invalid requests store nothing, so the corrected one may use the same key.
+//!
+//! Reading comes first, and the rules after it: they change, and are for new payments. What was recorded under earlier
+//! rules can be read still, and so be told from another request.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use shared::idempotency::Key;
-use shared::money::{Currency, Money};
+use shared::idempotency::{Key, UncheckedRequest};
+use shared::money::{self, Currency, Money};
 use shared::payment::transition::PaymentRequest;
 
 use crate::card_number::contains_card_number;
@@ -36,27 +40,71 @@ struct Body<'a> {
     metadata: BTreeMap<String, String>,
 }
 
-/// Reads and checks the body of `POST /v1/payments`.
-pub(crate) fn payment_request(headers: &HeaderMap, body: &[u8]) -> Result<PaymentRequest, Problem> {
+/// Reads the body of `POST /v1/payments`. No rule refuses it here, only what no rules ever let pass: a body of another form, an
+/// amount that is no number, and U+0000, which Postgres does not take.
+pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<UncheckedRequest, Problem> {
     let body: Body<'_> = json_body(headers, body)?;
-    let currency: Currency = body.currency.parse().map_err(|why| Problem::invalid("currency", why))?;
-    let money =
-        Money::parse(&amount_text(body.amount)?, currency).map_err(|why| Problem::invalid("amount", why))?;
-    let request = PaymentRequest {
-        money,
-        customer_id: text("customer_id", body.customer_id, 1, 255)?,
-        payment_method: text("payment_method", body.payment_method, 1, 255)?,
-        description: body.description.map(|it| text("description", it, 0, 1000)).transpose()?,
+    let request = UncheckedRequest {
+        amount: money::decimal(&amount_text(body.amount)?).map_err(|why| Problem::invalid("amount", why))?,
+        currency: body.currency,
+        customer_id: body.customer_id,
+        payment_method: body.payment_method,
+        description: body.description,
         metadata: body.metadata,
     };
+    let unstorable = texts(&request).find(|(_, text, _)| text.contains('\0')).map(|(param, ..)| param);
+    match unstorable {
+        Some(param) => Err(Problem::invalid(param, format!("{param} contains U+0000"))),
+        None => Ok(request),
+    }
+}
+
+/// Whether a new payment may be made of it: what is owed, if so.
+pub(crate) fn check(request: &UncheckedRequest) -> Result<Money, Problem> {
+    let currency: Currency = request.currency.parse().map_err(|why| Problem::invalid("currency", why))?;
+    let money = Money::new(request.amount, currency).map_err(|why| Problem::invalid("amount", why))?;
     if request.metadata.len() > METADATA_MAX {
         return Err(Problem::invalid("metadata", format!("metadata has more than {METADATA_MAX} entries")));
     }
-    for (name, value) in &request.metadata {
-        text("metadata", name.clone(), 1, METADATA_NAME_MAX)?;
-        text("metadata", value.clone(), 0, METADATA_VALUE_MAX)?;
+    for (param, text, lengths) in texts(request) {
+        check_length(param, text, lengths)?;
+        // A customer's id is a number of the merchant's own, and may be any.
+        if param != "customer_id" && contains_card_number(text) {
+            return Err(Problem::invalid(
+                param,
+                format!("{param} contains a card number; send a token instead"),
+            ));
+        }
     }
-    Ok(request)
+    Ok(money)
+}
+
+/// The request, checked.
+pub(crate) fn checked(request: UncheckedRequest, money: Money) -> PaymentRequest {
+    PaymentRequest {
+        money,
+        customer_id: request.customer_id,
+        payment_method: request.payment_method,
+        description: request.description,
+        metadata: request.metadata,
+    }
+}
+
+/// The texts that are recorded, each with the field it stands in and how many characters it may have.
+fn texts(request: &UncheckedRequest) -> impl Iterator<Item = (&'static str, &str, RangeInclusive<usize>)> {
+    let metadata = request.metadata.iter().flat_map(|(name, value)| {
+        [
+            ("metadata", name.as_str(), 1..=METADATA_NAME_MAX),
+            ("metadata", value.as_str(), 0..=METADATA_VALUE_MAX),
+        ]
+    });
+    [
+        ("customer_id", request.customer_id.as_str(), 1..=255),
+        ("payment_method", request.payment_method.as_str(), 1..=255),
+    ]
+    .into_iter()
+    .chain(request.description.as_deref().map(|it| ("description", it, 0..=1000)))
+    .chain(metadata)
 }
 
 /// The client's key.
@@ -65,11 +113,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Key, Problem> {
     match (values.next(), values.next()) {
         (None, _) => Err(Problem::KeyMissing),
         (Some(value), None) => {
-            let key = Key::parse(value.as_bytes()).map_err(|why| Problem::invalid("Idempotency-Key", why))?;
-            if contains_card_number(key.as_str()) {
-                return Err(Problem::invalid("Idempotency-Key", "Idempotency-Key contains a card number"));
-            }
-            Ok(key)
+            Key::parse(value.as_bytes()).map_err(|why| Problem::invalid("Idempotency-Key", why))
         }
         (Some(_), Some(_)) => {
             Err(Problem::invalid("Idempotency-Key", "send one Idempotency-Key, not several"))
@@ -99,22 +143,14 @@ fn amount_text(raw: &RawValue) -> Result<String, Problem> {
     }
 }
 
-/// A text that can be stored: of a length, without U+0000 (which Postgres does not take), and without a card number.
-fn text(param: &'static str, text: String, min: usize, max: usize) -> Result<String, Problem> {
+fn check_length(param: &'static str, text: &str, lengths: RangeInclusive<usize>) -> Result<(), Problem> {
     let length = text.chars().count();
-    if !(min..=max).contains(&length) {
-        return Err(Problem::invalid(
-            param,
-            format!("{param} must have {min} to {max} characters, it has {length}"),
-        ));
+    if lengths.contains(&length) {
+        return Ok(());
     }
-    if text.contains('\0') {
-        return Err(Problem::invalid(param, format!("{param} contains U+0000")));
-    }
-    if contains_card_number(&text) {
-        return Err(Problem::invalid(param, format!("{param} contains a card number; send a token instead")));
-    }
-    Ok(text)
+    let (min, max) = lengths.into_inner();
+    let detail = format!("{param} must have {min} to {max} characters, it has {length}");
+    Err(Problem::invalid(param, detail))
 }
 
 /// A JSON object of strings in which every name stands once: which of two would count?

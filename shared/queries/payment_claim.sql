@@ -1,14 +1,32 @@
--- T7 and T8. Whoever locks a due row first gets it: the conditions are checked again under the row's lock, so a
--- concurrent claimant finds the new due_at and goes away with nothing. Locked in id order, so that crossed batches
--- cannot deadlock. A row that is processing may have been charged: its claim may look up or void, and doubt sticks.
+-- Whoever locks a due row first gets it: the conditions are checked again under the row's lock, so a concurrent claimant
+-- finds the new due_at and goes away with nothing. Locked in id order, so that crossed batches cannot deadlock. A row that
+-- is processing may have been charged: its claim may look up or void, and doubt sticks.
 -- A row whose claim was lost twice in a row is given only to a worker that has nothing else in hand ($6). Lost then too,
 -- it is blamed, if for each of the losses one worker was started and no other: where workers die without it, something
 -- else kills them, and where none was started they were frozen. After six losses it is blamed all the same.
-with mine as materialized (
-    select id, status, due_at, claim_token is not null as lease_expired, void_started_at is not null as voiding,
+-- No more is taken than the worker has room for, where it may have too little: $8 looks, and $9 of each merchant, or what $11
+-- says of those in $10. Chosen before anything is locked; what is not taken stays due.
+-- A row whose events are not 1 to its version is taken to be held, and nothing is asked about it. Where later events stand
+-- already there is no place for the claim's own: nothing takes it any more.
+with roomy as not materialized (
+    select id, merchant_id, due_at
+      from (select id, merchant_id, due_at, status, row_number() over (partition by status order by due_at, id) as nth
+              from payments
+             where id = any($1) and (due_at <= clock_timestamp()) is true) as due
+     where status = 'pending' or nth <= $8
+),
+chosen as not materialized (
+    select id
+      from (select id, merchant_id, row_number() over (partition by merchant_id order by due_at, id) as nth
+              from roomy) as due
+     where nth <= coalesce(($11::bigint[])[array_position($10::uuid[], merchant_id)], $9)
+),
+mine as materialized (
+    select id, merchant_id, status, due_at, first_sent_at is distinct from left_nothing_at as was_sent,
+           claim_token is not null as lease_expired, void_started_at is not null as voiding,
            case when claim_token is null then 0 else takeover_count + 1 end as takeovers
       from payments
-     where id = any($1)
+     where id = any(case when $8 is null then $1 else array(select id from chosen) end)
        and status in ('pending', 'processing')
        -- `is true`, so that it is no reason to read by due_at: where hardly any payment was open when the statistics were
        -- taken, each claim would read all those that are due.
@@ -18,17 +36,30 @@ with mine as materialized (
      order by id
        for no key update
 ),
+-- Version and events of one snapshot, which the row may have left behind by the time it is locked.
+told as materialized (
+    select mine.*, history.is_whole, history.is_ahead
+      from mine
+     cross join lateral (
+            select count(*) = before.version as is_whole, coalesce(max(e.version), 0) > before.version as is_ahead
+              from payments before
+              left join payment_events e on e.payment_id = before.id
+             where before.id = mine.id
+             group by before.version
+            offset 0) as history
+),
 stamped as materialized (
-    select id, status, due_at, lease_expired, voiding, takeovers, clock_timestamp() as at,
+    select id, status, due_at, was_sent, lease_expired, voiding, takeovers, is_whole, clock_timestamp() as at,
            case when takeovers < 3 then false
                 when takeovers >= 6 then true
                 else (select count(*) between takeovers - 1 and takeovers
                         from apalis.workers w
                        where w.worker_type = $7
                          and w.started_at > (select max(e.at) from payment_events e
-                                              where e.payment_id = mine.id and e.type <> 'taken_over'))
+                                              where e.payment_id = told.id and e.type <> 'taken_over'))
            end as is_blamed
-      from mine
+      from told
+     where not is_ahead
 ),
 claimed as (
     update payments p
@@ -47,10 +78,10 @@ claimed as (
            updated_at = s.at
       from stamped s
      where p.id = s.id
-    returning p.id, p.amount, p.currency, p.payment_method, p.correlation_id, p.version, p.due_at, p.in_doubt,
-              p.retries_spent, p.verify_count, p.not_found_count, p.created_at, p.doubt_since, p.first_sent_at,
-              p.send_by, p.void_started_at, p.merchant_id, s.status as from_status, s.due_at as was_due_at, s.lease_expired,
-              s.voiding, s.takeovers, s.is_blamed, s.at
+    returning p.id, p.merchant_id, p.amount, p.currency, p.payment_method, p.correlation_id, p.version, p.due_at, p.in_doubt,
+              p.retries_spent, p.delay_count, p.verify_count, p.not_found_count, p.created_at, p.doubt_since,
+              p.first_sent_at, p.send_by, p.void_started_at, s.status as from_status, s.due_at as was_due_at, s.was_sent,
+              s.lease_expired, s.voiding, s.takeovers, s.is_whole, s.is_blamed, s.at
 ),
 logged as (
     insert into payment_events (payment_id, version, type, from_status, to_status, reason, evidence, claim_token, due_at,
@@ -58,17 +89,17 @@ logged as (
     select id, version,
            case when from_status = 'pending' then 'attempt_started' when lease_expired then 'taken_over' else 'verifying' end,
            from_status, 'processing',
-           case when from_status = 'pending' then 'due' when lease_expired then 'lease_expired'
+           case when from_status = 'pending' then 'due' when lease_expired then 'worker_lost'
                 when voiding then 'void_due' else 'verify_due' end,
            jsonb_build_object('send_by', send_by, 'worker', $5::text)
                || case when lease_expired then jsonb_build_object('takeovers', takeovers, 'blamed', is_blamed) else '{}' end,
            $2, due_at, correlation_id, at
       from claimed
 )
-select id, amount, currency, payment_method, correlation_id,
+select id, merchant_id, amount::text as "amount!", currency, payment_method, correlation_id, at as "at!",
        from_status = 'pending' as "may_charge!", lease_expired as "lease_expired!", voiding as "voiding!",
-       takeovers as "takeovers!", is_blamed as "is_blamed!",
-       in_doubt, retries_spent, verify_count, not_found_count,
+       was_sent as "was_sent!", is_whole as "is_whole!", takeovers as "takeovers!", is_blamed as "is_blamed!",
+       in_doubt, retries_spent, delay_count, verify_count, not_found_count,
        (extract(epoch from at - was_due_at) * 1000)::bigint as "delay_ms!",
        (extract(epoch from at - created_at) * 1000)::bigint as "age_ms!",
        (extract(epoch from coalesce(at - doubt_since, '0')) * 1000)::bigint as "doubt_age_ms!",

@@ -1,4 +1,4 @@
--- T9, T10, T11, T15, T16a, T16 and T18. Fenced by status and claim token, not by the clock: a lease that ran out but
+-- Fenced by status and claim token, not by the clock: a lease that ran out but
 -- that nobody took over may still settle. A result whose token is gone changes no payment and is kept as late evidence.
 -- Status, event, ledger, next job and break are one statement: together or not at all.
 -- Locked in id order, so that crossed batches cannot deadlock. What is written here is not joined with what was written
@@ -6,11 +6,34 @@
 with said as materialized (
     select *, clock_timestamp() as at
       from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::jsonb[], $7::bigint[], $8::bool[],
-                  $9::bool[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::text[], $15::text[], $16::bytea[])
+                  $9::bool[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::text[], $15::text[], $16::text[],
+                  $17::bytea[])
         as s (payment_id, claim_token, event_type, to_status, reason, evidence, wait_ms, spends,
               counts_not_found, gateway_transaction_id, failure_code, failure_message, failure_retryable, held_reason,
-              job_id, job)
+              break_kind, job_id, job)
+     -- A payment whose history has a hole is halted, whatever was said of it: nothing is built upon what is missing.
+      left join lateral (
+            select (select count(*) from payment_events e where e.payment_id = p.id) = p.version as is_whole
+              from payments p where p.id = s.payment_id
+            offset 0) as history on true
      order by payment_id
+),
+result as materialized (
+    select payment_id, claim_token, spends, job_id, job, at, is_whole,
+           case when is_whole then event_type else 'held' end as event_type,
+           case when is_whole then to_status else 'processing' end as to_status,
+           case when is_whole then reason else 'contradiction' end as reason,
+           case when is_whole then evidence
+                else evidence || jsonb_build_object('history', 'events are missing', 'said', event_type) end as evidence,
+           case when is_whole then wait_ms end as wait_ms,
+           counts_not_found and is_whole as counts_not_found,
+           case when is_whole then gateway_transaction_id end as gateway_transaction_id,
+           case when is_whole then failure_code end as failure_code,
+           case when is_whole then failure_message end as failure_message,
+           case when is_whole then failure_retryable end as failure_retryable,
+           case when is_whole then held_reason else 'contradiction' end as held_reason,
+           case when is_whole then break_kind else 'contradiction' end as break_kind
+      from said
 ),
 moved as (
     update payments p
@@ -18,11 +41,17 @@ moved as (
            version = p.version + 1,
            claim_token = null,
            due_at = s.at + s.wait_ms * interval '1 millisecond',
-           in_doubt = p.in_doubt or s.event_type = 'outcome_unknown',
-           doubt_since = coalesce(p.doubt_since, case when s.event_type = 'outcome_unknown' then s.at end),
+           in_doubt = p.in_doubt or s.event_type = 'outcome_unknown' or not s.is_whole,
+           doubt_since = coalesce(p.doubt_since, case when s.event_type = 'outcome_unknown' or not s.is_whole then s.at end),
            void_started_at = coalesce(p.void_started_at, case when s.event_type = 'void_started' then s.at end),
            held_reason = s.held_reason,
            retries_spent = p.retries_spent + s.spends::int,
+           delay_count = case when s.event_type <> 'retry_scheduled' then p.delay_count
+                              when s.spends then 0 else p.delay_count + 1 end,
+           -- As long as nothing has left since the first attempt began, this is when it began.
+           left_nothing_at = case when s.evidence @> '{"left": false}' and not p.in_doubt
+                                   and p.first_sent_at in (p.updated_at, p.left_nothing_at)
+                                  then p.first_sent_at end,
            verify_count = p.verify_count + (s.event_type = 'outcome_unknown')::int,
            not_found_count = p.not_found_count + s.counts_not_found::int,
            gateway_transaction_id = s.gateway_transaction_id,
@@ -31,12 +60,12 @@ moved as (
            failure_retryable = s.failure_retryable,
            updated_at = s.at,
            terminal_at = case when s.to_status in ('succeeded', 'failed', 'reversed') then s.at end
-      from said s
+      from result s
      where p.id = s.payment_id
        and p.claim_token = s.claim_token
        and p.status = 'processing'
     returning p.id, p.merchant_id, p.amount, p.currency, p.version, p.due_at, p.correlation_id, p.held_reason,
-              s.event_type, s.to_status, s.reason, s.evidence, s.claim_token, s.spends, s.at, s.job_id, s.job
+              s.break_kind, s.is_whole, s.event_type, s.to_status, s.reason, s.evidence, s.claim_token, s.spends, s.at, s.job_id, s.job
 ),
 logged as (
     insert into payment_events (payment_id, version, type, from_status, to_status, reason, evidence, claim_token, due_at,
@@ -61,12 +90,12 @@ posted as (
                       where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id is null)),
            m.amount, m.currency, r.code, m.id, m.at
       from moved m
-      join unnest($17::text[], $18::text[], $19::text[], $20::text[]) as r (event_type, debit_kind, credit_kind, code)
+      join unnest($18::text[], $19::text[], $20::text[], $21::text[]) as r (event_type, debit_kind, credit_kind, code)
         on r.event_type = m.event_type
 ),
 queued as (
     insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, idempotency_key)
-    select job_id, $21, job, 'Pending', 0, 1, case when due_at <= at then now() else due_at end, 0, ''::hstore,
+    select job_id, $22, job, 'Pending', 0, 1, case when due_at <= at then now() else due_at end, 0, ''::hstore,
            id || ':' || version
       from moved
      where due_at is not null
@@ -74,14 +103,22 @@ queued as (
 ),
 contradicted as (
     insert into breaks (payment_id, kind, detail, opened_at)
-    select id, held_reason, evidence, at
+    select id, break_kind, evidence, at
       from moved
-     where held_reason is not null
+     where break_kind is not null
+       -- Told once, also where a person has closed it.
+       and not (break_kind = $23 and exists (select from breaks b where b.payment_id = moved.id and b.kind = $23))
         on conflict (payment_id, kind) where closed_at is null do nothing
+),
+answered as (
+    update breaks b
+       set closed_at = m.at, closed_by = 'payonce', closed_reason = 'the void was confirmed'
+      from moved m
+     where m.event_type = 'reversed' and b.payment_id = m.id and b.kind = $23 and b.closed_at is null
 ),
 buried as (
     insert into dead_letters (class, queue, job_key, payment_id, error, detail, parked_at)
-    select 'poison', $21, id || ':' || version, id, 'each worker that had this payment was lost', evidence, at
+    select 'poison', $22, id || ':' || version, id, 'each worker that had this payment was lost', evidence, at
       from moved
      where held_reason = 'poison'
         on conflict do nothing
@@ -94,7 +131,8 @@ too_late as materialized (
        -- Not late, but sent twice: a connection lost after the commit makes the caller repeat itself. `offset 0`, so that
        -- it is looked for by its payment; as a join it reads all events where there were few when the plan was made.
        and not exists (select from payment_events e
-                        where e.payment_id = s.payment_id and e.claim_token = s.claim_token and e.type = s.event_type
+                        where e.payment_id = s.payment_id and e.claim_token = s.claim_token
+                          and e.type in (s.event_type, 'held')
                        offset 0)
 ),
 kept as (
@@ -125,9 +163,9 @@ contradicted_after_all as (
         on conflict (payment_id, kind) where closed_at is null do nothing
 )
 select id as "id!", claim_token as "claim_token!", event_type as "event_type!", true as "took_effect!", true as "is_new!",
-       held_reason is not distinct from 'poison' as "is_poison!"
+       held_reason is not distinct from 'poison' as "is_poison!", is_whole as "is_whole!"
   from moved
  union all
-select l.payment_id, l.claim_token, l.event_type, false, k.payment_id is not null, false
+select l.payment_id, l.claim_token, l.event_type, false, k.payment_id is not null, false, true
   from too_late l
   left join kept k using (payment_id, claim_token, event_type)

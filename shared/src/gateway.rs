@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -18,11 +18,18 @@ use serde_json::{Value, json};
 
 use crate::config::InvalidSetting;
 use crate::ids::PaymentId;
-use crate::outcome::Exchange;
+use crate::money::Money;
+use crate::outcome::{Exchange, Silence};
 use crate::payment::transition::Claim;
 use crate::{fault, point};
 
 pub mod books;
+pub mod door;
+pub mod outage;
+mod retry_after;
+
+/// The gateway's name in our books.
+pub(crate) const GATEWAY: &str = "default";
 
 /// No answer of a gateway is longer; a longer one is garbage.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -75,11 +82,11 @@ impl Gateway {
     }
 
     /// Charges what is claimed.
-    pub async fn charge(&self, claim: &Claim, send_by: Instant) -> Told {
+    pub async fn charge(&self, claim: &Claim, money: Money, send_by: Instant) -> Told {
         let key = charge_key(claim.payment_id);
         let body = json!({
-            "amount": claim.money.to_string(),
-            "currency": claim.money.currency().code(),
+            "amount": money.to_string(),
+            "currency": money.currency().code(),
             "payment_method": claim.payment_method,
             "reference": key,
         });
@@ -107,12 +114,12 @@ impl Gateway {
         if started >= send_by {
             return tell(op, Exchange::NotSent("too_late_to_send"), started);
         }
-        point!(op.sending, return tell(op, Exchange::Unanswered(ARMED.to_owned()), started));
+        point!(op.sending, return tell(op, Exchange::Unanswered(Silence::Reset, ARMED.to_owned()), started));
         let exchange = match self.exchange(request, correlation_id).await {
             Ok(answered) => answered,
             Err(failed) => failed,
         };
-        point!(op.answered, return tell(op, Exchange::Unanswered(ARMED.to_owned()), started));
+        point!(op.answered, return tell(op, Exchange::Unanswered(Silence::Reset, ARMED.to_owned()), started));
         tell(op, exchange, started)
     }
 
@@ -127,19 +134,28 @@ impl Gateway {
         let whole = async {
             let response = self.client.request(request).await.map_err(|e| match e.is_connect() {
                 true => Exchange::Unreachable(chain(&e)),
-                false => Exchange::Unanswered(chain(&e)),
+                false => Exchange::Unanswered(Silence::Reset, chain(&e)),
             })?;
-            let status = response.status().as_u16();
-            let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|e| Exchange::Unanswered(chain(&*e)))?.to_bytes().to_vec();
-            Ok(Exchange::Answered { status, body, retry_after })
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+            let body =
+                body.map_err(|e| Exchange::Unanswered(Silence::Reset, chain(&*e)))?.to_bytes().to_vec();
+            Ok(Exchange::Answered {
+                status: head.status.as_u16(),
+                is_json: is_json(&head.headers),
+                body,
+                retry_after: retry_after::read(&head.headers),
+            })
         };
-        tokio::time::timeout(self.timeout, whole)
-            .await
-            .unwrap_or_else(|_| Err(Exchange::Unanswered(format!("no answer within {:?}", self.timeout))))
+        tokio::time::timeout(self.timeout, whole).await.unwrap_or_else(|_| {
+            Err(Exchange::Unanswered(Silence::Timeout, format!("no answer within {:?}", self.timeout)))
+        })
     }
 }
+
+/// In the evidence of an event: whether anything of a request can have left us. Said only where nothing did; the payment's
+/// history is folded by it.
+pub const LEFT: &str = "left";
 
 /// Why a call failed that a test armed to fail.
 #[cfg(debug_assertions)]
@@ -171,8 +187,11 @@ fn tell(op: &Op, exchange: Exchange, started: Instant) -> Told {
             evidence["answer"] = serde_json::from_slice(body).map_or(Value::Null, without_nul);
         }
         Exchange::Unreachable(why) => evidence["unreachable"] = json!(why),
-        Exchange::Unanswered(why) => evidence["unanswered"] = json!(why),
+        Exchange::Unanswered(_, why) => evidence["unanswered"] = json!(why),
         Exchange::NotSent(why) => evidence["not_sent"] = json!(why),
+    }
+    if exchange.left_nothing() {
+        evidence[LEFT] = json!(false);
     }
     Told { exchange, evidence, duration }
 }
@@ -195,10 +214,12 @@ fn post(path: &str, key: &str, body: &Value) -> Unsent {
     (request, Full::from(body.to_string()))
 }
 
-/// `Retry-After` as a number of seconds; its date form is not taken, because it needs the gateway's clock and ours to
-/// agree.
-fn seconds(value: &HeaderValue) -> Option<Duration> {
-    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+/// Whether the content type says JSON (`application/json`, or a type that ends in `+json`).
+fn is_json(headers: &HeaderMap) -> bool {
+    let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let media =
+        media.and_then(|value| value.split(';').next()).map(|media| media.trim().to_ascii_lowercase());
+    media.is_some_and(|media| media == "application/json" || media.ends_with("+json"))
 }
 
 /// The answer with U+0000 replaced, which Postgres does not store.

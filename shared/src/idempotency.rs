@@ -3,10 +3,13 @@
 //! Follows the IETF draft "The Idempotency-Key HTTP Header Field". The key's scope is merchant, operation and customer.
 //! Uniqueness never expires: a retry after two days must not charge again.
 
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
 use sha2::{Digest, Sha256};
 
-use crate::payment::Accepted;
 use crate::payment::transition::PaymentRequest;
+use crate::payment::{Accepted, Remembered};
 
 /// The operation under which `POST /v1/payments` records its keys.
 pub const CREATE_PAYMENT: &str = "create_payment";
@@ -78,12 +81,56 @@ pub fn fingerprint(request: &PaymentRequest) -> [u8; 32] {
     Sha256::digest(normalised.to_string()).into()
 }
 
-/// The fields in which a request differs from the one that took its key.
+/// A request as it was read, by no rules but that of its form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UncheckedRequest {
+    /// How much. Any number, so that it can be compared where the currency is none any more.
+    pub amount: Decimal,
+    /// Of what, as the client wrote it.
+    pub currency: String,
+    /// The merchant's own id of who pays.
+    pub customer_id: String,
+    /// The token to charge.
+    pub payment_method: String,
+    /// Free text.
+    pub description: Option<String>,
+    /// Names and values of the merchant's own.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl From<&PaymentRequest> for UncheckedRequest {
+    fn from(request: &PaymentRequest) -> Self {
+        Self {
+            amount: request.money.amount(),
+            currency: request.money.currency().code().to_owned(),
+            customer_id: request.customer_id.clone(),
+            payment_method: request.payment_method.clone(),
+            description: request.description.clone(),
+            metadata: request.metadata.clone(),
+        }
+    }
+}
+
+/// In which fields a checked request differs from the one that took its key. Equal fingerprints differ in nothing; where a
+/// currency's digits were changed since, others may differ in nothing either.
 #[must_use]
-pub fn differing_fields(request: &PaymentRequest, accepted: &Accepted) -> Vec<&'static str> {
+pub fn differences(
+    request: &PaymentRequest,
+    fingerprint: [u8; 32],
+    remembered: &Remembered,
+) -> Vec<&'static str> {
+    if remembered.fingerprint == fingerprint {
+        return Vec::new();
+    }
+    differing_fields(&request.into(), &remembered.accepted)
+}
+
+/// The fields in which a request differs from what was recorded.
+#[must_use]
+pub fn differing_fields(request: &UncheckedRequest, accepted: &Accepted) -> Vec<&'static str> {
     [
-        ("amount", request.money.amount() != accepted.amount),
-        ("currency", request.money.currency().code() != accepted.currency),
+        ("amount", request.amount != accepted.amount),
+        ("currency", request.currency != accepted.currency),
         ("customer_id", request.customer_id != accepted.customer_id),
         ("payment_method", request.payment_method != accepted.payment_method),
         ("description", request.description != accepted.description),

@@ -17,6 +17,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sqlx::PgPool;
 
 use crate::dead_letter::Class;
+use crate::outcome::FailureKind;
 use crate::payment::status::{EventType, PaymentStatus};
 use crate::payment::transition::{Claim, Purpose};
 use crate::reconciliation::Report;
@@ -74,6 +75,8 @@ metrics! {
         "Exchanges with the gateway, by op (charge, lookup, void) and what the answer meant."
     GATEWAY_CALL_DURATION Histogram "gateway_call_duration_seconds"
         "How long an exchange with the gateway took, by op."
+    FAILURES Counter "gateway_failures_total"
+        "Exchanges that gave no usable answer, and workers that were lost, by kind: timeout, reset, unreachable, `not_the_gateway`, `worker_lost` and others."
     BREAKER Gauge "gateway_breaker_state"
         "Whether a worker asks the gateway: 0 yes (closed), 1 one probe is under way (half-open), 2 no (open)."
     PUT_OFF Counter "gateway_put_off_total"
@@ -152,6 +155,9 @@ fn describe() {
     for &event in EventType::ALL {
         counter!(EVENTS, "event" => event.as_str()).increment(0);
     }
+    for kind in FailureKind::ALL {
+        counter!(FAILURES, "kind" => kind.as_str()).increment(0);
+    }
     for result in ["finished", "failed", "left"] {
         counter!(RECONCILIATIONS, "result" => result).increment(0);
     }
@@ -217,6 +223,9 @@ pub(crate) fn claimed(claims: &[Claim], asked: usize) {
         let purpose = claim.purpose.as_str();
         counter!(CLAIMS, "purpose" => purpose, "result" => "taken").increment(1);
         histogram!(QUEUE_DELAY, "purpose" => purpose).record(claim.delay);
+        if claim.is_takeover {
+            counter!(FAILURES, "kind" => FailureKind::WorkerLost.as_str()).increment(1);
+        }
     }
     let nothing = u64::try_from(asked.saturating_sub(claims.len())).unwrap_or(u64::MAX);
     counter!(CLAIMS, "purpose" => "none", "result" => "nothing").increment(nothing);
@@ -229,7 +238,15 @@ pub(crate) fn claim_failed(asked: usize) {
 }
 
 /// The gateway was asked. `outcome` is what its answer meant.
-pub fn gateway_called(purpose: Purpose, outcome: &'static str, duration: Duration) {
+pub fn gateway_called(
+    purpose: Purpose,
+    outcome: &'static str,
+    failure: Option<FailureKind>,
+    duration: Duration,
+) {
+    if let Some(kind) = failure {
+        counter!(FAILURES, "kind" => kind.as_str()).increment(1);
+    }
     let op = match purpose {
         Purpose::Charge => "charge",
         Purpose::Verify => "lookup",

@@ -90,7 +90,7 @@ impl Money {
     /// # Errors
     /// Anything that is no plain decimal, has too many digits for the currency, or is out of range.
     pub fn parse(amount: &str, currency: Currency) -> Result<Self, InvalidMoney> {
-        Self::new(parse_decimal(amount).ok_or(InvalidMoney::NotANumber)?, currency)
+        Self::new(decimal(amount)?, currency)
     }
 
     /// Checks an amount that is already a number, such as one read from the database.
@@ -129,6 +129,14 @@ impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.amount, f)
     }
+}
+
+/// Reads an amount exactly, whatever its currency and its size.
+///
+/// # Errors
+/// Anything that is no plain decimal.
+pub fn decimal(amount: &str) -> Result<Decimal, InvalidMoney> {
+    parse_decimal(amount).ok_or(InvalidMoney::NotANumber)
 }
 
 /// A decimal as JSON writes numbers (RFC 8259, section 6), so also `1e2`; no sign but a minus, no blanks, no

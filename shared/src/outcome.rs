@@ -4,11 +4,15 @@
 
 use std::time::Duration;
 
-use rust_decimal::Decimal;
 use serde::Deserialize;
 
-use crate::ids::PaymentId;
-use crate::money::Money;
+mod charge;
+mod failure;
+
+pub use charge::{Charge, ChargeStatus, Expected};
+pub use failure::{Failed, FailureKind, Health, Refusal};
+
+use failure::Told;
 
 /// What came back over the wire from one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,108 +21,39 @@ pub enum Exchange {
     Answered {
         /// The HTTP status code.
         status: u16,
+        /// Whether its content type is JSON: without that it is not the gateway that answers.
+        is_json: bool,
         /// The body's bytes.
         body: Vec<u8>,
-        /// The `Retry-After` header, where it was a number of seconds.
+        /// How long the `Retry-After` header asks to wait, where it can be understood.
         retry_after: Option<Duration>,
     },
     /// The connection could not be made (name, connect or TLS): no byte of the request left us.
     Unreachable(String),
-    /// Something may have been sent and no whole answer came: timeout, reset, broken off.
-    Unanswered(String),
+    /// Something may have been sent and no whole answer came.
+    Unanswered(Silence, String),
     /// We did not send it, knowingly.
     NotSent(&'static str),
 }
 
-/// What an exchange says of the gateway itself, whatever it was about.
+/// How an answer failed to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Health {
-    /// It answers: yes, no, or later.
-    Up,
-    /// It cannot be reached, does not answer, or says that it is broken (5xx but for 501, which is an answer).
-    Down,
-    /// It refuses our credentials (401, 403), so it will refuse every request.
-    LockedOut,
-    /// Nothing: we sent nothing.
-    Unknown,
+pub enum Silence {
+    /// Not within the time that we wait.
+    Timeout,
+    /// The connection broke.
+    Reset,
 }
 
 impl Exchange {
-    /// What it says of the gateway itself.
+    /// Whether nothing of the request can have reached anybody.
     #[must_use]
-    pub const fn health(&self) -> Health {
+    pub const fn left_nothing(&self) -> bool {
         match self {
-            Self::Answered { status: 401 | 403, .. } => Health::LockedOut,
-            Self::Answered { status: 501, .. } => Health::Up,
-            Self::Answered { status, .. } if *status >= 500 => Health::Down,
-            Self::Answered { .. } => Health::Up,
-            Self::Unreachable(_) | Self::Unanswered(_) => Health::Down,
-            Self::NotSent(_) => Health::Unknown,
+            Self::Unreachable(_) | Self::NotSent(_) => true,
+            Self::Answered { .. } | Self::Unanswered(..) => false,
         }
     }
-}
-
-/// What a charge must look like to be ours.
-#[derive(Debug, Clone, Copy)]
-pub struct Expected {
-    /// Key and reference of the charge.
-    pub payment_id: PaymentId,
-    /// What is owed.
-    pub money: Money,
-}
-
-/// A charge as the gateway shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Charge {
-    /// The gateway's own id.
-    pub id: String,
-    /// The idempotency key it was made under.
-    pub key: String,
-    /// Where it stands at the gateway.
-    pub status: ChargeStatus,
-    /// How much.
-    #[serde(deserialize_with = "crate::money::exact")]
-    pub amount: Decimal,
-    /// Of what.
-    pub currency: String,
-    /// What we called it.
-    pub reference: String,
-}
-
-/// Where a charge stands at the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ChargeStatus {
-    /// Not decided.
-    Pending,
-    /// Money moved.
-    Succeeded,
-    /// Declined.
-    Failed,
-    /// Undone.
-    Voided,
-}
-
-impl Charge {
-    /// Whether it is for exactly this payment: key, reference, amount and currency.
-    fn is_for(&self, expected: &Expected) -> bool {
-        let key = expected.payment_id.to_string();
-        self.key == key
-            && self.reference == key
-            && self.amount == expected.money.amount()
-            && self.currency == expected.money.currency().code()
-            && is_storable(&self.id)
-    }
-}
-
-/// A refusal as the gateway words it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Refusal {
-    /// Stable and machine-readable.
-    pub code: String,
-    /// For people.
-    #[serde(default)]
-    pub message: String,
 }
 
 /// What an attempt to charge came to. The comment says whether *this* attempt charged.
@@ -132,6 +67,8 @@ pub enum ChargeOutcome {
     Declined(Refusal),
     /// No: the gateway finds our request invalid.
     Invalid(Refusal),
+    /// Unknown: our key belongs to another request there.
+    KeyReused(Refusal),
     /// No: our credentials were refused.
     Unauthorized,
     /// Unknown: a request with our key is still running.
@@ -144,8 +81,10 @@ pub enum ChargeOutcome {
     Unreachable(String),
     /// No: we did not send it.
     NotSent(&'static str),
+    /// Unknown: something answered that is not the gateway, so that nothing is known of the request.
+    NotTheGateway(String),
     /// Unknown: timeout, reset, server error, or an answer that is not listed.
-    Unknown(String),
+    Unknown(Failed),
     /// Unknown: an answer about another amount, currency or key.
     WrongAnswer(Charge),
 }
@@ -159,48 +98,87 @@ impl ChargeOutcome {
             Self::StillWorking => "still_working",
             Self::Declined(_) => "declined",
             Self::Invalid(_) => "invalid",
-            Self::Unauthorized => "unauthorized",
+            Self::KeyReused(_) => "key_reused",
             Self::KeyBusy => "key_busy",
-            Self::RateLimited(_) => "rate_limited",
-            Self::NotExecuted => "not_executed",
-            Self::Unreachable(_) => "unreachable",
-            Self::NotSent(_) => "not_sent",
-            Self::Unknown(_) => "unknown",
             Self::WrongAnswer(_) => "wrong_answer",
+            Self::Unauthorized
+            | Self::RateLimited(_)
+            | Self::NotExecuted
+            | Self::Unreachable(_)
+            | Self::NotSent(_)
+            | Self::NotTheGateway(_)
+            | Self::Unknown(_) => match self.failure() {
+                Some(kind) => kind.as_str(),
+                None => "unknown",
+            },
+        }
+    }
+
+    /// How the exchange failed; none where the gateway gave an answer about the charge.
+    #[must_use]
+    pub const fn failure(&self) -> Option<FailureKind> {
+        match self {
+            Self::Charged(_)
+            | Self::StillWorking
+            | Self::Declined(_)
+            | Self::Invalid(_)
+            | Self::KeyReused(_)
+            | Self::KeyBusy
+            | Self::WrongAnswer(_) => None,
+            Self::Unauthorized => Some(FailureKind::Unauthorized),
+            Self::RateLimited(_) => Some(FailureKind::RateLimited),
+            Self::NotExecuted => Some(FailureKind::NotExecuted),
+            Self::Unreachable(_) => Some(FailureKind::Unreachable),
+            Self::NotSent(_) => Some(FailureKind::NotSent),
+            Self::NotTheGateway(_) => Some(FailureKind::NotTheGateway),
+            Self::Unknown(failed) => Some(failed.kind),
         }
     }
 
     /// Reads the answer to `POST /charges`.
     #[must_use]
     pub fn of(exchange: &Exchange, expected: &Expected) -> Self {
-        let (status, body, retry_after) = match exchange {
-            Exchange::Answered { status, body, retry_after } => (*status, body, *retry_after),
-            Exchange::Unreachable(why) => return Self::Unreachable(why.clone()),
-            Exchange::Unanswered(why) => return Self::Unknown(why.clone()),
-            Exchange::NotSent(why) => return Self::NotSent(why),
+        let told = match (Told::of(exchange), exchange) {
+            (Ok(told), _) => told,
+            (Err(_), Exchange::NotSent(why)) => return Self::NotSent(why),
+            (Err(failed), _) => return Self::failed(failed),
         };
-        let unknown = || Self::Unknown(format!("unexpected answer {status}"));
-        match status {
-            201 => match serde_json::from_slice::<Charge>(body) {
-                Ok(charge) if charge.status != ChargeStatus::Succeeded => unknown(),
+        match (told.status, &told.refusal) {
+            (201, _) => match serde_json::from_slice::<Charge>(told.body) {
+                Ok(charge) if charge.status != ChargeStatus::Succeeded => {
+                    Self::Unknown(told.unexpected("a charge that did not succeed"))
+                }
                 Ok(charge) if charge.is_for(expected) => Self::Charged(charge),
                 Ok(charge) => Self::WrongAnswer(charge),
-                Err(_) => unknown(),
+                Err(_) => Self::failed(told.failed()),
             },
-            202 => Self::StillWorking,
-            402 => refusal(body).map_or_else(unknown, Self::Declined),
-            400 | 422 => refusal(body).map_or_else(unknown, Self::Invalid),
-            401 | 403 => Self::Unauthorized,
-            409 => match refusal(body) {
-                Some(refusal) if refusal.code == "key_in_use" => Self::KeyBusy,
-                Some(_) | None => unknown(),
+            (202, _) => match serde_json::from_slice::<Charge>(told.body) {
+                Ok(_) => Self::StillWorking,
+                Err(_) => Self::failed(told.failed()),
             },
-            429 => Self::RateLimited(retry_after),
-            503 => match refusal(body) {
-                Some(refusal) if refusal.code == "not_executed" => Self::NotExecuted,
-                Some(_) | None => unknown(),
-            },
-            _ => unknown(),
+            (402, Some(refusal)) => Self::Declined(refusal.clone()),
+            (422, Some(refusal)) if refusal.code == "key_reused" => Self::KeyReused(refusal.clone()),
+            (400 | 422, Some(refusal)) => Self::Invalid(refusal.clone()),
+            (409, Some(refusal)) if refusal.code == "key_in_use" => Self::KeyBusy,
+            (429, Some(_)) => Self::RateLimited(told.retry_after),
+            _ => Self::failed(told.failed()),
+        }
+    }
+
+    /// The outcome of a charge that got no answer about it.
+    fn failed(failed: Failed) -> Self {
+        match failed.kind {
+            FailureKind::Unauthorized => Self::Unauthorized,
+            FailureKind::NotExecuted => Self::NotExecuted,
+            FailureKind::Unreachable => Self::Unreachable(failed.detail),
+            FailureKind::NotTheGateway => Self::NotTheGateway(failed.detail),
+            FailureKind::Timeout
+            | FailureKind::Reset
+            | FailureKind::ServerError
+            | FailureKind::RateLimited
+            | FailureKind::Unexpected
+            | FailureKind::NotSent
+            | FailureKind::WorkerLost => Self::Unknown(failed),
         }
     }
 }
@@ -223,7 +201,7 @@ pub enum LookupOutcome {
     /// The gateway does not look up.
     Unsupported,
     /// The lookup itself failed. Means nothing.
-    NoAnswer(String),
+    NoAnswer(Failed),
 }
 
 impl LookupOutcome {
@@ -238,7 +216,22 @@ impl LookupOutcome {
             Self::WrongAnswer(_) => "wrong_answer",
             Self::Contradiction(_) => "contradiction",
             Self::Unsupported => "unsupported",
-            Self::NoAnswer(_) => "no_answer",
+            Self::NoAnswer(failed) => failed.kind.as_str(),
+        }
+    }
+
+    /// How the exchange failed; none where the gateway answered the question.
+    #[must_use]
+    pub const fn failure(&self) -> Option<FailureKind> {
+        match self {
+            Self::NoAnswer(failed) => Some(failed.kind),
+            Self::Charged(_)
+            | Self::Declined(_)
+            | Self::Pending
+            | Self::NotFound
+            | Self::WrongAnswer(_)
+            | Self::Contradiction(_)
+            | Self::Unsupported => None,
         }
     }
 
@@ -249,27 +242,27 @@ impl LookupOutcome {
         struct Listing {
             data: Vec<Charge>,
         }
-        let listing = match exchange {
-            Exchange::Answered { status: 200, body, .. } => serde_json::from_slice::<Listing>(body),
-            // 404 is not among them: some gateways say so of a key that they do not know.
-            Exchange::Answered { status: 405 | 501, .. } => return Self::Unsupported,
-            Exchange::Answered { status, .. } => {
-                return Self::NoAnswer(format!("unexpected answer {status}"));
-            }
-            Exchange::Unreachable(why) | Exchange::Unanswered(why) => return Self::NoAnswer(why.clone()),
-            Exchange::NotSent(why) => return Self::NoAnswer((*why).to_owned()),
+        let told = match Told::of(exchange) {
+            Ok(told) => told,
+            Err(failed) => return Self::NoAnswer(failed),
         };
-        match listing.as_ref().map(|listing| listing.data.as_slice()) {
-            Err(_) => Self::NoAnswer("garbled answer".to_owned()),
-            Ok([]) => Self::NotFound,
-            Ok([charge]) if !charge.is_for(expected) => Self::WrongAnswer(charge.clone()),
-            Ok([charge]) => match charge.status {
+        // 404 is not among them: some gateways say so of a key that they do not know.
+        if told.is_unsupported() {
+            return Self::Unsupported;
+        }
+        let listing =
+            (told.status == 200).then(|| serde_json::from_slice::<Listing>(told.body).ok()).flatten();
+        let Some(listing) = listing else { return Self::NoAnswer(told.failed()) };
+        match listing.data.as_slice() {
+            [] => Self::NotFound,
+            [charge] if !charge.is_for(expected) => Self::WrongAnswer(charge.clone()),
+            [charge] => match charge.status {
                 ChargeStatus::Pending => Self::Pending,
                 ChargeStatus::Succeeded => Self::Charged(charge.clone()),
                 ChargeStatus::Failed => Self::Declined(charge.clone()),
                 ChargeStatus::Voided => Self::Contradiction("the charge was voided by somebody else"),
             },
-            Ok([_, _, ..]) => Self::Contradiction("more than one charge under one key"),
+            [_, _, ..] => Self::Contradiction("more than one charge under one key"),
         }
     }
 }
@@ -282,7 +275,7 @@ pub enum VoidOutcome {
     /// The gateway cannot void.
     Unsupported,
     /// Nothing is known; ask again.
-    NoAnswer(String),
+    NoAnswer(Failed),
 }
 
 impl VoidOutcome {
@@ -292,7 +285,16 @@ impl VoidOutcome {
         match self {
             Self::Confirmed => "confirmed",
             Self::Unsupported => "unsupported",
-            Self::NoAnswer(_) => "no_answer",
+            Self::NoAnswer(failed) => failed.kind.as_str(),
+        }
+    }
+
+    /// How the exchange failed; none where the gateway answered the question.
+    #[must_use]
+    pub const fn failure(&self) -> Option<FailureKind> {
+        match self {
+            Self::NoAnswer(failed) => Some(failed.kind),
+            Self::Confirmed | Self::Unsupported => None,
         }
     }
 
@@ -304,24 +306,46 @@ impl VoidOutcome {
             key: String,
             voided: bool,
         }
-        match exchange {
-            Exchange::Answered { status: 201, body, .. } => match serde_json::from_slice::<Void>(body) {
-                Ok(void) if void.voided && void.key == expected.payment_id.to_string() => Self::Confirmed,
-                Ok(_) | Err(_) => Self::NoAnswer("garbled answer".to_owned()),
-            },
-            Exchange::Answered { status: 404 | 405 | 501, .. } => Self::Unsupported,
-            Exchange::Answered { status, .. } => Self::NoAnswer(format!("unexpected answer {status}")),
-            Exchange::Unreachable(why) | Exchange::Unanswered(why) => Self::NoAnswer(why.clone()),
-            Exchange::NotSent(why) => Self::NoAnswer((*why).to_owned()),
+        let told = match Told::of(exchange) {
+            Ok(told) => told,
+            Err(failed) => return Self::NoAnswer(failed),
+        };
+        if told.is_unsupported() {
+            return Self::Unsupported;
+        }
+        let void = (told.status == 201).then(|| serde_json::from_slice::<Void>(told.body).ok()).flatten();
+        match void {
+            Some(void) if void.voided && void.key == expected.payment_id.to_string() => Self::Confirmed,
+            Some(_) => Self::NoAnswer(told.unexpected("not a void of our key")),
+            None => Self::NoAnswer(told.failed()),
         }
     }
 }
 
-/// A refusal whose words can be kept. One that says nothing usable is as good as none.
-fn refusal(body: &[u8]) -> Option<Refusal> {
-    let refusal: Refusal = serde_json::from_slice(body).ok()?;
-    let message = refusal.message.chars().filter(|c| !c.is_control()).take(1000).collect();
-    is_storable(&refusal.code).then_some(Refusal { code: refusal.code, message })
+/// Reads an answer that is about no payment; none where the gateway says, in the words of the contract, that it has no such
+/// thing.
+///
+/// # Errors
+/// It did not answer as the contract says.
+pub fn read_json<T: serde::de::DeserializeOwned>(exchange: &Exchange) -> Result<Option<T>, Failed> {
+    let told = Told::of(exchange)?;
+    if told.is_unsupported() || (told.status == 404 && told.refusal.is_some()) {
+        return Ok(None);
+    }
+    let answer = (told.status == 200).then(|| serde_json::from_slice(told.body).ok()).flatten();
+    answer.map(Some).ok_or_else(|| match told.status {
+        200 => Failed::new(FailureKind::NotTheGateway, "answered 200, but not as the contract says"),
+        _ => told.failed(),
+    })
+}
+
+/// What a failure says of the gateway itself; without one, it answers.
+#[must_use]
+pub const fn health(failure: Option<FailureKind>) -> Health {
+    match failure {
+        None => Health::Answers,
+        Some(kind) => kind.health(),
+    }
 }
 
 /// Whether a gateway's word can be stored and shown: 1 to 255 characters, none of them a control character.

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 pub mod history;
 pub mod replay;
+pub mod shares;
 pub mod status;
 pub mod store;
 pub mod transition;

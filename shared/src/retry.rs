@@ -5,99 +5,14 @@
 
 use std::time::Duration;
 
-use backoff::ExponentialBackoffBuilder;
-use backoff::backoff::Backoff as _;
-
-use crate::outcome::{Charge, ChargeOutcome, LookupOutcome, VoidOutcome};
+use crate::outcome::{Charge, ChargeOutcome, FailureKind, LookupOutcome, VoidOutcome};
 use crate::payment::status::{EventType, HeldReason};
 
-/// How one gateway is retried, looked up and given up on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
-    /// Tries after the first one.
-    pub max_retries: u32,
-    /// Wait before the first retry; doubled for each one after it.
-    pub backoff_initial: Duration,
-    /// The longest wait before a retry.
-    pub backoff_max: Duration,
-    /// Waits before the looks that follow an unknown outcome; the last one repeats.
-    pub verify_waits: Vec<Duration>,
-    /// How long one exchange with the gateway may take.
-    pub gateway_timeout: Duration,
-    /// How long after a charge arrived at the gateway a lookup may still not show it.
-    pub visibility: Duration,
-    /// How long doubt may last, from its first moment, before the payment is voided.
-    pub doubt_deadline: Duration,
-    /// What the gateway can do.
-    pub profile: Profile,
-    /// How long a payment that was never in doubt may wait for a gateway that is away.
-    pub max_age: Duration,
-}
+mod policy;
 
-/// What a gateway promises: what it has not promised is never asked of it, and nothing is built upon it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Profile {
-    /// One key charges once.
-    pub honours_keys: bool,
-    /// For how long it keeps that promise, from the first request on.
-    pub key_retention: Duration,
-    /// It tells which charges were made under a key.
-    pub looks_up: bool,
-    /// It undoes whatever a key charged, and closes the key: a charge that arrives later charges nothing.
-    pub voids: bool,
-}
+pub use policy::{Policy, Profile};
 
-/// A key is not trusted for its last hour: clocks differ, and a request can be on its way for a while.
-const KEY_RETENTION_MARGIN: Duration = Duration::from_hours(1);
-
-/// No gateway makes us wait longer than this by `Retry-After`.
-const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            max_retries: 3,
-            backoff_initial: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(10),
-            verify_waits: [500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000]
-                .map(Duration::from_millis)
-                .to_vec(),
-            gateway_timeout: Duration::from_secs(5),
-            visibility: Duration::from_secs(10),
-            doubt_deadline: Duration::from_mins(15),
-            profile: Profile {
-                honours_keys: true,
-                key_retention: Duration::from_hours(24),
-                looks_up: true,
-                voids: true,
-            },
-            max_age: Duration::from_hours(24),
-        }
-    }
-}
-
-impl Policy {
-    /// The wait before the `n`th retry, n from 1: `min(max, initial · 2^(n−1))`, ±10 % at random.
-    #[must_use]
-    pub fn backoff(&self, n: u32) -> Duration {
-        let mut waits = ExponentialBackoffBuilder::new()
-            .with_initial_interval(self.backoff_initial)
-            .with_max_interval(self.backoff_max)
-            .with_multiplier(2.0)
-            .with_randomization_factor(0.1)
-            .with_max_elapsed_time(None)
-            .build();
-        std::iter::from_fn(|| waits.next_backoff())
-            .nth(n.saturating_sub(1) as usize)
-            .unwrap_or(self.backoff_max)
-    }
-
-    /// The wait before the next look, after `looks` of them.
-    fn verify_wait(&self, looks: u32) -> Duration {
-        let looks = usize::try_from(looks).unwrap_or(usize::MAX);
-        self.verify_waits.get(looks).or(self.verify_waits.last()).copied().unwrap_or(self.backoff_max)
-    }
-}
+use policy::{RETRY_AFTER_MAX, VOID_WAIT_MAX};
 
 /// Where a claimed payment stands. Ages are by the database's clock, at the time of the claim.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -106,20 +21,26 @@ pub struct Situation {
     pub in_doubt: bool,
     /// Outcomes that used up a try.
     pub retries_spent: u32,
+    /// Outcomes in a row, up to now, that used up none.
+    pub delay_count: u32,
     /// Looks since the last attempt.
     pub verify_count: u32,
     /// Of these, the ones that found nothing when a charge must have been visible.
     pub not_found_count: u32,
     /// Since the request was accepted.
     pub age: Duration,
-    /// Since the first doubt; zero without doubt.
+    /// Since the first doubt, without the time in which the gateway was away; zero without doubt.
     pub doubt_age: Duration,
     /// Since the first charge may have left.
     pub first_sent_age: Duration,
     /// Since the last moment at which the last charge may have left; zero before that moment.
     pub send_by_age: Duration,
-    /// Since the first void may have left; zero before.
+    /// Since the first void may have left, without the time in which the gateway was away; zero before.
     pub void_age: Duration,
+    /// Whether an earlier attempt may have reached the gateway, whatever came of it.
+    pub was_sent: bool,
+    /// Whether this is a question to a gateway that may still be away: it uses up no try.
+    pub is_probe: bool,
 }
 
 /// Why a payment failed, as clients see it.
@@ -157,6 +78,8 @@ pub enum Step {
         reason: &'static str,
         /// Whether a try is used up.
         spends: bool,
+        /// Whether a person is told, although the machine goes on.
+        tells: bool,
     },
     /// T16a: only a void can end it now.
     StartVoid {
@@ -189,6 +112,9 @@ impl Step {
 
 /// The reason of a void that is due because nobody can ask what became of a charge.
 pub const LOOKUP_UNSUPPORTED: &str = "lookup_unsupported";
+
+/// The reason of whatever ends or is looked up because its time is over.
+pub const EXPIRED: &str = "expired";
 
 /// The reason of the looks that count towards "absent": found nothing although a charge must have been visible.
 pub const NOT_FOUND: &str = "not_found";
@@ -223,7 +149,6 @@ pub fn before_void(policy: &Policy) -> Option<Step> {
 #[must_use]
 pub fn after_charge(now: &Situation, policy: &Policy, outcome: ChargeOutcome) -> Step {
     use ChargeOutcome as O;
-    let backoff = || policy.backoff(now.retries_spent + 1);
     match outcome {
         O::Charged(charge) => Step::Succeed(charge),
         O::Declined(refusal) => {
@@ -239,19 +164,29 @@ pub fn after_charge(now: &Situation, policy: &Policy, outcome: ChargeOutcome) ->
             message: format!("the gateway refused the request: {} {}", refusal.code, refusal.message),
             retryable: false,
         }),
+        O::KeyReused(_) => Step::Hold(HeldReason::Contradiction),
         O::StillWorking => doubt(now, policy, "still_working", true),
         O::KeyBusy => doubt(now, policy, "key_in_use", false),
-        O::Unknown(_) => doubt(now, policy, "no_answer", true),
+        O::Unknown(failed) => doubt(now, policy, failed.kind.as_str(), true),
+        O::NotTheGateway(_) => doubt(now, policy, FailureKind::NotTheGateway.as_str(), false),
         O::WrongAnswer(_) => doubt(now, policy, "wrong_answer", true),
-        O::NotExecuted => retry(now, policy, backoff(), "not_executed", true),
-        O::Unreachable(_) => retry(now, policy, backoff(), "unreachable", true),
-        O::RateLimited(wait) => {
-            let wait = wait.unwrap_or_default().clamp(policy.backoff_initial, RETRY_AFTER_MAX);
+        O::NotExecuted => retry(now, policy, next_wait(now, policy), "not_executed", true),
+        O::RateLimited(asked) => {
+            let asked = asked.filter(|asked| !asked.is_zero());
+            let asked = asked.map(|asked| asked.max(policy.backoff_initial).min(RETRY_AFTER_MAX));
+            let wait = asked.unwrap_or_else(|| next_wait(now, policy));
             retry(now, policy, wait, "rate_limited", false)
         }
-        O::Unauthorized => retry(now, policy, policy.backoff_max, "unauthorized", false),
-        O::NotSent(reason) => retry(now, policy, policy.backoff_initial, reason, false),
+        O::Unreachable(_) => retry(now, policy, next_wait(now, policy), "unreachable", false),
+        O::Unauthorized => retry(now, policy, next_wait(now, policy), "unauthorized", false),
+        O::NotSent(reason) => retry(now, policy, next_wait(now, policy), reason, false),
     }
+}
+
+/// The wait before the next attempt: each outcome that used up a try makes it longer, and so does each in a row that used
+/// up none.
+fn next_wait(now: &Situation, policy: &Policy) -> Duration {
+    policy.backoff(now.retries_spent.saturating_add(now.delay_count).saturating_add(1))
 }
 
 /// What follows a lookup.
@@ -278,13 +213,16 @@ pub fn after_lookup(now: &Situation, policy: &Policy, outcome: LookupOutcome) ->
     }
 }
 
-/// What follows a request to void.
+/// What follows a request to void. One that is not answered is asked for again and again: nobody can end the doubt
+/// better than the void.
 #[must_use]
 pub fn after_void(now: &Situation, policy: &Policy, outcome: &VoidOutcome) -> Step {
     match Voiding::after(now.void_age, now.verify_count, policy, outcome) {
         Voiding::Done => Step::Reverse,
         Voiding::Impossible => Step::Hold(HeldReason::Unverifiable),
-        Voiding::Again(wait) => Step::Doubt { wait, reason: "void_failed", spends: false },
+        Voiding::Again { wait, is_late } => {
+            Step::Doubt { wait, reason: "void_failed", spends: false, tells: is_late }
+        }
     }
 }
 
@@ -293,9 +231,14 @@ pub fn after_void(now: &Situation, policy: &Policy, outcome: &VoidOutcome) -> St
 pub enum Voiding {
     /// Nothing is charged, and nothing will be.
     Done,
-    /// Not known; ask again after so long.
-    Again(Duration),
-    /// The gateway cannot, or has not answered for as long as a doubt may last.
+    /// Not known; ask again.
+    Again {
+        /// After so long.
+        wait: Duration,
+        /// Whether it has gone without an answer for longer than a doubt may last.
+        is_late: bool,
+    },
+    /// The gateway cannot void.
     Impossible,
 }
 
@@ -306,8 +249,10 @@ impl Voiding {
         match outcome {
             VoidOutcome::Confirmed => Self::Done,
             VoidOutcome::Unsupported => Self::Impossible,
-            VoidOutcome::NoAnswer(_) if age > policy.doubt_deadline => Self::Impossible,
-            VoidOutcome::NoAnswer(_) => Self::Again(policy.verify_wait(count)),
+            VoidOutcome::NoAnswer(_) => Self::Again {
+                wait: policy.verify_wait(count).min(VOID_WAIT_MAX),
+                is_late: age > policy.doubt_deadline,
+            },
         }
     }
 }
@@ -321,17 +266,21 @@ fn absent(now: &Situation, policy: &Policy) -> Step {
     if now.retries_spent > policy.max_retries {
         return end_of_doubt(policy, "retries_exhausted", false);
     }
+    if is_expired(now, policy) {
+        return end_of_doubt(policy, EXPIRED, false);
+    }
     retry(now, policy, policy.backoff(now.retries_spent.max(1)), "absent", false)
 }
 
 /// Whether the gateway still charges once for our key, whatever became of the charges that were sent.
 fn key_is_trusted(now: &Situation, policy: &Policy) -> bool {
     let Profile { honours_keys, key_retention, .. } = policy.profile;
-    honours_keys && now.first_sent_age < key_retention.saturating_sub(KEY_RETENTION_MARGIN)
+    honours_keys && now.first_sent_age < key_retention.saturating_sub(policy::KEY_RETENTION_MARGIN)
 }
 
 /// This attempt did not charge: again, unless tries or time are used up.
 fn retry(now: &Situation, policy: &Policy, wait: Duration, reason: &'static str, spends: bool) -> Step {
+    let spends = spends && !now.is_probe;
     if spends && now.retries_spent >= policy.max_retries {
         let message = format!("the gateway did not take the charge in {} tries", now.retries_spent + 1);
         return give_up(now, policy, "retries_exhausted", message, spends);
@@ -339,15 +288,27 @@ fn retry(now: &Situation, policy: &Policy, wait: Duration, reason: &'static str,
     end_of_time(now, policy).unwrap_or(Step::Retry { wait, reason, spends })
 }
 
-/// What follows when a payment has taken too long; none if it has not.
+/// What follows when a payment has taken too long; none if it has not. What was ever sent is looked up first, whatever was
+/// answered: age alone ends nothing that may have reached the gateway.
 fn end_of_time(now: &Situation, policy: &Policy) -> Option<Step> {
     if now.in_doubt {
-        let is_over = now.doubt_age > policy.doubt_deadline;
-        return is_over.then(|| end_of_doubt(policy, "doubt_deadline", false));
+        let has_lasted = now.doubt_age > policy.doubt_deadline;
+        let reason = if has_lasted { "doubt_deadline" } else { EXPIRED };
+        return (has_lasted || is_expired(now, policy)).then(|| end_of_doubt(policy, reason, false));
     }
-    let is_over = now.age > policy.max_age;
+    if !is_expired(now, policy) {
+        return None;
+    }
+    if now.was_sent {
+        return Some(Step::Doubt { wait: Duration::ZERO, reason: EXPIRED, spends: false, tells: false });
+    }
     let message = "the gateway did not take the charge in time".to_owned();
-    is_over.then(|| give_up(now, policy, "expired", message, false))
+    Some(give_up(now, policy, EXPIRED, message, false))
+}
+
+/// Whether the payment has waited for longer than one may.
+fn is_expired(now: &Situation, policy: &Policy) -> bool {
+    now.age > policy.max_age
 }
 
 /// The end of a payment that was not charged by this attempt: failed, unless an earlier attempt may have charged it.
@@ -369,7 +330,8 @@ fn doubt(now: &Situation, policy: &Policy, reason: &'static str, spends: bool) -
     if now.in_doubt && now.doubt_age > policy.doubt_deadline {
         return end_of_doubt(policy, "doubt_deadline", spends);
     }
-    Step::Doubt { wait: policy.verify_wait(now.verify_count), reason, spends }
+    let spends = spends && !now.is_probe;
+    Step::Doubt { wait: policy.verify_wait(now.verify_count), reason, spends, tells: false }
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub struct Gateway {
     listener: TcpListener,
     addr: SocketAddr,
     pool: PgPool,
+    account: Arc<str>,
     desk: Desk,
     writer: Writer,
 }
@@ -48,6 +49,7 @@ impl Gateway {
              stop it, or set GATEWAY_DATABASE_URL to another database",
         )?;
         books.migrate().await?;
+        let account = books.account().await?.into();
         let pool = PgPoolOptions::new()
             .max_connections(JOURNAL_READERS_MAX)
             .acquire_timeout(Duration::from_secs(5))
@@ -57,7 +59,7 @@ impl Gateway {
         })?;
         let addr = listener.local_addr().context("cannot read the address that was bound")?;
         let (desk, writer) = Writer::new(options, books);
-        Ok(Gateway { listener, addr, pool, desk, writer })
+        Ok(Gateway { listener, addr, pool, account, desk, writer })
     }
 
     /// The address that was bound.
@@ -71,9 +73,10 @@ impl Gateway {
     /// # Errors
     /// The writer ended by a bug.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Gateway { listener, addr, pool, desk, writer } = self;
+        let Gateway { listener, addr, pool, account, desk, writer } = self;
         let switch = Arc::new(Mutex::new(FaultSwitch::off()));
-        let router = routes::router(App { desk, pool: pool.clone(), switch, shutdown: shutdown.clone() });
+        let router =
+            routes::router(App { desk, pool: pool.clone(), account, switch, shutdown: shutdown.clone() });
         let stop_writer = CancellationToken::new();
         let writing = tokio::spawn(writer.run(stop_writer.clone()));
         tracing::info!(%addr, "listening");

@@ -39,6 +39,8 @@ pub(crate) struct App {
     pub(crate) desk: Desk,
     /// For reading the journal, never for writing.
     pub(crate) pool: PgPool,
+    /// The name of the account that all charges go to.
+    pub(crate) account: Arc<str>,
     pub(crate) switch: Arc<Mutex<FaultSwitch>>,
     /// Ends what is only waiting to be slow.
     pub(crate) shutdown: CancellationToken,
@@ -51,6 +53,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/charges/{id}", get(get_charge))
         .route("/voids", post(post_void))
         .route("/journal", get(get_journal))
+        .route("/account", get(get_account))
         .route("/faults", get(get_faults).put(put_faults))
         .route("/health", get(get_health))
         .fallback(async || Problem::from(Refusal::NotFound))
@@ -117,6 +120,14 @@ async fn get_journal(
     let has_more = data.len() > limit;
     data.truncate(limit);
     Ok(Json(JournalPage { data, has_more }))
+}
+
+/// Whose books these are: the same for as long as they are kept.
+async fn get_account(State(app): State<App>) -> Result<Json<serde_json::Value>, Problem> {
+    if app.switched().faults.unauthorized {
+        return Err(Refusal::Unauthorized.into());
+    }
+    Ok(Json(serde_json::json!({ "account": &*app.account, "environment": "simulation" })))
 }
 
 async fn get_faults(State(app): State<App>) -> Json<Faults> {

@@ -66,6 +66,14 @@ impl Books {
         sqlx::migrate!("./migrations").run(&mut self.0).await.context("cannot migrate the gateway's database")
     }
 
+    /// The name of the account that all charges go to.
+    pub(crate) async fn account(&mut self) -> anyhow::Result<String> {
+        sqlx::query_scalar!("select name from gateway_account")
+            .fetch_one(&mut self.0)
+            .await
+            .context("cannot read the gateway's account")
+    }
+
     /// A batch with the states of `keys`, of the keys of `charge_ids`, and of all keys with something due.
     pub(crate) async fn load(&mut self, keys: &[String], charge_ids: &[String]) -> anyhow::Result<Batch> {
         let rows = sqlx::query_file_as!(Row, "queries/load_keys.sql", keys, charge_ids)

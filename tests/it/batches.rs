@@ -173,7 +173,12 @@ async fn crossed_batches_of_claims_and_settlements_take_each_payment_once_and_ne
                 let held = |claim: &transition::Claim| Settlement {
                     payment_id: claim.payment_id,
                     token: claim.token,
-                    step: Step::Doubt { wait: Duration::from_hours(1), reason: "no_answer", spends: true },
+                    step: Step::Doubt {
+                        wait: Duration::from_hours(1),
+                        reason: "timeout",
+                        spends: true,
+                        tells: false,
+                    },
                     evidence: json!({}),
                 };
                 let settlements = shuffled(&claims).iter().map(held).collect();
@@ -228,7 +233,7 @@ async fn a_stale_token_changes_nothing_and_leaves_its_evidence() {
 
     let settled = transition::settle(&pool, vec![stale.clone()]).await.unwrap();
 
-    assert_eq!(settled, Settled { moved: vec![], late: vec![(payment.id, stale.token)] });
+    assert_eq!(settled, Settled { moved: vec![], halted: vec![], late: vec![(payment.id, stale.token)] });
     assert_eq!(
         count(&pool, "select count(*) from payments where status = 'processing' and version = 2").await,
         1
@@ -252,7 +257,7 @@ async fn a_stale_result_sent_twice_is_late_both_times_and_kept_once() {
     let first = transition::settle(&pool, vec![stale.clone()]).await.unwrap();
     let second = transition::settle(&pool, vec![stale.clone()]).await.unwrap();
 
-    assert_eq!(first, Settled { moved: vec![], late: vec![(payment.id, stale.token)] });
+    assert_eq!(first, Settled { moved: vec![], halted: vec![], late: vec![(payment.id, stale.token)] });
     assert_eq!(second, first);
     assert_eq!(count(&pool, "select count(*) from late_evidence").await, 1);
 }

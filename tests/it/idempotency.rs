@@ -5,6 +5,7 @@ mod crossed;
 mod held_key;
 mod race;
 mod replay;
+mod rules;
 mod scope;
 
 use serde_json::json;

@@ -33,7 +33,7 @@ fn failure(code: &str) -> Step {
 }
 
 const fn doubt(reason: &'static str) -> Step {
-    Step::Doubt { wait: Duration::ZERO, reason, spends: true }
+    Step::Doubt { wait: Duration::ZERO, reason, spends: true, tells: false }
 }
 
 async fn settle(pool: &PgPool, payment_id: PaymentId, token: ClaimToken, step: Step) {

@@ -13,6 +13,7 @@ use shared::retry::{Policy, Profile};
 
 use self::protocol::{Gateway, Model, State};
 
+mod outcomes;
 mod protocol;
 
 /// What is taken away.

@@ -132,14 +132,14 @@ async fn a_payment_whose_worker_was_lost_three_times_while_others_die_too_is_not
         let pool = &system.database.pool;
         lost_times(&system, id, 3, starts).await;
         let claim = alone(pool, id).await;
-        assert_eq!((claim.takeovers, claim.is_blamed), (3, blamed), "{starts} started");
+        assert_eq!((claim.takeovers, claim.held_for.is_some()), (3, blamed), "{starts} started");
         sqlx::query("delete from apalis.workers").execute(pool).await.unwrap();
     }
     // In the end it is, since it is not to be tried for ever.
     for takeovers in 4..=6 {
         system.make_due(frozen).await;
         let claim = alone(&system.database.pool, frozen).await;
-        assert_eq!((claim.takeovers, claim.is_blamed), (takeovers, takeovers == 6));
+        assert_eq!((claim.takeovers, claim.held_for.is_some()), (takeovers, takeovers == 6));
     }
 }
 
@@ -150,7 +150,7 @@ async fn a_payment_lost_three_times_with_one_worker_started_for_each_is_blamed()
         let id = system.accepted(a_payment()).await;
         lost_times(&system, id, 3, starts).await;
 
-        assert_eq!(alone(&system.database.pool, id).await.is_blamed, blamed, "{starts} started");
+        assert_eq!(alone(&system.database.pool, id).await.held_for.is_some(), blamed, "{starts} started");
     }
 }
 

@@ -204,6 +204,16 @@ impl System {
         assert!(answer.status().is_success(), "{faults}: {}", answer.status());
     }
 
+    /// Starts the gateway again where it was.
+    pub async fn gateway_is_back(&mut self) {
+        let address = self.gateway.address("gateway").trim_start_matches("http://").to_owned();
+        self.gateway = Launch::simgateway(self.program)
+            .env("GATEWAY_DATABASE_URL", &self.gateway_database.url)
+            .env("GATEWAY_ADDR", address)
+            .start()
+            .await;
+    }
+
     /// The types of a payment's events, oldest first.
     pub async fn story(&self, id: PaymentId) -> Vec<String> {
         let list = self.client.get(&format!("/v1/payments/{id}/events")).await.json();

@@ -7,21 +7,25 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use shared::batch::Refused;
+use shared::gateway::{LEFT, Told};
 use shared::ids::PaymentId;
-use shared::outcome::{ChargeOutcome, Exchange, Expected, LookupOutcome, VoidOutcome};
+use shared::outcome::{ChargeOutcome, Exchange, Expected, FailureKind, Health, LookupOutcome, VoidOutcome};
 use shared::payment::status::{HeldReason, PaymentStatus};
 use shared::payment::transition::{self, Claim, Effect, Purpose, SettleError, Settlement, Taken};
 use shared::queue::NotDone;
-use shared::retry::{self, Failure, Situation, Step};
+use shared::retry::{self, Failure, Policy, Situation, Step};
 use shared::{fault, metrics};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
 use crate::Context;
-use crate::breaker::Pass;
+use crate::breaker::{About, Pass};
 
 /// How often settling is tried before the payment is left to its lease.
 const SETTLE_TRIES: u32 = 5;
+
+/// So much of the lease is left for settling.
+const SETTLE_MARGIN: Duration = Duration::from_millis(500);
 
 /// Looks at a payment that a job came for, as soon as a call at a time is free.
 pub(crate) async fn look_once_free(context: Context, payment: PaymentId) -> Result<(), NotDone> {
@@ -34,6 +38,23 @@ pub(crate) async fn look_once_free(context: Context, payment: PaymentId) -> Resu
     look(context, payment, permit).await
 }
 
+/// Looks at one payment by which the breaker learns whether the gateway is back.
+pub(crate) async fn look_with(
+    context: Context,
+    payment: PaymentId,
+    permit: OwnedSemaphorePermit,
+    pass: Pass,
+) -> Result<(), NotDone> {
+    claim(context, payment, permit, Some(pass)).await
+}
+
+/// Looks at one payment whose time is over, without asking the gateway anything.
+pub(crate) async fn end_expired(context: Context, payment: PaymentId, permit: OwnedSemaphorePermit) {
+    if let Err(why) = claim(context, payment, permit, None).await {
+        tracing::warn!(payment_id = %payment, ?why, "could not end a payment whose time is over");
+    }
+}
+
 /// Looks at one payment, for which the limit gave a call; returns once it is claimed, or not, and lets the attempt go on by
 /// itself. Nothing to do is fine: it ended, or is held, or not due, or somebody else has it.
 pub(crate) async fn look(
@@ -41,7 +62,9 @@ pub(crate) async fn look(
     payment: PaymentId,
     permit: OwnedSemaphorePermit,
 ) -> Result<(), NotDone> {
-    let looked = claim(context, payment, permit).await;
+    // While the gateway is away nothing is claimed. The payment stays due, and the sweep comes for it.
+    let Some(pass) = context.breaker.admit() else { return Ok(()) };
+    let looked = claim(context, payment, permit, Some(pass)).await;
     looked.inspect_err(|why| tracing::warn!(payment_id = %payment, ?why, "could not look at a payment"))
 }
 
@@ -54,15 +77,19 @@ pub(crate) async fn look_alone(context: Context, payment: PaymentId) {
     let Some(pass) = context.breaker.admit() else { return };
     let lease = context.lease;
     match transition::claim_alone(&context.pool, payment, &context.name, lease).await {
-        Ok(Some(claim)) => set_going(context, claim, pass, permits),
+        Ok(Some(claim)) => set_going(context, claim, Some(pass), permits),
         Ok(None) => {}
         Err(why) => tracing::warn!(payment_id = %payment, %why, "could not claim a payment alone"),
     }
 }
 
-async fn claim(context: Context, payment: PaymentId, permit: OwnedSemaphorePermit) -> Result<(), NotDone> {
-    // While the gateway is away nothing is claimed. The payment stays due, and the sweep comes for it.
-    let Some(pass) = context.breaker.admit() else { return Ok(()) };
+/// Without a pass the claim is for no call.
+async fn claim(
+    context: Context,
+    payment: PaymentId,
+    permit: OwnedSemaphorePermit,
+    pass: Option<Pass>,
+) -> Result<(), NotDone> {
     let claimed = context.claims.submit(payment).await;
     match claimed.map_err(|why| format!("it could not be claimed: {why}"))? {
         Taken::Claim(claim) => set_going(context, *claim, pass, permit),
@@ -74,7 +101,7 @@ async fn claim(context: Context, payment: PaymentId, permit: OwnedSemaphorePermi
 
 /// Uses a claim in a task that nobody cancels. The job is done with the claim: from here on the payment's lease sees to it
 /// that it ends. So the queue hands over more while the gateway is asked.
-fn set_going(context: Context, claim: Claim, pass: Pass, permits: OwnedSemaphorePermit) {
+fn set_going(context: Context, claim: Claim, pass: Option<Pass>, permits: OwnedSemaphorePermit) {
     // Of the highest level, so that no filter takes the ids from what is logged within.
     let span = tracing::error_span!("claim", payment_id = %claim.payment_id, claim = %claim.token,
         correlation_id = claim.correlation_id);
@@ -87,9 +114,11 @@ fn set_going(context: Context, claim: Claim, pass: Pass, permits: OwnedSemaphore
 }
 
 /// Uses a claim: one exchange with the gateway, one settlement.
-async fn carry_out(context: Context, claim: Claim, pass: Pass) {
+async fn carry_out(context: Context, mut claim: Claim, pass: Option<Pass>) {
     log_claim(&claim);
     let (step, evidence) = ask(&context, &claim, claim.asked_at + context.lease.send_window, pass).await;
+    // Others may ask the gateway by now.
+    drop(claim.share.take());
     let settlement = Settlement { payment_id: claim.payment_id, token: claim.token, step, evidence };
     let Some(status) = settle(&context, &settlement).await else { return };
     log_settlement(&settlement, status);
@@ -101,8 +130,8 @@ async fn carry_out(context: Context, claim: Claim, pass: Pass) {
 /// What is as usual says enough when it is settled; a look that follows a doubt is worth a line of its own.
 fn log_claim(claim: &Claim) {
     let (event, purpose) = (claim.event().as_str(), claim.purpose.as_str());
-    if claim.is_blamed {
-        tracing::error!(event, purpose, takeovers = claim.takeovers, "each worker that had it was lost");
+    if let Some(reason) = claim.held_for {
+        tracing::error!(event, purpose, takeovers = claim.takeovers, %reason, "claimed to be held");
     } else if claim.is_takeover {
         tracing::warn!(event, purpose, "took over from a worker whose lease ran out");
     } else if claim.purpose == Purpose::Charge {
@@ -129,6 +158,15 @@ fn log_settlement(settlement: &Settlement, status: PaymentStatus) {
         Step::Retry { reason, wait, .. } => {
             tracing::info!(event, status, reason, ?wait, "not charged; trying again");
         }
+        Step::Doubt { reason, wait, tells: true, .. } => {
+            tracing::error!(
+                event,
+                status,
+                reason,
+                ?wait,
+                "no void was answered for too long: a person is told"
+            );
+        }
         Step::Doubt { reason, wait, .. } => {
             tracing::info!(event, status, reason, ?wait, "not known whether charged; looking again");
         }
@@ -139,51 +177,115 @@ fn log_settlement(settlement: &Settlement, status: PaymentStatus) {
 }
 
 /// Asks the gateway what this claim is for, and decides what follows from its answer.
-async fn ask(context: &Context, claim: &Claim, send_by: Instant, pass: Pass) -> (Step, Value) {
-    let Context { gateway, policy, .. } = context;
-    let expected = Expected { payment_id: claim.payment_id, money: claim.money };
-    if claim.is_blamed {
-        let evidence = json!({ "op": "none", "takeovers": claim.takeovers });
-        return (Step::Hold(HeldReason::Poison), evidence);
-    }
+async fn ask(context: &Context, claim: &Claim, send_by: Instant, pass: Option<Pass>) -> (Step, Value) {
+    let policy = &context.policy;
+    let Some(money) = claim.money.filter(|_| claim.held_for.is_none()) else {
+        let reason = claim.held_for.unwrap_or(HeldReason::Unreadable);
+        return (Step::Hold(reason), json!({ "op": "none", "takeovers": claim.takeovers, LEFT: false }));
+    };
     fault::swallow(&claim.payment_method);
-    let situation = situation(claim);
+    let situation = situation(context, claim, pass.as_ref());
     let stands_against = match claim.purpose {
         Purpose::Charge => retry::before_charge(&situation, policy),
         Purpose::Verify => retry::before_lookup(policy),
         Purpose::Void => retry::before_void(policy),
     };
     if let Some(step) = given_up(claim).or(stands_against) {
-        return (step, json!({ "op": "none" }));
+        return (step, json!({ "op": "none", LEFT: false }));
     }
-    match claim.purpose {
-        Purpose::Charge => {
-            let told = gateway.charge(claim, send_by).await;
-            pass.hear(claim.payment_id, told.exchange.health());
-            let outcome = ChargeOutcome::of(&told.exchange, &expected);
-            asked(claim.purpose, outcome.as_str(), told.duration);
-            let step = retry::after_charge(&situation, policy, outcome);
-            (blindly_retried(step, &told.exchange), told.evidence)
-        }
-        Purpose::Verify => {
-            let told = gateway.look_up(claim, send_by).await;
-            pass.hear(claim.payment_id, told.exchange.health());
-            let outcome = LookupOutcome::of(&told.exchange, &expected);
-            asked(claim.purpose, outcome.as_str(), told.duration);
-            (retry::after_lookup(&situation, policy, outcome), told.evidence)
-        }
-        Purpose::Void => {
-            let told = gateway.void(claim.payment_id, &claim.correlation_id, send_by).await;
-            pass.hear(claim.payment_id, told.exchange.health());
-            let outcome = VoidOutcome::of(&told.exchange, &expected);
-            asked(claim.purpose, outcome.as_str(), told.duration);
-            (retry::after_void(&situation, policy, &outcome), told.evidence)
+    let Some(pass) = pass else { return not_asked(claim, &situation, policy) };
+    let expected = Expected { payment_id: claim.payment_id, money };
+    let (step, told, failure) = exchange(context, claim, &situation, &expected, send_by).await;
+    let is_charge = claim.purpose == Purpose::Charge;
+    pass.hear(About { payment: claim.payment_id, merchant: claim.merchant_id, is_charge }, failure);
+    context.limit.heard(failure);
+    let step = unless_gateway_is_away(context, claim, step, failure).await;
+    let mut evidence = told.evidence;
+    if let Some(kind) = failure {
+        evidence["kind"] = json!(kind.as_str());
+    }
+    (blindly_retried(step, &told.exchange), evidence)
+}
+
+/// No doubt ends by a silence that is not the payment's own: where nothing came back, the door must answer. A worker that has
+/// just started, or woken, does not know yet that the gateway is away, and a void that has started cannot be taken back.
+async fn unless_gateway_is_away(
+    context: &Context,
+    claim: &Claim,
+    step: Step,
+    failure: Option<FailureKind>,
+) -> Step {
+    let ends_doubt = matches!(step, Step::StartVoid { .. } | Step::Hold(HeldReason::Unverifiable));
+    let nothing_came = failure.is_some_and(|kind| match kind.health() {
+        Health::Silent | Health::Shut | Health::LockedOut | Health::Unknown => true,
+        Health::Answers | Health::Failing => false,
+    });
+    if !ends_doubt || !nothing_came {
+        return step;
+    }
+    let left = context.lease.lease.saturating_sub(claim.asked_at.elapsed() + SETTLE_MARGIN);
+    let knock = context.gateway.knock(&context.pool);
+    match tokio::time::timeout(left.min(context.policy.gateway_timeout), knock).await {
+        Ok(Ok(())) => step,
+        Ok(Err(_)) | Err(_) => {
+            let wait = context.policy.wait_for_gateway();
+            Step::Doubt { wait, reason: "gateway_away", spends: false, tells: false }
         }
     }
 }
 
-pub(crate) fn asked(purpose: Purpose, outcome: &'static str, duration: Duration) {
-    metrics::gateway_called(purpose, outcome, duration);
+/// One exchange: what follows, what was said, and how it failed, if it did.
+async fn exchange(
+    Context { gateway, policy, .. }: &Context,
+    claim: &Claim,
+    situation: &Situation,
+    expected: &Expected,
+    send_by: Instant,
+) -> (Step, Told, Option<FailureKind>) {
+    match claim.purpose {
+        Purpose::Charge => {
+            let told = gateway.charge(claim, expected.money, send_by).await;
+            let outcome = ChargeOutcome::of(&told.exchange, expected);
+            let failure = outcome.failure();
+            asked(claim.purpose, outcome.as_str(), failure, told.duration);
+            (retry::after_charge(situation, policy, outcome), told, failure)
+        }
+        Purpose::Verify => {
+            let told = gateway.look_up(claim, send_by).await;
+            let outcome = LookupOutcome::of(&told.exchange, expected);
+            let failure = outcome.failure();
+            asked(claim.purpose, outcome.as_str(), failure, told.duration);
+            (retry::after_lookup(situation, policy, outcome), told, failure)
+        }
+        Purpose::Void => {
+            let told = gateway.void(claim.payment_id, &claim.correlation_id, send_by).await;
+            let outcome = VoidOutcome::of(&told.exchange, expected);
+            let failure = outcome.failure();
+            asked(claim.purpose, outcome.as_str(), failure, told.duration);
+            (retry::after_void(situation, policy, &outcome), told, failure)
+        }
+    }
+}
+
+/// A claim that was for no call, of a payment whose time is not over after all: as if it had not been taken.
+fn not_asked(claim: &Claim, situation: &Situation, policy: &Policy) -> (Step, Value) {
+    const REASON: &str = "not_asked";
+    let step = match claim.purpose {
+        Purpose::Charge => retry::after_charge(situation, policy, ChargeOutcome::NotSent(REASON)),
+        Purpose::Verify | Purpose::Void => {
+            Step::Doubt { wait: policy.backoff_initial, reason: REASON, spends: false, tells: false }
+        }
+    };
+    (step, json!({ "op": "none", "not_sent": REASON, LEFT: false }))
+}
+
+pub(crate) fn asked(
+    purpose: Purpose,
+    outcome: &'static str,
+    failure: Option<FailureKind>,
+    duration: Duration,
+) {
+    metrics::gateway_called(purpose, outcome, failure, duration);
     tracing::debug!(purpose = purpose.as_str(), outcome, ?duration, "asked the gateway");
 }
 
@@ -197,6 +299,11 @@ async fn settle(context: &Context, settlement: &Settlement) -> Option<PaymentSta
             Ok(Effect::Moved) => {
                 metrics::settled(answered_at.elapsed());
                 return PaymentStatus::after(Some(PaymentStatus::Processing), settlement.step.event()).ok();
+            }
+            Ok(Effect::Halted) => {
+                tracing::error!(event = "held", evidence = %settlement.evidence,
+                    "events of its history are missing: held, and a person must act");
+                return None;
             }
             Ok(Effect::Late) => {
                 tracing::warn!(event = "late_evidence", "too late to settle; kept as late evidence");
@@ -216,18 +323,28 @@ async fn settle(context: &Context, settlement: &Settlement) -> Option<PaymentSta
     None
 }
 
-/// Where the payment stands. Sabotage `doubt_forgotten` takes the doubt of earlier attempts away.
-fn situation(claim: &Claim) -> Situation {
-    if fault::sabotaged("doubt_forgotten") {
-        return Situation { in_doubt: false, ..claim.situation };
+/// Where the payment stands. Time in which the gateway was away does not count against a doubt or a void. Sabotage
+/// `doubt_forgotten` takes the doubt of earlier attempts away.
+fn situation(context: &Context, claim: &Claim, pass: Option<&Pass>) -> Situation {
+    let now = claim.situation;
+    let outages = context.outages();
+    let while_there = |age| outages.without(age, claim.asked_at);
+    Situation {
+        in_doubt: now.in_doubt && !fault::sabotaged("doubt_forgotten"),
+        doubt_age: while_there(now.doubt_age),
+        void_age: while_there(now.void_age),
+        // Nor is the last try used up by a gateway that does what it was asked for nobody.
+        is_probe: pass.is_some_and(|pass| {
+            pass.is_probe() || (now.retries_spent >= context.policy.max_retries && pass.is_failing())
+        }),
+        ..now
     }
-    claim.situation
 }
 
 /// The step itself. Sabotage `blind_retry` charges again after a lost answer instead of looking it up.
 fn blindly_retried(step: Step, exchange: &Exchange) -> Step {
     match (step, exchange) {
-        (Step::Doubt { wait, reason, spends }, Exchange::Unanswered(_))
+        (Step::Doubt { wait, reason, spends, .. }, Exchange::Unanswered(..))
             if fault::sabotaged("blind_retry") =>
         {
             Step::Retry { wait, reason, spends }

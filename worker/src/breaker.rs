@@ -1,170 +1,168 @@
 //! The circuit breaker: whether this worker may ask the gateway now.
 //!
-//! Invariant: a claim is taken only with a pass in hand. While the breaker is open there are none: nothing is claimed, so
-//! no try is spent and nothing fails, and what is due stays due until the sweep comes for it. When the time is over one
-//! claim is let through, and all others wait for what it hears.
-//!
-//! It opens when so many payments in a row got no answer, or 5xx: payments, not calls, so that one about which the gateway
-//! never speaks does not stop all others. Refused credentials open it at once. Any answer closes it, also one that was
-//! under way when it opened.
+//! Invariant: a claim that will be used for a call is taken only with a pass in hand. While the breaker is open there are
+//! none but the probe's: nothing else is claimed, no try is spent and nothing fails, and what is due stays due until the
+//! sweep comes for it. [`circuit`] decides; [`crate::probe`] reads the door and sends the probes.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod circuit;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use shared::ids::PaymentId;
+use shared::ids::{MerchantId, PaymentId};
 use shared::metrics;
-use shared::outcome::Health;
+use shared::outcome::FailureKind;
+use shared::payment::shares::Shares;
+use tokio::sync::Notify;
 
-/// Whether claims are let through.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
-    /// All of them. These payments were the last ones, and their calls failed.
-    Closed(Vec<PaymentId>),
-    /// None before that moment.
-    Open(Instant),
-    /// One, the probe of that number, whose call is under way.
-    HalfOpen(u32),
-}
+use circuit::{Call, Circuit, Rules, Ticket};
 
-/// Which probe a claim is, if it is one.
-type Ticket = Option<u32>;
-
-/// What decides. Pure.
-#[derive(Debug)]
-struct Circuit {
-    failures: usize,
-    open_for: Duration,
-    state: State,
-    probes: u32,
-}
-
-impl Circuit {
-    const fn new(failures: usize, open_for: Duration) -> Self {
-        Self { failures, open_for, state: State::Closed(Vec::new()), probes: 0 }
-    }
-
-    /// Whether nothing would be let through.
-    fn is_open(&self, now: Instant) -> bool {
-        match self.state {
-            State::Closed(_) => false,
-            State::Open(until) => now < until,
-            State::HalfOpen(_) => true,
-        }
-    }
-
-    /// Lets one claim through, and tells which probe it is, or that it is none; nothing while open.
-    fn admit(&mut self, now: Instant) -> Option<Ticket> {
-        if self.is_open(now) {
-            return None;
-        }
-        if matches!(self.state, State::Closed(_)) {
-            return Some(None);
-        }
-        self.probes = self.probes.wrapping_add(1);
-        self.state = State::HalfOpen(self.probes);
-        Some(Some(self.probes))
-    }
-
-    /// What a call about `payment` said of the gateway.
-    fn hear(&mut self, payment: PaymentId, health: Health, ticket: Ticket, now: Instant) {
-        let is_down = match health {
-            Health::Up => {
-                self.state = State::Closed(Vec::new());
-                return;
-            }
-            Health::Unknown => return self.give_back(ticket, now),
-            Health::LockedOut => false,
-            Health::Down => true,
-        };
-        match &mut self.state {
-            State::Closed(failing) => {
-                if !failing.contains(&payment) {
-                    failing.push(payment);
-                }
-                if is_down && failing.len() < self.failures {
-                    return;
-                }
-            }
-            State::HalfOpen(probe) if ticket == Some(*probe) => {}
-            // Left before it opened, and says nothing new.
-            State::HalfOpen(_) | State::Open(_) => return,
-        }
-        self.state = State::Open(now + self.open_for);
-    }
-
-    /// A claim that heard nothing of the gateway; if it was the probe, the next one is.
-    fn give_back(&mut self, ticket: Ticket, now: Instant) {
-        if ticket.is_some_and(|probe| self.state == State::HalfOpen(probe)) {
-            self.state = State::Open(now);
-        }
-    }
-}
+pub(crate) use circuit::Task;
 
 /// The breaker of one worker.
 #[derive(Debug)]
-pub(crate) struct Breaker(Mutex<Circuit>);
+pub(crate) struct Breaker {
+    circuit: Mutex<Circuit>,
+    /// Told how many calls there are to share.
+    shares: Arc<Shares>,
+    /// Wakes the prober.
+    changed: Notify,
+}
 
 impl Breaker {
-    /// Closed. `failures` payments in a row open it, for `open_for`.
-    pub(crate) fn new(failures: usize, open_for: Duration) -> Self {
+    /// Lets nothing through before the door was read. `failures` payments in a row that the gateway fails open it, for
+    /// `open_for`; an exchange may take `timeout`; `calls` at a time.
+    pub(crate) fn new(
+        failures: usize,
+        open_for: Duration,
+        timeout: Duration,
+        (calls, shares): (usize, Arc<Shares>),
+    ) -> Self {
         metrics::breaker(metrics::Breaker::Closed);
-        Self(Mutex::new(Circuit::new(failures, open_for)))
+        let rules = Rules { failures, open_for, timeout, calls };
+        Self { circuit: Mutex::new(Circuit::new(rules, Instant::now())), shares, changed: Notify::new() }
     }
 
     /// Whether a look for due payments would be in vain.
     pub(crate) fn is_open(&self) -> bool {
-        self.circuit().is_open(Instant::now())
+        !self.circuit().is_closed()
     }
 
-    /// The right to claim one payment and to ask the gateway once about it; none while the breaker is open.
+    /// Whether it is open, or asking, because the gateway was found to be away; what opened it, where that is known.
+    pub(crate) fn away(&self) -> Option<Option<FailureKind>> {
+        let circuit = self.circuit();
+        circuit.is_away().then(|| circuit.reason())
+    }
+
+    /// How many more claims would be let through.
+    pub(crate) fn room(&self) -> usize {
+        self.circuit().room()
+    }
+
+    /// The right to claim one payment and to ask the gateway once about it; none while the breaker is open, or as many
+    /// calls are under way as may be.
     pub(crate) fn admit(self: &Arc<Self>) -> Option<Pass> {
-        let ticket = self.change(|circuit| circuit.admit(Instant::now()))?;
-        Some(Pass { breaker: self.clone(), ticket })
+        self.circuit().admit().then(|| self.pass(None))
+    }
+
+    /// The right to claim one payment that tells whether the gateway is back; none unless it is time for that.
+    pub(crate) fn admit_probe(self: &Arc<Self>) -> Option<Pass> {
+        let probe = self.change(Circuit::admit_probe)?;
+        Some(self.pass(Some(probe)))
+    }
+
+    /// What the prober has to do now.
+    pub(crate) fn task(&self) -> Task {
+        self.circuit().task(Instant::now())
+    }
+
+    /// Returns once what the prober has to do may have changed.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// What the door said: how it failed, or none where it answers.
+    pub(crate) fn knocked(&self, failure: Option<FailureKind>) {
+        self.change(|circuit| circuit.knocked(failure, Instant::now()));
+    }
+
+    /// The door could not be read, for a reason that is not the gateway's.
+    pub(crate) fn knocked_in_vain(&self) {
+        self.change(|circuit| circuit.knocked_in_vain(Instant::now()));
+    }
+
+    /// There is no payment to ask about.
+    pub(crate) fn nothing_to_probe(&self) {
+        self.change(Circuit::nothing_to_probe);
+    }
+
+    /// Another worker found that the gateway is away.
+    pub(crate) fn warned(&self) {
+        self.change(Circuit::warned);
+    }
+
+    /// Another worker found that the gateway is back.
+    pub(crate) fn encouraged(&self) {
+        self.change(|circuit| circuit.encouraged(Instant::now()));
+    }
+
+    fn pass(self: &Arc<Self>, ticket: Ticket) -> Pass {
+        Pass { breaker: self.clone(), ticket, began: Instant::now() }
     }
 
     /// Changes the circuit, and tells whom it concerns when its state became another.
     fn change<T>(&self, change: impl FnOnce(&mut Circuit) -> T) -> T {
         let mut circuit = self.circuit();
-        let before = kind(&circuit.state);
+        let (was_away, before) = (circuit.is_away(), circuit.state);
         let changed = change(&mut circuit);
-        let now = kind(&circuit.state);
-        if now != before {
-            metrics::breaker(now);
-            say(now, circuit.open_for);
+        if circuit.state != before || !circuit.is_closed() || circuit.task(Instant::now()) == Task::Knock {
+            self.changed.notify_one();
         }
+        if circuit.kind() != metrics::Breaker::Open || circuit.is_away() {
+            metrics::breaker(circuit.kind());
+        }
+        self.shares.allow(circuit.allowed());
+        say(&circuit, was_away, kind_of(before));
         changed
     }
 
     /// No code that holds it can leave it half changed, so a poisoned lock is as good as any.
-    fn circuit(&self) -> std::sync::MutexGuard<'_, Circuit> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn circuit(&self) -> MutexGuard<'_, Circuit> {
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-const fn kind(state: &State) -> metrics::Breaker {
+const fn kind_of(state: circuit::State) -> metrics::Breaker {
     match state {
-        State::Closed(_) => metrics::Breaker::Closed,
-        State::Open(_) => metrics::Breaker::Open,
-        State::HalfOpen(_) => metrics::Breaker::HalfOpen,
+        circuit::State::Closed => metrics::Breaker::Closed,
+        circuit::State::Open { .. } => metrics::Breaker::Open,
+        circuit::State::HalfOpen(_) => metrics::Breaker::HalfOpen,
     }
 }
 
-fn say(state: metrics::Breaker, open_for: Duration) {
-    match state {
-        metrics::Breaker::Open => {
-            tracing::error!(
-                event = "breaker_opened",
-                ?open_for,
-                "the gateway does not answer: claiming nothing"
-            );
+/// One line where it opens, where a probe begins, and where it closes.
+fn say(circuit: &Circuit, was_away: bool, before: metrics::Breaker) {
+    match circuit.kind() {
+        metrics::Breaker::Open if circuit.is_away() && !was_away => {
+            let reason = circuit.reason().map(FailureKind::as_str);
+            tracing::error!(event = "breaker_opened", reason, "the gateway is away: claiming nothing");
         }
-        metrics::Breaker::HalfOpen => {
-            tracing::info!(event = "breaker_half_open", "asking the gateway once whether it is back");
+        metrics::Breaker::HalfOpen if before != metrics::Breaker::HalfOpen => {
+            tracing::info!(event = "breaker_half_open", "the door answers: asking about one payment");
         }
-        metrics::Breaker::Closed => {
-            tracing::info!(event = "breaker_closed", "the gateway answers: claiming again");
+        metrics::Breaker::Closed if was_away => {
+            tracing::info!(event = "breaker_closed", "the gateway answers: claiming again, slowly at first");
         }
+        metrics::Breaker::Open | metrics::Breaker::HalfOpen | metrics::Breaker::Closed => {}
     }
+}
+
+/// What a call is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct About {
+    pub(crate) payment: PaymentId,
+    pub(crate) merchant: MerchantId,
+    pub(crate) is_charge: bool,
 }
 
 /// The right to claim once. Dropped without a word, it is as if it had not been taken.
@@ -172,19 +170,32 @@ fn say(state: metrics::Breaker, open_for: Duration) {
 pub(crate) struct Pass {
     breaker: Arc<Breaker>,
     ticket: Ticket,
+    began: Instant,
 }
 
 impl Pass {
-    /// What the call about `payment` said of the gateway.
-    pub(crate) fn hear(self, payment: PaymentId, health: Health) {
-        self.breaker.change(|circuit| circuit.hear(payment, health, self.ticket, Instant::now()));
+    /// Whether the call tells if the gateway is back: then it uses up no try.
+    pub(crate) const fn is_probe(&self) -> bool {
+        self.ticket.is_some()
+    }
+
+    /// Whether the gateway fails others, too, and has answered no charge since: then nothing is given up because of it.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.breaker.circuit().is_failing()
+    }
+
+    /// What the call heard: how it failed, or none where the gateway answered.
+    pub(crate) fn hear(self, about: About, failure: Option<FailureKind>) {
+        let About { payment, merchant, is_charge } = about;
+        let call = Call { payment, merchant, is_charge, began: self.began };
+        self.breaker.change(|circuit| circuit.hear(call, failure, self.ticket, Instant::now()));
     }
 }
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        // After its word was heard this changes nothing.
-        self.breaker.change(|circuit| circuit.give_back(self.ticket, Instant::now()));
+        // After its word was heard this only makes room.
+        self.breaker.change(|circuit| circuit.give_back(self.ticket));
     }
 }
 

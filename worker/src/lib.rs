@@ -5,11 +5,14 @@
 //! and then, one of them does for all: [`schedule`].
 
 use std::net::SocketAddr;
+use std::ops::DerefMut;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use shared::batch::Batcher;
 use shared::gateway::Gateway;
+use shared::gateway::outage::Outages;
+use shared::payment::shares::Shares;
 use shared::payment::transition::{Claiming, Lease, Settling};
 use shared::retry::Policy;
 use shared::{db, recovery};
@@ -23,6 +26,7 @@ mod attempt;
 mod breaker;
 mod http;
 mod limit;
+mod probe;
 mod remedy;
 mod schedule;
 mod settings;
@@ -51,8 +55,18 @@ struct Context {
     attempts: TaskTracker,
     last_sweep: Arc<sweep::LastSweep>,
     breaker: Arc<Breaker>,
+    /// How the calls are shared out.
+    shares: Arc<Shares>,
+    /// When the gateway was away: time that no deadline counts.
+    outages: Arc<Mutex<Outages>>,
     /// A claim is taken only after it has given a call.
     limit: Arc<Limit>,
+}
+
+impl Context {
+    fn outages(&self) -> impl DerefMut<Target = Outages> {
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The connections that claiming and settling have to themselves.
@@ -78,8 +92,14 @@ impl Worker {
         let name: Arc<str> = shared::queue::worker_name().into();
         let pool = db::connect_as(&settings.database_url, ours, &recovery::session_name(&name)).await?;
         db::require_migrated(&pool).await?;
-        let claiming =
-            Claiming { seat: db::Seat::new(pool.clone()), worker: name.clone(), lease: settings.lease };
+        let shares = Arc::new(Shares::new(settings.concurrency));
+        let claiming = Claiming {
+            seat: db::Seat::new(pool.clone()),
+            worker: name.clone(),
+            lease: settings.lease,
+            shares: shares.clone(),
+        };
+        let outages = Outages::before_now(&pool).await?;
         let context = Context {
             gateway: Gateway::new(&settings.gateway_url, settings.policy.gateway_timeout)?,
             claims: Batcher::new(claiming),
@@ -92,7 +112,14 @@ impl Worker {
             concurrency: settings.concurrency,
             attempts: TaskTracker::new(),
             last_sweep: Arc::new(sweep::LastSweep::new()),
-            breaker: Arc::new(Breaker::new(settings.breaker_failures, settings.breaker_open)),
+            breaker: Arc::new(Breaker::new(
+                settings.breaker_failures,
+                settings.breaker_open,
+                settings.policy.gateway_timeout,
+                (settings.concurrency, shares.clone()),
+            )),
+            shares,
+            outages: Arc::new(Mutex::new(outages)),
             limit: Arc::new(Limit::new(settings.gateway_rate)),
         };
         let metrics = http::listen(settings.metrics_addr).await?;
@@ -127,6 +154,7 @@ impl Worker {
         };
         tokio::join!(
             shared::queue::work(context.pool.clone(), settings.concurrency, shutdown.clone(), look),
+            probe::run(&context, settings.sweep, &shutdown),
             sweep::run(&context, settings.sweep, &shutdown),
             schedule::run(&context, settings.reconcile_every, settings.prune_after, &shutdown),
             async {

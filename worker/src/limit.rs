@@ -1,13 +1,18 @@
-//! The limit: how many gateway calls (charges, look-ups, voids) this worker makes in a second.
+//! The limit: how many gateway calls (charges, look-ups, voids) this worker makes in a second: as many as it is set to, and
+//! fewer where the gateway says that they are too many. Each such answer halves the pace, but once a second at most; each
+//! other answer makes it a little faster (additive increase, multiplicative decrease).
 //!
 //! Invariant: a claim is taken only after the limit has given a call for it. Nobody waits for one, so neither a claim nor a
 //! job nor a shutdown does: what gets none stays due and is put off to the sweep, which comes for it, oldest first. While
 //! the sweep cannot take all that is due, jobs are put off too, so that what is new does not overtake what is old.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use governor::{DefaultDirectRateLimiter, RateLimiter};
 use shared::metrics;
+use shared::outcome::{FailureKind, Health, health};
 use shared::rate::Rate;
 
 /// The limit of one worker.
@@ -19,7 +24,65 @@ pub(crate) struct Limit {
     burst: usize,
     /// Whether the last sweep may have left something that is due.
     is_behind: AtomicBool,
+    pace: Mutex<Pace>,
 }
+
+/// However often the gateway says that it is too much, a call is made so often.
+const SLOWEST: f64 = 0.1;
+
+/// The pace by which a gateway that has had too much is asked.
+#[derive(Debug)]
+struct Pace {
+    /// Calls in a second; none while the gateway has not complained.
+    per_s: Option<f64>,
+    /// When the next call may be made.
+    next_at: Instant,
+    /// When the pace was last halved.
+    halved_at: Option<Instant>,
+    /// Calls in the second that began then, and in the one before: how fast it has been.
+    second: Instant,
+    calls: f64,
+    calls_before: f64,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { per_s: None, next_at: now, halved_at: None, second: now, calls: 0.0, calls_before: 0.0 }
+    }
+
+    fn admits(&mut self, now: Instant) -> bool {
+        if now.duration_since(self.second) >= Duration::from_secs(1) {
+            let is_next = now.duration_since(self.second) < Duration::from_secs(2);
+            self.calls_before = if is_next { self.calls } else { 0.0 };
+            (self.second, self.calls) = (now, 0.0);
+        }
+        if let Some(per_s) = self.per_s {
+            if now < self.next_at {
+                return false;
+            }
+            self.next_at = self.next_at.max(now) + Duration::from_secs_f64(1.0 / per_s);
+        }
+        self.calls += 1.0;
+        true
+    }
+
+    fn heard(&mut self, is_too_much: bool, now: Instant) {
+        if is_too_much {
+            if self.halved_at.is_some_and(|at| now.duration_since(at) < Duration::from_secs(1)) {
+                return;
+            }
+            self.halved_at = Some(now);
+            let pace = self.per_s.unwrap_or_else(|| self.calls.max(self.calls_before).max(1.0));
+            self.per_s = Some((pace / 2.0).max(SLOWEST));
+        } else if let Some(per_s) = self.per_s {
+            // Faster than ever is as fast as it likes.
+            self.per_s = Some(per_s + 1.0).filter(|per_s| *per_s < FASTEST);
+        }
+    }
+}
+
+/// Beyond this a pace is none.
+const FASTEST: f64 = 10_000.0;
 
 impl Limit {
     /// `rate` is none where there is no limit.
@@ -29,7 +92,21 @@ impl Limit {
             calls: rate.map(|rate| RateLimiter::direct(rate.quota())),
             burst: burst.and_then(Result::ok).unwrap_or(usize::MAX),
             is_behind: AtomicBool::new(false),
+            pace: Mutex::new(Pace::new(Instant::now())),
         }
+    }
+
+    /// A call was answered, or was not: this is how it failed, if it did.
+    pub(crate) fn heard(&self, failure: Option<FailureKind>) {
+        let is_answer = matches!(health(failure), Health::Answers);
+        if is_answer {
+            self.pace().heard(failure == Some(FailureKind::RateLimited), Instant::now());
+        }
+    }
+
+    /// No code that holds it can leave it half changed, so a poisoned lock is as good as any.
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// No sweep can take more.
@@ -39,7 +116,8 @@ impl Limit {
 
     /// Takes one call, for the oldest payment that is due.
     pub(crate) fn admits(&self) -> bool {
-        let is_admitted = self.calls.as_ref().is_none_or(|calls| calls.check().is_ok());
+        let is_admitted = self.calls.as_ref().is_none_or(|calls| calls.check().is_ok())
+            && self.pace().admits(Instant::now());
         if !is_admitted {
             metrics::put_off();
         }
@@ -48,7 +126,7 @@ impl Limit {
 
     /// Takes one call, for a payment that a job came for.
     pub(crate) fn admits_job(&self) -> bool {
-        if self.calls.is_some() && self.is_behind.load(Ordering::Relaxed) {
+        if (self.calls.is_some() || self.pace().per_s.is_some()) && self.is_behind.load(Ordering::Relaxed) {
             metrics::put_off();
             return false;
         }
@@ -80,6 +158,33 @@ mod tests {
 
         assert!(limit.admits());
         assert!(!limit.admits() && !limit.admits_job());
+    }
+
+    #[test]
+    fn a_gateway_that_has_had_too_much_is_asked_half_as_often_and_then_ever_faster() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        assert!((0..100).all(|_| pace.admits(start)));
+        for _ in 0..100 {
+            pace.heard(true, start);
+        }
+        assert_eq!(pace.per_s, Some(50.0), "halved once for all that left together");
+
+        let admitted = |pace: &mut Pace, from: Instant| {
+            (0..1_000).filter(|ms| pace.admits(from + Duration::from_millis(*ms))).count()
+        };
+        assert_eq!(admitted(&mut pace, start + Duration::from_secs(1)), 50);
+        for secs in 2..20 {
+            pace.heard(true, start + Duration::from_secs(secs));
+        }
+        assert_eq!(pace.per_s, Some(SLOWEST));
+        pace.heard(false, start + Duration::from_secs(21));
+        assert_eq!(pace.per_s, Some(SLOWEST + 1.0));
+        for _ in 0..10_000 {
+            pace.heard(false, start + Duration::from_secs(22));
+        }
+        assert_eq!(pace.per_s, None);
+        assert!((0..1_000).all(|_| pace.admits(start + Duration::from_secs(23))));
     }
 
     #[test]

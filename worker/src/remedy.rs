@@ -12,7 +12,7 @@ use shared::payment::transition::{self, Purpose, Remedy};
 use shared::retry::{self, Voiding};
 use tracing::Instrument as _;
 
-use crate::breaker::Pass;
+use crate::breaker::{About, Pass};
 use crate::{Context, attempt};
 
 /// How often recording is tried before the break is left to its lease.
@@ -21,6 +21,9 @@ const RECORD_TRIES: u32 = 5;
 /// Voids what is due, as far as there are gateway calls to spare. No pass is taken for nothing: it may be the only one.
 pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
     while let Ok(permit) = context.permits.clone().try_acquire_owned() {
+        if !context.shares.has_room_for_a_look() {
+            return Ok(());
+        }
         if !transition::remedy_is_due(&context.pool).await? {
             return Ok(());
         }
@@ -35,9 +38,10 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
         let span = tracing::error_span!("remedy", payment_id = %remedy.payment_id, break_id = remedy.break_id,
             claim = %remedy.token, correlation_id = remedy.correlation_id);
         let own = context.clone();
+        let share = context.shares.take_for(remedy.merchant_id.uuid(), true);
         let carried_out = async move {
             carry_out(&own, &remedy, asked_at, pass).await;
-            drop(permit);
+            drop((permit, share));
         };
         context.attempts.spawn(carried_out.instrument(span));
     }
@@ -47,7 +51,8 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
 /// Uses a claim: one void, one record of it.
 async fn carry_out(context: &Context, remedy: &Remedy, asked_at: Instant, pass: Pass) {
     let (outcome, evidence) = void(context, remedy, asked_at + context.lease.send_window, pass).await;
-    let voiding = Voiding::after(remedy.age, remedy.count, &context.policy, &outcome);
+    let age = context.outages().without(remedy.age, asked_at);
+    let voiding = Voiding::after(age, remedy.count, &context.policy, &outcome);
     for attempt in 1..=RECORD_TRIES {
         match transition::record_remedy(&context.pool, remedy, voiding, &outcome, &evidence).await {
             Ok(true) => return say(voiding, &outcome, &evidence),
@@ -67,10 +72,13 @@ async fn void(context: &Context, remedy: &Remedy, send_by: Instant, pass: Pass) 
         return (VoidOutcome::Unsupported, json!({ "op": "none" }));
     }
     let told = context.gateway.void(remedy.payment_id, &remedy.correlation_id, send_by).await;
-    pass.hear(remedy.payment_id, told.exchange.health());
     let expected = Expected { payment_id: remedy.payment_id, money: remedy.money };
     let outcome = VoidOutcome::of(&told.exchange, &expected);
-    attempt::asked(Purpose::Void, outcome.as_str(), told.duration);
+    let failure = outcome.failure();
+    let about = About { payment: remedy.payment_id, merchant: remedy.merchant_id, is_charge: false };
+    pass.hear(about, failure);
+    context.limit.heard(failure);
+    attempt::asked(Purpose::Void, outcome.as_str(), failure, told.duration);
     (outcome, told.evidence)
 }
 
@@ -80,11 +88,12 @@ fn say(voiding: Voiding, outcome: &VoidOutcome, evidence: &Value) {
         Voiding::Done => {
             tracing::warn!(event = "remedied", outcome, "voided a charge that came to light after the end");
         }
-        Voiding::Again(wait) => {
+        Voiding::Again { wait, is_late } => {
             tracing::info!(
                 event = "remedy_unknown",
                 outcome,
                 ?wait,
+                is_late,
                 "not known whether voided; asking again"
             );
         }

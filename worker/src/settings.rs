@@ -29,14 +29,15 @@ pub struct Settings {
     pub reconcile_every: Duration,
     /// `PRUNE_AFTER_MS`: how long finished jobs and workers that are gone stay to be looked at.
     pub prune_after: Duration,
-    /// `BREAKER_FAILURES`: so many payments in a row without an answer stop the claims.
+    /// `BREAKER_FAILURES`: so many payments in a row of several merchants, to which the gateway says that it cannot charge them,
+    /// stop the claims.
     pub breaker_failures: usize,
     /// `BREAKER_OPEN_MS`: for so long, before one is tried.
     pub breaker_open: Duration,
     /// `GATEWAY_RATE_PER_S`: gateway calls in a second; none where there is no limit.
     pub gateway_rate: Option<Rate>,
     /// `GATEWAY_TIMEOUT_MS`, `VISIBILITY_MS`, `DOUBT_DEADLINE_MS`, `RETRIES`, `BACKOFF_MS`, `BACKOFF_MAX_MS`,
-    /// `VERIFY_WAITS_MS`, `PAYMENT_MAX_AGE_MS`; and what the gateway can do: `GATEWAY_HONOURS_KEYS`,
+    /// `BACKOFF_MULTIPLIER`, `VERIFY_WAITS_MS`, `PAYMENT_MAX_AGE_MS`; and what the gateway can do: `GATEWAY_HONOURS_KEYS`,
     /// `GATEWAY_KEY_RETENTION_MS`, `GATEWAY_LOOKUP_SUPPORTED`, `GATEWAY_VOID_SUPPORTED`.
     pub policy: Policy,
 }
@@ -131,6 +132,9 @@ impl Settings {
         if self.policy.backoff_initial > self.policy.backoff_max {
             return Err(InvalidSetting::new("BACKOFF_MAX_MS", "must not be less than BACKOFF_MS"));
         }
+        if !(1.0..=10.0).contains(&self.policy.backoff_multiplier) {
+            return Err(InvalidSetting::new("BACKOFF_MULTIPLIER", "must be from 1 to 10"));
+        }
         for (name, value) in [
             ("WORKER_CONCURRENCY", self.concurrency),
             ("SWEEP_MS", millis(self.sweep)),
@@ -168,6 +172,7 @@ fn policy_from_env(default: Policy) -> Result<Policy, InvalidSetting> {
         max_retries: config::parsed("RETRIES", default.max_retries)?,
         backoff_initial: config::millis("BACKOFF_MS", default.backoff_initial)?,
         backoff_max: config::millis("BACKOFF_MAX_MS", default.backoff_max)?,
+        backoff_multiplier: config::parsed("BACKOFF_MULTIPLIER", default.backoff_multiplier)?,
         gateway_timeout: config::millis("GATEWAY_TIMEOUT_MS", default.gateway_timeout)?,
         visibility: config::millis("VISIBILITY_MS", default.visibility)?,
         doubt_deadline: config::millis("DOUBT_DEADLINE_MS", default.doubt_deadline)?,

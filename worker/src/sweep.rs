@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
-use shared::payment::store;
+use shared::payment::store::{self, Overdue};
 use shared::watermark::Watermark;
 use shared::{db, fault, metrics, point};
 use tokio_util::sync::CancellationToken;
@@ -21,12 +21,25 @@ const AGAIN: Duration = Duration::from_millis(50);
 /// After a sweep that put something off: sooner than the limit, which gives a second's worth at once, is wasted.
 const ONCE_REFILLED: Duration = Duration::from_millis(500);
 
+/// While the gateway is away, payments whose time is over are looked for so often, or as rarely as a twentieth of the time
+/// allows.
+const EXPIRY: Duration = Duration::from_secs(1);
+const EXPIRY_SHARE: u32 = 20;
+
 /// What a sweep came to.
 #[derive(Default)]
 struct Swept {
     found: usize,
     /// Whether the limit let through less.
     has_put_off: bool,
+}
+
+/// What it remembers from one sweep to the next.
+#[derive(Default)]
+struct Memory {
+    watermark: Watermark,
+    /// When to look for payments whose time is over; none: now.
+    expiry_at: Option<Instant>,
 }
 
 /// When this worker last swept: what shows that it is at work.
@@ -58,7 +71,7 @@ impl LastSweep {
 pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &CancellationToken) {
     let mut goes_on = false;
     let mut has_put_off = false;
-    let mut watermark = Watermark::default();
+    let mut memory = Memory::default();
     loop {
         let pause = match (has_put_off, goes_on) {
             (true, _) => interval.min(ONCE_REFILLED),
@@ -70,8 +83,8 @@ pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &Cancel
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        let free = context.permits.available_permits().min(context.limit.burst());
-        let swept = sweep(context, interval.min(GRACE), free, &mut watermark).await;
+        let free = context.permits.available_permits().min(context.limit.burst()).min(context.breaker.room());
+        let swept = sweep(context, interval.min(GRACE), free, &mut memory).await;
         goes_on = swept.as_ref().is_ok_and(|swept| swept.found == free && (goes_on || free > 0));
         has_put_off = swept.as_ref().is_ok_and(|swept| swept.has_put_off);
         context.limit.swept(goes_on || has_put_off);
@@ -89,32 +102,25 @@ pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &Cancel
 }
 
 /// Takes no more than can be sent at once; the others are another worker's, or the next sweep's.
-async fn sweep(
-    context: &Context,
-    grace: Duration,
-    free: usize,
-    watermark: &mut Watermark,
-) -> sqlx::Result<Swept> {
+async fn sweep(context: &Context, grace: Duration, free: usize, memory: &mut Memory) -> sqlx::Result<Swept> {
     if fault::sabotaged("no_sweep") {
         return Ok(Swept::default());
     }
-    // Nothing could be claimed; what is due stays due.
+    // Nothing could be claimed to be sent; what is due stays due, but for what has waited too long.
     if context.breaker.is_open() {
+        end_expired(context, memory).await?;
         return Ok(Swept::default());
     }
     point!("sweep.before");
     remedy::round(context).await?;
     if free == 0 {
+        see_who_waits(context, grace).await?;
         return Ok(Swept::default());
     }
-    let free = i64::try_from(free).unwrap_or(i64::MAX);
-    let grace_ms = db::millis(grace);
-    let look = watermark.look();
-    let overdue = store::overdue(&context.pool, grace_ms, free, look.since).await?;
-    watermark.looked(look, overdue.reached);
+    let found = overdue(context, grace, free, &mut memory.watermark).await?;
     point!("sweep.found");
-    let mut swept = Swept { found: overdue.found.len(), has_put_off: false };
-    for due in overdue.found {
+    let mut swept = Swept { found: found.len(), has_put_off: false };
+    for due in found {
         // Meanwhile jobs may have taken what was free.
         let Ok(permit) = context.permits.clone().try_acquire_owned() else { break };
         if !context.limit.admits() {
@@ -130,4 +136,46 @@ async fn sweep(
         }
     }
     Ok(swept)
+}
+
+/// What is due, oldest first; where calls are scarce, of those that may have one.
+async fn overdue(
+    context: &Context,
+    grace: Duration,
+    free: usize,
+    watermark: &mut Watermark,
+) -> sqlx::Result<Vec<Overdue>> {
+    let (grace_ms, limit) = (db::millis(grace), i64::try_from(free).unwrap_or(i64::MAX));
+    if context.shares.are_scarce() {
+        let quota = context.shares.quota();
+        return store::overdue_fairly(&context.pool, grace_ms, limit, &quota.full(), quota.looks.min(limit))
+            .await;
+    }
+    let look = watermark.look();
+    let overdue = store::overdue(&context.pool, grace_ms, limit, look.since).await?;
+    watermark.looked(look, overdue.reached);
+    Ok(overdue.found)
+}
+
+/// Where every call is taken, others than those who took them may wait: from now on they have their part.
+async fn see_who_waits(context: &Context, grace: Duration) -> sqlx::Result<()> {
+    let waiting = store::waiting_merchant(&context.pool, db::millis(grace), &context.shares.seen()).await?;
+    waiting.into_iter().for_each(|merchant| context.shares.see(merchant));
+    Ok(())
+}
+
+/// Ends payments whose time is over, which needs no gateway.
+async fn end_expired(context: &Context, memory: &mut Memory) -> sqlx::Result<()> {
+    let began = Instant::now();
+    if memory.expiry_at.is_some_and(|at| at > began) {
+        return Ok(());
+    }
+    let free = i64::try_from(context.permits.available_permits()).unwrap_or(i64::MAX);
+    let expired = store::expired(&context.pool, context.policy.max_age, free).await?;
+    memory.expiry_at = Some(Instant::now() + EXPIRY.max(began.elapsed() * EXPIRY_SHARE));
+    for payment in expired {
+        let Ok(permit) = context.permits.clone().try_acquire_owned() else { break };
+        context.attempts.spawn(attempt::end_expired(context.clone(), payment.into(), permit));
+    }
+    Ok(())
 }

@@ -18,7 +18,13 @@ fn with(field: &str, value: Value) -> Value {
 }
 
 fn read(body: &str) -> Result<PaymentRequest, Problem> {
-    payment_request(&headers(), body.as_bytes())
+    accept(&headers(), body.as_bytes())
+}
+
+/// Reads and checks, as for a new payment.
+fn accept(headers: &HeaderMap, body: &[u8]) -> Result<PaymentRequest, Problem> {
+    let request = super::read(headers, body)?;
+    check(&request).map(|money| checked(request, money))
 }
 
 #[track_caller]
@@ -82,15 +88,15 @@ fn only_json_is_read() {
         ("application/x-www-form-urlencoded", false),
     ] {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, media_type.parse().unwrap())]);
-        assert_eq!(payment_request(&headers, body.as_bytes()).is_ok(), is_json, "{media_type}");
+        assert_eq!(accept(&headers, body.as_bytes()).is_ok(), is_json, "{media_type}");
     }
-    assert_eq!(payment_request(&HeaderMap::new(), body.as_bytes()), Err(Problem::UnsupportedMediaType));
+    assert_eq!(accept(&HeaderMap::new(), body.as_bytes()), Err(Problem::UnsupportedMediaType));
 }
 
 proptest! {
     #[test]
     fn no_body_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = payment_request(&headers(), &body);
+        let _ = accept(&headers(), &body);
     }
 
     #[test]

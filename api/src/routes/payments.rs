@@ -15,11 +15,11 @@ use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize;
 use shared::auth::SecretHash;
 use shared::batch::Refused;
-use shared::idempotency::{self, Key};
+use shared::idempotency::{self, Key, UncheckedRequest};
 use shared::ids::PaymentId;
 use shared::metrics::{self, Accept};
 use shared::payment::store::{self, Asked, Filter};
-use shared::payment::transition::{self, NewPayment, PaymentRequest, Recorded};
+use shared::payment::transition::{self, NewPayment, Recorded};
 use shared::payment::{Accepted, Payment, Remembered};
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -55,9 +55,13 @@ async fn create(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
-    let (key, request) = match asked(&headers, body) {
+    let (key, unchecked) = match asked(&headers, body) {
         Ok(asked) => asked,
         Err(problem) => return Err(told(&app, api_key, problem).await),
+    };
+    let request = match request::check(&unchecked) {
+        Ok(money) => request::checked(unchecked, money),
+        Err(problem) => return recorded_before(&app, api_key, &key, &unchecked, problem).await,
     };
     let payment = NewPayment {
         id: PaymentId::generate(),
@@ -78,10 +82,29 @@ async fn create(
     Ok(response)
 }
 
-fn asked(headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Result<(Key, PaymentRequest), Problem> {
+fn asked(
+    headers: &HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<(Key, UncheckedRequest), Problem> {
     let key = request::idempotency_key(headers)?;
     let body = body.map_err(unreadable)?;
-    Ok((key, request::payment_request(headers, &body)?))
+    Ok((key, request::read(headers, &body)?))
+}
+
+/// What becomes of a request that today's rules refuse with this problem. They are for new payments: where its key was taken,
+/// it is judged by what that made, under the rules of then.
+async fn recorded_before(
+    app: &App,
+    api_key: SecretHash,
+    key: &Key,
+    request: &UncheckedRequest,
+    problem: Problem,
+) -> Result<Response, Problem> {
+    let merchant = caller(app, api_key).await?.merchant;
+    match store::remembered(&app.pool, merchant, &request.customer_id, key).await? {
+        Some(remembered) => replay(&remembered, idempotency::differing_fields(request, &remembered.accepted)),
+        None => Err(problem),
+    }
 }
 
 /// Records the payment, or finds the one that its key made.
@@ -91,7 +114,10 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
     while Instant::now() < deadline {
         match record(&app, &payment, alone).await {
             Ok(Some(Recorded::New(accepted))) => return Ok(created(&accepted)),
-            Ok(Some(Recorded::Before(remembered))) => return replay(&payment, &remembered),
+            Ok(Some(Recorded::Before(remembered))) => {
+                let differing = idempotency::differences(&payment.request, payment.fingerprint, &remembered);
+                return replay(&remembered, differing);
+            }
             // Asked again, the statement sees who took the key.
             Ok(None) => drop(caller(&app, payment.api_key).await?),
             // Whoever holds the key has not ended within `lock_timeout`, or two batches crossed. Nothing was recorded.
@@ -134,16 +160,13 @@ fn is_worth_another_try(error: &sqlx::Error) -> bool {
     matches!(code.as_deref(), Some("55P03" | "40001" | "40P01"))
 }
 
-/// The first answer once more, if this is the same request.
-fn replay(payment: &NewPayment, remembered: &Remembered) -> Result<Response, Problem> {
+/// The first answer once more, if this is the same request: if it differs in no field.
+fn replay(remembered: &Remembered, differing: Vec<&'static str>) -> Result<Response, Problem> {
     let payment_id = PaymentId::from(remembered.accepted.id);
-    if remembered.fingerprint != payment.fingerprint {
+    if !differing.is_empty() {
         metrics::accepted(Accept::Refused);
         tracing::info!(%payment_id, "an idempotency key came with another request");
-        return Err(Problem::KeyReused {
-            fields: idempotency::differing_fields(&payment.request, &remembered.accepted),
-            payment_id: payment_id.to_string(),
-        });
+        return Err(Problem::KeyReused { fields: differing, payment_id: payment_id.to_string() });
     }
     if remembered.renderer != idempotency::RENDERER {
         tracing::error!(

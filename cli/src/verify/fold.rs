@@ -50,6 +50,7 @@ struct Told {
     takeover_count: i32,
     attempt_count: i32,
     retries_spent: i32,
+    delay_count: i32,
     verify_count: i32,
     not_found_count: i32,
     first_sent_at: Option<DateTime<Utc>>,
@@ -100,7 +101,7 @@ pub(super) fn check_strays(events: &[EventRow], history: &mut Check) {
 fn differing(told: &Told, payment: &PaymentRow) -> Vec<&'static str> {
     let mut names = differing!(told, payment:
         merchant_id customer_id currency payment_method description metadata correlation_id created_at status due_at
-        claim_token in_doubt doubt_since void_started_at held_reason takeover_count attempt_count retries_spent verify_count
+        claim_token in_doubt doubt_since void_started_at held_reason takeover_count attempt_count retries_spent delay_count verify_count
         not_found_count first_sent_at send_by gateway_transaction_id failure_code failure_message failure_retryable
         version updated_at terminal_at);
     let amount = Amount::parse(&payment.amount);
@@ -185,6 +186,7 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
             told.verify_count += 1;
             told.not_found_count += i32::from(event.reason.as_deref() == Some("not_found"));
         }
+        "retry_scheduled" => told.delay_count = if event.spends { 0 } else { told.delay_count + 1 },
         "void_started" => {
             told.void_started_at.get_or_insert(event.at);
         }

@@ -48,6 +48,7 @@ pub(super) struct PaymentRow {
     pub(super) takeover_count: i32,
     pub(super) attempt_count: i32,
     pub(super) retries_spent: i32,
+    pub(super) delay_count: i32,
     pub(super) verify_count: i32,
     pub(super) not_found_count: i32,
     pub(super) first_sent_at: Option<DateTime<Utc>>,
@@ -220,7 +221,7 @@ async fn payments(snapshot: &mut Snapshot, after: Uuid, size: i64) -> sqlx::Resu
         PaymentRow,
         r#"select id, merchant_id, customer_id, amount::text as "amount!", currency, payment_method, description, metadata,
                   correlation_id, created_at, status, due_at, claim_token, in_doubt, doubt_since, void_started_at,
-                  held_reason, takeover_count, attempt_count, retries_spent, verify_count, not_found_count, first_sent_at, send_by,
+                  held_reason, takeover_count, attempt_count, retries_spent, delay_count, verify_count, not_found_count, first_sent_at, send_by,
                   gateway_transaction_id, failure_code, failure_message, failure_retryable, version, updated_at, terminal_at,
                   extract(epoch from clock_timestamp() - due_at)::float8 as overdue_s,
                   case when held_reason is null then false

@@ -23,7 +23,21 @@ fn with(mut charge: Value, field: &str, value: Value) -> Value {
 }
 
 fn answered(status: u16, body: &Value) -> Exchange {
-    Exchange::Answered { status, body: body.to_string().into_bytes(), retry_after: None }
+    Exchange::Answered { status, is_json: true, body: body.to_string().into_bytes(), retry_after: None }
+}
+
+/// The same words from somebody who does not say that they are JSON.
+fn not_as_json(exchange: Exchange) -> Exchange {
+    match exchange {
+        Exchange::Answered { status, body, retry_after, .. } => {
+            Exchange::Answered { status, is_json: false, body, retry_after }
+        }
+        other => other,
+    }
+}
+
+fn silence(how: Silence) -> Exchange {
+    Exchange::Unanswered(how, "nothing".to_owned())
 }
 
 fn refused(code: &str) -> Refusal {
@@ -42,7 +56,15 @@ fn check_charge(status: u16, body: &Value, outcome: &ChargeOutcome) {
 #[track_caller]
 fn check_charge_unknown(status: u16, body: &Value) {
     let outcome = ChargeOutcome::of(&answered(status, body), &expected());
-    assert!(matches!(outcome, ChargeOutcome::Unknown(_)), "{status} {body} gave {outcome:?}");
+    assert!(
+        matches!(outcome, ChargeOutcome::Unknown(_) | ChargeOutcome::NotTheGateway(_)),
+        "{status} {body} gave {outcome:?}"
+    );
+}
+
+/// How a charge fails that gets this answer.
+fn failure_of(exchange: &Exchange) -> Option<FailureKind> {
+    ChargeOutcome::of(exchange, &expected()).failure()
 }
 
 #[test]
@@ -73,22 +95,23 @@ fn a_charge_for_anything_else_is_a_wrong_answer() {
 #[test]
 fn each_listed_answer_has_its_meaning() {
     let refusal = |code: &str| json!({"code": code, "message": "m"});
-    check_charge(202, &json!({}), &ChargeOutcome::StillWorking);
+    check_charge(202, &charge_json("pending"), &ChargeOutcome::StillWorking);
     check_charge(402, &refusal("card_declined"), &ChargeOutcome::Declined(refused("card_declined")));
     check_charge(400, &refusal("bad"), &ChargeOutcome::Invalid(refused("bad")));
     check_charge(422, &refusal("bad"), &ChargeOutcome::Invalid(refused("bad")));
-    check_charge(401, &json!(null), &ChargeOutcome::Unauthorized);
-    check_charge(403, &json!(null), &ChargeOutcome::Unauthorized);
+    check_charge(422, &refusal("key_reused"), &ChargeOutcome::KeyReused(refused("key_reused")));
+    check_charge(401, &refusal("unauthorized"), &ChargeOutcome::Unauthorized);
+    check_charge(403, &refusal("forbidden"), &ChargeOutcome::Unauthorized);
     check_charge(409, &refusal("key_in_use"), &ChargeOutcome::KeyBusy);
-    check_charge(429, &json!(null), &ChargeOutcome::RateLimited(None));
+    check_charge(429, &refusal("rate_limited"), &ChargeOutcome::RateLimited(None));
     check_charge(503, &refusal("not_executed"), &ChargeOutcome::NotExecuted);
     let unreachable = Exchange::Unreachable("refused".to_owned());
     assert_eq!(
         ChargeOutcome::of(&unreachable, &expected()),
         ChargeOutcome::Unreachable("refused".to_owned())
     );
-    let reset = Exchange::Unanswered("reset".to_owned());
-    assert_eq!(ChargeOutcome::of(&reset, &expected()), ChargeOutcome::Unknown("reset".to_owned()));
+    let reset = ChargeOutcome::of(&silence(Silence::Reset), &expected());
+    assert_eq!(reset, ChargeOutcome::Unknown(Failed::new(FailureKind::Reset, "nothing")));
 }
 
 #[test]
@@ -116,8 +139,8 @@ fn an_amount_with_more_digits_than_can_be_held_is_not_rounded_to_ours() {
 
 #[test]
 fn what_is_not_listed_is_unknown() {
-    let empty = Exchange::Answered { status: 201, body: Vec::new(), retry_after: None };
-    assert!(matches!(ChargeOutcome::of(&empty, &expected()), ChargeOutcome::Unknown(_)));
+    let empty = Exchange::Answered { status: 201, is_json: true, body: Vec::new(), retry_after: None };
+    assert_eq!(failure_of(&empty), Some(FailureKind::NotTheGateway));
     check_charge_unknown(201, &charge_json("failed"));
     check_charge_unknown(201, &json!({"id": "ch_1"}));
     check_charge_unknown(200, &charge_json("succeeded"));
@@ -168,28 +191,77 @@ fn a_lookup_that_failed_means_nothing() {
 }
 
 #[test]
-fn a_gateway_that_does_not_look_up_says_so() {
+fn a_gateway_that_does_not_look_up_says_so_in_its_own_words() {
+    let of = |exchange: &Exchange| LookupOutcome::of(exchange, &expected());
     for status in [405, 501] {
-        let outcome = LookupOutcome::of(&answered(status, &json!({"data": []})), &expected());
-        assert_eq!(outcome, LookupOutcome::Unsupported, "{status}");
+        let words = answered(status, &json!({"code": "lookup_unsupported"}));
+        assert_eq!(of(&words), LookupOutcome::Unsupported, "{status}");
+        for proxy in [not_as_json(words), answered(status, &json!({"data": []}))] {
+            let outcome = of(&proxy);
+            assert_eq!(outcome.failure(), Some(FailureKind::NotTheGateway), "{status}");
+            assert!(matches!(outcome, LookupOutcome::NoAnswer(_)), "{outcome:?}");
+        }
     }
 }
 
 #[test]
-fn every_exchange_tells_how_the_gateway_is() {
-    let of = |status| answered(status, &json!(null)).health();
-    for status in [200, 201, 202, 302, 400, 402, 404, 405, 409, 422, 429, 501] {
-        assert_eq!(of(status), Health::Up, "{status}");
+fn what_no_gateway_of_this_contract_says_is_not_the_gateway() {
+    let page = |status| not_as_json(answered(status, &json!("<html>")));
+    for status in
+        [200, 201, 202, 204, 301, 302, 307, 400, 401, 402, 403, 404, 405, 409, 422, 429, 500, 502, 503, 504]
+    {
+        assert_eq!(failure_of(&page(status)), Some(FailureKind::NotTheGateway), "{status}");
+        let lookup = LookupOutcome::of(&page(status), &expected());
+        assert_eq!(lookup.failure(), Some(FailureKind::NotTheGateway), "{status}");
+        let void = VoidOutcome::of(&page(status), &expected());
+        assert_eq!(void.failure(), Some(FailureKind::NotTheGateway), "{status}");
     }
-    for status in [500, 502, 503, 504] {
-        assert_eq!(of(status), Health::Down, "{status}");
+    for (status, body) in [
+        (200, json!({"status": "ok"})),
+        (404, json!({"message": "no route"})),
+        (429, json!({"error": "slow"})),
+    ] {
+        assert_eq!(failure_of(&answered(status, &body)), Some(FailureKind::NotTheGateway), "{status} {body}");
     }
-    for status in [401, 403] {
-        assert_eq!(of(status), Health::LockedOut, "{status}");
+    // Its very own words count only in its own dress.
+    assert_eq!(failure_of(&answered(201, &charge_json("succeeded"))), None);
+    let undressed = not_as_json(answered(201, &charge_json("succeeded")));
+    assert_eq!(failure_of(&undressed), Some(FailureKind::NotTheGateway));
+}
+
+#[test]
+fn every_failure_has_its_kind_and_says_how_the_gateway_is() {
+    let code = |status, code: &str| failure_of(&answered(status, &json!({ "code": code })));
+    let kinds = [
+        (failure_of(&silence(Silence::Timeout)), "timeout", Health::Silent),
+        (failure_of(&silence(Silence::Reset)), "reset", Health::Silent),
+        (failure_of(&Exchange::Unreachable(String::new())), "unreachable", Health::Shut),
+        (failure_of(&not_as_json(answered(404, &json!(null)))), "not_the_gateway", Health::Shut),
+        (code(500, "internal"), "server_error", Health::Failing),
+        (code(503, "busy"), "server_error", Health::Failing),
+        (code(503, "not_executed"), "not_executed", Health::Failing),
+        (code(401, "unauthorized"), "unauthorized", Health::LockedOut),
+        (code(429, "rate_limited"), "rate_limited", Health::Answers),
+        (code(409, "voided"), "unexpected", Health::Answers),
+        (failure_of(&Exchange::NotSent("too_late_to_send")), "not_sent", Health::Unknown),
+    ];
+    for (kind, word, how) in kinds {
+        assert_eq!(kind.map(FailureKind::as_str), Some(word));
+        assert_eq!(health(kind), how, "{word}");
     }
-    assert_eq!(Exchange::Unreachable(String::new()).health(), Health::Down);
-    assert_eq!(Exchange::Unanswered(String::new()).health(), Health::Down);
-    assert_eq!(Exchange::NotSent("too_late_to_send").health(), Health::Unknown);
+    assert_eq!(health(None), Health::Answers);
+    assert!(
+        FailureKind::ALL
+            .iter()
+            .all(|kind| kinds.iter().any(|(of, ..)| *of == Some(*kind)) || *kind == FailureKind::WorkerLost)
+    );
+}
+
+#[test]
+fn only_what_never_left_left_nothing() {
+    assert!(Exchange::Unreachable(String::new()).left_nothing());
+    assert!(Exchange::NotSent("too_late_to_send").left_nothing());
+    assert!(!silence(Silence::Timeout).left_nothing() && !answered(503, &json!(null)).left_nothing());
 }
 
 #[test]
@@ -201,7 +273,10 @@ fn only_a_void_of_our_key_confirms() {
     assert!(matches!(of(201, json!({"key": key, "voided": false})), VoidOutcome::NoAnswer(_)));
     assert!(matches!(of(200, json!({"key": key, "voided": true})), VoidOutcome::NoAnswer(_)));
     assert!(matches!(of(500, json!(null)), VoidOutcome::NoAnswer(_)));
-    assert_eq!(of(501, json!(null)), VoidOutcome::Unsupported);
+    assert_eq!(of(501, json!({"code": "void_unsupported"})), VoidOutcome::Unsupported);
+    for proxy in [501, 405, 404] {
+        assert!(matches!(of(proxy, json!(null)), VoidOutcome::NoAnswer(_)), "{proxy}");
+    }
 }
 
 /// Whether the outcome says that nothing was charged by this attempt.
@@ -217,6 +292,8 @@ fn says_no(outcome: &ChargeOutcome) -> bool {
         ChargeOutcome::Charged(_)
         | ChargeOutcome::StillWorking
         | ChargeOutcome::KeyBusy
+        | ChargeOutcome::KeyReused(_)
+        | ChargeOutcome::NotTheGateway(_)
         | ChargeOutcome::Unknown(_)
         | ChargeOutcome::WrongAnswer(_) => false,
     }
@@ -227,13 +304,13 @@ proptest! {
     fn garbage_is_never_read_as_charged_or_as_not_charged(
         status in 100_u16..600,
         body in prop::collection::vec(any::<u8>(), 0..200),
+        is_json in any::<bool>(),
     ) {
-        let exchange = Exchange::Answered { status, body, retry_after: None };
+        let exchange = Exchange::Answered { status, is_json, body, retry_after: None };
         let outcome = ChargeOutcome::of(&exchange, &expected());
         prop_assert!(!matches!(outcome, ChargeOutcome::Charged(_)));
-        prop_assert!(!says_no(&outcome) || matches!(status, 401 | 403 | 429), "{:?}", outcome);
+        prop_assert!(!says_no(&outcome), "{:?}", outcome);
         let lookup = LookupOutcome::of(&exchange, &expected());
-        let says_nothing = matches!(lookup, LookupOutcome::NoAnswer(_));
-        prop_assert!(says_nothing || (lookup == LookupOutcome::Unsupported && matches!(status, 405 | 501)), "{:?}", lookup);
+        prop_assert!(matches!(lookup, LookupOutcome::NoAnswer(_)), "{:?}", lookup);
     }
 }

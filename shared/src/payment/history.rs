@@ -35,9 +35,11 @@ pub struct Row {
     pub takeover_count: i32,
     pub attempt_count: i32,
     pub retries_spent: i32,
+    pub delay_count: i32,
     pub verify_count: i32,
     pub not_found_count: i32,
     pub first_sent_at: Option<DateTime<Utc>>,
+    pub left_nothing_at: Option<DateTime<Utc>>,
     pub send_by: Option<DateTime<Utc>>,
     pub gateway_transaction_id: Option<String>,
     pub failure_code: Option<String>,
@@ -126,9 +128,11 @@ fn created(event: &Event) -> Result<Row, HistoryError> {
         takeover_count: 0,
         attempt_count: 0,
         retries_spent: 0,
+        delay_count: 0,
         verify_count: 0,
         not_found_count: 0,
         first_sent_at: None,
+        left_nothing_at: None,
         send_by: None,
         gateway_transaction_id: None,
         failure_code: None,
@@ -153,6 +157,9 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
     if is_claim {
         let takeovers = event.evidence["takeovers"].as_i64().and_then(|count| count.try_into().ok());
         row.takeover_count = takeovers.unwrap_or(0);
+    }
+    if !is_claim && event.claim_token.is_some() {
+        row.left_nothing_at = left_nothing(row, event);
     }
     row.status = status.as_str().to_owned();
     row.version = event.version;
@@ -192,9 +199,18 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
             row.failure_message = failure["message"].as_str().map(str::to_owned);
             row.failure_retryable = failure["retryable"].as_bool();
         }
-        EventType::Created | EventType::RetryScheduled | EventType::Reversed | EventType::Released => {}
+        EventType::RetryScheduled => row.delay_count = if event.spends { 0 } else { row.delay_count + 1 },
+        EventType::Created | EventType::Reversed | EventType::Released => {}
     }
     Ok(())
+}
+
+/// When the first attempt began, where nothing has left since, up to this end of a claim.
+fn left_nothing(before: &Row, event: &Event) -> Option<DateTime<Utc>> {
+    let is_first = before.first_sent_at == Some(before.updated_at);
+    let had_left_nothing = before.left_nothing_at.is_some() && before.left_nothing_at == before.first_sent_at;
+    let left_nothing = event.evidence[crate::gateway::LEFT] == false;
+    before.first_sent_at.filter(|_| left_nothing && !before.in_doubt && (is_first || had_left_nothing))
 }
 
 impl Row {
@@ -244,8 +260,9 @@ pub async fn rows(connection: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<V
     let rows: Vec<Identified> = sqlx::query_as(
         "select id, merchant_id, customer_id, amount, currency, payment_method, description, metadata, correlation_id,
                 created_at, status, due_at, claim_token, in_doubt, doubt_since, void_started_at, held_reason,
-                takeover_count, attempt_count, retries_spent, verify_count, not_found_count, first_sent_at, send_by,
-                gateway_transaction_id, failure_code, failure_message, failure_retryable, version, updated_at, terminal_at
+                takeover_count, attempt_count, retries_spent, delay_count, verify_count, not_found_count, first_sent_at,
+                left_nothing_at, send_by, gateway_transaction_id, failure_code, failure_message, failure_retryable, version,
+                updated_at, terminal_at
            from payments where id = any($1)",
     )
     .bind(ids)

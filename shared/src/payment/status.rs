@@ -118,6 +118,8 @@ words! {
         Unverifiable = "unverifiable",
         /// Each worker that had it was lost.
         Poison = "poison",
+        /// This version cannot read what is owed: another one wrote it.
+        Unreadable = "unreadable",
     }
 }
 

@@ -6,10 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Event, Payment};
+use super::{Accepted, Event, Payment, Remembered};
 use crate::auth::SecretHash;
 use crate::batch::Work;
 use crate::db::{InTime as _, Lend, Seat};
+use crate::idempotency::{CREATE_PAYMENT, Key};
 use crate::ids::{MerchantId, PaymentId};
 use crate::payment::status::PaymentStatus;
 use crate::watermark::Looked;
@@ -117,6 +118,46 @@ fn earlier_id(at: DateTime<Utc>) -> Uuid {
     Uuid::from_u128(u128::from(millis.max(0).unsigned_abs()) << 80)
 }
 
+/// What a key of the merchant's stands for, about that customer; none if it is free.
+///
+/// # Errors
+/// The database's.
+pub async fn remembered(
+    pool: &PgPool,
+    merchant: MerchantId,
+    customer_id: &str,
+    key: &Key,
+) -> sqlx::Result<Option<Remembered>> {
+    let row = sqlx::query!(
+        "select k.fingerprint, k.renderer, p.id, p.customer_id, p.amount, p.currency, p.payment_method, p.description,
+                p.metadata, p.created_at
+           from idempotency_keys k
+           join payments p on p.id = k.payment_id
+          where k.merchant_id = $1 and k.operation = $2 and k.customer_id = $3 and k.key = $4",
+        merchant.uuid(),
+        CREATE_PAYMENT,
+        customer_id,
+        key.as_str()
+    )
+    .fetch_optional(pool)
+    .in_time()
+    .await?;
+    Ok(row.map(|row| Remembered {
+        fingerprint: row.fingerprint,
+        renderer: row.renderer,
+        accepted: Accepted {
+            id: row.id,
+            customer_id: row.customer_id,
+            amount: row.amount,
+            currency: row.currency,
+            payment_method: row.payment_method,
+            description: row.description,
+            metadata: row.metadata,
+            created_at: row.created_at,
+        },
+    }))
+}
+
 /// A payment's history, oldest first; empty if there is no such payment of that merchant.
 ///
 /// # Errors
@@ -176,9 +217,12 @@ pub async fn overdue(
                 p.claim_token is not null and p.takeover_count > 0 as \"is_suspect!\"
            from (select now() - $1::bigint * interval '1 millisecond' as overdue_from) as clock
            left join lateral (
-                select id, due_at, claim_token, takeover_count from payments
+                select id, due_at, claim_token, takeover_count from payments due
                  where due_at >= coalesce($2::timestamptz, '-infinity')
                    and due_at < now() - $1 * interval '1 millisecond'
+                   -- What no claim takes, because its history has gone on without it, waits for a person.
+                   and not exists (select from breaks b
+                                    where b.payment_id = due.id and b.kind = 'history' and b.closed_at is null)
                  order by due_at
                  limit $3) as p on true
           order by p.due_at",
@@ -196,6 +240,92 @@ pub async fn overdue(
         .filter_map(|row| Some(Overdue { id: row.id?, is_suspect: row.is_suspect }))
         .collect();
     Ok(Looked { found, reached })
+}
+
+/// The same where some of a worker's calls wait for long: of no merchant in `full`, and at most `looks` that are no charges.
+///
+/// # Errors
+/// The database's.
+pub async fn overdue_fairly(
+    pool: &PgPool,
+    grace_ms: i64,
+    limit: i64,
+    full: &[Uuid],
+    looks: i64,
+) -> sqlx::Result<Vec<Overdue>> {
+    let rows = sqlx::query_file!("queries/payments_overdue_fairly.sql", grace_ms, full, limit, looks)
+        .fetch_all(&mut *pool.lend().await?)
+        .in_time()
+        .await?;
+    Ok(rows.into_iter().map(|row| Overdue { id: row.id, is_suspect: row.is_suspect }).collect())
+}
+
+/// A merchant, none of `known`, of whom something has been due for more than `grace_ms`.
+///
+/// # Errors
+/// The database's.
+pub async fn waiting_merchant(pool: &PgPool, grace_ms: i64, known: &[Uuid]) -> sqlx::Result<Option<Uuid>> {
+    sqlx::query_scalar!(
+        "select m.id
+           from merchants m
+          where m.id <> all($2::uuid[])
+            and exists (select from payments p
+                         where p.merchant_id = m.id and p.status in ('pending', 'processing')
+                           and (p.due_at < now() - $1::bigint * interval '1 millisecond') is true
+                         offset 0)
+          limit 1",
+        grace_ms,
+        known
+    )
+    .fetch_optional(&mut *pool.lend().await?)
+    .in_time()
+    .await
+}
+
+/// Payments that wait for their charge and were accepted more than `max_age` ago: they end, or are looked up, without the
+/// gateway being asked first.
+///
+/// # Errors
+/// The database's.
+pub async fn expired(pool: &PgPool, max_age: Duration, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "select id from payments
+          where due_at <= now() and status = 'pending' and held_reason is null
+            and created_at < clock_timestamp() - $1::bigint * interval '1 millisecond'
+          order by due_at
+          limit $2",
+        crate::db::millis(max_age),
+        limit
+    )
+    .fetch_all(&mut *pool.lend().await?)
+    .in_time()
+    .await
+}
+
+/// A payment by which a worker learns whether the gateway is back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// Which one.
+    pub id: Uuid,
+    /// Whose.
+    pub merchant_id: Uuid,
+    /// Whether it waits for its charge, and not for a look.
+    pub is_charge: bool,
+}
+
+/// A payment that is due, none of `payments`, and of none of `merchants` or of the one that comes first among them.
+///
+/// # Errors
+/// The database's.
+pub async fn to_probe(
+    pool: &PgPool,
+    payments: &[Uuid],
+    merchants: &[Uuid],
+) -> sqlx::Result<Option<Candidate>> {
+    sqlx::query_file_as!(Candidate, "queries/payment_to_probe.sql", payments, merchants)
+        .fetch_optional(&mut *pool.lend().await?)
+        .in_time()
+        .await
 }
 
 /// For how long the payment that has waited longest has been due; zero where none is.

@@ -3,9 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::outcome::{ChargeStatus, Refusal};
+use crate::outcome::{ChargeStatus, Failed, Refusal};
 
 mod profile;
+mod waits;
 
 fn policy() -> Policy {
     Policy::default()
@@ -42,6 +43,10 @@ fn in_doubt() -> Situation {
     }
 }
 
+fn silent() -> Failed {
+    Failed::new(FailureKind::Timeout, "nothing")
+}
+
 fn refusal(code: &str) -> Refusal {
     Refusal { code: code.to_owned(), message: String::new() }
 }
@@ -57,20 +62,56 @@ fn charge() -> Charge {
     }
 }
 
+/// How long a payment waits that stands so.
+#[track_caller]
+fn wait_after(now: &Situation, policy: &Policy, outcome: ChargeOutcome) -> Duration {
+    let step = after_charge(now, policy, outcome);
+    let Step::Retry { wait, .. } = step else { panic!("{step:?}") };
+    wait
+}
+
+#[track_caller]
+fn about(wait: Duration, secs: f64) {
+    let wait = wait.as_secs_f64();
+    assert!((secs * 0.899..=secs * 1.101).contains(&wait), "waits {wait} s, not {secs} s");
+}
+
 #[test]
-fn waits_double_up_to_the_longest_and_vary_by_a_tenth() {
-    for (n, secs) in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 10.0), (6, 10.0), (40, 10.0)] {
-        for _ in 0..50 {
-            let wait = policy().backoff(n).as_secs_f64();
-            assert!((secs * 0.899..=secs * 1.101).contains(&wait), "retry {n} waits {wait} s, not {secs} s");
+fn no_outage_however_long_ends_a_payment_before_its_time() {
+    for delays in [0, 10, 100_000] {
+        let now =
+            Situation { delay_count: delays, retries_spent: 3, age: Duration::from_hours(23), ..first() };
+        for outcome in [ChargeOutcome::Unreachable(String::new()), ChargeOutcome::RateLimited(None)] {
+            assert!(matches!(after_charge(&now, &policy(), outcome), Step::Retry { spends: false, .. }));
         }
+        let stranger = after_charge(&now, &policy(), ChargeOutcome::NotTheGateway(String::new()));
+        assert!(matches!(stranger, Step::Doubt { spends: false, .. }), "{stranger:?}");
     }
 }
 
 #[test]
-fn looks_come_ever_later() {
-    let waits: Vec<_> = (0..9).map(|n| policy().verify_wait(n).as_millis()).collect();
-    assert_eq!(waits, [500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 60_000, 60_000]);
+fn a_probe_uses_up_no_try_whatever_it_hears() {
+    let probe = Situation { retries_spent: 3, is_probe: true, ..first() };
+    let step = after_charge(&probe, &policy(), ChargeOutcome::NotExecuted);
+    assert!(matches!(step, Step::Retry { spends: false, .. }), "{step:?}");
+    let step = after_charge(&probe, &policy(), ChargeOutcome::Unknown(silent()));
+    assert!(matches!(step, Step::Doubt { spends: false, .. }), "{step:?}");
+}
+
+#[test]
+fn what_was_ever_sent_is_looked_up_before_its_time_ends_it() {
+    let old = Situation { age: Duration::from_hours(25), ..first() };
+    let failed = before_charge(&old, &policy());
+    assert!(matches!(&failed, Some(Step::Fail(failure)) if failure.code == EXPIRED), "{failed:?}");
+    let sent = Situation { was_sent: true, ..old };
+    let looked_up = before_charge(&sent, &policy());
+    assert!(
+        matches!(looked_up, Some(Step::Doubt { wait: Duration::ZERO, reason: EXPIRED, spends: false, .. })),
+        "{looked_up:?}"
+    );
+    let absent = Situation { age: old.age, not_found_count: 1, ..in_doubt() };
+    let voided = after_lookup(&absent, &policy(), LookupOutcome::NotFound);
+    assert_eq!(voided, Step::StartVoid { reason: EXPIRED, spends: false });
 }
 
 #[track_caller]
@@ -98,10 +139,15 @@ fn each_outcome_of_a_first_charge_has_its_step() {
     assert!(matches!(invalid, Step::Fail(f) if f.code == "non_retryable" && !f.retryable));
     check_doubted(O::StillWorking, "still_working", true);
     check_doubted(O::KeyBusy, "key_in_use", false);
-    check_doubted(O::Unknown(String::new()), "no_answer", true);
+    check_doubted(O::Unknown(silent()), "timeout", true);
+    check_doubted(O::Unknown(Failed::new(FailureKind::Reset, "")), "reset", true);
+    check_doubted(O::Unknown(Failed::new(FailureKind::ServerError, "")), "server_error", true);
+    check_doubted(O::NotTheGateway(String::new()), "not_the_gateway", false);
+    let reused = after_charge(&first(), &policy(), O::KeyReused(refusal("key_reused")));
+    assert_eq!(reused, Step::Hold(HeldReason::Contradiction));
     check_doubted(O::WrongAnswer(charge()), "wrong_answer", true);
     check_retried(O::NotExecuted, "not_executed", true);
-    check_retried(O::Unreachable(String::new()), "unreachable", true);
+    check_retried(O::Unreachable(String::new()), "unreachable", false);
     check_retried(O::RateLimited(None), "rate_limited", false);
     check_retried(O::Unauthorized, "unauthorized", false);
     check_retried(O::NotSent("too_late_to_send"), "too_late_to_send", false);
@@ -109,11 +155,9 @@ fn each_outcome_of_a_first_charge_has_its_step() {
 
 #[test]
 fn a_rate_limit_is_obeyed_up_to_a_minute() {
-    for (asked, waits) in [(Some(7), 7), (Some(60), 60), (Some(3_600), 60), (None, 1)] {
-        let outcome = ChargeOutcome::RateLimited(asked.map(Duration::from_secs));
-        let step = after_charge(&first(), &policy(), outcome);
-        let Step::Retry { wait, .. } = step else { panic!("{step:?}") };
-        assert_eq!(wait.as_secs(), waits, "{asked:?}");
+    for (asked, waits) in [(7, 7), (60, 60), (3_600, 60)] {
+        let outcome = ChargeOutcome::RateLimited(Some(Duration::from_secs(asked)));
+        assert_eq!(wait_after(&first(), &policy(), outcome).as_secs(), waits, "{asked:?}");
     }
 }
 
@@ -188,12 +232,8 @@ fn a_payment_that_waited_too_long_is_not_charged_when_its_turn_comes() {
 
 #[test]
 fn nothing_is_tried_again_at_once() {
-    for outcome in
-        [ChargeOutcome::RateLimited(Some(Duration::ZERO)), ChargeOutcome::NotSent("too_late_to_send")]
-    {
-        let step = after_charge(&first(), &policy(), outcome);
-        assert!(matches!(step, Step::Retry { wait, .. } if wait == policy().backoff_initial), "{step:?}");
-    }
+    let impatient = ChargeOutcome::RateLimited(Some(Duration::from_millis(1)));
+    assert_eq!(wait_after(&first(), &policy(), impatient), policy().backoff_initial);
 }
 
 #[test]
@@ -207,7 +247,7 @@ fn a_decline_in_words_of_ours_is_told_as_a_decline() {
 #[test]
 fn doubt_has_an_end() {
     let long = Situation { doubt_age: Duration::from_mins(16), ..in_doubt() };
-    let step = after_lookup(&long, &policy(), LookupOutcome::NoAnswer(String::new()));
+    let step = after_lookup(&long, &policy(), LookupOutcome::NoAnswer(silent()));
     assert_eq!(step, Step::StartVoid { reason: "doubt_deadline", spends: false });
 }
 
@@ -220,27 +260,37 @@ fn books_that_contradict_ours_are_for_a_person() {
 }
 
 #[test]
-fn a_void_is_asked_for_until_it_is_confirmed_or_a_person_must_act() {
-    let no_answer = VoidOutcome::NoAnswer(String::new());
-    let since = |void_age| Situation { void_age, ..in_doubt() };
+fn a_void_is_asked_for_until_it_is_confirmed_and_a_person_is_told_when_that_takes_long() {
+    let no_answer = VoidOutcome::NoAnswer(silent());
+    let since = |void_age, verify_count| Situation { void_age, verify_count, ..in_doubt() };
     assert_eq!(after_void(&in_doubt(), &policy(), &VoidOutcome::Confirmed), Step::Reverse);
-    assert!(matches!(after_void(&since(Duration::from_mins(1)), &policy(), &no_answer), Step::Doubt { .. }));
+    let soon = after_void(&since(Duration::from_mins(1), 3), &policy(), &no_answer);
+    assert!(matches!(soon, Step::Doubt { tells: false, .. }), "{soon:?}");
+    for age in [Duration::from_mins(16), Duration::from_hours(10_000)] {
+        let late = after_void(&since(age, 1_000), &policy(), &no_answer);
+        assert!(
+            matches!(late, Step::Doubt { tells: true, spends: false, wait, .. } if wait == Duration::from_mins(1)),
+            "{late:?}"
+        );
+    }
+    let patient = Policy { verify_waits: vec![Duration::from_hours(5)], ..policy() };
+    let capped = after_void(&in_doubt(), &patient, &no_answer);
+    assert!(matches!(capped, Step::Doubt { wait, .. } if wait == Duration::from_mins(1)), "{capped:?}");
     let held = Step::Hold(HeldReason::Unverifiable);
-    assert_eq!(after_void(&since(Duration::from_mins(16)), &policy(), &no_answer), held);
     assert_eq!(after_void(&in_doubt(), &policy(), &VoidOutcome::Unsupported), held);
 }
 
 prop_compose! {
     fn any_situation()(
-        in_doubt in any::<bool>(),
-        retries_spent in 0_u32..6,
+        (in_doubt, was_sent, is_probe) in any::<(bool, bool, bool)>(),
+        (retries_spent, delay_count) in (0_u32..6, 0_u32..60),
         verify_count in 0_u32..100,
         not_found_count in 0_u32..3,
         secs in prop::array::uniform5(0_u64..200_000),
     ) -> Situation {
         let [age, doubt_age, first_sent_age, send_by_age, void_age] = secs.map(Duration::from_secs);
         Situation {
-            in_doubt, retries_spent, verify_count, not_found_count, age,
+            in_doubt, retries_spent, delay_count, verify_count, not_found_count, age, was_sent, is_probe,
             doubt_age: if in_doubt { doubt_age } else { Duration::ZERO },
             first_sent_age, send_by_age, void_age,
         }
@@ -259,8 +309,9 @@ fn any_charge_outcome() -> impl Strategy<Value = ChargeOutcome> {
         (0_u64..10_000).prop_map(|secs| O::RateLimited(Some(Duration::from_secs(secs)))),
         Just(O::NotExecuted),
         Just(O::Unreachable(String::new())),
+        Just(O::NotTheGateway(String::new())),
         Just(O::NotSent("too_late_to_send")),
-        Just(O::Unknown(String::new())),
+        Just(O::Unknown(silent())),
         Just(O::WrongAnswer(charge())),
     ]
 }
@@ -275,7 +326,7 @@ fn any_lookup_outcome() -> impl Strategy<Value = LookupOutcome> {
         Just(O::WrongAnswer(charge())),
         Just(O::Contradiction("two")),
         Just(O::Unsupported),
-        Just(O::NoAnswer(String::new())),
+        Just(O::NoAnswer(silent())),
     ]
 }
 
@@ -289,7 +340,7 @@ proptest! {
 
     #[test]
     fn an_unknown_outcome_is_never_retried_and_never_fails(now in any_situation()) {
-        for outcome in [ChargeOutcome::Unknown(String::new()), ChargeOutcome::StillWorking, ChargeOutcome::KeyBusy] {
+        for outcome in [ChargeOutcome::Unknown(silent()), ChargeOutcome::StillWorking, ChargeOutcome::KeyBusy] {
             let step = after_charge(&now, &policy(), outcome);
             prop_assert!(matches!(step, Step::Doubt { .. } | Step::StartVoid { .. }), "{:?}", step);
         }

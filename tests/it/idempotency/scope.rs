@@ -98,16 +98,6 @@ async fn a_refused_request_may_be_corrected_under_the_same_key() {
 }
 
 #[tokio::test]
-async fn an_invalid_request_is_refused_as_invalid_even_where_its_key_is_taken() {
-    let system = apis(1).await;
-    system.accepted(the_request()).await;
-
-    let answer = system.pay(the_request().amount("0")).await;
-
-    answer.assert_problem(400, "invalid_request");
-}
-
-#[tokio::test]
 async fn the_database_itself_takes_a_key_only_once() {
     let system = apis(1).await;
     system.accepted(the_request()).await;

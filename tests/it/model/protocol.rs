@@ -4,14 +4,12 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use serde_json::json;
-use shared::ids::PaymentId;
-use shared::money::Money;
-use shared::outcome::{ChargeOutcome, Exchange, Expected, LookupOutcome, VoidOutcome};
+use shared::outcome::{ChargeOutcome, LookupOutcome, VoidOutcome};
 use shared::payment::status::{EventType, PaymentStatus};
 use shared::retry::{self, Policy, Profile, Situation, Step};
 
 use super::Without;
+use super::outcomes::{Outcomes, silence};
 
 /// Claims that the model follows; with more of them nothing new happens.
 const CLAIMS_MAX: u8 = 6;
@@ -61,6 +59,8 @@ pub(super) struct State {
     token: u8,
     in_doubt: bool,
     voiding: bool,
+    /// Something of a request has left, whatever was answered.
+    was_sent: bool,
     retries_spent: u8,
     not_found_count: u8,
     claims: u8,
@@ -78,6 +78,7 @@ impl State {
         token: 0,
         in_doubt: false,
         voiding: false,
+        was_sent: false,
         retries_spent: 0,
         not_found_count: 0,
         claims: 0,
@@ -94,54 +95,33 @@ pub(super) struct Model {
     policy: Policy,
     /// What of it is true.
     truth: Profile,
-    charged: ChargeOutcome,
-    declined: ChargeOutcome,
-    not_executed: ChargeOutcome,
-    closed: ChargeOutcome,
-    unanswered: ChargeOutcome,
-    found: LookupOutcome,
-    found_declined: LookupOutcome,
-    found_voided: LookupOutcome,
+    outcomes: Outcomes,
+}
+
+/// What stands in the place of a step that ends a doubt, where the door does not answer: the doubt goes on.
+fn gateway_is_away() -> Step {
+    Step::Doubt { wait: Duration::ZERO, reason: "gateway_away", spends: false, tells: false }
 }
 
 impl Model {
     pub(super) fn new(without: Without, declared: Profile, truth: Profile) -> Self {
-        let id = PaymentId::generate();
-        let expected =
-            Expected { payment_id: id, money: Money::parse("12.30", "EUR".parse().unwrap()).unwrap() };
-        let charge = |status: &str| json!({"id": "ch_1", "key": id, "reference": id, "status": status, "amount": "12.30", "currency": "EUR"});
-        let answered = |status, body: serde_json::Value| Exchange::Answered {
-            status,
-            body: body.to_string().into_bytes(),
-            retry_after: None,
-        };
-        let of_charge = |status, body| ChargeOutcome::of(&answered(status, body), &expected);
-        let of_lookup =
-            |status| LookupOutcome::of(&answered(200, json!({"data": [charge(status)]})), &expected);
-        Self {
-            without,
-            policy: Policy { max_retries: 2, profile: declared, ..Policy::default() },
-            truth,
-            charged: of_charge(201, charge("succeeded")),
-            declined: of_charge(402, json!({"code": "card_declined"})),
-            not_executed: of_charge(503, json!({"code": "not_executed"})),
-            closed: of_charge(409, json!({"code": "voided"})),
-            unanswered: ChargeOutcome::of(&Exchange::Unanswered("timeout".to_owned()), &expected),
-            found: of_lookup("succeeded"),
-            found_declined: of_lookup("failed"),
-            found_voided: of_lookup("voided"),
-        }
+        let policy = Policy { max_retries: 2, profile: declared, ..Policy::default() };
+        Self { without, policy, truth, outcomes: Outcomes::read() }
     }
 
     /// What a decision may see: young and old, in every mixture that matters.
     fn situations(&self, state: &State) -> Vec<Situation> {
         let in_doubt = state.in_doubt && self.without != Without::Doubt;
-        let ages = [Duration::ZERO, Duration::from_hours(20)];
+        let ages = [Duration::ZERO, Duration::from_hours(20), Duration::from_hours(25)];
         let mut seen = Vec::new();
-        for (age, doubt_age) in ages.into_iter().flat_map(|age| ages.map(|doubt_age| (age, doubt_age))) {
+        let ages = ages.into_iter().flat_map(|age| ages.map(|doubt_age| (age, doubt_age)));
+        for ((age, doubt_age), is_probe) in ages.flat_map(|ages| [(ages, false), (ages, true)]) {
             seen.push(Situation {
                 in_doubt,
+                was_sent: state.was_sent,
+                is_probe,
                 retries_spent: state.retries_spent.into(),
+                delay_count: 0,
                 verify_count: 0,
                 not_found_count: state.not_found_count.into(),
                 age,
@@ -172,6 +152,7 @@ impl Model {
     fn work(&self, state: &State, n: usize, next: &mut Vec<State>) {
         let mut idle = state.clone();
         idle.workers[n] = Worker::Idle;
+        let killed = idle.clone();
         let send = |message, then| {
             let mut sent = state.clone();
             sent.net.push(message);
@@ -188,30 +169,33 @@ impl Model {
             Worker::Idle => return self.claim(state, n, next),
             Worker::Charging(token) => {
                 next.push(send(Message::Charge(token), Worker::AwaitingCharge(token)));
-                self.settle_charge(&idle, token, &self.not_executed, next);
+                self.settle_charge(&idle, token, &self.outcomes.unreachable, next);
                 let stands_against = |now: &Situation| retry::before_charge(now, &self.policy);
                 self.settle(&idle, token, self.situations(state).iter().filter_map(stands_against), next);
             }
             Worker::AwaitingCharge(token) => {
-                self.settle_charge(&idle, token, &self.unanswered, next);
+                // Only who still holds the claim writes down that something has left; who lost it has left a doubt.
+                idle.was_sent |= idle.token == token;
+                self.settle_charge(&idle, token, &self.outcomes.unanswered, next);
+                self.settle_charge(&idle, token, &self.outcomes.from_a_stranger, next);
                 for (at, answer) in state.net.iter().enumerate().filter_map(|(at, message)| match message {
                     Message::Answer(to, answer) if *to == token => Some((at, *answer)),
                     Message::Answer(..) | Message::Charge(_) | Message::Void(_) | Message::Voided(_) => None,
                 }) {
                     let mut read = idle.clone();
                     read.net.remove(at);
-                    self.settle_charge(&read, token, self.outcome(answer), next);
+                    self.settle_charge(&read, token, self.outcomes.of(answer), next);
                 }
             }
             Worker::LookingUp(token) => {
                 let found = match state.gateway {
                     Gateway::Untouched => LookupOutcome::NotFound,
-                    Gateway::Charged => self.found.clone(),
-                    Gateway::Declined => self.found_declined.clone(),
-                    Gateway::Voided if state.charges > 0 => self.found_voided.clone(),
+                    Gateway::Charged => self.outcomes.found.clone(),
+                    Gateway::Declined => self.outcomes.found_declined.clone(),
+                    Gateway::Voided if state.charges > 0 => self.outcomes.found_voided.clone(),
                     Gateway::Voided => LookupOutcome::NotFound,
                 };
-                for outcome in [found, LookupOutcome::NoAnswer(String::new())] {
+                for outcome in [found, LookupOutcome::NoAnswer(silence())] {
                     let steps = self.situations(state).into_iter();
                     let steps = steps.map(|now| retry::after_lookup(&now, &self.policy, outcome.clone()));
                     self.settle(&idle, token, steps, next);
@@ -220,7 +204,7 @@ impl Model {
             Worker::Voiding(token) => next.push(send(Message::Void(token), Worker::AwaitingVoid(token))),
             Worker::AwaitingVoid(token) => {
                 let confirmed = state.net.iter().position(|message| *message == Message::Voided(token));
-                let no_answer = VoidOutcome::NoAnswer(String::new());
+                let no_answer = VoidOutcome::NoAnswer(silence());
                 for (at, outcome) in [(None, no_answer), (confirmed, VoidOutcome::Confirmed)] {
                     if at.is_none() && outcome == VoidOutcome::Confirmed {
                         continue;
@@ -238,7 +222,7 @@ impl Model {
             }
         }
         // Killed: what it held is gone, what it sent is not.
-        next.push(idle);
+        next.push(killed);
     }
 
     /// What follows where the gateway is known not to look up or to void, or says so itself when it is asked.
@@ -292,20 +276,11 @@ impl Model {
         }
     }
 
-    const fn outcome(&self, answer: Answer) -> &ChargeOutcome {
-        match answer {
-            Answer::Charged => &self.charged,
-            Answer::Declined => &self.declined,
-            Answer::NotExecuted => &self.not_executed,
-            Answer::Closed => &self.closed,
-        }
-    }
-
     fn settle_charge(&self, then: &State, token: u8, outcome: &ChargeOutcome, next: &mut Vec<State>) {
         let blindly = self.without == Without::LookingFirst;
         let steps = self.situations(then).into_iter().map(|now| {
             match (retry::after_charge(&now, &self.policy, outcome.clone()), blindly) {
-                (Step::Doubt { wait, reason, spends }, true) => Step::Retry { wait, reason, spends },
+                (Step::Doubt { wait, reason, spends, .. }, true) => Step::Retry { wait, reason, spends },
                 (step, _) => step,
             }
         });
@@ -320,7 +295,10 @@ impl Model {
             return;
         }
         let mut written = HashSet::new();
-        for step in steps {
+        for step in steps.flat_map(|step| match step {
+            Step::StartVoid { .. } => vec![gateway_is_away(), step],
+            step => vec![step],
+        }) {
             let settled = Self::write(then, &step);
             if written.insert(settled.clone()) {
                 next.push(settled);

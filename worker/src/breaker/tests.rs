@@ -1,167 +1,354 @@
 //! What the breaker lets through, moment by moment.
 
+use super::circuit::State;
 use super::*;
 
-const FAILURES: usize = 5;
-const OPEN_FOR: Duration = Duration::from_secs(60);
+const RULES: Rules =
+    Rules { failures: 5, open_for: Duration::from_secs(60), timeout: Duration::from_secs(5), calls: 16 };
+const TIMEOUT: FailureKind = FailureKind::Timeout;
+const REFUSED: FailureKind = FailureKind::Unreachable;
+const FAILED: FailureKind = FailureKind::NotExecuted;
 
-/// What an ordinary claim gets, and the first probe.
-const ORDINARY: Option<Ticket> = Some(None);
-const PROBE: Option<Ticket> = Some(Some(1));
-
-/// A circuit, a clock, and payments.
+/// A circuit and a clock.
 struct Bench {
     circuit: Circuit,
     now: Instant,
-    payments: Vec<PaymentId>,
 }
 
 impl Bench {
+    /// Closed, after the door was read for the first time, long ago.
     fn new() -> Self {
-        let payments = (0..10).map(|_| PaymentId::generate()).collect();
-        Self { circuit: Circuit::new(FAILURES, OPEN_FOR), now: Instant::now(), payments }
+        let now = Instant::now();
+        let mut circuit = Circuit::new(RULES, now);
+        circuit.knocked(None, now);
+        Self { circuit, now: now + Duration::from_mins(10) }
     }
 
-    /// Opened by failures, just now.
-    fn open() -> Self {
+    /// Opened just now by this.
+    fn open(why: FailureKind) -> Self {
         let mut bench = Self::new();
-        bench.fail(0..FAILURES);
-        assert!(bench.circuit.is_open(bench.now));
+        for n in 0..5 {
+            bench.hear(payment(n), n, Some(why));
+        }
+        assert_eq!(bench.circuit.reason(), Some(why));
         bench
     }
 
-    fn fail(&mut self, payments: impl IntoIterator<Item = usize>) {
-        for n in payments {
-            self.hear(n, Health::Down, None);
-        }
+    /// Half open: a probe is under way, whose ticket this is.
+    fn probing(why: FailureKind) -> (Self, Ticket) {
+        let mut bench = Self::open(why);
+        bench.now += RULES.open_for;
+        bench.circuit.knocked(None, bench.now);
+        let ticket = bench.circuit.admit_probe();
+        assert!(ticket.is_some());
+        (bench, ticket)
     }
 
-    fn hear(&mut self, payment: usize, health: Health, ticket: Ticket) {
-        self.circuit.hear(self.payments[payment], health, ticket, self.now);
+    fn hear(&mut self, payment: PaymentId, merchant: u128, failure: Option<FailureKind>) {
+        self.hear_of(call(payment, merchant, self.now), failure, None);
     }
 
-    fn admit(&mut self) -> Option<Ticket> {
-        self.circuit.admit(self.now)
+    fn hear_of(&mut self, call: Call, failure: Option<FailureKind>, ticket: Ticket) {
+        self.circuit.hear(call, failure, ticket, self.now);
+        self.circuit.give_back(ticket);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.circuit.is_closed()
+    }
+
+    fn task(&self) -> Task {
+        self.circuit.task(self.now)
+    }
+}
+
+fn payment(n: u128) -> PaymentId {
+    uuid::Uuid::from_u128(1_000 + n).into()
+}
+
+fn call(payment: PaymentId, merchant: u128, began: Instant) -> Call {
+    Call { payment, merchant: uuid::Uuid::from_u128(merchant).into(), is_charge: true, began }
+}
+
+#[test]
+fn nothing_is_let_through_before_the_door_was_read() {
+    let now = Instant::now();
+    let mut circuit = Circuit::new(RULES, now);
+    assert!(!circuit.admit() && !circuit.is_away());
+    assert_eq!(circuit.task(now), Task::Knock);
+
+    circuit.knocked(None, now);
+
+    assert_eq!(circuit.room(), RULES.calls);
+    let mut away = Circuit::new(RULES, now);
+    away.knocked(Some(REFUSED), now);
+    assert!(away.is_away() && !away.admit());
+}
+
+#[test]
+fn two_exchanges_that_find_the_way_closed_open_it_whosever_they_were() {
+    for why in [REFUSED, FailureKind::NotTheGateway] {
+        let mut bench = Bench::new();
+        bench.hear(payment(1), 1, Some(why));
+        assert!(bench.is_closed());
+        bench.hear(payment(2), 2, None);
+        bench.hear(payment(1), 1, Some(why));
+        assert!(bench.is_closed(), "an answer in between");
+
+        bench.hear(payment(1), 1, Some(why));
+
+        assert!(!bench.is_closed() && !bench.circuit.admit());
+        assert_eq!(bench.task(), Task::Knock);
     }
 }
 
 #[test]
-fn so_many_payments_in_a_row_open_it() {
+fn silence_alone_does_not_open_it_however_many_payments_it_is_about() {
     let mut bench = Bench::new();
-    bench.fail(0..FAILURES - 1);
-    assert_eq!(bench.admit(), ORDINARY);
+    for n in 0..500 {
+        bench.hear(payment(n), n % 3, Some(TIMEOUT));
+    }
+    assert!(bench.is_closed());
+    bench.now += RULES.timeout * 2;
+    assert_eq!(bench.task(), Task::Knock, "nothing was answered for two timeouts");
 
-    bench.fail([FAILURES - 1]);
+    bench.circuit.knocked(None, bench.now);
 
-    assert_eq!(bench.admit(), None);
+    assert!(bench.is_closed());
+    assert_eq!(bench.task(), Task::Wait(None));
 }
 
 #[test]
-fn an_answer_in_between_begins_the_count_anew() {
-    let mut bench = Bench::new();
-    bench.fail(0..FAILURES - 1);
-    bench.hear(9, Health::Up, None);
-
-    bench.fail(0..FAILURES - 1);
-
-    assert_eq!(bench.admit(), ORDINARY);
+fn silence_of_payments_and_of_the_door_opens_it() {
+    for door in [TIMEOUT, FailureKind::Reset, REFUSED, FailureKind::NotTheGateway] {
+        let mut bench = Bench::new();
+        bench.hear(payment(1), 1, Some(TIMEOUT));
+        bench.now += RULES.timeout * 2;
+        bench.circuit.knocked(Some(door), bench.now);
+        assert_eq!(bench.circuit.reason(), Some(door));
+    }
 }
 
 #[test]
-fn one_payment_alone_does_not_open_it_however_often_it_fails() {
+fn any_answer_begins_the_silence_anew() {
     let mut bench = Bench::new();
-    bench.fail([3; 100]);
-    assert_eq!(bench.admit(), ORDINARY);
+    bench.hear(payment(1), 1, Some(TIMEOUT));
+    bench.now += RULES.timeout;
+    bench.hear(payment(2), 2, Some(FAILED));
+    bench.now += RULES.timeout;
+    assert_eq!(bench.task(), Task::Wait(None));
 }
 
 #[test]
-fn refused_credentials_open_it_at_once() {
+fn failures_of_one_payment_are_its_own() {
     let mut bench = Bench::new();
-    bench.hear(0, Health::LockedOut, None);
-    assert_eq!(bench.admit(), None);
+    for _ in 0..100 {
+        bench.hear(payment(1), 1, Some(FAILED));
+    }
+    assert!(bench.is_closed());
+    assert!(!bench.circuit.is_failing());
 }
 
 #[test]
-fn once_the_time_is_over_exactly_one_is_let_through() {
-    let mut bench = Bench::open();
-    bench.now += OPEN_FOR - Duration::from_millis(1);
-    assert_eq!(bench.admit(), None);
+fn failures_of_several_merchants_payments_open_it() {
+    let mut bench = Bench::new();
+    bench.hear(payment(9), 9, None);
+    for n in 0..4 {
+        bench.hear(payment(n), n, Some(FAILED));
+        assert!(bench.is_closed());
+    }
+    bench.hear(payment(4), 4, Some(FAILED));
+    assert!(!bench.is_closed());
+}
+
+#[test]
+fn failures_of_one_merchants_payments_open_it_where_no_charge_was_answered_for_ten_seconds() {
+    let mut bench = Bench::new();
+    bench.hear(payment(9), 9, None);
+    for n in 0..20 {
+        bench.hear(payment(n), 1, Some(FAILED));
+    }
+    assert!(bench.is_closed() && bench.circuit.is_failing());
+    bench.now += Duration::from_secs(10);
+    bench.hear(payment(1), 1, Some(FAILED));
+    assert!(!bench.is_closed());
+}
+
+#[test]
+fn a_look_that_is_answered_says_nothing_of_charges() {
+    let look = |bench: &Bench| Call { is_charge: false, ..call(payment(7), 7, bench.now) };
+    let mut bench = Bench::new();
+    bench.hear(payment(9), 9, None);
+    for n in 0..5 {
+        bench.hear(payment(n), n, Some(FAILED));
+        bench.hear_of(look(&bench), None, None);
+    }
+    assert_eq!(bench.circuit.reason(), Some(FAILED));
+    bench.hear_of(look(&bench), None, None);
+    assert!(!bench.is_closed());
+    bench.hear(payment(8), 8, None);
+    assert!(bench.is_closed());
+}
+
+#[test]
+fn refused_credentials_open_it_if_the_door_refuses_them_too() {
+    let mut bench = Bench::new();
+    bench.hear(payment(1), 1, Some(FailureKind::Unauthorized));
+    assert_eq!((bench.is_closed(), bench.task()), (true, Task::Knock));
+    bench.circuit.knocked(None, bench.now);
+    assert_eq!((bench.is_closed(), bench.task()), (true, Task::Wait(None)), "it was about that payment");
+
+    bench.hear(payment(1), 1, Some(FailureKind::Unauthorized));
+    bench.circuit.knocked(Some(FailureKind::Unauthorized), bench.now);
+    assert!(!bench.is_closed());
+}
+
+#[test]
+fn a_closed_door_is_read_ever_more_rarely() {
+    let mut bench = Bench::open(REFUSED);
+    for secs in [0, 1, 2, 4, 8, 15, 15, 15] {
+        let at = bench.now + Duration::from_secs(secs);
+        let State::Open { knock_at, .. } = bench.circuit.state else { panic!("{:?}", bench.circuit.state) };
+        assert_eq!(knock_at, at);
+        bench.now = at;
+        bench.circuit.knocked(Some(REFUSED), bench.now);
+    }
+}
+
+#[test]
+fn once_the_door_answers_exactly_one_is_let_through() {
+    let mut bench = Bench::open(FAILED);
+    bench.now += RULES.open_for - Duration::from_millis(1);
+    assert!(matches!(bench.task(), Task::Wait(_)));
     bench.now += Duration::from_millis(1);
-    assert_eq!(bench.admit(), PROBE);
-    bench.now += OPEN_FOR * 10;
-    assert_eq!(bench.admit(), None, "a second probe while the first is under way");
+    assert_eq!(bench.task(), Task::Knock);
+    bench.circuit.knocked(None, bench.now);
+    assert_eq!(bench.task(), Task::Probe);
+
+    assert_eq!(bench.circuit.admit_probe(), Some(1));
+
+    assert_eq!((bench.circuit.admit_probe(), bench.circuit.admit()), (None, false));
+    bench.now += RULES.open_for * 10;
+    assert_eq!((bench.circuit.admit_probe(), bench.circuit.admit()), (None, false));
 }
 
 #[test]
-fn the_probes_answer_closes_it_and_its_failure_opens_it_for_as_long_again() {
-    for (health, then) in [(Health::Up, ORDINARY), (Health::Down, None), (Health::LockedOut, None)] {
-        let mut bench = Bench::open();
-        bench.now += OPEN_FOR;
-        let probe = bench.admit().unwrap();
-
-        bench.hear(7, health, probe);
-
-        assert_eq!(bench.admit(), then, "{health:?}");
-        bench.now += OPEN_FOR;
-        assert_eq!(bench.admit(), then.or(Some(Some(2))), "{health:?}, later");
+fn the_probes_answer_closes_it_and_its_failure_opens_it_again() {
+    let (mut bench, ticket) = Bench::probing(FAILED);
+    bench.hear_of(call(payment(7), 7, bench.now), None, ticket);
+    assert!(bench.is_closed());
+    for why in [FAILED, REFUSED, FailureKind::NotTheGateway, FailureKind::Unauthorized] {
+        let (mut bench, ticket) = Bench::probing(FAILED);
+        bench.hear_of(call(payment(7), 7, bench.now), Some(why), ticket);
+        assert_eq!(bench.circuit.reason(), Some(why));
+        assert!(!bench.circuit.admit());
     }
+}
+
+#[test]
+fn probes_that_are_silent_while_the_door_answers_are_about_their_payments() {
+    let (mut bench, mut ticket) = Bench::probing(FAILED);
+    for n in 0..2 {
+        bench.hear_of(call(payment(n), n, bench.now), Some(TIMEOUT), ticket);
+        assert_eq!(bench.task(), Task::Knock, "the door is read before each");
+        bench.circuit.knocked(None, bench.now);
+        ticket = bench.circuit.admit_probe();
+    }
+    bench.hear_of(call(payment(3), 3, bench.now), Some(TIMEOUT), ticket);
+    assert!(bench.is_closed());
+
+    let (mut bench, ticket) = Bench::probing(FAILED);
+    bench.hear_of(call(payment(1), 1, bench.now), Some(TIMEOUT), ticket);
+    bench.circuit.knocked(Some(TIMEOUT), bench.now);
+    assert_eq!(bench.circuit.reason(), Some(TIMEOUT));
 }
 
 #[test]
 fn a_probe_that_heard_nothing_is_followed_by_another() {
-    for given_back in [true, false] {
-        let mut bench = Bench::open();
-        bench.now += OPEN_FOR;
-        let probe = bench.admit().unwrap();
+    let (mut bench, ticket) = Bench::probing(FAILED);
+    bench.hear_of(call(payment(7), 7, bench.now), Some(FailureKind::NotSent), ticket);
+    assert_eq!((bench.task(), bench.circuit.admit_probe()), (Task::Probe, Some(2)));
+}
 
-        if given_back {
-            bench.circuit.give_back(probe, bench.now);
-        } else {
-            bench.hear(7, Health::Unknown, probe);
-        }
+#[test]
+fn where_there_is_no_payment_to_ask_about_the_door_alone_closes_it() {
+    let mut bench = Bench::open(REFUSED);
+    bench.circuit.nothing_to_probe();
+    assert!(!bench.is_closed(), "the door has not answered");
+    bench.circuit.knocked(None, bench.now);
+    bench.circuit.nothing_to_probe();
+    assert!(bench.is_closed());
+}
 
-        assert_eq!(bench.admit(), Some(Some(2)));
+#[test]
+fn after_closing_calls_double_with_each_answer() {
+    let (mut bench, ticket) = Bench::probing(FAILED);
+    bench.hear_of(call(payment(7), 7, bench.now), None, ticket);
+    for room in [1, 2, 4, 8, 16, 16] {
+        assert_eq!(bench.circuit.room(), room);
+        assert!((0..room).all(|_| bench.circuit.admit()) && !bench.circuit.admit());
+        (0..room).for_each(|_| bench.circuit.give_back(None));
+        bench.hear(payment(8), 8, Some(TIMEOUT));
+        assert_eq!(bench.circuit.room(), room, "silence makes no room");
+        bench.hear(payment(8), 8, None);
     }
 }
 
 #[test]
-fn what_left_before_it_opened_can_close_it_but_neither_opens_it_longer_nor_answers_for_the_probe() {
-    let mut bench = Bench::open();
-    bench.now += OPEN_FOR;
-    bench.fail(0..FAILURES);
-    assert_eq!(bench.admit(), PROBE, "a late failure kept it open");
-    bench.fail(0..FAILURES);
-    bench.hear(0, Health::LockedOut, None);
-    bench.hear(0, Health::Unknown, None);
-    assert_eq!(bench.circuit.state, State::HalfOpen(1));
-
-    bench.hear(0, Health::Up, None);
-
-    assert_eq!(bench.admit(), ORDINARY);
-    bench.hear(1, Health::Down, Some(1));
-    assert_eq!(bench.admit(), ORDINARY, "the probe's failure is one among others by now");
+fn what_left_before_it_opened_can_close_it_and_nothing_else() {
+    let (mut bench, probe) = Bench::probing(REFUSED);
+    for why in [REFUSED, FAILED, TIMEOUT, FailureKind::Unauthorized, FailureKind::NotSent] {
+        bench.hear(payment(1), 1, Some(why));
+        assert_eq!(bench.circuit.state, State::HalfOpen(probe), "{why}");
+    }
+    bench.hear(payment(1), 1, None);
+    assert!(bench.is_closed());
+    bench.hear_of(call(payment(2), 2, bench.now), Some(REFUSED), probe);
+    assert!(bench.is_closed(), "the probe's failure is one among others by now");
 }
 
 #[test]
-fn whatever_happens_nobody_waits_for_a_probe_that_is_not_under_way() {
-    // Every sequence of six of these things.
-    const THINGS: u32 = 7;
-    for sequence in 0..THINGS.pow(6) {
+fn what_another_worker_says_makes_it_look_and_decides_nothing() {
+    let mut bench = Bench::new();
+    bench.circuit.warned();
+    assert_eq!((bench.is_closed(), bench.task()), (true, Task::Knock));
+    bench.circuit.knocked(None, bench.now);
+    assert_eq!((bench.is_closed(), bench.task()), (true, Task::Wait(None)));
+
+    let mut bench = Bench::open(FAILED);
+    assert!(matches!(bench.task(), Task::Wait(_)));
+    bench.circuit.encouraged(bench.now);
+    assert_eq!((bench.is_closed(), bench.task()), (false, Task::Knock));
+}
+
+#[test]
+fn whatever_happens_it_comes_to_ask_again_by_itself() {
+    const THINGS: u32 = 10;
+    let whys = [TIMEOUT, REFUSED, FAILED, FailureKind::Unauthorized];
+    for sequence in 0..THINGS.pow(5) {
         let mut bench = Bench::new();
-        bench.circuit.failures = 2;
-        let mut under_way = Vec::new();
-        for n in 0..6 {
-            match sequence / THINGS.pow(n) % THINGS {
-                0 => bench.now += OPEN_FOR,
-                1 => under_way.extend(bench.admit().flatten()),
-                2 => bench.hear(0, Health::Down, None),
-                3 => bench.hear(1, Health::Down, None),
-                4 => bench.hear(2, Health::Up, None),
-                5 if !under_way.is_empty() => bench.hear(3, Health::Down, Some(under_way.remove(0))),
-                _ => bench.circuit.give_back(under_way.pop(), bench.now),
+        let mut probes = Vec::new();
+        for n in 0..5 {
+            let thing = sequence / THINGS.pow(n) % THINGS;
+            match thing {
+                0 => bench.now += RULES.open_for,
+                1 => _ = bench.circuit.admit(),
+                2 => probes.extend(bench.circuit.admit_probe()),
+                3..=6 => {
+                    let probe = probes.pop();
+                    let why = whys[usize::try_from(thing - 3).unwrap()];
+                    bench.hear_of(call(payment(u128::from(n)), 1, bench.now), Some(why), probe);
+                }
+                7 => bench.circuit.knocked(None, bench.now),
+                8 => bench.circuit.knocked(Some(TIMEOUT), bench.now),
+                _ => bench.hear(payment(1), 1, None),
             }
-            if let State::HalfOpen(probe) = bench.circuit.state {
-                assert!(under_way.contains(&probe), "waits for probe {probe}: {sequence}");
+            if let State::HalfOpen(Some(probe)) = bench.circuit.state {
+                assert!(probes.contains(&probe), "waits for probe {probe}: {sequence}");
+            }
+            if matches!(bench.task(), Task::Wait(None)) {
+                let is_probing = matches!(bench.circuit.state, State::HalfOpen(Some(_)));
+                assert!(bench.is_closed() || is_probing, "nobody asks again: {sequence}");
             }
         }
     }

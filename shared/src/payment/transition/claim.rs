@@ -1,29 +1,30 @@
-//! T7 and T8: the right to talk to the gateway about a payment goes to one worker at a time.
+//! The right to talk to the gateway about a payment goes to one worker at a time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rust_decimal::Decimal;
+use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::batch::Work;
 use crate::db::{InTime as _, Lend, Seat, millis};
-use crate::ids::{ClaimToken, PaymentId};
+use crate::ids::{ClaimToken, MerchantId, PaymentId};
 use crate::money::{Currency, Money};
-use crate::payment::status::EventType;
+use crate::payment::shares::{Quota, Share, Shares};
+use crate::payment::status::{EventType, HeldReason};
 use crate::retry::Situation;
 use crate::{fault, metrics, queue};
 
 /// What a claim may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// T7: to charge.
+    /// To charge.
     Charge,
-    /// T8: to look up.
+    /// To look up.
     Verify,
-    /// T8 after T16a: to void, and nothing else.
+    /// To void, and nothing else.
     Void,
 }
 
@@ -48,8 +49,10 @@ pub struct Claim {
     pub token: ClaimToken,
     /// What it may be used for.
     pub purpose: Purpose,
-    /// What is owed.
-    pub money: Money,
+    /// Whose payment it is.
+    pub merchant_id: MerchantId,
+    /// What is owed; none where this version cannot read it, and the payment is held.
+    pub money: Option<Money>,
     /// The token to charge.
     pub payment_method: String,
     /// Passed on to the gateway and the logs.
@@ -60,8 +63,13 @@ pub struct Claim {
     pub is_takeover: bool,
     /// How many leases ran out in a row before it.
     pub takeovers: u32,
-    /// Whether the payment is what its workers were lost by. It is held then, and nothing is asked.
-    pub is_blamed: bool,
+    /// Why the payment is held at once, and nothing is asked about it: what its workers were lost by, what this version cannot
+    /// read, or what lacks a part of its history.
+    pub held_for: Option<HeldReason>,
+    /// When, by the database's clock.
+    pub at: DateTime<Utc>,
+    /// Its part of the worker's calls, for as long as the claim lives.
+    pub share: Option<Arc<Share>>,
     /// How long after its due time it was claimed.
     pub delay: Duration,
     /// By the claimant's own clock, before the claim was asked for: what the send window is counted from, so that it ends
@@ -90,7 +98,7 @@ pub struct Lease {
     pub send_window: Duration,
 }
 
-/// T7 and T8: claims those of `ids` that are due and that nobody holds. What is missing from the answer was not ours
+/// Claims those of `ids` that are due and that nobody holds. What is missing from the answer was not ours
 /// to take: ended, held, not due, or somebody else's; whatever must still happen to it has a `due_at` of its own.
 ///
 /// # Errors
@@ -102,7 +110,7 @@ pub async fn claim(
     worker: &str,
     lease: Lease,
 ) -> sqlx::Result<Vec<Claim>> {
-    claim_in(Company::Others, on, ids, worker, lease).await
+    claim_in((Company::Others, &Quota::default()), on, ids, worker, lease).await
 }
 
 /// The same for one payment, by a worker that has nothing else in hand: also one whose claim was lost twice in a row.
@@ -115,7 +123,7 @@ pub async fn claim_alone(
     worker: &str,
     lease: Lease,
 ) -> sqlx::Result<Option<Claim>> {
-    Ok(claim_in(Company::Nobody, pool, &[id], worker, lease).await?.pop())
+    Ok(claim_in((Company::Nobody, &Quota::default()), pool, &[id], worker, lease).await?.pop())
 }
 
 /// Who else is in the hands of the worker that claims.
@@ -126,7 +134,7 @@ enum Company {
 }
 
 async fn claim_in(
-    company: Company,
+    (company, quota): (Company, &Quota),
     on: &impl Lend,
     ids: &[PaymentId],
     worker: &str,
@@ -135,15 +143,14 @@ async fn claim_in(
     let asked_at = Instant::now();
     let token = ClaimToken::generate();
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let statement = claim_rows(on, &ids, token, (worker, company), lease);
+    let statement = claim_rows(on, &ids, token, (worker, company, quota), lease);
     let rows = match fault::durable("claim", statement).await {
         // The connection broke: it may have been committed all the same.
         Err(sqlx::Error::Io(_)) => rows_claimed_by(on.pool(), &ids, token).await,
         other => other,
     };
     let rows = rows.inspect_err(|_| metrics::claim_failed(ids.len()))?;
-    let claims =
-        rows.into_iter().map(|row| row.into_claim(token, asked_at)).collect::<sqlx::Result<Vec<_>>>()?;
+    let claims: Vec<Claim> = rows.into_iter().map(|row| row.into_claim(token, asked_at)).collect();
     metrics::claimed(&claims, ids.len());
     Ok(claims)
 }
@@ -159,7 +166,7 @@ pub enum Taken {
     NoSuchPayment,
 }
 
-/// T7 and T8 for many payments at once.
+/// Claims for many payments at once.
 pub struct Claiming {
     /// Where they are claimed.
     pub seat: Seat,
@@ -167,6 +174,8 @@ pub struct Claiming {
     pub worker: Arc<str>,
     /// How long they last.
     pub lease: Lease,
+    /// How the worker's calls are shared out.
+    pub shares: Arc<Shares>,
 }
 
 impl Work for Claiming {
@@ -175,8 +184,11 @@ impl Work for Claiming {
     type Error = sqlx::Error;
 
     async fn work(&self, ids: &[PaymentId]) -> sqlx::Result<Vec<Taken>> {
-        let claims = claim(&self.seat, ids, &self.worker, self.lease).await?;
-        let mut by_id: HashMap<_, _> = claims.into_iter().map(|claim| (claim.payment_id, claim)).collect();
+        let with = (Company::Others, &self.shares.quota());
+        let claims = claim_in(with, &self.seat, ids, &self.worker, self.lease).await?;
+        let shared =
+            |claim: Claim| (claim.payment_id, Claim { share: Some(self.shares.take(&claim)), ..claim });
+        let mut by_id: HashMap<_, _> = claims.into_iter().map(shared).collect();
         let unclaimed: Vec<Uuid> =
             ids.iter().filter(|id| !by_id.contains_key(id)).map(|id| id.uuid()).collect();
         let unknown = match unclaimed.is_empty() {
@@ -199,7 +211,7 @@ async fn claim_rows(
     on: &impl Lend,
     ids: &[Uuid],
     token: ClaimToken,
-    (worker, company): (&str, Company),
+    (worker, company, quota): (&str, Company, &Quota),
     lease: Lease,
 ) -> sqlx::Result<Vec<ClaimedRow>> {
     #[cfg(debug_assertions)]
@@ -216,7 +228,11 @@ async fn claim_rows(
         millis(lease.send_window),
         worker,
         company == Company::Nobody,
-        queue::PAYMENTS
+        queue::PAYMENTS,
+        quota.may_bind(ids.len()).then_some(quota.looks),
+        quota.of_each,
+        &quota.merchants,
+        &quota.of_these
     )
     .fetch_all(&mut *connection)
     .in_time()
@@ -246,17 +262,22 @@ async fn rows_claimed_by(pool: &PgPool, ids: &[Uuid], token: ClaimToken) -> sqlx
 #[derive(sqlx::FromRow)]
 pub(super) struct ClaimedRow {
     id: Uuid,
-    amount: Decimal,
+    merchant_id: Uuid,
+    amount: String,
     currency: String,
     payment_method: String,
     correlation_id: String,
+    at: DateTime<Utc>,
     may_charge: bool,
     lease_expired: bool,
     voiding: bool,
+    was_sent: bool,
+    is_whole: bool,
     takeovers: i32,
     is_blamed: bool,
     in_doubt: bool,
     retries_spent: i32,
+    delay_count: i32,
     verify_count: i32,
     not_found_count: i32,
     delay_ms: i64,
@@ -268,10 +289,11 @@ pub(super) struct ClaimedRow {
 }
 
 impl ClaimedRow {
-    fn into_claim(self, token: ClaimToken, asked_at: Instant) -> sqlx::Result<Claim> {
+    /// Never fails: what one row says that cannot be understood is that row's trouble alone.
+    fn into_claim(self, token: ClaimToken, asked_at: Instant) -> Claim {
         let age = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
-        let currency: Currency = self.currency.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-        Ok(Claim {
+        let money = self.money();
+        Claim {
             payment_id: self.id.into(),
             token,
             purpose: match (self.may_charge, self.voiding) {
@@ -279,12 +301,20 @@ impl ClaimedRow {
                 (false, false) => Purpose::Verify,
                 (false, true) => Purpose::Void,
             },
-            money: Money::new(self.amount, currency).map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
+            merchant_id: self.merchant_id.into(),
+            money,
+            held_for: match (self.is_whole, self.is_blamed, money) {
+                (false, ..) => Some(HeldReason::Contradiction),
+                (true, true, _) => Some(HeldReason::Poison),
+                (true, false, None) => Some(HeldReason::Unreadable),
+                (true, false, Some(_)) => None,
+            },
             payment_method: self.payment_method,
             correlation_id: self.correlation_id,
             situation: Situation {
                 in_doubt: self.in_doubt,
                 retries_spent: self.retries_spent.unsigned_abs(),
+                delay_count: self.delay_count.unsigned_abs(),
                 verify_count: self.verify_count.unsigned_abs(),
                 not_found_count: self.not_found_count.unsigned_abs(),
                 age: age(self.age_ms),
@@ -292,12 +322,20 @@ impl ClaimedRow {
                 first_sent_age: age(self.first_sent_age_ms),
                 send_by_age: age(self.send_by_age_ms),
                 void_age: age(self.void_age_ms),
+                was_sent: self.was_sent,
+                is_probe: false,
             },
             takeovers: self.takeovers.unsigned_abs(),
-            is_blamed: self.is_blamed,
             is_takeover: self.lease_expired,
             delay: age(self.delay_ms),
+            at: self.at,
+            share: None,
             asked_at,
-        })
+        }
+    }
+
+    fn money(&self) -> Option<Money> {
+        let currency: Currency = self.currency.parse().ok()?;
+        Money::new(self.amount.parse().ok()?, currency).ok()
     }
 }

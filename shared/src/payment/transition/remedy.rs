@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::db::{InTime as _, Lend as _, millis};
 use crate::fault;
-use crate::ids::{ClaimToken, PaymentId};
+use crate::ids::{ClaimToken, MerchantId, PaymentId};
 use crate::money::{Currency, Money};
 use crate::outcome::VoidOutcome;
 use crate::retry::Voiding;
@@ -26,6 +26,8 @@ pub struct Remedy {
     pub token: ClaimToken,
     /// Whose key.
     pub payment_id: PaymentId,
+    /// Whose payment it was.
+    pub merchant_id: MerchantId,
     /// What the payment was about.
     pub money: Money,
     /// Passed on to the gateway and the logs.
@@ -65,6 +67,7 @@ pub async fn claim_remedy(pool: &PgPool, lease: Duration) -> sqlx::Result<Option
 struct Row {
     id: i64,
     payment_id: Uuid,
+    merchant_id: Uuid,
     amount: Decimal,
     currency: String,
     correlation_id: String,
@@ -79,6 +82,7 @@ impl Row {
             break_id: self.id,
             token,
             payment_id: self.payment_id.into(),
+            merchant_id: self.merchant_id.into(),
             money: Money::new(self.amount, currency).map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
             correlation_id: self.correlation_id,
             age: Duration::from_millis(u64::try_from(self.void_age_ms).unwrap_or(0)),
@@ -101,7 +105,7 @@ pub async fn record_remedy(
 ) -> sqlx::Result<bool> {
     let wait = match voiding {
         Voiding::Done | Voiding::Impossible => None,
-        Voiding::Again(wait) => Some(millis(wait)),
+        Voiding::Again { wait, .. } => Some(millis(wait)),
     };
     let void = json!({
         "outcome": outcome.as_str(),

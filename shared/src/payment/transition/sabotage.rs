@@ -11,6 +11,7 @@ use super::{Lease, NewPayment, Recorded, accept};
 use crate::db::{InTime as _, millis};
 use crate::ids::ClaimToken;
 use crate::payment::Accepted;
+use crate::payment::shares::Quota;
 use crate::{fault, queue};
 
 /// `acknowledge_before_commit`: the answer, and only then the statement, which nobody waits for.
@@ -39,7 +40,11 @@ pub(super) async fn enqueue(pool: &PgPool, jobs: &[String]) -> sqlx::Result<()> 
 /// What of the claim's statement is which guard, and what stands in its place without it.
 const CLAIM: &[(&str, &str, &str)] = &[
     ("no_lease_check", "and (due_at <= clock_timestamp()) is true", ""),
-    ("takeover_charges", "select id, status,", "select id, 'pending'::text as status,"),
+    (
+        "takeover_charges",
+        "select id, merchant_id, status,",
+        "select id, merchant_id, 'pending'::text as status,",
+    ),
     ("event_skipped", "  from claimed\n)", "  from claimed where false\n)"),
 ];
 
@@ -57,6 +62,7 @@ pub(super) async fn claim_without_guard(
     sql: String,
     (ids, token, worker, lease): (&[Uuid], ClaimToken, &str, Lease),
 ) -> sqlx::Result<Vec<ClaimedRow>> {
+    let quota = Quota::default();
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(ids)
         .bind(token.uuid())
@@ -65,6 +71,10 @@ pub(super) async fn claim_without_guard(
         .bind(worker)
         .bind(true)
         .bind(queue::PAYMENTS)
+        .bind(None::<i64>)
+        .bind(quota.of_each)
+        .bind(quota.merchants)
+        .bind(quota.of_these)
         .fetch_all(pool)
         .in_time()
         .await

@@ -15,6 +15,9 @@ use crate::payment::status::{HeldReason, IllegalTransition, PaymentStatus};
 use crate::retry::{Failure, NOT_FOUND, Step};
 use crate::{fault, metrics, queue};
 
+/// The kind of the break of a void that goes without an answer: the machine goes on, and closes it when the void is confirmed.
+pub(crate) const VOID_UNANSWERED: &str = "void_unanswered";
+
 /// What a claim came to.
 #[derive(Debug, Clone)]
 pub struct Settlement {
@@ -33,6 +36,8 @@ pub struct Settlement {
 pub struct Settled {
     /// These took effect.
     pub moved: Vec<(PaymentId, ClaimToken)>,
+    /// These came to payments whose history lacks events: they are held, and what was said is in their break.
+    pub halted: Vec<(PaymentId, ClaimToken)>,
     /// These came too late; what they say is kept as late evidence.
     pub late: Vec<(PaymentId, ClaimToken)>,
 }
@@ -42,6 +47,8 @@ pub struct Settled {
 pub enum Effect {
     /// It took effect.
     Moved,
+    /// The payment's history lacks events: it is held, and what was said is in its break.
+    Halted,
     /// Its claim is gone; what it says is kept as late evidence.
     Late,
     /// It was settled before: a connection broke after the commit, or the caller repeats itself.
@@ -62,8 +69,9 @@ impl Work for Settling {
     async fn work(&self, settlements: &[Settlement]) -> Result<Vec<Effect>, SettleError> {
         let settled = settle(&self.seat, settlements.to_vec()).await?;
         let moved = settled.moved.into_iter().map(|claim| (claim, Effect::Moved));
-        let effects: HashMap<_, _> =
-            moved.chain(settled.late.into_iter().map(|claim| (claim, Effect::Late))).collect();
+        let halted = settled.halted.into_iter().map(|claim| (claim, Effect::Halted));
+        let late = settled.late.into_iter().map(|claim| (claim, Effect::Late));
+        let effects: HashMap<_, _> = moved.chain(halted).chain(late).collect();
         Ok(settlements
             .iter()
             .map(|s| effects.get(&(s.payment_id, s.token)).copied().unwrap_or(Effect::Repeated))
@@ -105,13 +113,15 @@ pub async fn settle(on: &impl Lend, settlements: Vec<Settlement>) -> Result<Sett
             &rows.failure_messages as &[Option<String>],
             &rows.failure_retryables as &[Option<bool>],
             &rows.held_reasons as &[Option<String>],
+            &rows.break_kinds as &[Option<String>],
             &jobs.ids,
             &jobs.bodies,
             &posting.event_types,
             &posting.debit_kinds,
             &posting.credit_kinds,
             &posting.codes,
-            queue::PAYMENTS
+            queue::PAYMENTS,
+            VOID_UNANSWERED
         )
         .fetch_all(&mut *connection)
         .in_time()
@@ -126,7 +136,8 @@ pub async fn settle(on: &impl Lend, settlements: Vec<Settlement>) -> Result<Sett
                 metrics::buried(Class::Poison, 1);
             }
             metrics::event_written(row.event_type);
-            settled.moved.push((row.id.into(), row.claim_token.into()));
+            let claim = (row.id.into(), row.claim_token.into());
+            if row.is_whole { settled.moved.push(claim) } else { settled.halted.push(claim) }
         } else {
             // Sent twice it is late both times, and counted once.
             if row.is_new {
@@ -180,6 +191,7 @@ struct Rows {
     failure_messages: Vec<Option<String>>,
     failure_retryables: Vec<Option<bool>>,
     held_reasons: Vec<Option<String>>,
+    break_kinds: Vec<Option<String>>,
 }
 
 /// What one step writes beside the status.
@@ -191,6 +203,8 @@ struct Written {
     charge_id: Option<String>,
     failure: Option<Failure>,
     held: Option<HeldReason>,
+    /// The kind of the break that tells a person, where the machine goes on.
+    told: Option<&'static str>,
 }
 
 impl Written {
@@ -199,8 +213,12 @@ impl Written {
         match step {
             Step::Succeed(charge) => Self { charge_id: Some(charge.id), ..nothing },
             Step::Fail(failure) => Self { failure: Some(failure), ..nothing },
-            Step::Retry { wait, reason, spends } | Step::Doubt { wait, reason, spends } => {
+            Step::Retry { wait, reason, spends } => {
                 Self { reason: Some(reason), wait: Some(wait), spends, ..nothing }
+            }
+            Step::Doubt { wait, reason, spends, tells } => {
+                let told = tells.then_some(VOID_UNANSWERED);
+                Self { reason: Some(reason), wait: Some(wait), spends, told, ..nothing }
             }
             Step::StartVoid { reason, spends } => {
                 Self { reason: Some(reason), wait: Some(Duration::ZERO), spends, ..nothing }
@@ -236,7 +254,9 @@ impl Rows {
         self.failure_codes.push(written.failure.as_ref().map(|failure| failure.code.clone()));
         self.failure_messages.push(written.failure.as_ref().map(|failure| failure.message.clone()));
         self.failure_retryables.push(written.failure.map(|failure| failure.retryable));
-        self.held_reasons.push(written.held.map(|held| held.as_str().to_owned()));
+        let held = written.held.map(|held| held.as_str().to_owned());
+        self.break_kinds.push(held.clone().or(written.told.map(str::to_owned)));
+        self.held_reasons.push(held);
         Ok(())
     }
 }

@@ -26,8 +26,8 @@ fn a_doubt_that_cannot_be_looked_up_goes_to_the_void_and_never_to_a_charge() {
 
 #[test]
 fn an_unknown_outcome_is_on_record_before_anything_is_voided() {
-    let unknown = after_charge(&first(), &with_neither(), ChargeOutcome::Unknown(String::new()));
-    assert!(matches!(unknown, Step::Doubt { reason: "no_answer", .. }), "{unknown:?}");
+    let unknown = after_charge(&first(), &with_neither(), ChargeOutcome::Unknown(silent()));
+    assert!(matches!(unknown, Step::Doubt { reason: "timeout", .. }), "{unknown:?}");
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_doubt_that_can_neither_be_looked_up_nor_voided_is_for_a_person() {
 fn where_nothing_can_be_voided_the_end_of_a_doubt_is_for_a_person() {
     let held = Step::Hold(HeldReason::Unverifiable);
     let long = Situation { doubt_age: Duration::from_mins(16), ..in_doubt() };
-    assert_eq!(after_lookup(&long, &without_voids(), LookupOutcome::NoAnswer(String::new())), held);
+    assert_eq!(after_lookup(&long, &without_voids(), LookupOutcome::NoAnswer(silent())), held);
     let spent = Situation { retries_spent: 3, ..in_doubt() };
     assert_eq!(after_charge(&spent, &without_voids(), ChargeOutcome::NotExecuted), held);
     let absent = Situation { retries_spent: 4, not_found_count: 1, ..in_doubt() };
@@ -61,7 +61,7 @@ fn any_void_outcome() -> impl Strategy<Value = VoidOutcome> {
     prop_oneof![
         Just(VoidOutcome::Confirmed),
         Just(VoidOutcome::Unsupported),
-        Just(VoidOutcome::NoAnswer(String::new())),
+        Just(VoidOutcome::NoAnswer(silent())),
     ]
 }
 

@@ -1,0 +1,172 @@
+//! Whether the gateway answers at all, and whether it is the one that this installation knows: two reads that are about no
+//! payment, so that neither needs a claim.
+//!
+//! Invariant: nothing is changed by reading, and whatever does not answer as the contract says is no gateway.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Method, Request};
+use serde::Deserialize;
+use sqlx::PgPool;
+
+use super::{GATEWAY, Gateway};
+use crate::db::InTime as _;
+use crate::outcome::{Exchange, Failed, FailureKind, Health, is_storable, read_json};
+
+/// Who a gateway says that it is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Identity {
+    /// Its own id of the account that is charged into.
+    pub account: String,
+    /// Whether the account is for real money: the gateway's own word, such as `live` or `test`.
+    pub environment: String,
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "account {:?} ({:?})", self.account, self.environment)
+    }
+}
+
+/// A page of the journal, of which only the shape matters here.
+#[derive(Deserialize)]
+#[expect(dead_code, reason = "read for its shape")]
+struct Journal {
+    data: Vec<serde::de::IgnoredAny>,
+    has_more: bool,
+}
+
+/// Why the door is not open.
+#[derive(Debug, thiserror::Error)]
+pub enum Closed {
+    /// The gateway did not answer as the contract says.
+    #[error(transparent)]
+    Gateway(#[from] Failed),
+    /// Our own database did not answer, so that nobody knows whom to expect.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl Gateway {
+    /// Asks who the gateway is, compares that with what this database knows, and reads a row of its journal.
+    ///
+    /// The first gateway that answers is the one that is known from then on. Its journal says whether it is well; where it
+    /// keeps none, its name does.
+    ///
+    /// # Errors
+    /// It does not answer, or is another one; or our database does not answer.
+    pub async fn knock(&self, pool: &PgPool) -> Result<(), Closed> {
+        let name = self.read("/account").await;
+        let named = self.compare(pool, &name).await?;
+        if named.as_ref().is_err_and(|failed| failed.kind.health() == Health::LockedOut) {
+            return Ok(named?);
+        }
+        match read_json::<Journal>(&self.read("/journal?after=0&limit=1").await) {
+            Ok(Some(_)) => Ok(()),
+            Err(failed) if failed.kind.health() == Health::Silent => Err(failed.into()),
+            Ok(None) | Err(_) => Ok(named?),
+        }
+    }
+
+    /// Asks who the gateway is, and compares that with what this database knows.
+    ///
+    /// # Errors
+    /// See [`Gateway::knock`].
+    pub async fn identify(&self, pool: &PgPool) -> Result<(), Closed> {
+        let name = self.read("/account").await;
+        Ok(self.compare(pool, &name).await??)
+    }
+
+    /// Whether whoever answered so is the known gateway; within, whether it answered at all.
+    async fn compare(&self, pool: &PgPool, answer: &Exchange) -> Result<Result<(), Failed>, Closed> {
+        let stranger = |why: String| Closed::Gateway(Failed::new(FailureKind::NotTheGateway, why));
+        let identity = match read_json::<Identity>(answer) {
+            Ok(Some(identity)) => identity,
+            Ok(None) => match known(pool).await? {
+                None => return Ok(Ok(())),
+                Some(known) => {
+                    return Err(stranger(format!("it does not say that it is {known}, which is known")));
+                }
+            },
+            Err(failed) => return Ok(Err(failed)),
+        };
+        if !is_storable(&identity.account) || !is_storable(&identity.environment) {
+            return Err(stranger("its account or environment is no word that can be kept".to_owned()));
+        }
+        let known = remember(pool, &identity).await?;
+        if known == identity {
+            return Ok(Ok(()));
+        }
+        Err(stranger(format!(
+            "it is {identity}, where {known} is known; if that is meant: `payonce gateway adopt`"
+        )))
+    }
+
+    /// One exchange about nothing in particular.
+    async fn read(&self, path: &str) -> Exchange {
+        let request = Request::builder().method(Method::GET).uri(path);
+        match self.exchange((request, Full::<Bytes>::default()), "").await {
+            Ok(exchange) | Err(exchange) => exchange,
+        }
+    }
+
+    /// How long one of its exchanges may take.
+    #[must_use]
+    pub const fn timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+async fn known(pool: &PgPool) -> sqlx::Result<Option<Identity>> {
+    sqlx::query_as!(
+        Identity,
+        "select account, environment from gateway_identities where gateway = $1",
+        GATEWAY
+    )
+    .fetch_optional(pool)
+    .in_time()
+    .await
+}
+
+/// The gateway that this database knows; this one, where it knows none.
+async fn remember(pool: &PgPool, identity: &Identity) -> sqlx::Result<Identity> {
+    if let Some(known) = known(pool).await? {
+        return Ok(known);
+    }
+    sqlx::query!(
+        "insert into gateway_identities (gateway, account, environment) values ($1, $2, $3) on conflict do nothing",
+        GATEWAY,
+        identity.account,
+        identity.environment
+    )
+    .execute(pool)
+    .in_time()
+    .await?;
+    Ok(known(pool).await?.unwrap_or_else(|| identity.clone()))
+}
+
+/// Makes the gateway at the door the known one, whoever was known before: an operator has moved to another account.
+///
+/// # Errors
+/// It does not say who it is, or does not answer; or our database does not.
+pub async fn adopt(gateway: &Gateway, pool: &PgPool) -> Result<Identity, Closed> {
+    let exchange = gateway.read("/account").await;
+    let Some(identity) = read_json::<Identity>(&exchange)? else {
+        return Err(Failed::new(FailureKind::Unexpected, "this gateway does not say who it is").into());
+    };
+    sqlx::query!(
+        "insert into gateway_identities (gateway, account, environment) values ($1, $2, $3)
+             on conflict (gateway) do update
+            set account = excluded.account, environment = excluded.environment, known_since = clock_timestamp()",
+        GATEWAY,
+        identity.account,
+        identity.environment
+    )
+    .execute(pool)
+    .in_time()
+    .await?;
+    Ok(identity)
+}

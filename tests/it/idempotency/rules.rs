@@ -1,0 +1,187 @@
+//! Rules are for new payments. What was recorded before they were tightened is answered for ever as it was at first.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tests::client::{Request, send};
+use tests::{Answer, System, a_payment};
+
+use super::{apis, assert_replay, the_request};
+
+/// Requests that were fine once, by the field in which they are not any more, and what is recorded in it.
+fn once_fine() -> Vec<(&'static str, Value)> {
+    let many: Value = (0..51).map(|n| (format!("name-{n:02}"), json!("v"))).collect();
+    vec![
+        // Withdrawn in 2025.
+        ("currency", json!("ANG")),
+        // Without minor digits since 2007.
+        ("currency", json!("ISK")),
+        ("amount", json!("2000000000000.00")),
+        ("amount", json!("12.305")),
+        ("description", json!("paid with 4242 4242 4242 4242")),
+        ("description", json!("x".repeat(1001))),
+        ("payment_method", json!("4242424242424242")),
+        ("payment_method", json!("x".repeat(256))),
+        ("metadata", json!({"card": "4242424242424242"})),
+        ("metadata", json!({"n".repeat(41): "v".repeat(501)})),
+        ("metadata", many),
+    ]
+}
+
+/// A request of that day, each under a key of its own.
+fn request(field: &str, value: &Value) -> Request {
+    the_request().key(&uuid::Uuid::now_v7().to_string()).with(field, value.clone())
+}
+
+/// Records a payment as it was recorded under the rules of then, and what was answered.
+async fn recorded_then(system: &System, field: &str, value: &Value) -> (Request, Answer) {
+    let then = request(field, value);
+    let today = then.clone().with(field, a_valid(field));
+    let mut first = system.pay(today).await;
+    rewrite(system, &then, &first).await;
+    let body = String::from_utf8_lossy(&first.body).into_owned();
+    let (shown, recorded) = (format!("\"{field}\":{}", a_valid(field)), format!("\"{field}\":{value}"));
+    assert!(body.contains(&shown), "{shown} is not in {body}");
+    first.body = body.replace(&shown, &recorded).into_bytes();
+    (then, first)
+}
+
+fn a_valid(field: &str) -> Value {
+    match field {
+        "amount" => json!("12.30"),
+        "currency" => json!("EUR"),
+        "description" => json!("valid"),
+        "payment_method" => json!("sim_ok"),
+        _ => json!({"is": "valid"}),
+    }
+}
+
+/// Makes of a payment, behind the guards, what that request made when it was fine.
+async fn rewrite(system: &System, then: &Request, first: &Answer) {
+    let body = &then.body;
+    let normalised = json!([
+        body["amount"],
+        body["currency"],
+        body["customer_id"],
+        body["payment_method"],
+        body["description"],
+        body["metadata"],
+    ]);
+    let mut connection = system.database.pool.acquire().await.unwrap();
+    let unguarded = "set session_replication_role = replica;
+                     alter table payments drop constraint if exists payments_amount_range,
+                                          drop constraint if exists payments_description_length,
+                                          drop constraint if exists payments_payment_method_length";
+    sqlx::raw_sql(unguarded).execute(&mut *connection).await.unwrap();
+    let payment = "update payments set amount = ($2->>'amount')::numeric, currency = $2->>'currency',
+                          payment_method = $2->>'payment_method', description = $2->>'description',
+                          metadata = $2->'metadata'
+                    where id = $1";
+    let id = first.payment_id().uuid();
+    sqlx::query(payment).bind(id).bind(body).execute(&mut *connection).await.unwrap();
+    let key =
+        "update idempotency_keys set fingerprint = sha256(convert_to($2, 'UTF8')) where payment_id = $1";
+    sqlx::query(key).bind(id).bind(normalised.to_string()).execute(&mut *connection).await.unwrap();
+    sqlx::raw_sql("reset session_replication_role").execute(&mut *connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_recorded_request_gets_its_first_answer_although_the_rules_were_tightened_since() {
+    let system = apis(1).await;
+    for (field, value) in once_fine() {
+        let (then, first) = recorded_then(&system, field, &value).await;
+        let stored = system.stored().await;
+
+        let replay = system.pay(then.clone()).await;
+
+        assert_replay(&replay, &first);
+        // Whoever asks for it anew is refused, by today's rules.
+        let anew = system.pay(request(field, &value)).await;
+        assert_eq!(anew.assert_problem(400, "invalid_request")["param"], invalid_field(field, &value));
+        assert_eq!(system.stored().await, stored);
+    }
+}
+
+/// The amount is what is wrong where the currency has fewer digits today.
+fn invalid_field<'a>(field: &'a str, value: &Value) -> &'a str {
+    if value == "ISK" { "amount" } else { field }
+}
+
+#[tokio::test]
+async fn another_request_under_its_key_is_refused_as_another_one_whatever_today_s_rules_say_of_it() {
+    let system = apis(1).await;
+    for (field, value) in once_fine() {
+        let (then, first) = recorded_then(&system, field, &value).await;
+        let other = if field == "description" { "payment_method" } else { "description" };
+
+        let changed = system.pay(then.with(other, json!("another"))).await;
+
+        let problem = changed.assert_problem(422, "idempotency_key_reused");
+        assert_eq!(problem["differing_fields"], json!([other]), "{field}: {problem}");
+        assert_eq!(problem["payment_id"], first.json()["id"]);
+        assert_eq!(changed.header("idempotent-replayed"), "");
+    }
+    // What is fine today is judged in the same way as what is not.
+    let first = system.pay(the_request()).await;
+    for amount in ["0", "12.345", "1000000000000.01"] {
+        let problem =
+            system.pay(the_request().amount(amount)).await.assert_problem(422, "idempotency_key_reused");
+        assert_eq!(problem["differing_fields"], json!(["amount"]));
+    }
+    assert_replay(&system.pay(the_request()).await, &first);
+}
+
+#[tokio::test]
+async fn a_currency_that_lost_its_digits_changes_no_first_answer() {
+    let system = apis(1).await;
+    // Valid today too, as 12 ISK, and yet recorded with two digits.
+    let then = the_request().amount("12.00").with("currency", json!("ISK"));
+    let mut first = system.pay(then.clone().with("currency", json!("EUR"))).await;
+    rewrite(&system, &then, &first).await;
+    first.body = String::from_utf8_lossy(&first.body).replace("EUR", "ISK").into_bytes();
+
+    for amount in ["12.00", "12"] {
+        assert_replay(&system.pay(then.clone().amount(amount)).await, &first);
+    }
+    let other = system.pay(then.amount("13")).await.assert_problem(422, "idempotency_key_reused");
+    assert_eq!(other["differing_fields"], json!(["amount"]));
+}
+
+#[tokio::test]
+async fn only_the_merchant_s_own_key_for_that_customer_says_what_was_recorded() {
+    let system = apis(1).await;
+    let other_merchant = system.another_merchant("other").await;
+    let stranger = system.client.with_secret("payonce_sk_unknown".to_owned());
+    for (field, value) in once_fine() {
+        let (then, _) = recorded_then(&system, field, &value).await;
+        let anew = system.pay(request(field, &value)).await;
+        let stored = system.stored().await;
+        let without_key = system.client.request(Method::POST, "/v1/payments").json(&then.body);
+
+        let others = [
+            system.pay(then.clone().key("free")).await,
+            system.pay(then.clone().customer("another-customer")).await,
+            other_merchant.pay(then.clone()).await,
+        ];
+
+        for answer in others {
+            answer.assert_problem(400, "invalid_request");
+            assert_eq!(answer.json(), anew.json(), "{field}");
+        }
+        stranger.pay(then).await.assert_problem(401, "unauthorized");
+        send(without_key).await.assert_problem(400, "idempotency_key_missing");
+        assert_eq!(system.stored().await, stored);
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_compared_with_nothing() {
+    let system = apis(1).await;
+    system.accepted(a_payment().key("order-77")).await;
+    for (field, value) in
+        [("amount", json!("abc")), ("amount", Value::Null), ("customer_id", json!("customer-1\0"))]
+    {
+        let answer = system.pay(a_payment().key("order-77").with(field, value)).await;
+
+        assert_eq!(answer.assert_problem(400, "invalid_request")["param"], field);
+    }
+}
