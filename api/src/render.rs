@@ -1,6 +1,5 @@
 //! How payments look to clients.
 
-use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::ids::PaymentId;
@@ -98,7 +97,7 @@ pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
         id: payment.id.into(),
         object: "payment",
         status: &payment.status,
-        amount: amount(payment.amount, &payment.currency),
+        amount: amount(&payment.amount, &payment.currency),
         currency: &payment.currency,
         customer_id: &payment.customer_id,
         payment_method: &payment.payment_method,
@@ -162,7 +161,7 @@ pub(crate) fn run(run: &Stored) -> Value {
 }
 
 /// Exactly the currency's digits. What is stored was checked; should it ever not be money, it is shown as it is.
-pub(crate) fn amount(amount: Decimal, currency: &str) -> String {
-    let money = currency.parse().and_then(|currency| Money::new(amount, currency));
-    money.map_or_else(|_| amount.to_string(), |money| money.to_string())
+pub(crate) fn amount(amount: &str, currency: &str) -> String {
+    let money = currency.parse().ok().and_then(|currency| Money::new(amount.parse().ok()?, currency).ok());
+    money.map_or_else(|| amount.to_owned(), |money| money.to_string())
 }

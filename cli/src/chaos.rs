@@ -81,7 +81,7 @@ pub(crate) struct Args {
     /// How many APIs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4))]
     apis: Option<u16>,
-    /// How long `all` goes on
+    /// How long `all` goes on, or `partition` cuts the gateway off
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     duration: Option<u64>,
     /// What decides whatever is left to chance; without it, chance does
@@ -158,7 +158,7 @@ async fn break_and_check(plan: &Plan, fleet: &mut Fleet, places: &Places) -> Res
     let is_mixed = matches!(plan.scenario, Scenario::Gateway | Scenario::All);
     let methods = if is_mixed { order::MIXED } else { order::GOOD };
     let client = Client::new(apis, fleet.secret.clone(), history.clone(), (plan.seed, methods))?;
-    let load = Load::start(client, plan.payments, plan.duration);
+    let load = Load::start(client, plan.payments, plan.spread_over());
     let _saying = say_progress(load.clone());
 
     let mut scene = Scene::new(plan, fleet, &load, places.database.clone());

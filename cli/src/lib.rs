@@ -9,6 +9,7 @@ mod breaks;
 mod chaos;
 mod dead_letters;
 mod dev;
+mod gateway;
 mod keys;
 mod load;
 mod migrate;
@@ -49,6 +50,8 @@ enum Command {
     Migrate(migrate::Args),
     #[command(subcommand)]
     Keys(keys::Command),
+    #[command(subcommand)]
+    Gateway(gateway::Command),
     Load(load::Args),
     Rebuild(rebuild::Args),
     Reconcile(reconcile::Args),
@@ -105,6 +108,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Dev(args) => Box::pin(dev::run(args)).await,
         Command::Migrate(args) => migrate::run(args).await,
         Command::Keys(command) => keys::run(command).await,
+        Command::Gateway(command) => gateway::run(command).await,
         Command::Load(args) => load::run(args).await,
         Command::Rebuild(args) => Box::pin(rebuild::run(args)).await,
         Command::Reconcile(args) => reconcile::run(args).await,

@@ -41,7 +41,7 @@ told as materialized (
     select mine.*, history.is_whole, history.is_ahead
       from mine
      cross join lateral (
-            select count(*) = before.version as is_whole, coalesce(max(e.version), 0) > before.version as is_ahead
+            select count(e.version) = before.version as is_whole, coalesce(max(e.version), 0) > before.version as is_ahead
               from payments before
               left join payment_events e on e.payment_id = before.id
              where before.id = mine.id

@@ -1,7 +1,7 @@
 -- What is asked for, each by whoever's API key came with the question: the key's merchant sees its own payments.
 -- `offset 0` keeps the joins apart, so that each payment is looked up by its id: with the merchant in the same condition a table
 -- without statistics was read by one of the merchant's indexes, and all of that merchant's payments in it.
-select asked.n, p.id, p.customer_id, p.amount, p.currency, p.payment_method, p.description, p.metadata, p.created_at,
+select asked.n, p.id, p.customer_id, p.amount::text as amount, p.currency, p.payment_method, p.description, p.metadata, p.created_at,
        p.status, p.due_at, p.held_reason, p.attempt_count, p.gateway_transaction_id, p.failure_code, p.failure_message,
        p.failure_retryable, p.version, p.updated_at, p.terminal_at
   from unnest($1::uuid[], $2::bytea[]) with ordinality as asked (id, secret_hash, n)

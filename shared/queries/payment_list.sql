@@ -22,7 +22,7 @@ with page as materialized (
       order by customer_id desc, id desc
       limit $7)
 )
-select id, customer_id, amount, currency, payment_method, description, metadata, created_at, status, due_at, held_reason,
+select id, customer_id, amount::text as amount, currency, payment_method, description, metadata, created_at, status, due_at, held_reason,
        attempt_count, gateway_transaction_id, failure_code, failure_message, failure_retryable, version, updated_at,
        terminal_at
   from payments

@@ -17,7 +17,12 @@ pub const KINDS: &[(&str, &str)] = &[
         "contradiction",
         "The gateway contradicts itself (several charges, one that somebody else voided, or yes and no), or the payment's own events contradict it.",
     ),
-    ("unverifiable", "It may have been charged, and the gateway answers neither lookup nor void."),
+    ("unverifiable", "It may have been charged, and the gateway can neither look up nor void."),
+    ("unreadable", "This version cannot read what the payment is about: another one wrote it."),
+    (
+        "void_unanswered",
+        "The gateway has not answered a void for longer than a doubt may last; it is asked on and on.",
+    ),
     ("poison", "Each worker that had the payment was lost, also the one that had nothing else in hand."),
     ("charged_after_end", "The gateway shows a charge for a payment that ended without one."),
     ("missing_at_gateway", "The payment succeeded, and no charge for it stands in the gateway's journal."),

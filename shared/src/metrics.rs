@@ -256,6 +256,11 @@ pub fn gateway_called(
     histogram!(GATEWAY_CALL_DURATION, "op" => op).record(duration);
 }
 
+/// A read that was about no payment did not find the gateway.
+pub fn door_closed(kind: FailureKind) {
+    counter!(FAILURES, "kind" => kind.as_str()).increment(1);
+}
+
 /// Whether a worker asks the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Breaker {

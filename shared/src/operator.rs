@@ -5,7 +5,6 @@
 //! looking at a system in trouble does not add to the trouble.
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -66,7 +65,7 @@ pub struct Late {
 pub struct Entry {
     pub side: String,
     pub account: String,
-    pub amount: Decimal,
+    pub amount: String,
     pub currency: String,
     pub code: String,
     pub created_at: DateTime<Utc>,
@@ -170,7 +169,7 @@ async fn breaks_of(pool: &PgPool, id: PaymentId) -> sqlx::Result<Vec<Break>> {
 async fn entries(pool: &PgPool, id: PaymentId) -> sqlx::Result<Vec<Entry>> {
     sqlx::query_as!(
         Entry,
-        "select e.side as \"side!\", a.kind as account, e.amount as \"amount!\", e.currency as \"currency!\",
+        "select e.side as \"side!\", a.kind as account, e.amount::text as \"amount!\", e.currency as \"currency!\",
                 e.code as \"code!\", e.created_at as \"created_at!\"
            from ledger_entries e join ledger_accounts a on a.id = e.account_id
           where e.payment_id = $1

@@ -54,7 +54,8 @@ pub struct Remembered {
 pub struct Payment {
     pub id: Uuid,
     pub customer_id: String,
-    pub amount: Decimal,
+    /// In digits, as it is stored: also one that this version cannot read.
+    pub amount: String,
     pub currency: String,
     pub payment_method: String,
     pub description: Option<String>,

@@ -1,7 +1,7 @@
 //! Faults: how the network between caller and gateway misbehaves, by chance, and which promises are broken.
 //!
 //! Faults live in memory: a restart switches them off, while everything they did stays in the books. Chance
-//! strikes charge calls only, except for `lookup_error_rate`.
+//! strikes charge calls only, except for `lookup_error_rate` and for `crash_rate`, which strikes any call.
 
 use std::sync::Arc;
 
@@ -36,6 +36,11 @@ pub(crate) struct Faults {
     pub(crate) wrong_amount_rate: Rate,
     /// A lookup answers 500.
     pub(crate) lookup_error_rate: Rate,
+    /// The process ends as if by SIGKILL, in the middle of a call: one half of them before, one half after the
+    /// books have it.
+    pub(crate) crash_rate: Rate,
+    /// The next call ends the process, at this moment of it.
+    pub(crate) crash: Option<Crash>,
     /// Every answer to a charge call leaves so much later.
     pub(crate) slow_ms: u32,
     /// How long a connection that gets no answer is held.
@@ -71,6 +76,8 @@ impl Default for Faults {
             duplicate_rate: Rate(0.0),
             wrong_amount_rate: Rate(0.0),
             lookup_error_rate: Rate(0.0),
+            crash_rate: Rate(0.0),
+            crash: None,
             slow_ms: 0,
             timeout_delay_ms: 10_000,
             async_delay_ms: 2_000,
@@ -83,6 +90,23 @@ impl Default for Faults {
             void_unsupported: false,
         }
     }
+}
+
+impl Faults {
+    /// Whether a call may end the process.
+    pub(crate) fn may_crash(&self) -> bool {
+        self.crash.is_some() || self.crash_rate.0 > 0.0
+    }
+}
+
+/// At which moment of a call the process ends. Either way no answer leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Crash {
+    /// Before the books have it: the journal knows nothing of the call.
+    Before,
+    /// After the books have it, and before the answer leaves.
+    After,
 }
 
 /// A share of calls, 0 to 1.
@@ -134,6 +158,7 @@ pub(crate) struct Fate {
     pub(crate) is_duplicated: bool,
     pub(crate) wrong_amount: bool,
     pub(crate) lookup_error: bool,
+    pub(crate) crash: Option<Crash>,
 }
 
 /// A call that does not get its true answer.
@@ -148,12 +173,16 @@ pub(crate) enum Mishap {
 /// The dice. The number of throws per call is always the same, so switching one fault on does not move
 /// the others to other calls.
 #[derive(Debug)]
-pub(crate) struct Dice(StdRng);
+pub(crate) struct Dice {
+    mishaps: StdRng,
+    /// Apart, since these are thrown for every call, and the others not for all of them.
+    crashes: StdRng,
+}
 
 impl Dice {
     /// Dice whose throws follow from `seed`.
     pub(crate) fn seeded(seed: u64) -> Dice {
-        Dice(StdRng::seed_from_u64(seed))
+        Dice { mishaps: StdRng::seed_from_u64(seed), crashes: StdRng::seed_from_u64(!seed) }
     }
 
     /// Draws what happens to a charge call. Where more than one mishap strikes, the first in this order wins.
@@ -172,13 +201,20 @@ impl Dice {
             mishap: mishaps.into_iter().find_map(|(strikes, mishap)| strikes.then_some(mishap)),
             is_duplicated: self.strikes(faults.duplicate_rate),
             wrong_amount: self.strikes(faults.wrong_amount_rate),
-            lookup_error: false,
+            ..Fate::default()
         }
     }
 
     /// Draws what happens to a lookup.
     pub(crate) fn draw_lookup(&mut self, faults: &Faults) -> Fate {
         Fate { lookup_error: self.strikes(faults.lookup_error_rate), ..Fate::default() }
+    }
+
+    /// Draws whether a call, of whatever kind, ends the process.
+    pub(crate) fn draw_crash(&mut self, faults: &Faults) -> Option<Crash> {
+        let [strikes, moment]: [f64; 2] = [self.crashes.random(), self.crashes.random()];
+        let by_chance = if moment < 0.5 { Crash::Before } else { Crash::After };
+        faults.crash.or((strikes < faults.crash_rate.0).then_some(by_chance))
     }
 
     fn strikes(&mut self, rate: Rate) -> bool {
@@ -191,7 +227,7 @@ impl Dice {
 
     /// A number from 0 up to 1, never 1. (`random_bool` throws no dice where the answer is sure.)
     fn throw(&mut self) -> f64 {
-        self.0.random()
+        self.mishaps.random()
     }
 }
 
@@ -227,6 +263,31 @@ mod tests {
     }
 
     #[test]
+    fn chance_crashes_a_share_of_calls_one_half_of_them_too_late_to_undo() {
+        let faults = Faults { crash_rate: Rate(0.1), ..Faults::default() };
+        let crashes = |seed| {
+            let mut dice = Dice::seeded(seed);
+            (0..1_000).map(|_| dice.draw_crash(&faults)).collect::<Vec<_>>()
+        };
+
+        let drawn = crashes(7);
+        let count = |moment| drawn.iter().filter(|crash| **crash == Some(moment)).count();
+        assert!((30..70).contains(&count(Crash::Before)) && (30..70).contains(&count(Crash::After)));
+        assert_eq!(crashes(7), drawn);
+        assert_ne!(crashes(8), drawn);
+    }
+
+    #[test]
+    fn a_crash_that_is_asked_for_comes_with_the_next_call_and_moves_no_chance() {
+        let asked = Faults { crash: Some(Crash::After), ..Faults::default() };
+        let mut dice = Dice::seeded(7);
+
+        assert_eq!(dice.draw_crash(&asked), Some(Crash::After));
+        let after: Vec<_> = (0..1_000).map(|_| dice.draw_charge(&Faults::default())).collect();
+        assert_eq!(after, fates(7, &Faults::default()));
+    }
+
+    #[test]
     fn one_half_of_the_server_errors_has_charged() {
         let faults = Faults { error_5xx_rate: Rate(1.0), ..Faults::default() };
 
@@ -242,6 +303,9 @@ mod tests {
             r#"{"timeout_rate": -0.1}"#,
             r#"{"slow_ms": -1}"#,
             r#"{"slow_ms": null}"#,
+            r#"{"crash_rate": 1.1}"#,
+            r#"{"crash": "now"}"#,
+            r#"{"crash": true}"#,
         ] {
             assert!(serde_json::from_str::<Faults>(refused).is_err(), "{refused}");
         }

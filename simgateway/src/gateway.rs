@@ -34,6 +34,7 @@ pub struct Gateway {
     account: Arc<str>,
     desk: Desk,
     writer: Writer,
+    is_alone: bool,
 }
 
 impl Gateway {
@@ -59,7 +60,13 @@ impl Gateway {
         })?;
         let addr = listener.local_addr().context("cannot read the address that was bound")?;
         let (desk, writer) = Writer::new(options, books);
-        Ok(Gateway { listener, addr, pool, account, desk, writer })
+        Ok(Gateway { listener, addr, pool, account, desk, writer, is_alone: false })
+    }
+
+    /// Says that nothing else runs in this process, so that a fault may end it. Not said, crashes are refused.
+    #[must_use]
+    pub fn alone(self) -> Gateway {
+        Gateway { is_alone: true, ..self }
     }
 
     /// The address that was bound.
@@ -73,10 +80,10 @@ impl Gateway {
     /// # Errors
     /// The writer ended by a bug.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Gateway { listener, addr, pool, account, desk, writer } = self;
+        let Gateway { listener, addr, pool, account, desk, writer, is_alone } = self;
         let switch = Arc::new(Mutex::new(FaultSwitch::off()));
-        let router =
-            routes::router(App { desk, pool: pool.clone(), account, switch, shutdown: shutdown.clone() });
+        let app = App { desk, pool: pool.clone(), account, switch, is_alone, shutdown: shutdown.clone() };
+        let router = routes::router(app);
         let stop_writer = CancellationToken::new();
         let writing = tokio::spawn(writer.run(stop_writer.clone()));
         tracing::info!(%addr, "listening");

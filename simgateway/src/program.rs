@@ -33,7 +33,7 @@ async fn run() -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
     cancel_on_signal(shutdown.clone())?;
 
-    let gateway = Gateway::bind(Settings::from_env()?).await?;
+    let gateway = Gateway::bind(Settings::from_env()?).await?.alone();
     announce(&gateway).context("cannot write the ready line to standard output")?;
     gateway.run(shutdown).await
 }

@@ -74,6 +74,8 @@ pub(crate) enum Refusal {
     LookupUnsupported,
     /// Voids are switched off.
     VoidUnsupported,
+    /// A crash would end more than the gateway.
+    CrashUnsupported,
 }
 
 impl Refusal {
@@ -111,6 +113,12 @@ impl Refusal {
                 (501, "lookup_unsupported", "this gateway does not look up charges")
             }
             Refusal::VoidUnsupported => (501, "void_unsupported", "this gateway does not void"),
+            Refusal::CrashUnsupported => (
+                501,
+                "crash_unsupported",
+                "this gateway shares its process with others, which a crash would end too: \
+                 start the program simgateway by itself, and set crash or crash_rate there",
+            ),
         }
     }
 }

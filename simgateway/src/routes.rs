@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::Call;
 use crate::connection::{Ending, Wire};
-use crate::faults::{FaultSwitch, Faults};
+use crate::faults::{Fate, FaultSwitch, Faults};
 use crate::journal;
 use crate::listing;
 use crate::reply::{Answer, Failure, Refusal, Reply};
@@ -42,6 +42,8 @@ pub(crate) struct App {
     /// The name of the account that all charges go to.
     pub(crate) account: Arc<str>,
     pub(crate) switch: Arc<Mutex<FaultSwitch>>,
+    /// Whether faults may end the process.
+    pub(crate) is_alone: bool,
     /// Ends what is only waiting to be slow.
     pub(crate) shutdown: CancellationToken,
 }
@@ -135,7 +137,11 @@ async fn get_faults(State(app): State<App>) -> Json<Faults> {
 }
 
 async fn put_faults(State(app): State<App>, body: Body) -> Result<Json<Faults>, Problem> {
-    let faults = app.switched().set(parse::json(&parse::bytes(body)?)?);
+    let faults: Faults = parse::json(&parse::bytes(body)?)?;
+    if faults.may_crash() && !app.is_alone {
+        return Err(Refusal::CrashUnsupported.into());
+    }
+    let faults = app.switched().set(faults);
     tracing::info!("faults set: {}", serde_json::to_string(&*faults).unwrap_or_default());
     Ok(Json(Faults::clone(&faults)))
 }
@@ -183,8 +189,9 @@ impl App {
         let fate = match &request {
             Request::Charge(_) => switch.dice.draw_charge(&faults),
             Request::LookUpKey(_) | Request::LookUpCharge(_) => switch.dice.draw_lookup(&faults),
-            Request::Void(_) => Default::default(),
+            Request::Void(_) => Fate::default(),
         };
+        let fate = Fate { crash: switch.dice.draw_crash(&faults), ..fate };
         Call { request, correlation_id, faults, fate }
     }
 

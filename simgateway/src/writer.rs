@@ -2,17 +2,21 @@
 //!
 //! Invariant: nobody else decides or writes, so a decision never races with another, and the journal's numbers
 //! appear in order. The next batch starts as soon as the last one is committed, with whatever came in meanwhile:
-//! no timer, and the busier it is the larger the batches.
+//! no timer, and the busier it is the larger the batches. A fault that ends the process does so before or after
+//! the commit and never later, so an answer that left is in the journal.
 
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Call;
+use crate::faults::Crash;
 use crate::reply::{Refusal, Reply};
 use crate::request::Request;
 use crate::store::Books;
@@ -120,12 +124,24 @@ impl Writer {
         let (keys, charge_ids) = wanted(waiting);
         let mut batch = books.load(&keys, &charge_ids).await?;
         let replies = waiting.iter().map(|waiting| batch.decide(&waiting.call)).collect();
+        crash_if_struck(waiting, Crash::Before);
         books.write(&batch.changes()).await?;
+        crash_if_struck(waiting, Crash::After);
         if !self.is_healthy {
             tracing::info!("the books are back");
             self.is_healthy = true;
         }
         Ok(replies)
+    }
+}
+
+/// Ends the process, and with it all calls of the batch, where one of them is to end it at this moment.
+fn crash_if_struck(waiting: &[Waiting], moment: Crash) {
+    if waiting.iter().any(|waiting| waiting.call.fate.crash == Some(moment)) {
+        tracing::warn!(?moment, calls = waiting.len(), "crashing, as the faults say");
+        // Nothing is flushed, nothing is closed, nobody is told.
+        let _ = kill(Pid::this(), Signal::SIGKILL);
+        std::process::abort();
     }
 }
 

@@ -87,7 +87,7 @@ async fn once_the_gateway_is_back_everything_succeeds_and_no_try_was_spent_in_va
     let ids = accepted(&system, 30).await;
     open(&system).await;
 
-    system.gateway_is_back().await;
+    system.restart_gateway().await;
 
     for id in ids {
         assert_eq!(system.ended(id).await["status"], "succeeded");

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use tests::{Exit, Launch, Process, System, TestDatabase, guardian, wait_until};
+use tests::client::send;
+use tests::{Exit, Launch, Process, System, TestDatabase, guardian, wait_for, wait_until};
 
 use crate::PROGRAM;
 
@@ -39,8 +40,11 @@ async fn pay(dev: &Process, key: &str) -> Value {
 
 async fn ended(dev: &Process, payment: &Value) -> Value {
     let url = format!("{}/v1/payments/{}?wait=30", text(dev, "api"), payment["id"].as_str().unwrap());
-    let get = Client::new().get(url).header("x-api-key", text(dev, "api_key"));
-    get.send().await.unwrap().json().await.unwrap()
+    wait_for("the payment to end", async || {
+        let payment = send(Client::new().get(&url).header("x-api-key", text(dev, "api_key"))).await.json();
+        (!payment["terminal_at"].is_null()).then_some(payment)
+    })
+    .await
 }
 
 #[tokio::test]
@@ -78,6 +82,28 @@ async fn dev_reads_the_settings_of_its_api() {
 
     assert_eq!(exit, Exit::Code(1));
     assert!(dev.stderr().contains("needs API_RATE_PER_S"), "{}", dev.stderr());
+}
+
+#[tokio::test]
+async fn the_gateway_inside_dev_refuses_to_crash_and_takes_every_other_fault() {
+    let mut dev = dev(&a_directory("dev")).start().await;
+    let faults = format!("{}/faults", text(&dev, "gateway"));
+
+    for crash in [json!({ "crash": "before" }), json!({ "crash_rate": 0.01, "slow_ms": 1 })] {
+        let refused = send(Client::new().put(&faults).json(&crash)).await;
+        refused.assert_status(501);
+        assert_eq!(refused.json()["code"], "crash_unsupported");
+        let says = refused.json()["message"].as_str().unwrap().to_owned();
+        assert!(says.contains("start the program simgateway by itself"), "{says}");
+    }
+    assert_eq!(send(Client::new().get(&faults)).await.json()["slow_ms"], 0, "half of what was refused is on");
+    send(Client::new().put(&faults).json(&json!({ "crash_rate": 0.0, "slow_ms": 1 })))
+        .await
+        .assert_status(200);
+
+    assert_eq!(ended(&dev, &pay(&dev, "order-1").await).await["status"], "succeeded");
+    dev.terminate();
+    assert_eq!(dev.wait_exit().await, Exit::Code(0));
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! Workers that freeze between two steps, as real processes, and go on long after another one finished their work: nothing
 //! that they still do changes anything. That they may die, fail or pause anywhere is for the matrix to show.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use shared::ids::PaymentId;
-use tests::{Shape, System, a_payment};
+use tests::{Exit, Shape, System, a_payment};
 
 use crate::PROGRAM;
 
@@ -35,6 +35,48 @@ async fn when_only_workers_die_no_retry_is_spent() {
     system.ended(id).await;
 
     assert_eq!(system.count("select retries_spent::bigint from payments").await, 0);
+    system.assert_books_agree().await;
+}
+
+/// The gateway's requests to charge this payment, as its journal has them.
+async fn charge_requests(system: &System, id: PaymentId) -> usize {
+    let key = id.to_string();
+    let journal = system.journal().await;
+    let is_one = |row: &&Value| row["kind"] == "request" && row["op"] == "charge";
+    journal.iter().filter(is_one).filter(|row| row["key"] == key.as_str()).count()
+}
+
+#[tokio::test]
+async fn a_worker_killed_once_its_charge_was_answered_has_asked_for_the_only_one() {
+    for point in ["charge.answered", "settle.before", "settle.committed"] {
+        let mut system = without_worker().await;
+        let id = system.accepted(a_payment()).await;
+        let dying = system.add_worker([("PAYONCE_FAULTS", format!("{point}=kill"))]).await;
+        assert_eq!(system.workers[dying].wait_exit().await, Exit::Signal(9), "{point}");
+        assert_eq!(charge_requests(&system, id).await, 1, "{point}: the charge was to be answered");
+
+        system.add_worker([("RUST_LOG", "info")]).await;
+        let payment = system.ended(id).await;
+
+        assert_eq!(payment["status"], "succeeded", "{point}");
+        assert_eq!(charge_requests(&system, id).await, 1, "{point}: {:?}", system.journal_of(id).await);
+        system.assert_books_agree().await;
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_dies_between_its_books_and_its_answer_is_asked_for_one_charge() {
+    let mut system = without_worker().await;
+    let id = system.accepted(a_payment()).await;
+    system.faults(json!({ "crash": "after" })).await;
+    system.add_worker([("RUST_LOG", "info")]).await;
+
+    assert_eq!(system.gateway.wait_exit().await, Exit::Signal(9));
+    system.restart_gateway().await;
+    let payment = system.ended(id).await;
+
+    assert_eq!(payment["status"], "succeeded");
+    assert_eq!(charge_requests(&system, id).await, 1, "{:?}", system.journal_of(id).await);
     system.assert_books_agree().await;
 }
 

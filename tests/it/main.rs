@@ -1,6 +1,7 @@
 //! The integration tests: one program, so that they share a database server and link once.
 #![expect(clippy::unwrap_used, reason = "a test reports by failing")]
 
+mod apart;
 mod batches;
 mod benchmark;
 mod breaker;
@@ -9,6 +10,7 @@ mod chaos;
 mod command_line;
 mod crashes;
 mod dead_letters;
+mod door;
 mod doubt;
 mod drain;
 mod expiry;

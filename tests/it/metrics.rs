@@ -71,7 +71,7 @@ async fn counters_and_histograms_say_what_the_histories_say() {
     let settled = settlements.map(|event| worker.sum("payment_events_total", &[("event", event)]));
     assert_eq!(worker.sum("settle_duration_seconds_count", &[]), settled.iter().sum::<f64>());
     for (op, outcome) in
-        [("charge", "charged"), ("charge", "declined"), ("charge", "not_executed"), ("charge", "unknown")]
+        [("charge", "charged"), ("charge", "declined"), ("charge", "not_executed"), ("charge", "timeout")]
     {
         assert!(worker.sum("gateway_calls_total", &[("op", op), ("outcome", outcome)]) > 0.0, "{outcome}");
     }

@@ -185,7 +185,7 @@ async fn a_gateway_that_is_away_is_asked_again_once_it_is_back_however_long_that
     })
     .await;
 
-    system.gateway_is_back().await;
+    system.restart_gateway().await;
     let void = void_over(&system).await;
 
     assert_eq!((&void["outcome"], &void["is_over"]), (&json!("confirmed"), &json!(true)));

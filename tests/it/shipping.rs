@@ -5,6 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use tests::{Exit, Launch};
+
+use crate::PROGRAM;
 
 fn text(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)).unwrap()
@@ -29,13 +32,62 @@ fn services() -> BTreeMap<String, Value> {
     services.into_iter().filter(|(_, service)| service.get("build").is_some()).collect()
 }
 
-fn settings() -> BTreeSet<String> {
+/// The settings of the example, each with its value, commented out or not.
+fn example() -> BTreeMap<String, String> {
     text(".env.example")
         .lines()
         .filter_map(|line| line.trim_start_matches('#').split_once('='))
-        .map(|(name, _)| name.to_owned())
-        .filter(|name| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+        .filter(|(name, _)| name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
+}
+
+fn settings() -> BTreeSet<String> {
+    example().into_keys().collect()
+}
+
+/// How a program understands these variables.
+async fn understood(program: &str, variables: &BTreeMap<String, String>) -> String {
+    let mut launch = Launch::settings(PROGRAM).args([program]);
+    for (name, value) in variables {
+        launch = launch.env(name, value);
+    }
+    let (exit, process) = launch.run().await;
+    assert_eq!(exit, Exit::Code(0), "{program}: {}", process.stderr());
+    process.stdout().trim_end().to_owned()
+}
+
+#[tokio::test]
+async fn what_the_example_says_are_the_defaults_is_what_the_programs_do_without_it() {
+    let mut example = example();
+    // The one setting that must be made up, and has no default.
+    example.insert("ADMIN_KEY".to_owned(), "made up for this test".to_owned());
+    for (program, needs) in [
+        ("api", &["DATABASE_URL", "ADMIN_KEY"][..]),
+        ("worker", &["DATABASE_URL", "GATEWAY_URL"]),
+        ("simgateway", &["GATEWAY_DATABASE_URL"]),
+    ] {
+        let mut said = example.clone();
+        if program == "worker" {
+            let of_a_worker = text(".env.example").split(" for a worker").next().unwrap().to_owned();
+            let number = of_a_worker.rsplit(' ').next().unwrap().to_owned();
+            said.insert("DATABASE_CONNECTIONS".to_owned(), number);
+        }
+        let needed = said.iter().filter(|(name, _)| needs.contains(&name.as_str()));
+        let needed: BTreeMap<String, String> =
+            needed.map(|(name, value)| (name.clone(), value.clone())).collect();
+
+        let by_default = understood(program, &needed).await;
+
+        assert_eq!(understood(program, &said).await, by_default, "left: .env.example, right: {program}");
+        let of = |name: &str| needed[name].clone();
+        let coded = match program {
+            "api" => format!("{:#?}", api::Settings::new(of("DATABASE_URL"), of("ADMIN_KEY"))),
+            "worker" => format!("{:#?}", worker::Settings::new(of("DATABASE_URL"), of("GATEWAY_URL"))),
+            _ => continue,
+        };
+        assert_eq!(by_default, coded, "left: from the environment, right: Settings::new of {program}");
+    }
 }
 
 fn variables(service: &Value) -> BTreeSet<String> {

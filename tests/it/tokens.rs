@@ -145,7 +145,7 @@ async fn a_gateway_that_is_away_leaves_no_doubt_and_costs_no_try() {
         system.workers[0].stderr().contains("\"event\":\"breaker_opened\"")
     })
     .await;
-    system.gateway_is_back().await;
+    system.restart_gateway().await;
 
     assert_eq!(system.ended(id).await["status"], "succeeded");
     assert_eq!(system.count("select count(*) from payments where in_doubt or retries_spent > 0").await, 0);

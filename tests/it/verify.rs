@@ -8,7 +8,7 @@ mod tampering;
 use serde_json::{Value, json};
 use shared::ids::PaymentId;
 use sqlx::{AssertSqlSafe, PgPool};
-use tests::{Exit, Launch, Shape, System, a_payment, system::RECOVERY, wait_until};
+use tests::{Exit, Launch, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
@@ -51,7 +51,7 @@ pub(super) async fn behind_the_guards(pool: &PgPool, sql: &str) {
 
 /// Waits until nothing is under way and every job is done, and lets no worker live.
 async fn at_rest(system: &mut System) {
-    system.settled_within(2 * RECOVERY).await;
+    system.settled().await;
     wait_until("all jobs to be done", async || {
         system
             .count("select count(*) from apalis.jobs where job_type = 'payments' and status <> 'Done'")

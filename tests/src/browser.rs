@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -14,7 +15,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::guardian;
-use crate::wait::{wait_for, wait_until};
+use crate::wait::{DEADLINE, wait_for, wait_until};
 
 /// With this variable set, screenshots are kept in the directory that it names.
 const SCREENSHOTS: &str = "PAYONCE_TEST_SCREENSHOTS";
@@ -30,6 +31,10 @@ const FLAGS: &[&str] = &[
     "--disable-component-update",
     "--disable-sync",
 ];
+
+/// How long chromedriver waits for the browser: the first start reads a quarter of a gigabyte, maybe from a disk that is
+/// still busy with its installation.
+const STARTUP: Duration = DEADLINE;
 
 /// What `WebDriver` calls an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
@@ -65,16 +70,21 @@ impl Browser {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let in_scratch = |name: &str| guardian::scratch().join(format!("{name}-{number}"));
         let said = in_scratch("chromedriver");
-        let driver = spawn_driver(&said);
+        let mut driver = spawn_driver(&said);
         let port = wait_for("chromedriver to listen", async || {
-            let said = fs::read_to_string(&said).ok()?;
+            let ended = driver.0.try_wait().expect("our own child can be waited for");
+            // Read after the look, so that the last words of a driver that ended are in.
+            let said = fs::read_to_string(&said).expect("the scratch directory is readable");
+            assert!(ended.is_none(), "chromedriver ended ({ended:?}): {said}");
             let (_, port) = said.split_once("started successfully on port ")?;
             Some(port.split_once('.')?.0.to_owned())
         })
         .await;
         let profile = format!("--user-data-dir={}", in_scratch("profile").display());
-        let mut options =
-            json!({ "args": FLAGS.iter().copied().chain([profile.as_str()]).collect::<Vec<_>>() });
+        let mut options = json!({
+            "args": FLAGS.iter().copied().chain([profile.as_str()]).collect::<Vec<_>>(),
+            "browserStartupTimeout": STARTUP.as_millis(),
+        });
         if let Some(chromium) =
             ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(program)
         {

@@ -24,6 +24,7 @@ pub mod private_server;
 pub mod process;
 pub mod raw;
 pub mod scrape;
+pub mod stand_in;
 pub mod system;
 pub mod wait;
 

@@ -2,17 +2,16 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use cli::postgres::{Lifetime, Options, Server};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::time::timeout;
 
+use crate::wait::DEADLINE;
 use crate::{TestDatabase, guardian};
 
 const DATABASE: &str = "payonce";
-const END_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A server that nobody else uses.
 #[derive(Debug)]
@@ -62,7 +61,7 @@ impl PrivateServer {
     pub async fn end_by(&mut self, signal: Signal) {
         let pid = Pid::from_raw(self.server.pid().cast_signed());
         kill(pid, signal).expect("our own server can be signalled");
-        let ended = timeout(END_DEADLINE, self.server.ended()).await;
+        let ended = timeout(DEADLINE, self.server.ended()).await;
         ended.expect("the server ends in time").expect("the server can be waited for");
     }
 

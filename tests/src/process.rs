@@ -56,6 +56,11 @@ impl Launch {
         Self::role(program, "payonce")
     }
 
+    /// Prints how the program that [`Launch::args`] names understands its environment.
+    pub fn settings(program: impl AsRef<OsStr>) -> Self {
+        Self::role(program, "settings")
+    }
+
     fn role(program: impl AsRef<OsStr>, role: &'static str) -> Self {
         let mut command = Command::new(program);
         // Away from the checkout, where a developer may keep an .env.

@@ -26,10 +26,17 @@ pub async fn exchange(base: &str, request: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Sends a request and closes the connection when `patience` is over, or an answer begins to arrive.
-pub async fn send_and_hang_up(base: &str, request: &str, patience: Duration) {
+/// Sends a request and closes the connection when `patience` is over, or an answer begins to arrive. Tells whether none did.
+pub async fn send_and_hang_up(base: &str, request: &str, patience: Duration) -> bool {
     let mut connection = sent(base, request).await;
-    let _ = timeout(patience, connection.read_u8()).await;
+    timeout(patience, connection.read_u8()).await.is_err()
+}
+
+/// Whether nothing has come over this connection yet, not even its end.
+#[must_use]
+pub fn is_silent(connection: &TcpStream) -> bool {
+    let nothing = connection.try_read(&mut [0]);
+    nothing.is_err_and(|why| why.kind() == std::io::ErrorKind::WouldBlock)
 }
 
 /// Sends a request. To drop the connection is to hang up.

@@ -1,7 +1,6 @@
 //! A whole Payonce: databases of its own, gateway, APIs and workers as real processes, and a client with verbs.
 
 use std::ffi::OsStr;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use shared::ids::PaymentId;
@@ -34,6 +33,8 @@ const FAST: &[(&str, &str)] = &[
     ("BACKOFF_MAX_MS", "200"),
     ("VERIFY_WAITS_MS", "50,100,200,400"),
     ("BREAKER_OPEN_MS", "200"),
+    // What repairs hints once a minute would hide that what should not have needed it has failed.
+    ("RECONCILE_EVERY_MS", "3600000"),
 ];
 
 const ADMIN_KEY: &str = "an-admin-key-for-tests";
@@ -161,9 +162,9 @@ impl System {
         .await
     }
 
-    /// Waits, no longer than `deadline`, until no payment is under way: each is terminal or held.
-    pub async fn settled_within(&self, deadline: Duration) {
-        crate::wait::wait_for_within(deadline, "all payments to end", async || {
+    /// Waits until no payment is under way: each is terminal or held.
+    pub async fn settled(&self) {
+        wait_for("all payments to end", async || {
             let open: i64 = sqlx::query_scalar("select count(*) from payments where due_at is not null")
                 .fetch_one(&self.database.pool)
                 .await
@@ -197,21 +198,21 @@ impl System {
         assert!(violations.is_empty(), "the books disagree:\n{}", violations.join("\n"));
     }
 
-    /// Changes the gateway's faults.
-    pub async fn faults(&self, faults: Value) {
-        let url = format!("{}/faults", self.gateway.address("gateway"));
-        let answer = reqwest::Client::new().put(url).json(&faults).send().await.expect("the gateway answers");
-        assert!(answer.status().is_success(), "{faults}: {}", answer.status());
-    }
-
-    /// Starts the gateway again where it was.
-    pub async fn gateway_is_back(&mut self) {
+    /// Starts the gateway again where it was, after it ended. It has forgotten its faults.
+    pub async fn restart_gateway(&mut self) {
         let address = self.gateway.address("gateway").trim_start_matches("http://").to_owned();
         self.gateway = Launch::simgateway(self.program)
             .env("GATEWAY_DATABASE_URL", &self.gateway_database.url)
             .env("GATEWAY_ADDR", address)
             .start()
             .await;
+    }
+
+    /// Changes the gateway's faults.
+    pub async fn faults(&self, faults: Value) {
+        let url = format!("{}/faults", self.gateway.address("gateway"));
+        let answer = reqwest::Client::new().put(url).json(&faults).send().await.expect("the gateway answers");
+        assert!(answer.status().is_success(), "{faults}: {}", answer.status());
     }
 
     /// The types of a payment's events, oldest first.
@@ -255,9 +256,6 @@ async fn new_key(database: &TestDatabase, merchant: &str) -> String {
     let merchant = shared::merchant::find_or_create(&database.pool, merchant).await.expect("a merchant");
     shared::auth::create_key(&database.pool, merchant.id, "test").await.expect("a key").secret
 }
-
-/// The longest that a payment can take which lost its worker: a lease, and what looking it up takes.
-pub const RECOVERY: Duration = Duration::from_millis(2_500 + 10_000);
 
 /// Faults that make a share of all gateway calls go wrong.
 #[must_use]

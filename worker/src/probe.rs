@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use shared::gateway::door::Closed;
 use shared::gateway::outage::{self, Others};
+use shared::metrics;
 use shared::outcome::FailureKind;
 use shared::payment::store::{self, Candidate};
 use tokio_util::sync::CancellationToken;
@@ -77,6 +78,7 @@ async fn knock(context: &Context) {
     match context.gateway.knock(&context.pool).await {
         Ok(()) => context.breaker.knocked(None),
         Err(Closed::Gateway(failed)) => {
+            metrics::door_closed(failed.kind);
             if failed.kind == FailureKind::NotTheGateway {
                 tracing::error!(
                     event = "not_the_gateway",

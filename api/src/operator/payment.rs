@@ -187,7 +187,7 @@ fn view(dossier: Dossier, Operator(operator): Operator) -> Page {
         here: "payments",
         short_id: short(&id),
         id,
-        amount: format!("{} {}", render::amount(row.amount, &row.currency), row.currency),
+        amount: format!("{} {}", render::amount(&row.amount, &row.currency), row.currency),
         badge: badge(&row.status, row.held_reason.as_deref()),
         version: row.version,
         operator,
@@ -230,7 +230,7 @@ fn late_view(it: Late) -> LateView {
 }
 
 fn entry_view(it: Entry) -> EntryView {
-    let amount = format!("{} {}", render::amount(it.amount, &it.currency), it.currency);
+    let amount = format!("{} {}", render::amount(&it.amount, &it.currency), it.currency);
     let (debit, credit) = if it.side == "debit" { (amount, String::new()) } else { (String::new(), amount) };
     EntryView { account: it.account, debit, credit, code: it.code, at: it.created_at.into() }
 }

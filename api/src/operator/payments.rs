@@ -158,7 +158,7 @@ fn row(it: Listed) -> Row {
         short_id: short(&id),
         id,
         badge: badge(&it.status, it.held_reason.as_deref()),
-        amount: format!("{} {}", render::amount(it.amount, &it.currency), it.currency),
+        amount: format!("{} {}", render::amount(&it.amount, &it.currency), it.currency),
         why: it
             .held_reason
             .or_else(|| (it.in_doubt && it.status == "processing").then(|| "in doubt".to_owned())),

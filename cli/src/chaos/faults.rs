@@ -4,7 +4,7 @@
 mod database;
 mod deliveries;
 mod gateway;
-mod network;
+pub(super) mod network;
 mod processes;
 
 use std::collections::BTreeMap;
@@ -124,7 +124,11 @@ async fn now_and_then(scene: &mut Scene<'_>) -> Result<()> {
         } else {
             load.reach(share).await?;
         }
-        strike_once(scenario, scene).await?;
+        if scenario == Scenario::Partition && struck == 0 {
+            network::cut_the_gateway_off(scene).await;
+        } else {
+            strike_once(scenario, scene).await?;
+        }
         // Each strike makes several of these, or none of workers that had nothing to do.
         let zombies = scene.fired.get(processes::ZOMBIES).copied().unwrap_or_default();
         struck = if scenario == Scenario::Zombies { u32::try_from(zombies)? } else { struck + 1 };

@@ -10,6 +10,8 @@ use serde::Deserialize;
 use super::order::Order;
 
 const PAGE: usize = 1_000;
+/// For a page, on a machine that is busy.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// What is drawn from the journal.
 #[derive(Debug, Default)]
@@ -43,7 +45,7 @@ struct Row {
 impl Journal {
     /// Reads all of it, page by page.
     pub(super) async fn read(gateway: &str, orders: &HashMap<String, Order>) -> Result<Self> {
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
         let (mut journal, mut after) = (Self::default(), 0);
         loop {
             let url = format!("{gateway}/journal?after={after}&limit={PAGE}");

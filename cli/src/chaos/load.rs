@@ -24,7 +24,7 @@ const OPEN_MAX: u64 = 1_000;
 /// One order in so many is posted by two at once, as by an impatient customer.
 const TWICE_EVERY: u64 = 20;
 /// Nothing has ended for so long: it will not.
-const STALLED: Duration = Duration::from_secs(90);
+const STALLED: Duration = Duration::from_mins(3);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 

@@ -36,7 +36,7 @@ pub(super) enum Scenario {
     RestartStorm,
     /// The database answers late
     SlowDatabase,
-    /// Nothing passes between the processes, the database and the gateway for a while
+    /// The gateway is cut off; after that nothing passes on one wire or another for a while
     Partition,
     /// All of these, at random, for --duration
     All,
@@ -95,9 +95,10 @@ impl Defaults {
     }
 }
 
-/// How long `all` goes on.
-const DURATION: Duration = Duration::from_mins(15);
-const DURATION_SHORT: Duration = Duration::from_secs(8);
+/// How long `all` goes on, in full and in short.
+const ALL_LASTS: (Duration, Duration) = (Duration::from_mins(15), Duration::from_secs(8));
+/// For how long `partition` cuts the gateway off, at least.
+const CUT_LASTS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(3));
 
 /// What is going to happen.
 #[derive(Debug, Clone)]
@@ -109,7 +110,7 @@ pub(super) struct Plan {
     pub(super) kills: u32,
     pub(super) workers: usize,
     pub(super) apis: usize,
-    /// Only of `all`.
+    /// Of `all`: how long it goes on. Of `partition`: for how long the gateway is cut off.
     pub(super) duration: Option<Duration>,
 }
 
@@ -123,8 +124,10 @@ impl Plan {
         if args.kills.is_some() && !scenario.strikes() {
             bail!("--kills says nothing about {scenario}, which goes on all the time");
         }
-        if args.duration.is_some() && scenario != Scenario::All {
-            bail!("--duration is for the scenario all; {scenario} ends with its payments");
+        let lasts = [(Scenario::All, ALL_LASTS), (Scenario::Partition, CUT_LASTS)];
+        let lasts = lasts.into_iter().find_map(|(one, lasts)| (one == scenario).then_some(lasts));
+        if args.duration.is_some() && lasts.is_none() {
+            bail!("--duration is for the scenarios all and partition; {scenario} ends with its payments");
         }
         let defaults = scenario.defaults();
         let (payments, kills) = if args.short { defaults.short } else { defaults.long };
@@ -135,16 +138,21 @@ impl Plan {
             kills: args.kills.unwrap_or(kills),
             workers: args.workers.map_or(defaults.workers, usize::from),
             apis: args.apis.map_or(defaults.apis, usize::from),
-            duration: (scenario == Scenario::All).then(|| match args.duration {
+            duration: lasts.map(|(long, short)| match args.duration {
                 Some(seconds) => Duration::from_secs(seconds),
-                None if args.short => DURATION_SHORT,
-                None => DURATION,
+                None if args.short => short,
+                None => long,
             }),
         };
         if scenario == Scenario::Zombies && plan.workers < 2 {
             bail!("zombies needs --workers 2 or more: one that freezes, and one that takes over");
         }
         Ok(plan)
+    }
+
+    /// Over which time the payments are spread, if over any.
+    pub(super) fn spread_over(&self) -> Option<Duration> {
+        self.duration.filter(|_| self.scenario == Scenario::All)
     }
 
     /// The command that does the same again.

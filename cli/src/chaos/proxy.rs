@@ -3,12 +3,12 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, sink};
+use tokio::net::tcp::ReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -26,6 +26,10 @@ pub(super) enum Mode {
     Delay(Duration),
     /// Keeps it, without a word to either end.
     Hold,
+    /// Throws it away, without a word to either end.
+    Swallow,
+    /// Carries nothing: new connections are reset.
+    Refuse,
 }
 
 /// What happens to the connections that were open while a wire was silent.
@@ -50,14 +54,39 @@ struct State {
 
 /// How a connection ended.
 enum End {
+    /// By one of its ends.
     Closed,
+    /// By us.
+    Cut,
+    /// Before it began, by us.
+    Refused,
     Dead,
+}
+
+/// What becomes of a piece.
+enum Fate {
+    Passes,
+    IsGone,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
     connections: AtomicU64,
     touched: AtomicU64,
+    cut: AtomicU64,
+    refused: AtomicU64,
+    swallowed: AtomicU64,
+}
+
+/// What a wire did not carry so far.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lost {
+    /// Open connections that we closed, or of which we swallowed something.
+    pub(super) cut: u64,
+    /// Connections that were not let in.
+    pub(super) refused: u64,
+    /// Bytes that one end sent and the other one never got.
+    pub(super) swallowed: u64,
 }
 
 /// A wire to one address. Dropped, it is cut.
@@ -84,26 +113,42 @@ impl Proxy {
         self.addr
     }
 
+    /// Carries so from now on.
     pub(super) fn set(&self, mode: Mode) {
-        self.state.send_modify(|state| state.mode = mode);
+        self.change(mode, Healing::Resume);
     }
 
     /// Lets everything pass again, and what was open meanwhile come to that end.
     pub(super) fn heal(&self, healing: Healing) {
-        let next = self.counts.connections.load(Ordering::Relaxed);
+        self.change(Mode::Pass, healing);
+    }
+
+    fn change(&self, mode: Mode, healing: Healing) {
         self.state.send_modify(|state| {
-            state.mode = Mode::Pass;
+            // Whoever saw the state before has its number by now.
+            let next = self.counts.connections.load(Ordering::Relaxed);
+            // What has lost a byte must never carry another one.
+            let is_broken = mode == Mode::Refuse || state.mode == Mode::Swallow && mode != Mode::Swallow;
             match healing {
-                Healing::Resume => {}
                 Healing::Reset => state.reset_below = next,
+                Healing::Resume | Healing::Dead if is_broken => state.reset_below = next,
+                Healing::Resume => {}
                 Healing::Dead => state.dead_below = next,
             }
+            state.mode = mode;
         });
     }
 
     /// How many pieces were held up so far.
     pub(super) fn touched(&self) -> u64 {
         self.counts.touched.load(Ordering::Relaxed)
+    }
+
+    /// What was not carried so far.
+    pub(super) fn lost(&self) -> Lost {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Counts { cut, refused, swallowed, .. } = &*self.counts;
+        Lost { cut: read(cut), refused: read(refused), swallowed: read(swallowed) }
     }
 }
 
@@ -119,7 +164,7 @@ async fn accept(
             continue;
         };
         let number = counts.connections.fetch_add(1, Ordering::Relaxed);
-        let wire = Wire { number, state: state.clone(), counts: counts.clone() };
+        let wire = Wire { number, state: state.clone(), counts: counts.clone(), is_cut: Arc::default() };
         tokio::spawn(wire.carry(client, target));
     }
 }
@@ -130,13 +175,24 @@ struct Wire {
     number: u64,
     state: watch::Receiver<State>,
     counts: Arc<Counts>,
+    is_cut: Arc<AtomicBool>,
 }
 
 impl Wire {
     async fn carry(self, mut client: TcpStream, target: SocketAddr) {
         // Until the wire carries something, nobody is at its other end.
-        if let Err(End::Closed) = self.clone().pass().await {
-            return;
+        match self.clone().pass(0).await {
+            Ok(Fate::Passes) | Err(End::Dead) => {}
+            Ok(Fate::IsGone) => {
+                let end = self.clone().pump(client.split().0, sink()).await;
+                return self.count(&end);
+            }
+            Err(End::Refused) => {
+                // Closing a socket that lingers for no time sends RST instead of FIN.
+                let _ = client.set_zero_linger();
+                return self.count(&End::Refused);
+            }
+            Err(end @ (End::Closed | End::Cut)) => return self.count(&end),
         }
         let Ok(mut server) = TcpStream::connect(target).await else { return };
         // Ours are the delays, not the system's.
@@ -149,6 +205,7 @@ impl Wire {
                 end = self.clone().pump(from_server, to_client) => end,
             }
         };
+        self.count(&end);
         if let End::Dead = end {
             sleep(SERVER_NOTICES_AFTER).await;
             drop(server);
@@ -158,7 +215,22 @@ impl Wire {
         }
     }
 
-    async fn pump(self, mut from: ReadHalf<'_>, mut to: WriteHalf<'_>) -> End {
+    fn count(&self, end: &End) {
+        match end {
+            End::Cut => self.cut(),
+            End::Refused => _ = self.counts.refused.fetch_add(1, Ordering::Relaxed),
+            End::Closed | End::Dead => {}
+        }
+    }
+
+    /// Counts this connection among those that were cut, once.
+    fn cut(&self) {
+        if !self.is_cut.swap(true, Ordering::Relaxed) {
+            self.counts.cut.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn pump(self, mut from: ReadHalf<'_>, mut to: impl AsyncWrite + Unpin) -> End {
         let mut piece = vec![0; 16 * 1024];
         loop {
             let read = tokio::select! {
@@ -166,8 +238,10 @@ impl Wire {
                 end = self.clone().ended() => return end,
             };
             let Ok(length @ 1..) = read else { return End::Closed };
-            if let Err(end) = self.clone().pass().await {
-                return end;
+            match self.clone().pass(length).await {
+                Ok(Fate::Passes) => {}
+                Ok(Fate::IsGone) => continue,
+                Err(end) => return end,
             }
             if to.write_all(&piece[..length]).await.is_err() {
                 return End::Closed;
@@ -175,8 +249,8 @@ impl Wire {
         }
     }
 
-    /// Waits until what was read may go on.
-    async fn pass(mut self) -> Result<(), End> {
+    /// Waits until what was read may go on, or is gone. So many bytes of it are counted then.
+    async fn pass(mut self, length: usize) -> Result<Fate, End> {
         let mut is_touched = false;
         loop {
             let state = *self.state.borrow_and_update();
@@ -187,13 +261,22 @@ impl Wire {
                 }
             };
             match state.mode {
-                Mode::Pass => return Ok(()),
+                Mode::Pass => return Ok(Fate::Passes),
                 Mode::Delay(delay) => {
                     touch();
                     sleep(delay).await;
-                    return Ok(());
+                    return Ok(Fate::Passes);
                 }
                 Mode::Hold => touch(),
+                Mode::Swallow => {
+                    if length > 0 {
+                        self.cut();
+                    }
+                    let bytes = u64::try_from(length).unwrap_or(u64::MAX);
+                    self.counts.swallowed.fetch_add(bytes, Ordering::Relaxed);
+                    return Ok(Fate::IsGone);
+                }
+                Mode::Refuse => return Err(End::Refused),
             }
             self.state.changed().await.map_err(|_| End::Closed)?;
         }
@@ -214,7 +297,7 @@ impl Wire {
 
     fn alive(&self, state: &State) -> Result<(), End> {
         if self.number < state.reset_below {
-            return Err(End::Closed);
+            return Err(End::Cut);
         }
         if self.number < state.dead_below { Err(End::Dead) } else { Ok(()) }
     }

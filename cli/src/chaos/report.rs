@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::books::{Figures, Verdict};
-use super::faults::Fired;
+use super::faults::{Fired, network};
 use super::load::Counts;
 use super::plan::{Plan, Scenario};
 use super::timing;
@@ -253,6 +253,13 @@ fn judge(plan: &Plan, seen: &Seen) -> Vec<String> {
     let Seen { figures, clients, verdict, .. } = seen;
     if seen.fired.values().sum::<u64>() == 0 {
         why.push("no fault fired, so nothing was shown".to_owned());
+    }
+    if plan.scenario == Scenario::Partition {
+        let none_of = |what: &&str| !seen.fired.contains_key(what);
+        let missing: Vec<&str> = network::CUT.into_iter().filter(none_of).collect();
+        if !missing.is_empty() {
+            why.push(format!("the gateway was not cut off: there were no {}", missing.join(", no ")));
+        }
     }
     if figures.not_ended > 0 {
         why.push(format!("{} payments did not end", figures.not_ended));

@@ -9,7 +9,8 @@ use shared::queue::{ORPHANED_AFTER, repair};
 use sqlx::{PgPool, Row as _};
 use tokio::time::{Instant, sleep};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+/// The number of jobs has not gone down for so long: it will not.
+const STALLED: Duration = Duration::from_mins(3);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Jobs that somebody works on are done by then.
 const UNDER_WAY: Duration = Duration::from_secs(1);
@@ -18,15 +19,17 @@ const BATCH: i64 = 10_000;
 
 /// Waits until no job is left.
 pub(super) async fn come_to_rest(pool: &PgPool) -> Result<()> {
-    let began = Instant::now();
-    let mut aged_at = began;
+    let mut aged_at = Instant::now();
+    let (mut fewest, mut fewest_at) = (i64::MAX, aged_at);
     loop {
         let left = jobs_left(pool).await?;
         if left == 0 {
             return Ok(());
         }
-        if began.elapsed() > DEADLINE {
-            bail!("{left} jobs are left {} s after the last payment ended", DEADLINE.as_secs());
+        if left < fewest {
+            (fewest, fewest_at) = (left, Instant::now());
+        } else if fewest_at.elapsed() > STALLED {
+            bail!("{left} jobs are left, as {} s ago, though every payment has ended", STALLED.as_secs());
         }
         if aged_at.elapsed() > UNDER_WAY {
             age_lost_jobs(pool).await?;

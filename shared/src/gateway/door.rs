@@ -120,7 +120,11 @@ impl Gateway {
     }
 }
 
-async fn known(pool: &PgPool) -> sqlx::Result<Option<Identity>> {
+/// The gateway that this database knows.
+///
+/// # Errors
+/// The database's.
+pub async fn known(pool: &PgPool) -> sqlx::Result<Option<Identity>> {
     sqlx::query_as!(
         Identity,
         "select account, environment from gateway_identities where gateway = $1",

@@ -1,7 +1,6 @@
 //! Payments of all merchants, newest first, page by page.
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -42,7 +41,7 @@ pub struct Listed {
     pub id: Uuid,
     pub merchant_name: String,
     pub customer_id: String,
-    pub amount: Decimal,
+    pub amount: String,
     pub currency: String,
     pub payment_method: String,
     pub status: String,
@@ -68,7 +67,7 @@ pub async fn list(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Listed>> {
     };
     sqlx::query_as!(
         Listed,
-        "select p.id, m.name as merchant_name, p.customer_id, p.amount, p.currency, p.payment_method, p.status,
+        "select p.id, m.name as merchant_name, p.customer_id, p.amount::text as \"amount!\", p.currency, p.payment_method, p.status,
                 p.held_reason, p.in_doubt, p.attempt_count, p.created_at
            from payments p join merchants m on m.id = p.merchant_id
           where p.id = any($1)

@@ -3,7 +3,6 @@
 //! Invariant: events 1..n without gaps, only legal transitions, and the fold equals the row in every column.
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
@@ -18,7 +17,7 @@ use crate::ids::PaymentId;
 pub struct Row {
     pub merchant_id: Uuid,
     pub customer_id: String,
-    pub amount: Decimal,
+    pub amount: String,
     pub currency: String,
     pub payment_method: String,
     pub description: Option<String>,
@@ -111,7 +110,7 @@ fn created(event: &Event) -> Result<Row, HistoryError> {
     Ok(Row {
         merchant_id: text("merchant_id")?.parse().map_err(|_| lacks("merchant_id")())?,
         customer_id: text("customer_id")?,
-        amount: text("amount")?.parse().map_err(|_| lacks("amount")())?,
+        amount: text("amount")?,
         currency: text("currency")?,
         payment_method: text("payment_method")?,
         description: event.evidence["description"].as_str().map(str::to_owned),
@@ -258,8 +257,8 @@ pub async fn rows(connection: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<V
         row: Row,
     }
     let rows: Vec<Identified> = sqlx::query_as(
-        "select id, merchant_id, customer_id, amount, currency, payment_method, description, metadata, correlation_id,
-                created_at, status, due_at, claim_token, in_doubt, doubt_since, void_started_at, held_reason,
+        "select id, merchant_id, customer_id, amount::text as amount, currency, payment_method, description, metadata,
+                correlation_id, created_at, status, due_at, claim_token, in_doubt, doubt_since, void_started_at, held_reason,
                 takeover_count, attempt_count, retries_spent, delay_count, verify_count, not_found_count, first_sent_at,
                 left_nothing_at, send_by, gateway_transaction_id, failure_code, failure_message, failure_retryable, version,
                 updated_at, terminal_at

@@ -1,9 +1,11 @@
 //! The record that judges.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::{books, wait_until};
+use tokio::time::timeout;
 
 use super::caller::{Gateway, a_charge};
 
@@ -59,10 +61,19 @@ async fn no_answer_leaves_before_it_is_in_the_journal() {
     let mut lock = gateway.database.pool.begin().await.unwrap();
     sqlx::query("lock table gateway_journal in share row exclusive mode").execute(&mut *lock).await.unwrap();
 
-    let told = gateway.charge(a_charge("pay_1").patience(Duration::from_millis(300))).await;
+    {
+        let mut call = pin!(gateway.charge(a_charge("pay_1")));
+        let waits = "select count(*) from pg_locks
+                      where relation = 'gateway_journal'::regclass and not granted";
+        tokio::select! {
+            told = &mut call => panic!("it was told {told:?}"),
+            () = wait_until("the journal to be waited for", async || gateway.count(waits).await > 0) => {}
+        }
+        // And nothing comes for as long as it waits.
+        assert!(timeout(Duration::from_millis(300), call).await.is_err(), "an answer left");
+    }
     lock.rollback().await.unwrap();
 
-    assert_eq!(told, "silence");
     // Nobody waits for it any more, but it was taken up.
     wait_until("the charge", async || gateway.look_up("pay_1").await == "200 [succeeded 12.30]").await;
     assert_eq!(gateway.effects_of("pay_1").await, ["charged 12.30"]);

@@ -26,12 +26,14 @@ async fn two_hundred_clients_that_hang_up_leave_no_open_transaction_and_no_half_
     let base = system.apis[0].address("api");
     let key = |i: u64| format!("order-{i}");
 
-    let all_hung_up = Cell::new(false);
+    let (all_hung_up, unanswered) = (Cell::new(false), Cell::new(0));
     let hang_up = async {
         for i in 0..CLIENTS {
             let request = raw::post(system.client.secret(), &key(i), &a_payment().body);
             // Spread, so that they hang up in every stage of the request.
-            raw::send_and_hang_up(base, &request, Duration::from_micros(i % 50 * 200)).await;
+            let patience = Duration::from_micros(i % 50 * 200);
+            let hung_up = raw::send_and_hang_up(base, &request, patience).await;
+            unanswered.set(unanswered.get() + i32::from(hung_up));
         }
         all_hung_up.set(true);
     };
@@ -40,6 +42,7 @@ async fn two_hundred_clients_that_hang_up_leave_no_open_transaction_and_no_half_
         all_hung_up.get() && sessions(&system, "active").await == 0
     });
     join(hang_up, watch).await;
+    assert!(unanswered.get() > 0, "every request was answered before its client hung up");
 
     let stored = system.stored().await;
     assert_eq!(stored, [stored[0]; 4], "a payment is half there");
@@ -65,6 +68,7 @@ async fn requests_whose_clients_hang_up_while_they_wait_for_the_key_leave_one_pa
     let connections = join_all((0..CLIENTS).map(|_| raw::sent(base, &request))).await;
     // One of them in the database, and the others behind it.
     wait_until("the key to be waited for", async || waiting_sessions(&system.database.pool).await > 0).await;
+    assert!(connections.iter().all(raw::is_silent), "a request was over before its client hung up");
     drop(connections);
     holding.rollback().await.unwrap();
 

@@ -1,7 +1,7 @@
 //! A run that is killed anywhere is gone on with, and comes to the same as one that was not.
 
 use serde_json::Value;
-use tests::{Exit, System, a_payment, wait_for};
+use tests::{Exit, System, a_payment, wait_for, wait_until};
 
 use super::{as_if_never_reconciled, at_the_gateway, behind_the_guards, one_that_succeeded, open_breaks};
 
@@ -134,7 +134,8 @@ async fn the_next_tick_goes_on_with_a_run_that_was_broken_off_and_who_was_frozen
     // The frozen one holds the row until its transaction ends, as it would after the limit for idle ones.
     let idle = "select pg_terminate_backend(pid) from pg_stat_activity
                  where datname = current_database() and state = 'idle in transaction'";
-    sqlx::query(idle).execute(&system.database.pool).await.unwrap();
+    let ended = sqlx::query(idle).execute(&system.database.pool).await.unwrap().rows_affected();
+    assert_eq!(ended, 1, "the run was to be frozen in the middle of its transaction");
     sqlx::query(aged).execute(&system.database.pool).await.unwrap();
     let forgotten = "delete from apalis.jobs";
     sqlx::query(forgotten).execute(&system.database.pool).await.unwrap();
@@ -143,6 +144,10 @@ async fn the_next_tick_goes_on_with_a_run_that_was_broken_off_and_who_was_frozen
     finished(&system).await;
     let (counts, kinds) = came_to(&system).await;
     system.workers[frozen].cont();
+    wait_until("who was frozen to be refused", async || {
+        system.workers[frozen].stderr().contains("a tick failed")
+    })
+    .await;
 
     assert_eq!(kinds.len(), FOUND.len(), "{kinds:?}");
     assert_eq!(counts[0]["ledger"]["checked"], 5);

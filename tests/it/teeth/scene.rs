@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use shared::fault::SABOTAGES;
 use shared::ids::PaymentId;
 use sqlx::AssertSqlSafe;
-use tests::system::RECOVERY;
 use tests::{Answer, Client, Exit, Process, Shape, System, a_payment, guardian, wait_until};
 
 use super::{Left, PROMISES, Without};
@@ -97,7 +96,11 @@ pub(super) async fn a_payment_charged(without: Without) -> Left {
     let id = system.accepted(a_payment()).await;
     // Whoever cannot believe the answer gives up soon.
     without.worker(&mut system, "", &[("DOUBT_DEADLINE_MS", "500")]).await;
-    system.ended(id).await;
+    wait_until("the payment to end, or to be halted", async || {
+        let payment = system.client.payment(id).await;
+        !payment["terminal_at"].is_null() || !payment["held_reason"].is_null()
+    })
+    .await;
     Left::by(system, &[])
 }
 
@@ -146,7 +149,7 @@ pub(super) async fn an_api_killed_after_its_commit(without: Without) -> Left {
     without.worker(&mut system, "", &[]).await;
     system.ended(next).await;
     if !without.takes("no_sweep") {
-        system.settled_within(2 * RECOVERY).await;
+        system.settled().await;
     }
     // Its own job is all that there was.
     assert_eq!(system.count("select count(*) from apalis.jobs where job_type = 'payments'").await, 1);

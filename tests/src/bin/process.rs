@@ -1,5 +1,6 @@
 //! One program that can be any of Payonce's processes, so that tests of a crash need a single build: the first
 //! argument says which. What is none of them is for the command line, which starts itself again for some commands.
+//! As `settings <program>` it only prints how that program understands its environment.
 
 use std::process::ExitCode;
 
@@ -10,6 +11,29 @@ fn main() -> ExitCode {
         Some("worker") => worker::main(),
         Some("simgateway") => simgateway::main(),
         Some("payonce") => cli::run(arguments),
+        Some("settings") => print_settings(arguments.nth(1).and_then(|program| program.into_string().ok())),
         _ => cli::main(),
+    }
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is what a test reads")]
+fn print_settings(program: Option<String>) -> ExitCode {
+    let settings = match program.as_deref() {
+        Some("api") => api::Settings::from_env().map(|it| format!("{it:#?}")).map_err(anyhow::Error::from),
+        Some("worker") => {
+            worker::Settings::from_env().map(|it| format!("{it:#?}")).map_err(anyhow::Error::from)
+        }
+        Some("simgateway") => simgateway::Settings::from_env().map(|it| format!("{it:#?}")),
+        other => Err(anyhow::anyhow!("no program {other:?} has settings")),
+    };
+    match settings {
+        Ok(settings) => {
+            println!("{settings}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("{why:#}");
+            ExitCode::FAILURE
+        }
     }
 }

@@ -24,10 +24,10 @@ const OURS: &str = "payonce chaos";
 const AT_ONCE: usize = 8;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long it may take until the database needs room that it does not have.
-const DISK_PATIENCE: Duration = Duration::from_secs(20);
+const DISK_PATIENCE: Duration = Duration::from_mins(2);
 /// What is written at a time until nothing fits any more.
 const PIECE: usize = 64 * 1024;
-const RESTART_PATIENCE: Duration = Duration::from_secs(60);
+const RESTART_PATIENCE: Duration = Duration::from_mins(3);
 
 pub(super) async fn kill(scene: &mut Scene<'_>) -> Result<()> {
     let lived = scene.fleet.database.kill9().await?;

@@ -5,14 +5,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use rand::RngExt as _;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::Scene;
 use crate::chaos::fleet::Fleet;
 
 /// How long a call without an answer is held: longer than workers wait.
 const SILENCE_MS: u32 = 600;
-const TRIES: u32 = 50;
+/// How long the gateway may take to be told something.
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// So slow that workers always hold payments.
 pub(super) async fn answer_slowly(fleet: &Fleet) -> Result<()> {
@@ -62,8 +63,9 @@ fn faults(rate: f64, seed: u64, wrong_amount_rate: f64) -> Value {
 
 async fn put(fleet: &Fleet, faults: &Value) -> Result<()> {
     let url = format!("{}/faults", fleet.gateway.address());
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
-    for _ in 0..TRIES {
+    let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+    let give_up = Instant::now() + PATIENCE;
+    while Instant::now() < give_up {
         match http.put(&url).json(faults).send().await {
             Ok(answer) if answer.status().is_success() => return Ok(()),
             Ok(answer) => bail!("the gateway refuses {faults}: {}", answer.text().await.unwrap_or_default()),
