@@ -9,6 +9,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use shared::batch::Refused;
+use shared::db;
 use shared::payment::transition::ResolveError;
 
 /// Everything that can be wrong with a request, or with us.
@@ -54,6 +55,11 @@ pub(crate) enum Problem {
     TooManyRequests { retry_after_s: u64 },
     #[error("not possible right now; nothing is lost by repeating the request with the same Idempotency-Key")]
     Unavailable,
+    #[error(
+        "another session of the database keeps a table or a row locked that this request needs; nothing is lost by \
+         repeating it with the same Idempotency-Key"
+    )]
+    DatabaseBusy,
     #[error("not ready: {0}")]
     NotReady(&'static str),
     #[error("a fault of ours; repeating the request with the same Idempotency-Key is safe")]
@@ -69,7 +75,7 @@ impl Problem {
     /// After how many seconds the same request may well succeed.
     const fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Self::KeyInProgress | Self::Unavailable | Self::NotReady(_) => Some(1),
+            Self::KeyInProgress | Self::Unavailable | Self::DatabaseBusy | Self::NotReady(_) => Some(1),
             Self::TooManyRequests { retry_after_s } => Some(*retry_after_s),
             Self::InvalidRequest { .. }
             | Self::KeyMissing
@@ -105,7 +111,7 @@ impl Problem {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::DatabaseBusy | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -128,6 +134,7 @@ impl Problem {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::TooManyRequests { .. } => "too_many_requests",
             Self::Unavailable => "unavailable",
+            Self::DatabaseBusy => "database_busy",
             Self::NotReady(_) => "not_ready",
             Self::Internal => "internal",
         }
@@ -163,6 +170,7 @@ impl Problem {
             | Self::UnsupportedMediaType
             | Self::TooManyRequests { .. }
             | Self::Unavailable
+            | Self::DatabaseBusy
             | Self::NotReady(_)
             | Self::Internal => {}
         }
@@ -215,7 +223,13 @@ impl From<Refused<sqlx::Error>> for Problem {
 
 impl From<&sqlx::Error> for Problem {
     fn from(error: &sqlx::Error) -> Self {
-        let problem = if is_passing(error) { Self::Unavailable } else { Self::Internal };
+        let problem = if db::is_locked_out(error) {
+            Self::DatabaseBusy
+        } else if is_passing(error) {
+            Self::Unavailable
+        } else {
+            Self::Internal
+        };
         tracing::error!(%error, code = problem.code(), "database");
         problem
     }
@@ -225,8 +239,8 @@ impl From<&sqlx::Error> for Problem {
 fn is_passing(error: &sqlx::Error) -> bool {
     use sqlx::Error as E;
     // Classes of SQLSTATE (PostgreSQL manual, appendix A): connection, insufficient resources, operator intervention
-    // (shutdown, cancelled statement), lock not available, serialization failure, deadlock.
-    let passing = ["08", "53", "57", "55P03", "40001", "40P01"];
+    // (shutdown, cancelled statement), serialization failure, deadlock.
+    let passing = ["08", "53", "57", "40001", "40P01"];
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| passing.iter().any(|class| code.starts_with(class)))
         // `Protocol`: a server that dies while a connection is being made sends garbage, or half an answer.

@@ -14,12 +14,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use shared::db::Patience;
 use tokio_util::sync::CancellationToken;
 
 use self::database::Databases;
 use self::keys::DevKeys;
 use self::services::Services;
-use crate::{output, progress};
+use crate::{migrate, output, progress};
 
 /// Start everything: database, API, workers, simulated gateway, job board.
 ///
@@ -117,7 +118,7 @@ async fn start(args: &Args) -> Result<Running> {
 async fn start_on(databases: &Databases, args: &Args) -> Result<(Ready, Services)> {
     refuse_taken_ports(args)?;
     let pool = shared::db::connect(&databases.url, 2).await?;
-    progress::during("migrating the database", shared::db::migrate(&pool)).await?;
+    migrate::migrate(&pool, Patience::default().longest).await?;
     let keys = DevKeys::load_or_create(databases.data_dir(), &pool).await?;
     pool.close().await;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 use shared::gateway::Gateway;
+use shared::payment::transition::Waits;
 use shared::reconciliation::{self, Counts, GatewayBooks, Report, Trigger};
 use shared::{config, db};
 use tokio_util::sync::CancellationToken;
@@ -30,8 +31,8 @@ const GATEWAY_TIMEOUT: Duration = Duration::from_secs(5);
 Example:
   payonce reconcile
 
-Exit codes: 0 clean, or all repaired; 1 failed, or the gateway did not show its books; 2 called wrongly; 3 breaks are
-open, for a person.")]
+Exit codes: 0 clean, or all repaired; 1 failed, or the gateway did not show its books to their end; 2 called wrongly;
+3 breaks are open, for a person.")]
 pub(crate) struct Args {
     /// Print one line of JSON: the report, and whether it needs a person
     #[arg(long)]
@@ -46,7 +47,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     // Somebody waits for it.
     let hurry = CancellationToken::new();
     hurry.cancel();
-    let run = reconciliation::run(&pool, gateway.as_ref(), Trigger::Command, &hurry);
+    let run = reconciliation::run(&pool, gateway.as_ref(), Waits::UNKNOWN, Trigger::Command, &hurry);
     let report = progress::during("reconciling", run).await?.context("somebody else ended this run")?;
     pool.close().await;
     if args.json {
@@ -56,7 +57,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
     Ok(match report.findings.gateway_books {
         _ if report.needs_a_person() => ExitCode::from(FOR_A_PERSON),
-        GatewayBooks::Unreachable => ExitCode::FAILURE,
+        GatewayBooks::Partly | GatewayBooks::Unreachable | GatewayBooks::Faulty => ExitCode::FAILURE,
         GatewayBooks::NotAsked | GatewayBooks::Compared | GatewayBooks::NotOffered => ExitCode::SUCCESS,
     })
 }
@@ -79,9 +80,16 @@ fn print(report: &Report) -> Result<()> {
         GatewayBooks::NotAsked => "the gateway was not asked: set GATEWAY_URL to compare its books too",
         GatewayBooks::Compared => "the gateway's books were compared",
         GatewayBooks::NotOffered => "the gateway shows no books, so only ours were compared",
+        GatewayBooks::Partly => "the gateway's books were not read to their end: run this again to go on",
         GatewayBooks::Unreachable => "the gateway did not show its books: run this again when it answers",
+        GatewayBooks::Faulty => {
+            "the gateway's books cannot be followed: ask the gateway, then run this again"
+        }
     };
     output::line(gateway)?;
+    if let Some(why) = &report.findings.gateway_books_why {
+        output::line(why)?;
+    }
     match report.findings.breaks_open {
         0 => output::line("no break is open"),
         open => output::line(&format!("{open} open: payonce breaks list shows them")),

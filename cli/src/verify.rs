@@ -66,6 +66,9 @@ pub(crate) struct Args {
     /// to have voided; the default outlasts a lease and a gateway's pause
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     grace: u32,
+    /// How far in the future a payment may be due, at most; later than after the longest wait or lease that is set
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    longest_wait: u32,
     /// Demand that nothing is under way: each payment over or held, no void to come, no job left
     #[arg(long)]
     at_rest: bool,
@@ -84,7 +87,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     };
     let pool = ours::connect(&database).await?;
     journal.reach().await?;
-    let rule = Rule { grace_s: args.grace, at_rest: args.at_rest };
+    let rule = Rule { grace_s: args.grace, longest_wait_s: args.longest_wait, at_rest: args.at_rest };
     let report = Checks::new(rule, clients).run(&pool, &mut journal).await?;
     pool.close().await;
     if args.json {

@@ -37,6 +37,11 @@ pub trait Work: Send + Sync + 'static {
         &self,
         items: &[Self::Item],
     ) -> impl Future<Output = Result<Vec<Self::Answer>, Self::Error>> + Send;
+
+    /// What to do with a batch that this befell.
+    fn remedy(failure: &Self::Error) -> Remedy {
+        failure.remedy()
+    }
 }
 
 /// An error that knows what helps.
@@ -157,7 +162,7 @@ async fn answers<W: Work>(work: &W, items: &[W::Item]) -> Vec<Answered<W>> {
         Ok(answers) => return answers.into_iter().map(Ok).collect(),
         Err(failure) => failure,
     };
-    if failure.remedy() == Remedy::OneByOne && items.len() > 1 {
+    if W::remedy(&failure) == Remedy::OneByOne && items.len() > 1 {
         let alone = (0..items.len()).map(|at| async move {
             let answers = worked_on(work, &items[at..=at]).await;
             answers.map_err(|failure| Refused::Failed(Arc::new(failure)))?.pop().ok_or(Refused::Lost)
@@ -171,7 +176,7 @@ async fn answers<W: Work>(work: &W, items: &[W::Item]) -> Vec<Answered<W>> {
 /// Tried twice where that may help.
 async fn worked_on<W: Work>(work: &W, items: &[W::Item]) -> Result<Vec<W::Answer>, W::Error> {
     match work.work(items).await {
-        Err(failure) if failure.remedy() == Remedy::Again => {
+        Err(failure) if W::remedy(&failure) == Remedy::Again => {
             tracing::debug!(%failure, items = items.len(), "a batch is tried again");
             work.work(items).await
         }

@@ -5,16 +5,14 @@ use std::io;
 use std::str::FromStr;
 use std::time::Duration;
 
-use apalis_postgres::PostgresStorage;
-use sqlx::migrate::{Migrate as _, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
 
 mod lend;
+mod migrate;
 
 pub use lend::{Lend, Lent, Seat};
-
-static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+pub use migrate::{Blocker, Patience, migrate, migrate_patiently, pending_migrations};
 
 /// How long a request waits for a free connection before it is told to come back.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -46,6 +44,18 @@ pub enum Error {
     /// Our tables could not be set up.
     #[error("cannot migrate the database: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// Others held what a migration needs, for as long as it was to be tried. Those before it stay applied.
+    #[error(
+        "migrating the database waited {} s in vain for {}: wait until that has ended, or end it (select \
+         pg_terminate_backend(<pid>)), then run `payonce migrate` again; what was applied stays, and nothing is half-applied",
+        .waited.as_secs(), migrate::named(.by)
+    )]
+    LockedOut {
+        /// For how long it was tried.
+        waited: Duration,
+        /// Who was seen to hold it at last.
+        by: Vec<Blocker>,
+    },
     /// A statement failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
@@ -144,6 +154,27 @@ async fn within<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>)
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
 }
 
+/// Whether a statement waited in vain for what another session has locked.
+#[must_use]
+pub fn is_locked_out(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).as_deref() == Some("55P03")
+}
+
+/// Where that was a row of another transaction: what the server says of it, with the name of its table. None where it was no
+/// row, but a whole table.
+#[must_use]
+pub fn row_waited_for(error: &sqlx::Error) -> Option<&str> {
+    let told = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
+    // "while inserting index tuple (0,1) in relation …": nothing of the kind is said of a wait for a table.
+    told.r#where().filter(|_| is_locked_out(error))
+}
+
+/// Whether that was a whole table.
+#[must_use]
+pub fn is_table_locked(error: &sqlx::Error) -> bool {
+    is_locked_out(error) && row_waited_for(error).is_none()
+}
+
 /// A duration in whole milliseconds, as statements take it.
 #[must_use]
 pub fn millis(duration: Duration) -> i64 {
@@ -155,50 +186,6 @@ pub async fn close(pool: &PgPool) {
     if tokio::time::timeout(ACQUIRE_TIMEOUT, pool.close()).await.is_err() {
         tracing::warn!("a database connection did not end in time");
     }
-}
-
-/// Brings the database up to date: the queue library's tables, then ours. Safe to run by several processes at once,
-/// and again.
-///
-/// # Errors
-/// A migration failed; those before it stay applied.
-pub async fn migrate(pool: &PgPool) -> Result<(), Error> {
-    // Its own connection: a migration may take longer than the limits of a request allow.
-    let options =
-        (*pool.connect_options()).clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
-    let own = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
-    PostgresStorage::setup(&own).await?;
-    MIGRATOR.run(&own).await?;
-    own.close().await;
-    Ok(())
-}
-
-/// The migrations that this program has and the database lacks, oldest first.
-///
-/// # Errors
-/// The database's.
-pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<String>, Error> {
-    let mut pending = pending_of(pool, &PostgresStorage::migrations()).await?;
-    pending.extend(pending_of(pool, &MIGRATOR).await?);
-    Ok(pending)
-}
-
-async fn pending_of(pool: &PgPool, migrator: &Migrator) -> Result<Vec<String>, Error> {
-    let mut connection = pool.acquire().await?;
-    let exists: Option<String> = sqlx::query_scalar("select to_regclass($1)::text")
-        .bind(&*migrator.table_name)
-        .fetch_one(&mut *connection)
-        .await?;
-    let applied = match exists {
-        Some(_) => connection.list_applied_migrations(&migrator.table_name).await?,
-        None => Vec::new(),
-    };
-    let is_pending = |version: i64| !applied.iter().any(|migration| migration.version == version);
-    Ok(migrator
-        .iter()
-        .filter(|migration| is_pending(migration.version))
-        .map(|migration| format!("{} {}", migration.version, migration.description))
-        .collect())
 }
 
 /// Refuses to go on with a database that lacks migrations.
@@ -215,7 +202,13 @@ pub async fn not_ready(pool: &PgPool) -> Option<&'static str> {
     match require_migrated(pool).await {
         Ok(()) => None,
         Err(Error::Behind(_)) => Some("the database lacks migrations"),
-        Err(why @ (Error::Connect { .. } | Error::Queue(_) | Error::Migrate(_) | Error::Database(_))) => {
+        Err(
+            why @ (Error::Connect { .. }
+            | Error::Queue(_)
+            | Error::Migrate(_)
+            | Error::LockedOut { .. }
+            | Error::Database(_)),
+        ) => {
             tracing::warn!(%why, "not ready");
             Some("the database does not answer")
         }

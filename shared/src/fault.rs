@@ -64,6 +64,8 @@ pub const POINTS: &[&str] = &[
     "close_letter.committed",
     "tick.before",
     "tick.committed",
+    "reschedule.before",
+    "reschedule.committed",
     "overdue.before",
     "overdue.committed",
     "lost_jobs.before",

@@ -19,7 +19,7 @@ use sqlx::PgPool;
 use crate::dead_letter::Class;
 use crate::outcome::FailureKind;
 use crate::payment::status::{EventType, PaymentStatus};
-use crate::payment::transition::{Claim, Purpose};
+use crate::payment::transition::{Claim, Purpose, Rescheduled};
 use crate::reconciliation::Report;
 
 mod gauges;
@@ -85,6 +85,8 @@ metrics! {
         "From the gateway's answer to its commit, with all tries."
     LATE_EVIDENCE Counter "late_evidence_total"
         "Results that came after their claim was gone: they changed nothing and are kept."
+    RESCHEDULED Counter "rescheduled_total"
+        "What was due further away than any wait and was pulled near, by kind: payment, job, void; the database's clock was wrong."
     SWEEPS Counter "sweeps_total"
         "Looks for due payments that no job came for, by result: ok, failed."
     SWEEP_FOUND Counter "sweep_found_total"
@@ -167,6 +169,7 @@ fn describe() {
     for result in ["replayed", "duplicate"] {
         counter!(DEAD_LETTER_REPLAYS, "result" => result).increment(0);
     }
+    rescheduled(&Rescheduled::default());
     counter!(PUT_OFF).increment(0);
     counter!(LATE_EVIDENCE).increment(0);
     counter!(SWEEP_FOUND).increment(0);
@@ -321,6 +324,14 @@ pub fn reconciled(run: &sqlx::Result<Option<Report>>) {
         Err(_) => "failed",
     };
     counter!(RECONCILIATIONS, "result" => result).increment(1);
+}
+
+/// So much was due too far away, and was pulled near.
+pub(crate) fn rescheduled(done: &Rescheduled) {
+    let payments = u64::try_from(done.payments.len()).unwrap_or(u64::MAX);
+    for (kind, count) in [("payment", payments), ("job", done.jobs), ("void", done.remedies)] {
+        counter!(RESCHEDULED, "kind" => kind).increment(count);
+    }
 }
 
 /// A sweep found so many payments, or failed.

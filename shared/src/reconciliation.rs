@@ -8,6 +8,8 @@
 //! [`run`] keeps the run's row, `books` copies and compares the gateway's books, `payments` walks over the payments,
 //! `balances` adds up accounts.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -15,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::breaks::{self, Opened};
 use crate::gateway::Gateway;
+use crate::gateway::books::Bounds;
+use crate::payment::transition::{self, Waits};
 use crate::queue::repair::{self, Repaired};
 
 mod balances;
@@ -27,6 +31,9 @@ pub use run::{Stored, forget, list};
 
 /// Rows in one page.
 const PAGE: i64 = 1_000;
+
+/// How many pages of what is due too far away are pulled near in one run.
+const RESCHEDULED_PAGES: usize = 100;
 
 /// What asks for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,19 +53,20 @@ impl Trigger {
         }
     }
 
-    /// How many pages of the gateway's journal it copies: more than a gateway writes between two ticks.
-    const fn journal_pages(self) -> usize {
+    /// How far it copies the gateway's journal; the next run goes on from there. A tick copies more than a gateway writes
+    /// until the next one, and leaves most of its time to the other steps.
+    const fn journal_bounds(self) -> Bounds {
         match self {
-            Self::Tick(_) => 1_000,
-            Self::Command => usize::MAX,
+            Self::Tick(_) => Bounds { pages: 1_000, time: Duration::from_mins(2) },
+            Self::Command => Bounds { pages: usize::MAX, time: Duration::from_hours(1) },
         }
     }
 
-    /// How many pages of the gateway's charges it compares; the next tick goes on from there.
-    const fn charge_pages(self) -> usize {
+    /// How far it compares the gateway's charges; the next tick goes on from there.
+    const fn charge_bounds(self) -> Bounds {
         match self {
-            Self::Tick(_) => 10,
-            Self::Command => usize::MAX,
+            Self::Tick(_) => Bounds { pages: 10, time: Duration::from_mins(2) },
+            Self::Command => Bounds { pages: usize::MAX, time: Duration::from_hours(1) },
         }
     }
 }
@@ -106,16 +114,22 @@ pub enum GatewayBooks {
     NotAsked,
     /// They were.
     Compared,
+    /// They were read as far as one run goes. The next one goes on from there.
+    Partly,
     /// The gateway keeps none that it shows.
     NotOffered,
     /// It did not answer. The next run goes on where this one could not.
     Unreachable,
+    /// A page of them does not lead on, so that whoever follows them never comes to an end. The next run tries again.
+    Faulty,
 }
 
 /// What a run came to, comparison by comparison. Stored as it is.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Findings {
+    /// What is due further away than any wait, which is wrong: payments, jobs, voids.
+    pub due_times: Counts,
     /// Payments long due; wrong is one without a live job.
     pub overdue: Counts,
     /// Queue rows in flight or waiting; wrong is one that was lost, or that leads to no payment.
@@ -134,6 +148,9 @@ pub struct Findings {
     pub charges: Counts,
     /// Whether the gateway's books were compared.
     pub gateway_books: GatewayBooks,
+    /// Why they were not, or not all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_books_why: Option<String>,
     /// Breaks that were open when the run ended, counted up to a thousand.
     pub breaks_open: i64,
 }
@@ -141,8 +158,9 @@ pub struct Findings {
 impl Findings {
     /// Each comparison with its name.
     #[must_use]
-    pub const fn each(&self) -> [(&'static str, Counts); 8] {
+    pub const fn each(&self) -> [(&'static str, Counts); 9] {
         [
+            ("due too far away", self.due_times),
             ("overdue payments", self.overdue),
             ("queue rows", self.queue),
             ("gateway's journal", self.journal),
@@ -179,6 +197,7 @@ impl Report {
 
 /// Runs one reconciliation, or goes on with the tick that was broken off. None if there is nothing to do: that tick is
 /// done, or another one is under way, or somebody took this run over. Without a gateway only our own books are compared.
+/// What is due later than `waits` allow is pulled near.
 /// Until `hurry` is cancelled it rests after each page for nine times as long as that took.
 ///
 /// # Errors
@@ -186,17 +205,18 @@ impl Report {
 pub async fn run(
     pool: &PgPool,
     gateway: Option<&Gateway>,
+    waits: Waits,
     trigger: Trigger,
     hurry: &CancellationToken,
 ) -> sqlx::Result<Option<Report>> {
     let Some(mut run) = run::begin(pool, trigger, hurry).await? else { return Ok(None) };
     loop {
         let is_still_ours = match run.step {
-            Step::Repair => repaired(pool, &mut run).await?,
-            Step::Journal => books::journal(pool, gateway, &mut run, trigger.journal_pages()).await?,
+            Step::Repair => repaired(pool, waits, &mut run).await?,
+            Step::Journal => books::journal(pool, gateway, &mut run, trigger.journal_bounds()).await?,
             Step::Payments => payments::walk(pool, &mut run, trigger.payment_pages()).await?,
             Step::Balances => balances::compare(pool, &mut run).await?,
-            Step::Charges => books::charges(pool, gateway, &mut run, trigger.charge_pages()).await?,
+            Step::Charges => books::charges(pool, gateway, &mut run, trigger.charge_bounds()).await?,
             Step::Done => {
                 let report = run.finish(pool).await?;
                 report.iter().for_each(say);
@@ -211,13 +231,35 @@ pub async fn run(
 }
 
 /// The queue put right. Repeated after a crash, it finds right what was put right before.
-async fn repaired(pool: &PgPool, run: &mut Run) -> sqlx::Result<bool> {
+async fn repaired(pool: &PgPool, waits: Waits, run: &mut Run) -> sqlx::Result<bool> {
+    run.findings.due_times = due_times(pool, waits).await?;
     run.findings.overdue = repair::overdue_payments(pool, PAGE).await?.into();
     let mut queue = Counts::from(repair::lost_jobs(pool, PAGE).await?);
     queue.add(repair::stray_jobs(pool, PAGE).await?.into());
     run.findings.queue = queue;
     run.step = Step::Journal;
     run.step_done(pool).await
+}
+
+/// What is due too far away pulled near, page by page; what is left after so many is for the next run.
+async fn due_times(pool: &PgPool, waits: Waits) -> sqlx::Result<Counts> {
+    let mut counts = Counts::default();
+    for _ in 0..RESCHEDULED_PAGES {
+        let done = transition::reschedule(pool, waits, PAGE).await?;
+        for (payment_id, was_due_at) in &done.payments {
+            tracing::warn!(event = "rescheduled", %payment_id, %was_due_at, "due further away than any wait; pulled near");
+        }
+        if done.jobs + done.remedies > 0 {
+            let (jobs, voids) = (done.jobs, done.remedies);
+            tracing::warn!(event = "rescheduled", jobs, voids, "due further away than any wait; pulled near");
+        }
+        let count = i64::try_from(done.count()).unwrap_or(i64::MAX);
+        counts.add(Counts { checked: count, found: count, repaired: count, breaks: 0 });
+        if count < PAGE {
+            break;
+        }
+    }
+    Ok(counts)
 }
 
 /// One line per break, each of which a person must look at.
@@ -236,16 +278,19 @@ fn say_opened(opened: &Opened) {
 
 /// One line per run.
 fn say(report: &Report) {
-    let findings = report.findings;
+    let findings = &report.findings;
     tracing::info!(
         event = "reconciled",
         run = report.run,
+        due_too_far = findings.due_times.found,
         overdue_without_job = findings.overdue.found,
         jobs_repaired = findings.queue.repaired,
         gateway_books = ?findings.gateway_books,
         journal_effects = findings.journal.checked,
         payments_compared = findings.ledger.checked,
-        differs = findings.each().iter().skip(2).map(|(_, counts)| counts.found).sum::<i64>(),
+        differs = findings.each()
+            .iter()
+            .skip(3).map(|(_, counts)| counts.found).sum::<i64>(),
         breaks_opened = findings.each().iter().map(|(_, counts)| counts.breaks).sum::<i64>(),
         breaks_open = findings.breaks_open,
         "reconciled"

@@ -3,6 +3,7 @@
 mod broken_off;
 mod crossed;
 mod held_key;
+mod held_table;
 mod race;
 mod replay;
 mod rules;

@@ -23,6 +23,7 @@ mod limit;
 mod logs;
 mod matrix;
 mod metrics;
+mod migrate;
 mod model;
 mod money_path;
 mod operator;

@@ -166,6 +166,8 @@ const GROUPS: &[Group] = &[
         &[
             "tick.before",
             "tick.committed",
+            "reschedule.before",
+            "reschedule.committed",
             "overdue.before",
             "overdue.committed",
             "lost_jobs.before",

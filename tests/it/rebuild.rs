@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use shared::ids::PaymentId;
+use shared::payment::status::EventType;
 use sqlx::PgPool;
 use tests::{Exit, Launch, Process, Shape, System, a_payment, system::RECOVERY, wait_until};
 
@@ -139,7 +140,9 @@ async fn what_really_happened_makes_the_table_in_every_column() {
     assert_eq!(there.into_iter().collect::<BTreeSet<_>>(), wanted.map(str::to_owned).into());
     let events: Vec<String> =
         sqlx::query_scalar("select distinct type from payment_events").fetch_all(pool).await.unwrap();
-    let all = shared::payment::status::EventType::ALL.iter().map(|event| event.as_str().to_owned()).collect();
+    // All but the one that only a clock which was wrong brings about.
+    let all = EventType::ALL.iter().filter(|event| **event != EventType::Rescheduled);
+    let all = all.map(|event| event.as_str().to_owned()).collect();
     assert_eq!(events.into_iter().collect::<BTreeSet<_>>(), all);
     let rebuilt = system.count("select count(*) from pg_class where relname like 'payments_re%'").await;
     assert_eq!(rebuilt, 0, "a check wrote something");

@@ -2,6 +2,8 @@
 
 mod balance;
 mod broken_off;
+mod due_times;
+mod endless;
 mod gateway;
 mod history;
 mod resolve;
@@ -21,8 +23,13 @@ pub(super) async fn reconcile(system: &System) -> (i32, Value) {
 
 /// What a command exits with, and the process to ask what it said.
 async fn payonce(system: &System, arguments: &[&str]) -> (i32, Process) {
+    payonce_with(system, system.gateway.address("gateway"), arguments).await
+}
+
+/// The same, where another gateway is said to be ours.
+async fn payonce_with(system: &System, gateway: &str, arguments: &[&str]) -> (i32, Process) {
     let command = Launch::payonce(PROGRAM).args(arguments.iter().copied());
-    let command = command.env("GATEWAY_URL", system.gateway.address("gateway"));
+    let command = command.env("GATEWAY_URL", gateway);
     match command.env("DATABASE_URL", &system.database.url).run().await {
         (Exit::Code(code), process) => (code, process),
         (Exit::Signal(signal), _) => unreachable!("nobody sent it signal {signal}"),
@@ -158,6 +165,11 @@ const ORPHANS: &[(&str, &str, &str)] = &[
     (
         "run by a worker long dead",
         "status = 'Running', lock_at = now() - interval '1 hour', lock_by = 'dead'",
+        "Pending 1",
+    ),
+    (
+        "got at a time that has not come",
+        "status = 'Queued', lock_at = now() + interval '8 hours', lock_by = 'dead'",
         "Pending 1",
     ),
     ("got by nobody", "status = 'Queued', lock_at = null", "Pending 1"),

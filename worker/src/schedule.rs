@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shared::gateway::Gateway;
 use shared::metrics;
+use shared::payment::transition::Waits;
 use shared::queue::prune;
 use shared::queue::schedule::{self, Schedule, Tick};
 use shared::reconciliation::{self, Trigger};
@@ -23,14 +24,15 @@ const REPORTS_KEPT_DAYS: i32 = 30;
 
 /// Ticks `every` so often and carries out what this worker gets of all workers' ticks, until `shutdown`.
 pub(crate) async fn run(
-    Context { pool, gateway, .. }: &Context,
+    Context { pool, gateway, policy, lease, .. }: &Context,
     every: Duration,
     prune_after: Duration,
     shutdown: &CancellationToken,
 ) {
     let carry_out = {
+        let waits = Waits::of(policy, lease.lease);
         let (pool, gateway, shutdown) = (pool.clone(), gateway.clone(), shutdown.clone());
-        move |tick| carry_out(pool.clone(), gateway.clone(), tick, prune_after, shutdown.clone())
+        move |tick| carry_out(pool.clone(), (gateway.clone(), waits), tick, prune_after, shutdown.clone())
     };
     tokio::join!(ticking(pool, every, shutdown), schedule::work(pool.clone(), shutdown.clone(), carry_out));
 }
@@ -48,7 +50,7 @@ async fn ticking(pool: &PgPool, every: Duration, shutdown: &CancellationToken) {
 
 async fn carry_out(
     pool: PgPool,
-    gateway: Gateway,
+    (gateway, waits): (Gateway, Waits),
     tick: Tick,
     prune_after: Duration,
     shutdown: CancellationToken,
@@ -57,7 +59,7 @@ async fn carry_out(
         match tick.schedule {
             Schedule::Reconcile => {
                 let trigger = Trigger::Tick(tick.tick);
-                let run = reconciliation::run(&pool, Some(&gateway), trigger, &shutdown).await;
+                let run = reconciliation::run(&pool, Some(&gateway), waits, trigger, &shutdown).await;
                 metrics::reconciled(&run);
                 run.map(drop)
             }

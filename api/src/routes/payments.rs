@@ -15,6 +15,7 @@ use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize;
 use shared::auth::SecretHash;
 use shared::batch::Refused;
+use shared::db;
 use shared::idempotency::{self, Key, UncheckedRequest};
 use shared::ids::PaymentId;
 use shared::metrics::{self, Accept};
@@ -111,6 +112,7 @@ async fn recorded_before(
 async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
     let deadline = Instant::now() + KEY_WAIT;
     let mut alone = false;
+    let mut waited_for = Problem::KeyInProgress;
     while Instant::now() < deadline {
         match record(&app, &payment, alone).await {
             Ok(Some(Recorded::New(accepted))) => return Ok(created(&accepted)),
@@ -120,15 +122,21 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
             }
             // Asked again, the statement sees who took the key.
             Ok(None) => drop(caller(&app, payment.api_key).await?),
-            // Whoever holds the key has not ended within `lock_timeout`, or two batches crossed. Nothing was recorded.
+            // Another request holds the key, or somebody what all requests need, and has not ended within `lock_timeout`; or
+            // two batches crossed. Nothing was recorded.
             Err(Refused::Failed(error)) if is_worth_another_try(&error) => {
-                tracing::debug!(%error, "accepting again");
-                alone = true;
+                let key_is_held = transition::key_is_held(&error);
+                tracing::debug!(%error, key_is_held, "accepting again");
+                waited_for = if key_is_held { Problem::KeyInProgress } else { Problem::DatabaseBusy };
+                alone = !db::is_table_locked(&error);
             }
             Err(refused) => return Err(refused.into()),
         }
     }
-    Err(Problem::KeyInProgress)
+    if waited_for == Problem::DatabaseBusy {
+        tracing::error!("waited in vain for what another session of the database has locked");
+    }
+    Err(waited_for)
 }
 
 /// None where a concurrent request took the key, or the API key opens nothing.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
@@ -51,7 +51,12 @@ impl Journal {
             let url = format!("{gateway}/journal?after={after}&limit={PAGE}");
             let page: Page =
                 http.get(url).send().await?.json().await.context("the journal cannot be read")?;
-            after = page.data.last().map_or(after, |row| row.seq);
+            let last = page.data.last().map_or(after, |row| row.seq);
+            ensure!(
+                last > after || !page.has_more,
+                "the gateway's journal does not move on after row {after}"
+            );
+            after = last;
             page.data.iter().for_each(|row| journal.take(row, orders));
             if !page.has_more {
                 return Ok(journal);

@@ -22,6 +22,8 @@ const LEGAL: &[(&str, Option<&str>, &str)] = &[
     ("held", Some("pending"), "processing"),
     ("held", Some("processing"), "processing"),
     ("released", Some("processing"), "processing"),
+    ("rescheduled", Some("pending"), "pending"),
+    ("rescheduled", Some("processing"), "processing"),
     ("retry_scheduled", Some("processing"), "pending"),
     ("succeeded", Some("processing"), "succeeded"),
     ("failed", Some("processing"), "failed"),
@@ -151,7 +153,9 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
     told.status.clone_from(&event.to_status);
     told.updated_at = event.at;
     told.due_at = event.due_at;
-    told.claim_token = None;
+    if name != "rescheduled" {
+        told.claim_token = None;
+    }
     told.held_reason = None;
     told.retries_spent += i32::from(event.spends);
     match name {
@@ -187,6 +191,12 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
             told.not_found_count += i32::from(event.reason.as_deref() == Some("not_found"));
         }
         "retry_scheduled" => told.delay_count = if event.spends { 0 } else { told.delay_count + 1 },
+        "rescheduled" => {
+            told.first_sent_at = told.first_sent_at.map(|at| at.min(event.at));
+            told.doubt_since = told.doubt_since.map(|at| at.min(event.at));
+            let send_by = event.evidence["send_by"].as_str().map(str::parse).transpose();
+            told.send_by = send_by.map_err(|_| lacks("send_by"))?;
+        }
         "void_started" => {
             told.void_started_at.get_or_insert(event.at);
         }

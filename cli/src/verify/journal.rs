@@ -1,14 +1,24 @@
 //! The gateway's journal: what it really did, read over HTTP from its beginning to its end.
+//!
+//! Invariant: the reading ends, whatever is answered. Each page leads on, none is longer than it may be, and all of them
+//! together take no longer than they may.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 /// So many rows at a time, which is as many as the gateway gives.
 const PAGE: u32 = 10_000;
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// No page is longer.
+const PAGE_BYTES: usize = 64 * 1024 * 1024;
+
+/// A journal that has come to no end by then has none.
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// A reader that knows how far it has read.
 #[derive(Debug)]
@@ -16,6 +26,8 @@ pub(super) struct Journal {
     http: reqwest::Client,
     url: String,
     after: i64,
+    /// For how long it reads.
+    longest: Duration,
 }
 
 /// One page, as it came.
@@ -48,7 +60,7 @@ impl Journal {
     /// A reader of the journal of the gateway at `url`, at its beginning.
     pub(super) fn new(url: &str) -> Result<Self> {
         let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
-        Ok(Self { http, url: format!("{}/journal", url.trim_end_matches('/')), after: 0 })
+        Ok(Self { http, url: format!("{}/journal", url.trim_end_matches('/')), after: 0, longest: LONGEST })
     }
 
     /// Says whether there is anything to read from, before anybody waits for the rest.
@@ -59,25 +71,28 @@ impl Journal {
 
     /// Shows `see` every row from where the last reading ended to the end.
     pub(super) async fn read_to_its_end(&mut self, mut see: impl FnMut(&Row<'_>)) -> Result<()> {
+        let started = Instant::now();
         loop {
             let body = self.get(PAGE).await?;
             let page = self.parse(&body)?;
-            page.data.iter().for_each(&mut see);
-            let has_more = page.has_more;
-            if let Some(last) = page.data.last() {
-                ensure!(
-                    last.seq > self.after,
-                    "the journal at {} does not go on after row {}",
-                    self.url,
-                    self.after
-                );
-                self.after = last.seq;
-            } else {
-                ensure!(!has_more, "the journal at {} has more, but gives nothing", self.url);
+            let stuck =
+                |after| format!("the gateway's journal at {} does not move on after row {after}", self.url);
+            ensure!(!(page.has_more && page.data.is_empty()), stuck(self.after));
+            for row in &page.data {
+                ensure!(row.seq > self.after, stuck(self.after));
+                self.after = row.seq;
+                see(row);
             }
-            if !has_more {
+            if !page.has_more {
                 return Ok(());
             }
+            let longest = self.longest;
+            ensure!(
+                started.elapsed() < longest,
+                "the gateway's journal at {} has come to no end within {longest:?}: it was read up to row {}",
+                self.url,
+                self.after
+            );
         }
     }
 
@@ -90,13 +105,55 @@ impl Journal {
                 self.url
             )
         };
-        let answer = answer.with_context(unreachable)?;
-        Ok(answer.bytes().await.with_context(unreachable)?.to_vec())
+        let mut answer = answer.with_context(unreachable)?;
+        let mut body = Vec::new();
+        while let Some(part) = answer.chunk().await.with_context(unreachable)? {
+            body.extend_from_slice(&part);
+            if body.len() > PAGE_BYTES {
+                bail!("a page of the gateway's journal at {} is longer than {PAGE_BYTES} bytes", self.url);
+            }
+        }
+        Ok(body)
     }
 
     fn parse<'a>(&self, body: &'a [u8]) -> Result<Page<'a>> {
         serde_json::from_slice(body).with_context(|| {
             format!("what {} answers is no journal: does --gateway-url name the gateway itself?", self.url)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// A gateway whose journal has one more row on each page, for ever.
+    async fn without_end() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            for seq in 1.. {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                let _ = connection.read(&mut [0; 4096]).await;
+                let body = format!(r#"{{"data":[{{"seq":{seq},"kind":"request"}}],"has_more":true}}"#);
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                let _ = connection.write_all(format!("{head}{body}").as_bytes()).await;
+            }
+        });
+        url
+    }
+
+    #[tokio::test]
+    async fn a_journal_without_an_end_is_not_read_for_ever() {
+        let mut journal =
+            Journal { longest: Duration::from_millis(50), ..Journal::new(&without_end().await).unwrap() };
+
+        let why = journal.read_to_its_end(|_| ()).await.unwrap_err().to_string();
+
+        assert!(why.contains("has come to no end within 50ms: it was read up to row"), "{why}");
     }
 }

@@ -17,6 +17,8 @@ const TAKEOVERS_MAX: usize = 6;
 pub(super) struct Rule {
     /// For how long a payment may be due.
     pub(super) grace_s: u32,
+    /// How far away the time may be at which somebody looks at a payment.
+    pub(super) longest_wait_s: u32,
     /// Whether nothing may be under way at all.
     pub(super) at_rest: bool,
 }
@@ -78,13 +80,19 @@ impl Liveness {
             return;
         }
         let takeovers = takeovers_in_a_row(events);
-        if self.rule.at_rest || takeovers >= TAKEOVERS_MAX || self.is_overdue(payment.overdue_s) {
+        let is_out_of_time = self.is_overdue(payment.overdue_s) || self.is_far(payment.overdue_s);
+        if self.rule.at_rest || takeovers >= TAKEOVERS_MAX || is_out_of_time {
             self.suspects.push(Suspect { id: payment.id, version: payment.version, takeovers });
         }
     }
 
     fn is_overdue(&self, overdue_s: Option<f64>) -> bool {
         overdue_s.is_none_or(|overdue_s| overdue_s > f64::from(self.rule.grace_s))
+    }
+
+    /// Whether nobody looks before long after any wait is over.
+    fn is_far(&self, overdue_s: Option<f64>) -> bool {
+        overdue_s.is_some_and(|overdue_s| -overdue_s > f64::from(self.rule.longest_wait_s))
     }
 
     /// Whom to look at again.
@@ -119,6 +127,16 @@ impl Liveness {
             self.check.blame(
                 id,
                 format!("is {}, {since}: does a worker run, and does the gateway answer?", now.status),
+            );
+        } else if !has_moved && self.is_far(now.overdue_s) {
+            let due_in_s = -now.overdue_s.unwrap_or_default();
+            self.check.blame(
+                id,
+                format!(
+                    "is {}, and due only in {due_in_s:.0} s, later than after any wait: was the database's clock wrong? \
+                     A worker's next reconciliation mends it",
+                    now.status
+                ),
             );
         } else if self.rule.at_rest {
             self.check.blame(id, format!("is {}, and has not ended", now.status));

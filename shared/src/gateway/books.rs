@@ -2,7 +2,11 @@
 //!
 //! Neither is about one payment, so neither needs a claim, and nothing is changed by reading. What is read decides
 //! nothing about a payment that is on its way: whoever reads compares, and opens breaks.
+//!
+//! Invariant: a reading ends, whatever the gateway answers. Each page leads on or is an error, and one reading takes no more
+//! pages and no more time than it is given.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +15,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::{Gateway, chain};
 use crate::outcome::Charge;
@@ -20,6 +25,12 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// No page is longer; a longer one is garbage.
 const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Rows in one page.
+const PAGE_ROWS: usize = 1_000;
+
+/// So much of a place is quoted.
+const QUOTED: usize = 100;
 
 /// A row of the gateway's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -60,23 +71,123 @@ pub enum Unread {
     /// Not now.
     #[error("the gateway's books cannot be read: {0}")]
     Failed(String),
+    /// A page repeats rows, goes back, or is empty although there is more: whoever follows it never comes to an end.
+    #[error("the gateway's {book} does not move on after {after}")]
+    Stuck {
+        /// Which book.
+        book: &'static str,
+        /// The last place that it led to, for people.
+        after: String,
+    },
+}
+
+/// A row of a book, which has its place in it.
+pub trait Row: DeserializeOwned {
+    /// Grows from row to row.
+    type Place: Ord + Clone + Display;
+
+    /// What the book is called, as in "the gateway's …".
+    const BOOK: &'static str;
+
+    /// Where it stands.
+    fn place(&self) -> Self::Place;
+
+    /// What to ask for, to get the rows after that place.
+    fn path(after: &Self::Place) -> String;
+}
+
+impl Row for JournalRow {
+    type Place = i64;
+
+    const BOOK: &'static str = "journal";
+
+    fn place(&self) -> i64 {
+        self.seq
+    }
+
+    fn path(after: &i64) -> String {
+        format!("/journal?after={after}")
+    }
+}
+
+impl Row for Charge {
+    /// Its id, byte by byte; empty before the first one.
+    type Place = String;
+
+    const BOOK: &'static str = "list of charges";
+
+    fn place(&self) -> String {
+        self.id.clone()
+    }
+
+    fn path(after: &String) -> String {
+        let after: String = form_urlencoded::byte_serialize(after.as_bytes()).collect();
+        format!("/charges?after={after}")
+    }
+}
+
+/// How far one reading may go. The next one goes on from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// So many pages.
+    pub pages: usize,
+    /// For so long, after which no further page is asked for.
+    pub time: Duration,
+}
+
+/// A reading of one book, from a place on.
+#[derive(Debug)]
+pub struct Reading<'a, R: Row> {
+    gateway: &'a Gateway,
+    after: R::Place,
+    pages_left: usize,
+    until: Instant,
+}
+
+impl<R: Row> Reading<'_, R> {
+    /// The next page; none where this reading may go no further.
+    ///
+    /// # Errors
+    /// The gateway keeps no such book, did not show it, or shows a page that does not lead on.
+    pub async fn next(&mut self) -> Result<Option<Page<R>>, Unread> {
+        if self.pages_left == 0 || Instant::now() >= self.until {
+            return Ok(None);
+        }
+        self.pages_left -= 1;
+        let page = self.gateway.page(&format!("{}&limit={PAGE_ROWS}", R::path(&self.after))).await?;
+        self.after = leads_to(&page, &self.after)?;
+        Ok(Some(page))
+    }
+}
+
+/// The place that a page leads to, if each of its rows comes after the one before, and it is not empty in the middle.
+fn leads_to<R: Row>(page: &Page<R>, after: &R::Place) -> Result<R::Place, Unread> {
+    let stuck = |after: &R::Place| Unread::Stuck { book: R::BOOK, after: quoted::<R>(after) };
+    let mut last = after.clone();
+    for row in &page.data {
+        let place = row.place();
+        if place <= last {
+            return Err(stuck(&last));
+        }
+        last = place;
+    }
+    if page.data.is_empty() && page.has_more { Err(stuck(&last)) } else { Ok(last) }
+}
+
+fn quoted<R: Row>(place: &R::Place) -> String {
+    let whole = place.to_string();
+    if whole.is_empty() {
+        "its beginning".to_owned()
+    } else {
+        format!("row {:.QUOTED$}", whole.escape_debug().to_string())
+    }
 }
 
 impl Gateway {
-    /// The journal's rows after number `after`.
-    ///
-    /// # Errors
-    /// The gateway keeps none, or did not show it.
-    pub async fn journal(&self, after: i64, limit: usize) -> Result<Page<JournalRow>, Unread> {
-        self.page(&format!("/journal?after={after}&limit={limit}")).await
-    }
-
-    /// The charges that the gateway lists after the one of that id; the first ones, if it is empty.
-    ///
-    /// # Errors
-    /// The gateway lists none, or did not answer.
-    pub async fn charges(&self, after: &str, limit: usize) -> Result<Page<Charge>, Unread> {
-        self.page(&format!("/charges?after={after}&limit={limit}")).await
+    /// Reads a book from the rows after `after` on: the journal (0: from its beginning) or the list of charges (empty: from
+    /// the first one).
+    pub fn read<R: Row>(&self, after: R::Place, bounds: Bounds) -> Reading<'_, R> {
+        Reading { gateway: self, after, pages_left: bounds.pages, until: Instant::now() + bounds.time }
     }
 
     async fn page<T: DeserializeOwned>(&self, path: &str) -> Result<Page<T>, Unread> {

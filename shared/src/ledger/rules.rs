@@ -52,7 +52,8 @@ pub const fn postings(event: EventType) -> &'static [Posting] {
         | EventType::VoidStarted
         | EventType::Reversed
         | EventType::Held
-        | EventType::Released => &[],
+        | EventType::Released
+        | EventType::Rescheduled => &[],
     }
 }
 

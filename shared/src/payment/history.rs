@@ -157,14 +157,17 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
         let takeovers = event.evidence["takeovers"].as_i64().and_then(|count| count.try_into().ok());
         row.takeover_count = takeovers.unwrap_or(0);
     }
-    if !is_claim && event.claim_token.is_some() {
+    let ends_claim = !is_claim && event_type != EventType::Rescheduled && event.claim_token.is_some();
+    if ends_claim {
         row.left_nothing_at = left_nothing(row, event);
     }
     row.status = status.as_str().to_owned();
     row.version = event.version;
     row.updated_at = event.at;
     row.due_at = event.due_at;
-    row.claim_token = if is_claim { event.claim_token } else { None };
+    if event_type != EventType::Rescheduled {
+        row.claim_token = if is_claim { event.claim_token } else { None };
+    }
     row.retries_spent += i32::from(event.spends);
     row.terminal_at = status.is_terminal().then_some(event.at);
     // Whatever happens to a held payment was done by a person, and ends its being held.
@@ -199,6 +202,12 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
             row.failure_retryable = failure["retryable"].as_bool();
         }
         EventType::RetryScheduled => row.delay_count = if event.spends { 0 } else { row.delay_count + 1 },
+        EventType::Rescheduled => {
+            // What had not come by then was wrong.
+            row.first_sent_at = row.first_sent_at.map(|at| at.min(event.at));
+            row.doubt_since = row.doubt_since.map(|at| at.min(event.at));
+            row.send_by = event.evidence["send_by"].as_str().and_then(|text| text.parse().ok());
+        }
         EventType::Created | EventType::Reversed | EventType::Released => {}
     }
     Ok(())

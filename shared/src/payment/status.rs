@@ -104,6 +104,8 @@ words! {
         Held = "held",
         /// T19: a person gave it back to the machine.
         Released = "released",
+        /// T20: it was due further away than any wait, and is due now; a claim stays as it is.
+        Rescheduled = "rescheduled",
     }
 }
 
@@ -151,11 +153,19 @@ impl PaymentStatus {
         use EventType as E;
         use PaymentStatus as S;
         match (from, event) {
-            (None, E::Created) | (Some(S::Processing), E::RetryScheduled) => Ok(S::Pending),
+            (None, E::Created)
+            | (Some(S::Processing), E::RetryScheduled)
+            | (Some(S::Pending), E::Rescheduled) => Ok(S::Pending),
             (Some(S::Pending), E::AttemptStarted | E::Held) => Ok(S::Processing),
             (
                 Some(S::Processing),
-                E::TakenOver | E::Verifying | E::OutcomeUnknown | E::VoidStarted | E::Held | E::Released,
+                E::TakenOver
+                | E::Verifying
+                | E::OutcomeUnknown
+                | E::VoidStarted
+                | E::Held
+                | E::Released
+                | E::Rescheduled,
             ) => Ok(S::Processing),
             (Some(S::Processing), E::Succeeded) => Ok(S::Succeeded),
             (Some(S::Processing), E::Failed) => Ok(S::Failed),
@@ -189,11 +199,12 @@ mod tests {
     }
 
     #[test]
-    fn every_event_can_happen_to_exactly_one_status_but_any_payment_under_way_can_be_held() {
+    fn every_event_can_happen_to_exactly_one_status_but_any_payment_under_way_can_be_held_or_rescheduled() {
         let froms = || std::iter::once(None).chain(PaymentStatus::ALL.iter().copied().map(Some));
         for &event in EventType::ALL {
             let possible = froms().filter(|&from| PaymentStatus::after(from, event).is_ok()).count();
-            assert_eq!(possible, if event == EventType::Held { 2 } else { 1 }, "{event}");
+            let to_any = matches!(event, EventType::Held | EventType::Rescheduled);
+            assert_eq!(possible, if to_any { 2 } else { 1 }, "{event}");
         }
     }
 

@@ -89,7 +89,8 @@ pub async fn lost_jobs(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
         "with in_flight as materialized (
              select id, attempts > max_attempts
                         or lock_at is null
-                        or lock_at < clock_timestamp() - $1::bigint * interval '1 millisecond' as is_lost
+                        or lock_at not between clock_timestamp() - $1::bigint * interval '1 millisecond'
+                                       and clock_timestamp() + $1 * interval '1 millisecond' as is_lost
                from apalis.jobs
               where status in ('Queued', 'Running')),
          lost as materialized (

@@ -15,15 +15,12 @@ use super::{Counts, GatewayBooks, PAGE, say_opened};
 use crate::breaks::{self, Finding};
 use crate::fault;
 use crate::gateway::Gateway;
-use crate::gateway::books::{JournalRow, Unread};
+use crate::gateway::books::{Bounds, JournalRow, Unread};
 use crate::ids::PaymentId;
 use crate::outcome::{Charge, ChargeStatus};
 
 /// The gateway there is, in the tables that have a row for each.
 const GATEWAY: &str = "default";
-
-/// Rows in one page of the gateway's.
-const GATEWAY_PAGE: usize = 1_000;
 
 /// How far its journal has been copied and compared.
 struct Cursor {
@@ -37,14 +34,14 @@ pub(super) async fn journal(
     pool: &PgPool,
     gateway: Option<&Gateway>,
     run: &mut Run,
-    pages: usize,
+    bounds: Bounds,
 ) -> sqlx::Result<bool> {
     if let Some(gateway) = gateway {
         let cursor = cursor(pool).await?;
-        match copy(pool, gateway, run, &cursor, pages).await? {
+        match copy(pool, gateway, run, &cursor, bounds).await? {
             Copied::TakenOver => return Ok(false),
-            Copied::Unread(why) => run.findings.gateway_books = unread(&why),
-            Copied::Partly => run.findings.gateway_books = GatewayBooks::Compared,
+            Copied::Unread(why) => unread(run, &why),
+            Copied::Partly => run.findings.gateway_books = GatewayBooks::Partly,
             Copied::Whole => {
                 run.findings.gateway_books = GatewayBooks::Compared;
                 if !compare_effects(pool, run, cursor.compared_up_to).await? {
@@ -57,8 +54,9 @@ pub(super) async fn journal(
     run.step_done(pool).await
 }
 
-fn unread(why: &Unread) -> GatewayBooks {
-    match why {
+/// Takes down why the gateway's books could not be read, or not further.
+fn unread(run: &mut Run, why: &Unread) {
+    run.findings.gateway_books = match why {
         Unread::NotOffered(_) => {
             tracing::info!(%why, "only our own books are compared");
             GatewayBooks::NotOffered
@@ -67,7 +65,12 @@ fn unread(why: &Unread) -> GatewayBooks {
             tracing::warn!(%why, "the next run compares them");
             GatewayBooks::Unreachable
         }
-    }
+        Unread::Stuck { .. } => {
+            tracing::error!(%why, "the gateway's books are not read any further; the next run tries again");
+            GatewayBooks::Faulty
+        }
+    };
+    run.findings.gateway_books_why = Some(why.to_string());
 }
 
 async fn cursor(pool: &PgPool) -> sqlx::Result<Cursor> {
@@ -104,17 +107,19 @@ async fn copy(
     gateway: &Gateway,
     run: &mut Run,
     cursor: &Cursor,
-    pages: usize,
+    bounds: Bounds,
 ) -> sqlx::Result<Copied> {
     let mut up_to = cursor.read_up_to;
-    let mut after = (up_to - 1).max(0);
-    for _ in 0..pages {
-        let page = match gateway.journal(after, GATEWAY_PAGE).await {
-            Ok(page) => page,
+    let mut reading = gateway.read::<JournalRow>((up_to - 1).max(0), bounds);
+    let mut must_begin_with = (up_to > 0).then_some(up_to);
+    loop {
+        let page = match reading.next().await {
+            Ok(Some(page)) => page,
+            Ok(None) => return Ok(Copied::Partly),
             Err(why) => return Ok(Copied::Unread(why)),
         };
-        let has_the_last = page.data.first().is_some_and(|row| row.seq == up_to);
-        let shrank = after < up_to && !has_the_last;
+        let shrank =
+            must_begin_with.take().is_some_and(|seq| page.data.first().is_none_or(|row| row.seq != seq));
         let effects = match effects(&page.data) {
             Ok(effects) => effects,
             Err(why) => return Ok(Copied::Unread(why)),
@@ -144,10 +149,8 @@ async fn copy(
         if !page.has_more {
             return Ok(Copied::Whole);
         }
-        after = up_to;
         run.rest().await;
     }
-    Ok(Copied::Partly)
 }
 
 /// A row that moved money.
@@ -216,7 +219,7 @@ async fn advance(
 ) -> sqlx::Result<()> {
     sqlx::query!(
         "update gateway_cursors
-            set read_up_to = greatest(read_up_to, $2), whole_at = greatest(whole_at, $3)
+            set read_up_to = greatest(read_up_to, $2), whole_at = coalesce($3, whole_at)
           where gateway = $1",
         GATEWAY,
         read_up_to,
@@ -311,21 +314,26 @@ pub(super) async fn charges(
     pool: &PgPool,
     gateway: Option<&Gateway>,
     run: &mut Run,
-    pages: usize,
+    bounds: Bounds,
 ) -> sqlx::Result<bool> {
-    if let (Some(gateway), GatewayBooks::Compared) = (gateway, run.findings.gateway_books) {
-        for _ in 0..pages {
+    if let (Some(gateway), GatewayBooks::Compared | GatewayBooks::Partly) =
+        (gateway, run.findings.gateway_books)
+    {
+        let mut reading = gateway.read::<Charge>(run.listed_up_to.clone().unwrap_or_default(), bounds);
+        loop {
             let asked_at =
                 sqlx::query_scalar!("select clock_timestamp() as \"now!\"").fetch_one(pool).await?;
-            let listed_up_to = run.listed_up_to.clone().unwrap_or_default();
-            let page = match gateway.charges(&listed_up_to, GATEWAY_PAGE).await {
-                Ok(page) => page,
+            let page = match reading.next().await {
+                Ok(Some(page)) => page,
+                Ok(None) => break,
                 Err(Unread::NotOffered(status)) => {
                     tracing::debug!(status, "the gateway lists no charges");
                     break;
                 }
                 Err(why) => {
-                    run.findings.gateway_books = unread(&why);
+                    // Whatever place it stuck at is not gone back to: the next run begins with the first charge.
+                    run.listed_up_to.take_if(|_| matches!(why, Unread::Stuck { .. }));
+                    unread(run, &why);
                     break;
                 }
             };

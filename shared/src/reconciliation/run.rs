@@ -17,7 +17,8 @@ use super::{Findings, Report, Trigger};
 use crate::db::millis;
 use crate::{breaks, fault, recovery};
 
-/// A run that has not been touched for so long was broken off: no page takes a tenth of it.
+/// A run that has not been touched for so long was broken off: no page takes a tenth of it. So was one that was touched so
+/// far in the future: the clock was wrong.
 const BROKEN_OFF_AFTER: Duration = Duration::from_mins(1);
 
 /// After each page a run rests so many times as long as the page took. Payments come first: one that is accepted or settled
@@ -125,13 +126,15 @@ async fn begin_tick(pool: &PgPool, tick: DateTime<Utc>, holder: Uuid) -> sqlx::R
                 set holder = $2, touched_at = clock_timestamp()
                from unfinished u
               where r.id = u.id
-                and (u.tick = $1 or u.touched_at < clock_timestamp() - $3::bigint * interval '1 millisecond')
+                and (u.tick = $1
+                     or u.touched_at not between clock_timestamp() - $3::bigint * interval '1 millisecond'
+                                             and clock_timestamp() + $3 * interval '1 millisecond')
              returning r.*),
          made as (
              insert into reconciliation_runs (trigger, tick, holder, compared_up_to, pass_began_at, listed_up_to)
              select 'tick', $1, $2, last.compared_up_to, last.pass_began_at, last.listed_up_to
                from (select) one
-               left join lateral (select * from reconciliation_runs where trigger = 'tick' order by tick desc limit 1) last
+               left join lateral (select * from reconciliation_runs where trigger = 'tick' order by id desc limit 1) last
                  on true
               where not exists (select from unfinished)
                  on conflict do nothing
@@ -179,7 +182,7 @@ impl Run {
             self.compared_up_to,
             self.pass_began_at,
             self.listed_up_to,
-            Json(self.findings) as Json<Findings>
+            Json(&self.findings) as Json<&Findings>
         )
         .execute(connection)
         .await?;
@@ -204,7 +207,7 @@ impl Run {
              returning started_at, finished_at as \"finished_at!\"",
             self.id,
             self.holder,
-            Json(self.findings) as Json<Findings>
+            Json(&self.findings) as Json<&Findings>
         )
         .fetch_optional(pool);
         let row = fault::durable("reconcile_finish", statement).await?;

@@ -47,6 +47,9 @@ pub struct Profile {
 /// A key is not trusted for its last hour: clocks differ, and a request can be on its way for a while.
 pub(super) const KEY_RETENTION_MARGIN: Duration = Duration::from_hours(1);
 
+/// Workers with other settings may run beside, and clocks are adjusted.
+const TOO_FAR_MARGIN: Duration = Duration::from_mins(15);
+
 /// No gateway makes us wait longer than this by `Retry-After`.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 
@@ -94,6 +97,15 @@ impl Policy {
         // The longest wait is reached long before that, and each step costs a moment.
         let n = n.clamp(1, STEPS_MAX) as usize;
         std::iter::from_fn(|| waits.next_backoff()).nth(n - 1).unwrap_or(self.backoff_max)
+    }
+
+    /// What is due later than this from now got that from no wait of ours: the longest of them, with claims of `lease`, and a
+    /// margin for workers with other settings.
+    #[must_use]
+    pub fn too_far(&self, lease: Duration) -> Duration {
+        let backoff = self.backoff_max.mul_f64(1.1).max(self.backoff_initial);
+        let look = self.verify_waits.iter().copied().max().unwrap_or_default();
+        TOO_FAR_MARGIN + backoff.max(look).max(lease).max(RETRY_AFTER_MAX)
     }
 
     /// The wait before the next look at a payment about which nothing can be learnt while the gateway is away.

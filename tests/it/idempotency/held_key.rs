@@ -37,7 +37,7 @@ pub(super) async fn waiting_sessions(pool: &PgPool) -> i64 {
     sqlx::query_scalar(waiting).fetch_one(pool).await.unwrap()
 }
 
-async fn somebody_waits(pool: &PgPool) {
+pub(super) async fn somebody_waits(pool: &PgPool) {
     wait_until("a request to wait for the key", async || waiting_sessions(pool).await > 0).await;
 }
 

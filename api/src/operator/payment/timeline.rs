@@ -91,6 +91,9 @@ const fn explained(event: EventType) -> &'static str {
         EventType::Reversed => "Whatever was charged has been undone.",
         EventType::Held => "Out of the machine's hands until a person acts.",
         EventType::Released => "A person gave it back to the machine.",
+        EventType::Rescheduled => {
+            "It was due further away than any wait: the database's clock was wrong. A claim stays."
+        }
     }
 }
 
@@ -100,6 +103,7 @@ const fn tone(event: EventType) -> &'static str {
         EventType::OutcomeUnknown
         | EventType::TakenOver
         | EventType::VoidStarted
+        | EventType::Rescheduled
         | EventType::RetryScheduled => "warn",
         EventType::Held => "bad",
         EventType::Created

@@ -8,8 +8,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::auth::SecretHash;
-use crate::batch::Work;
-use crate::db::{InTime as _, Lend, Seat};
+use crate::batch::{HasRemedy as _, Remedy, Work};
+use crate::db::{self, InTime as _, Lend, Seat};
 use crate::idempotency::{CREATE_PAYMENT, Key, RENDERER};
 use crate::ids::PaymentId;
 use crate::money::Money;
@@ -152,6 +152,12 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Has
     Ok(recorded)
 }
 
+/// Whether a request could not be recorded because another one, which has not ended, holds its key.
+#[must_use]
+pub fn key_is_held(error: &sqlx::Error) -> bool {
+    db::row_waited_for(error).is_some_and(|row| row.contains("idempotency_keys"))
+}
+
 /// T1 for many requests at once.
 pub struct Accepting {
     /// Where they are recorded.
@@ -176,6 +182,11 @@ impl Work for Accepting {
             self.bell.ring();
         }
         Ok(payments.iter().map(|payment| recorded.remove(&payment.id)).collect())
+    }
+
+    /// Where a whole table is locked, each of the batch would wait for it by itself, and all that come after them.
+    fn remedy(error: &sqlx::Error) -> Remedy {
+        if db::is_table_locked(error) { Remedy::None } else { error.remedy() }
     }
 }
 

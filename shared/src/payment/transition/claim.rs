@@ -259,6 +259,9 @@ async fn rows_claimed_by(pool: &PgPool, ids: &[Uuid], token: ClaimToken) -> sqlx
         .await
 }
 
+/// The database's clock may be set back by so much in the ordinary course of things.
+const AHEAD_MAX_MS: i64 = 60_000;
+
 #[derive(sqlx::FromRow)]
 pub(super) struct ClaimedRow {
     id: Uuid,
@@ -286,6 +289,11 @@ pub(super) struct ClaimedRow {
     first_sent_age_ms: i64,
     send_by_age_ms: i64,
     void_age_ms: i64,
+}
+
+/// A charge that is said to have left in the future left at a time that is not known: no key is trusted for that.
+fn first_sent_age(ms: i64) -> Duration {
+    if ms < -AHEAD_MAX_MS { Duration::MAX } else { Duration::from_millis(u64::try_from(ms).unwrap_or(0)) }
 }
 
 impl ClaimedRow {
@@ -319,7 +327,7 @@ impl ClaimedRow {
                 not_found_count: self.not_found_count.unsigned_abs(),
                 age: age(self.age_ms),
                 doubt_age: age(self.doubt_age_ms),
-                first_sent_age: age(self.first_sent_age_ms),
+                first_sent_age: first_sent_age(self.first_sent_age_ms),
                 send_by_age: age(self.send_by_age_ms),
                 void_age: age(self.void_age_ms),
                 was_sent: self.was_sent,
@@ -337,5 +345,17 @@ impl ClaimedRow {
     fn money(&self) -> Option<Money> {
         let currency: Currency = self.currency.parse().ok()?;
         Money::new(self.amount.parse().ok()?, currency).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_key_is_trusted_for_a_charge_that_is_said_to_leave_in_hours() {
+        assert_eq!(first_sent_age(1_500), Duration::from_millis(1_500));
+        assert_eq!(first_sent_age(-AHEAD_MAX_MS), Duration::ZERO);
+        assert_eq!(first_sent_age(-8 * 3_600_000), Duration::MAX);
     }
 }

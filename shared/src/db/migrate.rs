@@ -1,0 +1,196 @@
+//! Migrations: the queue library's tables, then ours, without standing in anybody's way.
+//!
+//! A statement that changes a table waits for whoever reads it, and all that want the table afterwards wait behind it: payments
+//! would stand still until the longest reader has ended. So no try waits long, and between two of them everybody else goes on.
+//!
+//! Invariant: each migration is one transaction, so a try that fails leaves those before it applied and nothing of its own.
+
+use std::convert::Infallible;
+use std::error::Error as _;
+use std::fmt;
+use std::time::Duration;
+
+use apalis_postgres::PostgresStorage;
+use chrono::{DateTime, Utc};
+use sqlx::migrate::{Migrate as _, Migrator};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{FromRow, PgPool};
+use tokio::time::{Instant, sleep};
+
+use super::{Error, InTime as _, millis};
+
+static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
+
+/// Between two looks at who holds what a migration waits for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long to wait for those who hold what a migration needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// For each lock. Whoever comes after the migration waits as long; our own statements wait for a second.
+    pub lock: Duration,
+    /// Between two tries, in which everybody else goes on.
+    pub pause: Duration,
+    /// In all, after which no further try is begun.
+    pub longest: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            lock: Duration::from_millis(500),
+            pause: Duration::from_secs(2),
+            longest: Duration::from_mins(5),
+        }
+    }
+}
+
+/// A session that holds what a migration needs, or waits in front of it.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct Blocker {
+    /// The process at the server; 0 for a prepared transaction.
+    pub pid: i32,
+    /// What it calls itself.
+    pub application_name: Option<String>,
+    /// What it does: `active`, `idle in transaction`. None where we may not see that.
+    pub state: Option<String>,
+    /// Since when it has done so: the start of its query.
+    pub query_start: Option<DateTime<Utc>>,
+}
+
+impl fmt::Display for Blocker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pid == 0 {
+            return f.write_str("a prepared transaction (see pg_prepared_xacts)");
+        }
+        write!(f, "pid {}", self.pid)?;
+        let name =
+            self.application_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("without a name");
+        write!(f, " ({name}, {}", self.state.as_deref().unwrap_or("doing what we may not see"))?;
+        if let Some(start) = self.query_start {
+            write!(f, ", query started {}", start.format("%Y-%m-%d %H:%M:%S UTC"))?;
+        }
+        f.write_str(")")
+    }
+}
+
+/// Their names in one sentence.
+pub(super) fn named(blockers: &[Blocker]) -> String {
+    let names: Vec<String> = blockers.iter().map(ToString::to_string).collect();
+    if names.is_empty() { "a session that was gone when we looked".to_owned() } else { names.join(", ") }
+}
+
+/// Brings the database up to date, with the usual patience and without a word. See [`migrate_patiently`].
+///
+/// # Errors
+/// As there.
+pub async fn migrate(pool: &PgPool) -> Result<(), Error> {
+    migrate_patiently(pool, Patience::default(), |_| ()).await
+}
+
+/// Brings the database up to date: the queue library's tables, then ours. Safe to run by several processes at once, and
+/// again. `tell` hears who is waited for whenever that changes.
+///
+/// # Errors
+/// A migration failed, or waited in vain; those before it stay applied.
+pub async fn migrate_patiently(
+    pool: &PgPool,
+    patience: Patience,
+    mut tell: impl FnMut(&[Blocker]),
+) -> Result<(), Error> {
+    let started = Instant::now();
+    let mut told: Vec<Blocker> = Vec::new();
+    loop {
+        let mut seen = |blockers: Vec<Blocker>| {
+            if !blockers.iter().map(|it| it.pid).eq(told.iter().map(|it| it.pid)) {
+                tell(&blockers);
+            }
+            told = blockers;
+        };
+        match try_once(pool, patience.lock, &mut seen).await {
+            Err(why) if is_in_the_way(&why) => {}
+            done => return done,
+        }
+        let waited = started.elapsed();
+        if waited + patience.pause >= patience.longest {
+            return Err(Error::LockedOut { waited, by: told });
+        }
+        sleep(patience.pause).await;
+    }
+}
+
+/// One try, in which no lock is waited for longer than `lock`. `see` is told who is waited for meanwhile.
+async fn try_once(pool: &PgPool, lock: Duration, see: &mut impl FnMut(Vec<Blocker>)) -> Result<(), Error> {
+    // Its own connection: a migration may take longer than the limits of a request allow. It ends with the try, and so does
+    // the lock by which one migrator at a time goes on.
+    let lock = millis(lock).to_string();
+    let options =
+        [("statement_timeout", "0"), ("lock_timeout", &lock), ("application_name", "payonce migrate")];
+    let options = (*pool.connect_options()).clone().options(options);
+    let own = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+    let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&own).await?;
+    let work = async {
+        PostgresStorage::setup(&own).await?;
+        MIGRATOR.run(&own).await?;
+        Ok(())
+    };
+    let done = tokio::select! {
+        done = work => done,
+        never = watch(pool, pid, see) => match never {},
+    };
+    own.close().await;
+    done
+}
+
+/// Looks, now and then, at who holds what that session waits for.
+async fn watch(pool: &PgPool, pid: i32, see: &mut impl FnMut(Vec<Blocker>)) -> Infallible {
+    let blockers = "select distinct b.pid, a.application_name, a.state, a.query_start
+                      from unnest(pg_blocking_pids($1)) as b (pid)
+                      left join pg_stat_activity a on a.pid = b.pid
+                     order by b.pid";
+    loop {
+        sleep(LOOK_EVERY).await;
+        let blockers = sqlx::query_as(blockers).bind(pid).fetch_all(pool).in_time().await;
+        // Whoever cannot be asked now is asked again.
+        if let Ok(blockers) = blockers
+            && !blockers.is_empty()
+        {
+            see(blockers);
+        }
+    }
+}
+
+/// Whether a try failed by what others hold: it waited too long, or two waited for each other.
+fn is_in_the_way(why: &Error) -> bool {
+    let causes = std::iter::successors(why.source(), |&why| why.source());
+    let codes = causes.filter_map(|why| why.downcast_ref::<sqlx::Error>()?.as_database_error()?.code());
+    codes.into_iter().any(|code| matches!(&*code, "55P03" | "40P01"))
+}
+
+/// The migrations that this program has and the database lacks, oldest first.
+///
+/// # Errors
+/// The database's.
+pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<String>, Error> {
+    let mut pending = pending_of(pool, &PostgresStorage::migrations()).await?;
+    pending.extend(pending_of(pool, &MIGRATOR).await?);
+    Ok(pending)
+}
+
+async fn pending_of(pool: &PgPool, migrator: &Migrator) -> Result<Vec<String>, Error> {
+    let mut connection = pool.acquire().await?;
+    let exists: Option<String> = sqlx::query_scalar("select to_regclass($1)::text")
+        .bind(&*migrator.table_name)
+        .fetch_one(&mut *connection)
+        .await?;
+    let applied = match exists {
+        Some(_) => connection.list_applied_migrations(&migrator.table_name).await?,
+        None => Vec::new(),
+    };
+    let is_pending = |version: i64| !applied.iter().any(|migration| migration.version == version);
+    Ok(migrator
+        .iter()
+        .filter(|migration| is_pending(migration.version))
+        .map(|migration| format!("{} {}", migration.version, migration.description))
+        .collect())
+}

@@ -1,0 +1,121 @@
+//! T20: due times that no wait of ours can have led to are pulled near.
+//!
+//! All times are the database's. Where its clock was ahead for a moment, what was written meanwhile is due when that time
+//! comes, and nobody looks before. Invariant: no payment is due further away than any wait, for longer than it takes until
+//! the next reconciliation; a claim is neither given nor taken by that.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::db::{InTime as _, millis};
+use crate::ids::PaymentId;
+use crate::payment::status::EventType;
+use crate::queue::schedule::SCHEDULES;
+use crate::retry::Policy;
+use crate::{fault, metrics, queue};
+
+/// How far away a due time may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    /// What is due later than this from now got that from no wait.
+    pub too_far: Duration,
+    /// How long a claim lasts whose end was too far away, from now on.
+    pub lease: Duration,
+}
+
+impl Waits {
+    /// Of workers whose settings are not known.
+    pub const UNKNOWN: Self = Self { too_far: Duration::from_hours(1), lease: Duration::from_mins(15) };
+
+    /// Of workers with these settings.
+    #[must_use]
+    pub fn of(policy: &Policy, lease: Duration) -> Self {
+        Self { too_far: policy.too_far(lease), lease }
+    }
+}
+
+/// What was pulled near.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Rescheduled {
+    /// Payments, and when they had been due.
+    pub payments: Vec<(PaymentId, DateTime<Utc>)>,
+    /// Jobs of any queue.
+    pub jobs: u64,
+    /// Voids that breaks ask for.
+    pub remedies: u64,
+}
+
+impl Rescheduled {
+    /// How many in all.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        u64::try_from(self.payments.len())
+            .unwrap_or(u64::MAX)
+            .saturating_add(self.jobs)
+            .saturating_add(self.remedies)
+    }
+}
+
+/// T20: pulls near what is due too far away, up to `limit` payments and jobs, the furthest first.
+///
+/// # Errors
+/// The database's. It may be repeated.
+pub async fn reschedule(pool: &PgPool, waits: Waits, limit: i64) -> sqlx::Result<Rescheduled> {
+    let far = sqlx::query!(
+        "select id, version from payments where due_at > now() + $1::bigint * interval '1 millisecond'
+          order by due_at desc limit $2",
+        millis(waits.too_far),
+        limit
+    )
+    .fetch_all(pool)
+    .in_time()
+    .await?;
+    let ids: Vec<Uuid> = far.iter().map(|row| row.id).collect();
+    let versions: Vec<i32> = far.iter().map(|row| row.version).collect();
+    let jobs = queue::jobs_for(ids.iter().map(|&id| id.into()));
+    let statement = sqlx::query_file!(
+        "queries/payment_reschedule.sql",
+        &ids,
+        &versions,
+        &jobs.ids,
+        &jobs.bodies,
+        millis(waits.too_far),
+        millis(waits.lease),
+        queue::PAYMENTS,
+        SCHEDULES,
+        limit
+    )
+    .fetch_all(pool)
+    .in_time();
+    let rows = fault::durable("reschedule", statement).await?;
+    let of_all = rows.first().map(|row| (row.jobs.unsigned_abs(), row.remedies.unsigned_abs()));
+    let (jobs, remedies) = of_all.unwrap_or_default();
+    let payments = rows.into_iter().filter_map(|row| Some((row.id?.into(), row.was_due_at?)));
+    let done = Rescheduled { payments: payments.collect(), jobs, remedies };
+    done.payments.iter().for_each(|_| metrics::event_written(EventType::Rescheduled.as_str()));
+    metrics::rescheduled(&done);
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_wait_of_ours_is_too_far() {
+        let policy = Policy {
+            backoff_max: Duration::from_mins(20),
+            verify_waits: vec![Duration::from_mins(30), Duration::from_secs(1)],
+            ..Policy::default()
+        };
+        for lease in [Duration::from_secs(30), Duration::from_mins(40)] {
+            let too_far = Waits::of(&policy, lease).too_far;
+            assert!((1..=40).all(|n| policy.backoff(n) < too_far));
+            assert!(policy.verify_waits.iter().all(|&wait| wait < too_far) && lease < too_far);
+        }
+        assert!(Waits::of(&Policy::default(), Duration::from_secs(30)).too_far < Waits::UNKNOWN.too_far);
+    }
+}
