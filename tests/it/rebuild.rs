@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use shared::ids::PaymentId;
 use shared::payment::status::EventType;
 use sqlx::PgPool;
-use tests::{Exit, Launch, Process, Shape, System, a_payment, system::RECOVERY, wait_until};
+use tests::{Exit, Launch, Process, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
@@ -67,10 +67,10 @@ async fn after_all_sorts() -> (System, Vec<PaymentId>) {
         let metadata = json!({ "order": "№ 7", "note": "\"quoted\"" });
         ids.push(system.accepted(a_payment().method(token).with("metadata", metadata)).await);
     }
-    system.settled_within(2 * RECOVERY).await;
+    system.settled().await;
     decide(&system, ids[7], "release").await;
     decide(&system, ids[8], "fail").await;
-    system.settled_within(RECOVERY).await;
+    system.settled().await;
     system.workers.remove(0);
     // One that is taken over, and one that is under way in a worker that died.
     for is_last in [false, true] {

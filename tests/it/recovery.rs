@@ -74,7 +74,7 @@ async fn a_start_after_a_kill_reports_each_payment_that_was_under_way_and_how_it
     assert!(lost.len() > 1, "{lost:?}");
 
     starts(&mut system).await;
-    system.settled_within(2 * tests::system::RECOVERY).await;
+    system.settled().await;
 
     let list = reports(&system).await;
     assert_eq!(list.len(), 1, "{list:?}");

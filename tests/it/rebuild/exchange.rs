@@ -4,7 +4,7 @@ use serde_json::json;
 use shared::ids::PaymentId;
 use sqlx::PgPool;
 
-use tests::{Client, System, a_payment, system::RECOVERY};
+use tests::{Client, System, a_payment};
 
 use super::{after_all_sorts, close_the_doors, leave, open_the_doors, report, rows};
 use crate::verify::{behind_the_guards, offences, verify};
@@ -112,7 +112,7 @@ async fn goes_on(system: &mut System, ids: &[PaymentId], late: PaymentId) {
     for id in [ids[ids.len() - 2], ids[ids.len() - 1], late, system.accepted(a_payment().key("new")).await] {
         assert_eq!(system.ended(id).await["status"], "succeeded");
     }
-    system.settled_within(RECOVERY).await;
+    system.settled().await;
     let (code, verified) = crate::verify::report(verify(system, &[])).await;
     let mut said = offences(&verified);
     // Of one, a person had said that it failed, which the gateway may see otherwise.
