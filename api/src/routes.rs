@@ -24,6 +24,7 @@ mod dead_letters;
 mod merchant;
 mod payments;
 mod reconciliation;
+mod recovery;
 
 /// All routes.
 pub(crate) fn router(app: App) -> Router {
@@ -32,6 +33,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(breaks::router())
         .merge(dead_letters::router())
         .merge(reconciliation::router())
+        .merge(recovery::router())
         .route("/health", get(health))
         .route("/health/live", get(health))
         .route("/health/ready", get(ready))

@@ -13,7 +13,9 @@ mod gateway;
 mod keys;
 mod load;
 mod migrate;
+mod rebuild;
 mod reconcile;
+mod recovery;
 mod service;
 mod verify;
 
@@ -51,11 +53,14 @@ enum Command {
     #[command(subcommand)]
     Gateway(gateway::Command),
     Load(load::Args),
+    Rebuild(rebuild::Args),
     Reconcile(reconcile::Args),
     Chaos(chaos::Args),
     #[command(subcommand, hide = true)]
     Service(service::Command),
     Verify(verify::Args),
+    #[command(subcommand)]
+    Recovery(recovery::Command),
     #[command(subcommand)]
     Breaks(breaks::Command),
     #[command(subcommand, alias = "dlq")]
@@ -105,10 +110,12 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Keys(command) => keys::run(command).await,
         Command::Gateway(command) => gateway::run(command).await,
         Command::Load(args) => load::run(args).await,
+        Command::Rebuild(args) => Box::pin(rebuild::run(args)).await,
         Command::Reconcile(args) => reconcile::run(args).await,
         Command::Chaos(args) => Box::pin(chaos::run(args)).await,
         Command::Service(_) => unreachable!("a service has a runtime of its own"),
         Command::Verify(args) => Box::pin(verify::run(args)).await,
+        Command::Recovery(command) => recovery::run(command).await,
         Command::Breaks(command) => breaks::run(command).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
     }

@@ -43,7 +43,8 @@ const SUSPECTS: usize = 1_000;
 ///
 /// Reads the database and the gateway's journal, and writes nothing. Safe to run at any time, also under load. Six checks:
 /// charge (what the gateway took is what the payments say), ledger, history (events make the payments), idempotency
-/// (keys), liveness (nobody forgot a payment), and, with --history, acknowledged (what clients were told is there).
+/// (keys), liveness (nobody forgot a payment, and none is only taken over again and again), and, with --history,
+/// acknowledged (what clients were told is there).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -167,13 +168,13 @@ impl Checks {
             let (mut events, mut transfers) = (page.events.as_slice(), page.transfers.as_slice());
             self.transfers += transfers.len();
             for payment in &page.payments {
-                let (strays, own) = split_off(&mut events, payment.id, |event| event.payment_id);
+                let (strays, own_events) = split_off(&mut events, payment.id, |event| event.payment_id);
                 fold::check_strays(strays, &mut self.history);
-                fold::check(payment, own, &mut self.history);
+                fold::check(payment, own_events, &mut self.history);
                 let (strays, own) = split_off(&mut transfers, payment.id, |transfer| transfer.payment_id);
                 ledger::check_strays(strays, &mut self.ledger);
                 ledger::check(payment, own, &mut self.ledger);
-                self.liveness.see(payment);
+                self.liveness.see(payment, own_events);
                 self.register.add(payment);
                 self.succeeded += u64::from(payment.status == "succeeded");
             }

@@ -70,6 +70,18 @@ pub enum Error {
 /// # Errors
 /// The URL cannot be read, or the database cannot be reached.
 pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, Error> {
+    connect_with(url, max_connections, None).await
+}
+
+/// The same, under a name that the database shows to others, of at most 63 bytes.
+///
+/// # Errors
+/// See [`connect`].
+pub async fn connect_as(url: &str, max_connections: u32, name: &str) -> Result<PgPool, Error> {
+    connect_with(url, max_connections, Some(name)).await
+}
+
+async fn connect_with(url: &str, max_connections: u32, name: Option<&str>) -> Result<PgPool, Error> {
     let unreachable = |place: String| move |source| Error::Connect { place, source };
     let options = PgConnectOptions::from_str(url).map_err(unreachable("DATABASE_URL".to_owned()))?;
     let place = format!(
@@ -78,6 +90,10 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, Error> {
         options.get_port(),
         options.get_database().unwrap_or(options.get_username())
     );
+    let options = match name {
+        Some(name) => options.application_name(name),
+        None => options,
+    };
     let options = options.options([
         ("synchronous_commit", "on"),
         ("lock_timeout", "1s"),

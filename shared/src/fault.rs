@@ -29,6 +29,8 @@ pub const POINTS: &[&str] = &[
     "accept.committed",
     "bell.before",
     "bell.committed",
+    "recovery.before",
+    "recovery.committed",
     "fetch.before",
     "fetch.committed",
     "claim.before",
@@ -94,6 +96,8 @@ pub const POINTS: &[&str] = &[
     "prune_reports.committed",
     "prune_sums.before",
     "prune_sums.committed",
+    "prune_recoveries.before",
+    "prune_recoveries.committed",
 ];
 
 /// Every guard that can be taken away.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::breaks::Break;
 use crate::dead_letter::Letter;
 use crate::ids::PaymentId;
+use crate::recovery::{Recovered, Report};
 
 /// RFC 3339 in UTC, to the microsecond, as Postgres keeps it.
 #[must_use]
@@ -28,6 +29,43 @@ pub fn a_break(it: &Break) -> Value {
         "closed_at": it.closed_at.map(time),
         "closed_by": it.closed_by,
         "closed_reason": it.closed_reason,
+    })
+}
+
+/// A start after a crash that found something under way.
+#[must_use]
+pub fn recovery_report(it: &Report) -> Value {
+    json!({
+        "id": it.id,
+        "object": "recovery_report",
+        "worker": it.worker,
+        "found_at": time(it.found_at),
+        "payments": it.payments,
+        "more": it.more,
+    })
+}
+
+/// The same, with each payment and what became of it by now.
+#[must_use]
+pub fn recovery(report: &Report, recovered: &[Recovered]) -> Value {
+    let mut value = recovery_report(report);
+    value["recovered"] = recovered.iter().map(recovered_payment).collect();
+    value
+}
+
+fn recovered_payment(it: &Recovered) -> Value {
+    json!({
+        "payment_id": PaymentId::from(it.payment_id),
+        "claim_token": it.claim_token,
+        "claimed_at": time(it.claimed_at),
+        "lost_worker": it.lost_worker,
+        "was_doing": it.was_doing,
+        "became": it.became,
+        "came_back": it.came_back,
+        "charge_id": it.charge_id,
+        "failure_code": it.failure_code,
+        "held_reason": it.held_reason,
+        "events": it.events,
     })
 }
 

@@ -3,7 +3,7 @@
 //! Read in this order: [`payment`] (statuses, events, the four statements that move a payment), [`outcome`] and
 //! [`retry`] (what a gateway's answer means and what to do next), [`gateway`] (the one place that calls it),
 //! [`idempotency`], [`ledger`], [`queue`] (the only door to the queue library), [`operator`] (what operators read),
-//! [`breaks`] (contradictions) and [`reconciliation`] (how most of them are found).
+//! [`breaks`] (contradictions), [`reconciliation`] (how most of them are found) and [`recovery`] (what a start found).
 //!
 //! `payment::status`, `outcome`, `retry`, `ledger` and `money` are pure: no clock, no database, no network.
 
@@ -29,6 +29,7 @@ pub mod process;
 pub mod queue;
 pub mod rate;
 pub mod reconciliation;
+pub mod recovery;
 pub mod retry;
 pub mod telemetry;
 pub mod watermark;

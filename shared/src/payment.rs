@@ -1,7 +1,7 @@
 //! Payments: what a customer owes, once.
 //!
 //! [`status`] says what may follow what, [`transition`] is the only writer, [`store`] only reads, [`history`] folds
-//! events back into a row.
+//! events back into a row, [`replay`] those of all payments.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -9,6 +9,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub mod history;
+pub mod replay;
 pub mod shares;
 pub mod status;
 pub mod store;

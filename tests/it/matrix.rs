@@ -135,6 +135,7 @@ const GROUPS: &[Group] = &[
         ],
         &[OK, TIMEOUT_CHARGED, DOUBT],
     ),
+    group(Road::Work, &["recovery.before", "recovery.committed"], &[OK]),
     group(
         Road::Remedy,
         &["remedy_claim.before", "remedy_claim.committed", "remedy_record.before", "remedy_record.committed"],
@@ -155,6 +156,8 @@ const GROUPS: &[Group] = &[
             "prune_reports.committed",
             "prune_sums.before",
             "prune_sums.committed",
+            "prune_recoveries.before",
+            "prune_recoveries.committed",
         ],
         &[OK],
     ),

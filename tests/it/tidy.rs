@@ -168,6 +168,7 @@ const DURABLE: &[&str] = &[
     "shared/src/queue/schedule.rs",
     "shared/src/queue/storage.rs",
     "shared/src/reconciliation",
+    "shared/src/recovery.rs",
 ];
 
 /// Of these files, the functions whose statements need no points, and why.

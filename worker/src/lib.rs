@@ -10,12 +10,12 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shared::batch::Batcher;
-use shared::db;
 use shared::gateway::Gateway;
 use shared::gateway::outage::Outages;
 use shared::payment::shares::Shares;
 use shared::payment::transition::{Claiming, Lease, Settling};
 use shared::retry::Policy;
+use shared::{db, recovery};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -89,9 +89,9 @@ impl Worker {
         settings.check()?;
         shared::metrics::start();
         let ours = settings.max_connections - shared::queue::LIBRARY_CONNECTIONS - SEATS;
-        let pool = db::connect(&settings.database_url, ours).await?;
-        db::require_migrated(&pool).await?;
         let name: Arc<str> = shared::queue::worker_name().into();
+        let pool = db::connect_as(&settings.database_url, ours, &recovery::session_name(&name)).await?;
+        db::require_migrated(&pool).await?;
         let shares = Arc::new(Shares::new(settings.concurrency));
         let claiming = Claiming {
             seat: db::Seat::new(pool.clone()),
@@ -146,6 +146,8 @@ impl Worker {
         };
         // To the last moment, so that a worker which is ending can still be asked.
         let _serving = AbortOnDropHandle::new(tokio::spawn(http::serve(metrics, shown)));
+        // Before anything is claimed, so that what the last crash left is still as it was.
+        recovery::at_start(&context.pool, &context.name).await;
         let look = {
             let context = context.clone();
             move |payment| attempt::look_once_free(context.clone(), payment)

@@ -197,7 +197,9 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
             let send_by = event.evidence["send_by"].as_str().map(str::parse).transpose();
             told.send_by = send_by.map_err(|_| lacks("send_by"))?;
         }
-        "void_started" => told.void_started_at = Some(event.at),
+        "void_started" => {
+            told.void_started_at.get_or_insert(event.at);
+        }
         "held" => told.held_reason.clone_from(&event.reason),
         "succeeded" => told.gateway_transaction_id = Some(text("charge_id")?),
         "failed" => {

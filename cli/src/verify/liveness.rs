@@ -1,13 +1,16 @@
-//! Liveness: no payment is forgotten. Each that is not over has a time at which somebody looks, and somebody did; each
-//! that is held has a break open, by which a person was asked.
+//! Liveness: no payment is forgotten. Each that is not over has a time at which somebody looks, and somebody did; none is
+//! only taken over again and again; each that is held has a break open, by which a person was asked.
 
 use anyhow::Result;
 use shared::ids::PaymentId;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::ours::{PaymentRow, Standing, live_jobs};
+use super::ours::{EventRow, PaymentRow, Standing, live_jobs};
 use super::report::Check;
+
+/// At the sixth takeover in a row workers hold a payment, whatever else happens.
+const TAKEOVERS_MAX: usize = 6;
 
 /// What counts as forgotten.
 #[derive(Debug, Clone, Copy)]
@@ -27,12 +30,31 @@ impl Rule {
     }
 }
 
-/// The payments to look at again, and in which version they were.
+/// The payments to look at again.
 #[derive(Debug)]
 pub(super) struct Liveness {
     rule: Rule,
-    suspects: Vec<(Uuid, i32)>,
+    suspects: Vec<Suspect>,
     pub(super) check: Check,
+}
+
+/// A payment to look at again, and how it was.
+#[derive(Debug)]
+struct Suspect {
+    id: Uuid,
+    version: i32,
+    takeovers: usize,
+}
+
+/// How often it was taken over since it was last settled, or first claimed.
+fn takeovers_in_a_row(events: &[EventRow]) -> usize {
+    events.iter().rev().take_while(|event| event.event == "taken_over").count()
+}
+
+/// Whether nobody will end this. A worker that took it over for the sixth time a moment ago is about to hold it.
+fn is_taken_over_without_end(takeovers: usize, overdue_s: Option<f64>) -> bool {
+    let lease_is_over = overdue_s.is_none_or(|overdue_s| overdue_s > 0.0);
+    takeovers > TAKEOVERS_MAX || takeovers == TAKEOVERS_MAX && lease_is_over
 }
 
 fn is_over(status: &str) -> bool {
@@ -45,7 +67,7 @@ impl Liveness {
     }
 
     /// Looks at a payment for the first time.
-    pub(super) fn see(&mut self, payment: &PaymentRow) {
+    pub(super) fn see(&mut self, payment: &PaymentRow, events: &[EventRow]) {
         self.check.checked += 1;
         if is_over(&payment.status) {
             return;
@@ -55,8 +77,12 @@ impl Liveness {
                 self.check
                     .blame(PaymentId::from(payment.id), "is held, but no open break asks a person about it");
             }
-        } else if self.rule.at_rest || self.is_overdue(payment.overdue_s) || self.is_far(payment.overdue_s) {
-            self.suspects.push((payment.id, payment.version));
+            return;
+        }
+        let takeovers = takeovers_in_a_row(events);
+        let is_out_of_time = self.is_overdue(payment.overdue_s) || self.is_far(payment.overdue_s);
+        if self.rule.at_rest || takeovers >= TAKEOVERS_MAX || is_out_of_time {
+            self.suspects.push(Suspect { id: payment.id, version: payment.version, takeovers });
         }
     }
 
@@ -71,17 +97,29 @@ impl Liveness {
 
     /// Whom to look at again.
     pub(super) fn suspects(&self) -> impl Iterator<Item = Uuid> {
-        self.suspects.iter().map(|(id, _)| *id)
+        self.suspects.iter().map(|suspect| suspect.id)
     }
 
     /// Looks for the second time: what moved meanwhile was not forgotten.
     pub(super) fn see_again(&mut self, now: &Standing) {
-        let Ok(at) = self.suspects.binary_search_by(|(id, _)| id.cmp(&now.id)) else { return };
-        let has_moved = self.suspects.get(at).is_none_or(|(_, version)| *version != now.version);
+        let Ok(at) = self.suspects.binary_search_by(|suspect| suspect.id.cmp(&now.id)) else { return };
+        let Some(suspect) = self.suspects.get(at) else { return };
+        let (has_moved, takeovers) = (suspect.version != now.version, suspect.takeovers);
         if is_over(&now.status) || now.is_held {
             return;
         }
         let id = PaymentId::from(now.id);
+        if !has_moved && is_taken_over_without_end(takeovers, now.overdue_s) {
+            self.check.blame(
+                id,
+                format!(
+                    "is {}, was taken over {takeovers} times in a row and neither settled nor held: \
+                     each worker that has it is lost",
+                    now.status
+                ),
+            );
+            return;
+        }
         if !has_moved && self.is_overdue(now.overdue_s) {
             let since = now.overdue_s.map_or("has no time at which anybody looks".to_owned(), |overdue_s| {
                 format!("has been due for {overdue_s:.0} s, and nobody took it")
@@ -114,5 +152,27 @@ impl Liveness {
             self.check.blame(format!("job {id}"), format!("is {status}, where all should be done"));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_took_it_over_for_the_sixth_time_has_its_lease_to_hold_it_in() {
+        for (takeovers, overdue_s, is_endless) in [
+            (5, Some(100.0), false),
+            (6, Some(-20.0), false),
+            (6, Some(0.1), true),
+            (7, Some(-20.0), true),
+            (7, None, true),
+        ] {
+            assert_eq!(
+                is_taken_over_without_end(takeovers, overdue_s),
+                is_endless,
+                "{takeovers} {overdue_s:?}"
+            );
+        }
     }
 }

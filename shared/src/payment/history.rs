@@ -187,7 +187,9 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
             row.verify_count += 1;
             row.not_found_count += i32::from(event.reason.as_deref() == Some(crate::retry::NOT_FOUND));
         }
-        EventType::VoidStarted => row.void_started_at = Some(event.at),
+        EventType::VoidStarted => {
+            row.void_started_at.get_or_insert(event.at);
+        }
         EventType::Held => row.held_reason.clone_from(&event.reason),
         EventType::Succeeded => {
             let charge = event.evidence["charge_id"].as_str().ok_or_else(|| lacks("charge_id"))?;

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{Findings, Report, Trigger};
 use crate::db::millis;
-use crate::{breaks, fault};
+use crate::{breaks, fault, recovery};
 
 /// A run that has not been touched for so long was broken off: no page takes a tenth of it. So was one that was touched so
 /// far in the future: the clock was wrong.
@@ -258,7 +258,7 @@ pub async fn list(pool: &PgPool, before: Option<i64>, limit: i64) -> sqlx::Resul
     Ok(stored.collect())
 }
 
-/// Deletes the reports of ticks of more than `days` ago, and the sums of passes that nobody goes on with.
+/// Deletes the reports of ticks and of starts of more than `days` ago, and the sums of passes that nobody goes on with.
 ///
 /// # Errors
 /// The database's.
@@ -277,7 +277,7 @@ pub async fn forget(pool: &PgPool, days: i32) -> sqlx::Result<u64> {
     )
     .execute(pool);
     fault::durable("prune_sums", sums).await?;
-    Ok(deleted)
+    Ok(deleted + recovery::forget(pool, days).await?)
 }
 
 #[cfg(test)]

@@ -169,6 +169,13 @@ const DEFECTS: &[Defect] = &[
          update payments set due_at = null where id = $id;
          update payment_events set due_at = null where payment_id = $id",
     ),
+    // Each lease ran out, and the last one runs: nothing is due, and yet nobody ends it.
+    ours(
+        WAITS,
+        "liveness",
+        "was taken over 7 times in a row and neither settled nor held",
+        include_str!("taken_over.sql"),
+    ),
     ours(
         "sim_wrong_amount",
         "liveness",

@@ -1,0 +1,105 @@
+//! `payonce recovery`: what starts after a crash found under way, and what became of it.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use shared::ids::PaymentId;
+use shared::recovery::{self, Recovered, Report};
+use shared::{db, json};
+use sqlx::PgPool;
+
+use crate::migrate::connect;
+use crate::output;
+
+/// List and show what workers found under way when they started after a crash. Needs `DATABASE_URL`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// List the starts that found something, newest first
+    #[command(after_help = "\
+Example:
+  payonce recovery list
+
+Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: u16,
+        /// Print one line of JSON: an array of the reports
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one start: each payment that was under way, in which worker, and what became of it by now
+    #[command(after_help = "\
+Example:
+  payonce recovery show 17
+
+Exit codes: 0 shown; 1 no such report, or failed; 2 called wrongly.")]
+    Show {
+        /// Its number, as `payonce recovery list` shows it
+        id: i64,
+        /// Print one line of JSON: the report, with each payment's events since
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) async fn run(command: Command) -> Result<ExitCode> {
+    let pool = connect().await?;
+    db::require_migrated(&pool).await?;
+    match command {
+        Command::List { limit, json } => list(&pool, limit.into(), json).await?,
+        Command::Show { id, json } => show(&pool, id, json).await?,
+    }
+    pool.close().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(pool: &PgPool, limit: i64, json: bool) -> Result<()> {
+    let found = recovery::list(pool, None, limit).await?;
+    if json {
+        return output::json(&found.iter().map(json::recovery_report).collect::<Vec<_>>());
+    }
+    if found.is_empty() {
+        return output::line("no start has found anything under way");
+    }
+    let row = |it: &Report| {
+        vec![
+            it.id.to_string(),
+            json::time(it.found_at),
+            (it.payments + it.more).to_string(),
+            it.worker.clone(),
+        ]
+    };
+    output::table(&["ID", "FOUND AT", "PAYMENTS", "BY"], &found.iter().map(row).collect::<Vec<_>>())
+}
+
+async fn show(pool: &PgPool, id: i64, json: bool) -> Result<()> {
+    let no_such = || format!("there is no recovery report {id}; payonce recovery list shows those there are");
+    let (report, recovered) = recovery::find(pool, id).await?.with_context(no_such)?;
+    if json {
+        return output::json(&json::recovery(&report, &recovered));
+    }
+    output::line(&format!("found by {} at {}", report.worker, json::time(report.found_at)))?;
+    let row = |it: &Recovered| {
+        vec![
+            PaymentId::from(it.payment_id).to_string(),
+            json::time(it.claimed_at),
+            it.was_doing.to_owned(),
+            if it.came_back { format!("{}, by its own worker", it.became) } else { it.became.clone() },
+            by(it),
+            it.lost_worker.clone().unwrap_or_default(),
+        ]
+    };
+    let headings = ["PAYMENT", "CLAIMED AT", "FOR", "BECAME", "BY", "WORKER LOST"];
+    output::table(&headings, &recovered.iter().map(row).collect::<Vec<_>>())?;
+    match report.more {
+        0 => Ok(()),
+        more => output::line(&format!("and {more} more, which are not listed")),
+    }
+}
+
+/// The evidence, in short.
+fn by(it: &Recovered) -> String {
+    let said = it.charge_id.as_ref().or(it.failure_code.as_ref()).or(it.held_reason.as_ref());
+    said.cloned().unwrap_or_else(|| "-".to_owned())
+}
