@@ -7,6 +7,7 @@
 
 mod breaks;
 mod chaos;
+mod corrections;
 mod dead_letters;
 mod dev;
 mod keys;
@@ -55,6 +56,7 @@ enum Command {
     Verify(verify::Args),
     #[command(subcommand)]
     Breaks(breaks::Command),
+    Corrections(corrections::Args),
     #[command(subcommand, alias = "dlq")]
     DeadLetters(dead_letters::Command),
 }
@@ -106,6 +108,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Service(_) => unreachable!("a service has a runtime of its own"),
         Command::Verify(args) => Box::pin(verify::run(args)).await,
         Command::Breaks(command) => breaks::run(command).await,
+        Command::Corrections(args) => corrections::run(args).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
     }
 }

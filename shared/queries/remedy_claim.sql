@@ -1,5 +1,5 @@
 -- The right to void one charge that came to light for a payment that ended without one: whoever locks the break first
--- gets it. A payment that succeeded is never voided, whatever its breaks say.
+-- gets it. A payment that succeeded is never voided, whatever its breaks say, nor one that a person ended without proof.
 with due as materialized (
     select b.id, p.id as payment_id, p.amount, p.currency, p.correlation_id
       from breaks b
@@ -8,6 +8,7 @@ with due as materialized (
        and b.closed_at is null
        and b.void_ended_at is null
        and (b.void_due_at is null or b.void_due_at <= clock_timestamp())
+       and not exists (select from decisions d where d.payment_id = b.payment_id and d.is_unproven and d.outcome = 'done')
      order by b.id
      limit 1
        for no key update of b skip locked

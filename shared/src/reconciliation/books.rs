@@ -11,16 +11,13 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::run::{Run, Step};
-use super::{Counts, GatewayBooks, PAGE, say_opened};
+use super::{Counts, GATEWAY, GatewayBooks, PAGE, say_opened};
 use crate::breaks::{self, Finding};
 use crate::fault;
 use crate::gateway::Gateway;
 use crate::gateway::books::{JournalRow, Unread};
 use crate::ids::PaymentId;
 use crate::outcome::{Charge, ChargeStatus};
-
-/// The gateway there is, in the tables that have a row for each.
-const GATEWAY: &str = "default";
 
 /// Rows in one page of the gateway's.
 const GATEWAY_PAGE: usize = 1_000;

@@ -1,7 +1,7 @@
 //! A charge that came to light for a payment that had ended without one: the right to void it, and what became of that.
 //!
 //! Invariant: as with payments, the gateway is asked only under a committed, current claim; the claim stands in the break.
-//! The payment itself never changes, and one that succeeded is never voided.
+//! The payment itself never changes, and one that succeeded is never voided, nor one that a person ended without proof.
 
 use std::time::Duration;
 
@@ -44,7 +44,9 @@ pub async fn remedy_is_due(pool: &PgPool) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         "select exists (select from breaks b join payments p on p.id = b.payment_id and p.status in ('failed', 'reversed')
                          where b.kind = 'charged_after_end' and b.closed_at is null and b.void_ended_at is null
-                           and (b.void_due_at is null or b.void_due_at <= clock_timestamp())) as \"is_due!\""
+                           and (b.void_due_at is null or b.void_due_at <= clock_timestamp())
+                           and not exists (select from decisions d
+                                            where d.payment_id = b.payment_id and d.is_unproven and d.outcome = 'done')) as \"is_due!\""
     )
     .fetch_one(&mut *pool.lend().await?)
     .in_time()
