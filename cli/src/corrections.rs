@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shared::config;
+use shared::correction::KINDS;
 
 use crate::{output, progress};
 
@@ -49,8 +50,9 @@ Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
     },
     /// Propose a correction, by what stands at the gateway after all; somebody else approves it
     ///
-    /// Kinds: charge_missing (posted, never charged), charge_refunded (posted, given back), amount_differs, charge_found
-    /// (ended without proof and without a charge, and one stands), other_charge (right amount, another charge).
+    /// Kinds: `charge_missing` (posted, never charged), `charge_refunded` (posted, given back), `amount_differs`,
+    /// `charge_found` (ended without proof and without a charge, and one stands), `other_charge` (right amount, another
+    /// charge).
     #[command(after_help = "\
 Example:
   payonce corrections propose --payment pay_… --kind amount_differs --amount 49.00 --charge-id ch_1 --reason 'ticket 4711'
@@ -62,7 +64,7 @@ Exit codes: 0 proposed, also before; 1 not proposed, or failed; 2 called wrongly
         #[arg(long, value_name = "ID")]
         payment: String,
         /// What is wrong with it
-        #[arg(long, value_parser = ["charge_missing", "charge_refunded", "amount_differs", "charge_found", "other_charge"])]
+        #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(KINDS.iter().map(|(kind, _)| *kind)))]
         kind: String,
         /// What stands at the gateway, in the payment's currency: 0 if nothing does
         #[arg(long)]

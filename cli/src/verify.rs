@@ -43,7 +43,7 @@ const SUSPECTS: usize = 1_000;
 /// Check our books against the gateway's: nothing charged twice, lost or forgotten
 ///
 /// Reads the database and the gateway's journal, and writes nothing. Safe to run at any time, also under load. Seven checks:
-/// charge (what the gateway took is what the payments say), ledger, history (events make the payments), by_hand (what people
+/// charge (what the gateway took is what the payments say), ledger, history (events make the payments), `by_hand` (what people
 /// decided is borne out), idempotency
 /// (keys), liveness (nobody forgot a payment), and, with --history, acknowledged (what clients were told is there).
 #[derive(Debug, clap::Args)]

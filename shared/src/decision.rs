@@ -343,3 +343,6 @@ pub fn refusal(
         }
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -56,7 +56,13 @@ async fn carry_out(context: &Context, correcting: &Correcting, asked_at: Instant
     let (seen, evidence) = look(context, correcting, asked_at + context.lease.send_window, pass).await;
     let corrected = match &seen {
         Seen::NotLooked | Seen::Silent(_) | Seen::Refused(_) => Corrected::Again,
-        _ => correcting.delta(&seen).map_or_else(Corrected::Refused, Corrected::Posted),
+        Seen::One(_)
+        | Seen::Several(_)
+        | Seen::Undecided
+        | Seen::GivenBack
+        | Seen::Declined
+        | Seen::Nothing
+        | Seen::Unable => correcting.delta(&seen).map_or_else(Corrected::Refused, Corrected::Posted),
     };
     for attempt in 1..=RECORD_TRIES {
         match transition::record_correction(&context.pool, correcting, (&corrected, &seen), &evidence).await {

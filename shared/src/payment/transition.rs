@@ -6,6 +6,7 @@
 //! together or not at all, and a process that stops in the middle holds no lock. Their SQL is in `shared/queries`.
 
 mod accept;
+mod ask;
 mod claim;
 mod correct;
 mod decide;
@@ -17,15 +18,13 @@ mod sabotage;
 mod settle;
 
 pub use accept::{Accepting, NewPayment, PaymentRequest, Recorded, accept};
+pub use ask::{Asked, Asking, ask, withdraw};
 pub use claim::{Claim, Claiming, Lease, Purpose, Taken, claim, claim_alone};
 pub use correct::{
     Approving, Corrected, Correcting, Person, Proposal, Proposing, approve, claim_correction,
     correction_is_due, propose, record_correction, withdraw_correction,
 };
-pub use decide::{
-    Asked, Asking, DecideError, Decided, Deciding, Verdict, ask, claim_decision, decision_is_due,
-    record_decision, withdraw,
-};
+pub use decide::{DecideError, Decided, Deciding, Verdict, claim_decision, decision_is_due, record_decision};
 pub(crate) use hold::hold;
 pub use remedy::{Remedy, claim_remedy, record_remedy, remedy_is_due};
 pub use resolve::{Justification, Unusable, close_break, release};

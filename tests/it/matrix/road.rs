@@ -175,7 +175,7 @@ async fn proposed(lane: &Lane, id: PaymentId) -> i64 {
     let proposal = Proposal::new(id, "charge_refunded", nothing, "seen", person("eve")).unwrap();
     match propose(&lane.system.database.pool, &proposal).await.unwrap() {
         Proposing::Open(correction) | Proposing::Another(correction) => correction,
-        other => unreachable!("{other:?}"),
+        Proposing::NoSuchPayment | Proposing::UnderWay => unreachable!("{id} is over"),
     }
 }
 

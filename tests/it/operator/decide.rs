@@ -12,8 +12,8 @@ use tests::{Exit, Shape, System, a_payment, wait_until};
 
 use super::page::{form, get, text};
 use super::{
-    BLIND, a_doubt_that_cannot_end, a_wrong_amount, ada, breaks, came, charge_id, decides, held_in_doubt,
-    version, void_at_the_gateway,
+    a_doubt_that_cannot_end, a_wrong_amount, ada, breaks, came, charge_id, decides, held_in_doubt, version,
+    void_at_the_gateway,
 };
 use crate::PROGRAM;
 use crate::reconcile::{behind_the_guards, one_that_waits, reconcile};
@@ -22,7 +22,12 @@ use crate::verify;
 const CLOSED_BY_ADA: &str = "ada: seen in the gateway's own books";
 
 /// Asserts that none of these is done, for that reason, and that the payment is as it was.
-async fn assert_refused(system: &System, (id, held): (PaymentId, i32), decisions: &[&str], why: &str) {
+pub(super) async fn assert_refused(
+    system: &System,
+    (id, held): (PaymentId, i32),
+    decisions: &[&str],
+    why: &str,
+) {
     for decision in decisions {
         let (status, said) = came(&decides(system, id, held, decision).await);
         assert_eq!(status, 409, "{decision}: {said}");
@@ -32,7 +37,7 @@ async fn assert_refused(system: &System, (id, held): (PaymentId, i32), decisions
     assert_eq!(system.count("select count(*) from ledger_transfers").await, 0);
 }
 
-async fn verified(system: &System) -> (i32, serde_json::Value) {
+pub(super) async fn verified(system: &System) -> (i32, serde_json::Value) {
     verify::report(verify::verify(system, &[])).await
 }
 
@@ -162,82 +167,6 @@ async fn after_a_void_has_started_what_stands_must_be_given_back() {
 
     assert_eq!(system.client.payment(id).await["status"], "reversed");
     system.assert_books_agree().await;
-}
-
-#[tokio::test]
-async fn a_silent_gateway_leaves_only_ends_without_proof_which_no_machine_undoes() {
-    let worker_env = [("DOUBT_DEADLINE_MS", "300"), ("GATEWAY_VOID_SUPPORTED", "false")];
-    let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
-    let id = system.accepted(a_payment().method("sim_doubt")).await;
-    system.add_worker(worker_env).await;
-    let held = version(&system.held(id).await);
-
-    assert_refused(&system, (id, held), &["succeed&charge_id=ch_1", "fail", "reverse"], "silent").await;
-    assert_eq!(decides(&system, id, held, "fail+unproven").await.status, 303);
-
-    assert_eq!(system.client.payment(id).await["status"], "failed");
-    let (code, report) = verified(&system).await;
-    assert_eq!((code, &report["violations"]), (3, &json!(0)), "{report}");
-    let unproven = &report["unproven"];
-    assert_eq!((&unproven["payments"], &unproven["refuted"]), (&json!(1), &json!(1)), "{report}");
-    assert_eq!(unproven["first"][0]["subject"], id.to_string().as_str(), "{report}");
-    // Reconciliation finds the charge, and no worker voids it: also none that knows nothing of proof.
-    assert_eq!(reconcile(&system).await.0, 3);
-    let opened = "select count(*) from breaks where kind = 'unproven_refuted' and closed_at is null";
-    assert_eq!(system.count(opened).await, 1);
-    sqlx::query(
-        "insert into breaks (payment_id, kind, detail, opened_at) values ($1, 'charged_after_end', '{}', now())
-             on conflict do nothing",
-    )
-    .bind(id.uuid())
-    .execute(&system.database.pool)
-    .await
-    .unwrap();
-    assert_eq!(system.count("select count(*) from breaks where kind = 'charged_after_end'").await, 0);
-    let paid = system.accepted(a_payment()).await;
-    system.ended(paid).await;
-    assert!(!system.journal_of(id).await.contains(&"request void".to_owned()));
-    assert_eq!(verified(&system).await.0, 3);
-}
-
-#[tokio::test]
-async fn a_silence_is_no_proof_until_it_has_lasted_as_long_as_a_doubt_may() {
-    let (mut system, id, held) = held_in_doubt("sim_reset_after").await;
-    behind_the_guards(&system, "update payments set held_reason = 'contradiction' where id = $id", id).await;
-    system.gateway.kill9();
-
-    let unproven = ["reverse+unproven", "succeed+unproven&charge_id=ch_1"];
-    assert_refused(&system, (id, held), &unproven, "for as long as a doubt may last").await;
-    behind_the_guards(
-        &system,
-        "update decisions set ended_at = ended_at - interval '1 hour' where payment_id = $id",
-        id,
-    )
-    .await;
-    assert_eq!(decides(&system, id, held, "reverse+unproven").await.status, 303);
-
-    assert_eq!(system.client.payment(id).await["status"], "reversed");
-}
-
-#[tokio::test]
-async fn a_gateway_that_is_declared_to_look_up_nothing_leaves_ends_without_proof() {
-    let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
-    let id = system.accepted(a_payment().method("sim_reset_after")).await;
-    system.add_worker(BLIND).await;
-    let held = version(&system.held(id).await);
-    let charge = charge_id(&system, id).await;
-
-    assert_refused(&system, (id, held), &[&format!("succeed&charge_id={charge}")], "does not look up").await;
-    let done = decides(&system, id, held, &format!("succeed+unproven&charge_id={charge}")).await;
-
-    assert_eq!(done.status, 303);
-    assert_eq!(system.client.payment(id).await["status"], "succeeded");
-    assert!(text(&get(&system, &format!("/ops/payments/{id}")).await).contains("without proof"));
-    let (code, report) = verified(&system).await;
-    assert_eq!(
-        (code, &report["unproven"]["payments"], &report["unproven"]["refuted"]),
-        (0, &json!(1), &json!(0))
-    );
 }
 
 #[tokio::test]

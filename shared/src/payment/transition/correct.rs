@@ -137,6 +137,7 @@ pub async fn propose(pool: &PgPool, proposal: &Proposal) -> sqlx::Result<Proposi
         by.credential
     )
     .fetch_one(pool)
+    .in_time()
     .await?;
     Ok(if open.is_so { Proposing::Open(open.id) } else { Proposing::Another(open.id) })
 }
@@ -180,6 +181,7 @@ pub async fn approve(pool: &PgPool, id: i64, by: &Person) -> sqlx::Result<Approv
         by.key
     )
     .fetch_optional(pool)
+    .in_time()
     .await?;
     Ok(match found {
         None => Approving::NoSuchCorrection,
@@ -212,7 +214,7 @@ pub async fn withdraw_correction(
         return Ok(Approving::Done);
     }
     let outcome = sqlx::query_scalar!("select outcome from corrections where id = $1", id);
-    Ok(match outcome.fetch_optional(pool).await? {
+    Ok(match outcome.fetch_optional(pool).in_time().await? {
         None => Approving::NoSuchCorrection,
         Some(outcome) if outcome.as_deref() == Some("withdrawn") => Approving::Done,
         Some(_) => Approving::Otherwise,
