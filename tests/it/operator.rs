@@ -5,6 +5,7 @@ mod decide;
 mod guard;
 mod page;
 mod plan;
+mod race;
 mod unproven;
 
 use serde_json::{Value, json};

@@ -262,7 +262,8 @@ async fn a_charge_that_comes_to_light_for_a_payment_that_a_person_failed_without
 
     wait_until("the break", async || open_breaks(&system, "unproven_refuted").await == 1).await;
     // As if it had been opened before the payment ended without proof: the remedy itself passes over it, too.
-    behind_the_guards(&system, "update breaks set kind = 'charged_after_end' where payment_id = $id", id).await;
+    behind_the_guards(&system, "update breaks set kind = 'charged_after_end' where payment_id = $id", id)
+        .await;
     // A remedy that is due is carried out before anything else, and this one never is.
     let other = failed_with_a_charge_on_its_way(&system).await;
     found_by_reconciliation(&system, other).await;

@@ -2,15 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use futures::future::join_all;
 use serde_json::json;
 use shared::ids::PaymentId;
 use shared::operator;
 use shared::payment::transition::close_break;
-use tests::client::send;
-use tests::{Exit, Shape, System, a_payment, wait_until};
+use tests::{Shape, System, a_payment, wait_until};
 
-use super::page::{form, get, text};
+use super::page::{get, text};
 use super::{
     a_doubt_that_cannot_end, a_wrong_amount, ada, breaks, came, charge_id, decides, held_in_doubt, version,
     void_at_the_gateway,
@@ -191,51 +189,6 @@ async fn the_page_offers_what_the_last_look_permits_and_shows_what_it_saw() {
 }
 
 #[tokio::test]
-async fn a_decision_waits_for_a_worker_keeps_others_out_and_can_be_taken_back() {
-    let mut system = System::start(PROGRAM).await;
-    let (id, held) = a_wrong_amount(&system).await;
-    system.workers[0].kill9();
-    let path = format!("/ops/payments/{id}");
-
-    let asked = decides(&system, id, held, "void").await;
-    let page = get(&system, &path).await;
-    let others =
-        [came(&decides(&system, id, held, "release").await), came(&decides(&system, id, held, "look").await)];
-
-    assert_eq!(asked.status, 303);
-    assert_eq!(page.header("refresh"), "3");
-    assert!(text(&page).contains("Being checked: <b>void</b>, asked for by ada"), "{}", text(&page));
-    for (status, said) in others {
-        assert_eq!(status, 409);
-        assert!(said.contains("being checked"), "{said}");
-    }
-    let open = system.count("select id from decisions where ended_at is null").await;
-    let back =
-        send(form(&system, &path, &format!("version={held}&decision=withdraw&id={open}&reason=no"))).await;
-    assert_eq!(back.status, 303);
-    assert_eq!(decides(&system, id, held, "release").await.status, 303);
-    assert_eq!(system.count("select count(*) from decisions where outcome = 'withdrawn'").await, 1);
-}
-
-#[tokio::test]
-async fn a_worker_killed_between_look_and_record_leaves_the_decision_to_another() {
-    let mut system = System::start(PROGRAM).await;
-    let (id, held) = a_wrong_amount(&system).await;
-    system.workers[0].kill9();
-    let dying = system.add_worker([("PAYONCE_FAULTS", "decision_record.before=kill")]).await;
-
-    let asked = decides(&system, id, held, "void").await;
-    assert_eq!(system.workers[dying].wait_exit().await, Exit::Signal(9));
-    assert_eq!(version(&system.client.payment(id).await), held);
-    system.add_worker([("RUST_LOG", "info")]).await;
-
-    assert_eq!(asked.status, 303);
-    assert_eq!(system.ended(id).await["status"], "reversed");
-    assert_eq!(system.count("select looks::bigint from decisions").await, 2);
-    system.assert_books_agree().await;
-}
-
-#[tokio::test]
 async fn a_released_payment_is_looked_at_again_and_held_again_if_nothing_changed() {
     let system = System::start(PROGRAM).await;
     let (id, held) = a_wrong_amount(&system).await;
@@ -262,28 +215,6 @@ async fn a_payment_released_after_a_void_started_is_voided() {
     let payment = system.ended(id).await;
     assert_eq!(payment["status"], "reversed");
     assert_eq!(breaks(&system, id).await, (0, vec![CLOSED_BY_ADA.to_owned()]));
-    system.assert_books_agree().await;
-}
-
-#[tokio::test]
-async fn of_many_who_decide_at_once_one_wins() {
-    let (system, id, held) = held_in_doubt("sim_reset_after").await;
-    let succeed = format!("succeed&charge_id={}", charge_id(&system, id).await);
-
-    let decisions = (0..12).map(|n| if n % 2 == 0 { &*succeed } else { "void" });
-    let decided = join_all(decisions.map(|decision| decides(&system, id, held, decision))).await;
-
-    let payment = system.ended(id).await;
-    let (done, others): (Vec<_>, Vec<_>) =
-        decided.iter().map(|answer| answer.status).partition(|it| *it == 303);
-    // Whoever asked for the same decision is told that it is done.
-    assert!((1..=6).contains(&done.len()) && others.iter().all(|it| *it == 409), "{done:?} {others:?}");
-    assert_eq!(system.count("select count(*) from decisions where outcome = 'done'").await, 1);
-    let first: String = sqlx::query_scalar("select wish from decisions where outcome = 'done'")
-        .fetch_one(&system.database.pool)
-        .await
-        .unwrap();
-    assert_eq!(payment["status"], if first == "void" { "reversed" } else { "succeeded" });
     system.assert_books_agree().await;
 }
 
