@@ -1,5 +1,5 @@
 //! The operators' listener: the job board (apalis-board), whose base path `/` is compiled in, and beside it the operator's
-//! page below `/ops`. Both behind HTTP Basic: one's own name as user, the admin key as password.
+//! page below `/ops`. Both behind HTTP Basic: one's own name as user, one's admin key as password.
 //!
 //! The board is read-only: its one writing route would let anybody enqueue, so only reads pass.
 
@@ -18,14 +18,14 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sqlx::PgPool;
 
-use crate::admin_key::AdminKey;
+use crate::admin_key::AdminKeys;
 use crate::operator::{self, Operator};
 
 /// The board is one page, and a short one.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// The board's routes and the operator's.
-pub(crate) fn router(pool: &PgPool, admin_key: AdminKey) -> Router {
+pub(crate) fn router(pool: &PgPool, admin_keys: AdminKeys) -> Router {
     let mut api = ApiBuilder::new(Router::new());
     for queue in [shared::queue::PAYMENTS, shared::queue::schedule::SCHEDULES] {
         let storage =
@@ -39,7 +39,7 @@ pub(crate) fn router(pool: &PgPool, admin_key: AdminKey) -> Router {
         .layer(Extension(TracingBroadcaster::create()))
         .layer(from_fn(read_only))
         .merge(operator::router(pool))
-        .layer(from_fn_with_state(admin_key, admin_only))
+        .layer(from_fn_with_state(admin_keys, admin_only))
 }
 
 async fn read_only(request: Request, next: Next) -> Response {
@@ -72,19 +72,17 @@ async fn with_a_way_out(request: Request, next: Next) -> Response {
     }
 }
 
-async fn admin_only(State(admin_key): State<AdminKey>, mut request: Request, next: Next) -> Response {
-    let credentials = request.headers().get(AUTHORIZATION).and_then(basic_credentials);
-    match credentials {
-        Some((user, password)) if admin_key.is(&password) => {
-            request.extensions_mut().insert(Operator(user));
+async fn admin_only(State(admin_keys): State<AdminKeys>, mut request: Request, next: Next) -> Response {
+    if let Some((user, password)) = request.headers().get(AUTHORIZATION).and_then(basic_credentials) {
+        if let Some(credential) = admin_keys.whose(&password) {
+            request.extensions_mut().insert(Operator::signed_in(user, &credential));
             return next.run(request).await;
         }
         // Not by name: that, too, may be a secret in the wrong place.
-        Some(_) => tracing::warn!(event = "admin_key_refused", "somebody came with another admin key"),
-        None => {}
+        tracing::warn!(event = "admin_key_refused", "somebody came with another admin key");
     }
     let ask = [(WWW_AUTHENTICATE, "Basic realm=\"Payonce\", charset=\"UTF-8\"")];
-    (StatusCode::UNAUTHORIZED, ask, "your own name as user, and the admin key as password\n").into_response()
+    (StatusCode::UNAUTHORIZED, ask, "your own name as user, and your admin key as password\n").into_response()
 }
 
 /// User and password of HTTP Basic credentials (RFC 7617).

@@ -48,7 +48,7 @@ struct App {
     reads: Batcher<Reading>,
     waiters: Arc<wait::Waiters>,
     limit: Arc<limit::Limit>,
-    admin_key: admin_key::AdminKey,
+    admin_keys: admin_key::AdminKeys,
     chaos_mode: bool,
     shutdown: CancellationToken,
 }
@@ -100,8 +100,8 @@ impl Server {
         let waiters = wait::Waiters::start(self.pool.clone(), shutdown.clone());
         let seat = || Seat::new(self.pool.clone());
         let accepts = Batcher::new(Accepting { seat: seat(), bell: Bell::new(self.pool.clone()) });
-        let admin_key = admin_key::AdminKey::new(&self.settings.admin_key);
-        let board = board::router(&self.pool, admin_key);
+        let admin_keys = admin_key::AdminKeys::new(&self.settings.admin_key, &self.settings.admin_keys);
+        let board = board::router(&self.pool, admin_keys.clone());
         let chaos_mode = self.settings.chaos_mode;
         let limit = Arc::new(limit::Limit::new(self.settings.rate));
         let _keeping_small = AbortOnDropHandle::new(tokio::spawn({
@@ -114,7 +114,7 @@ impl Server {
             reads: Batcher::new(Reading { seat: seat() }),
             waiters,
             limit,
-            admin_key,
+            admin_keys,
             chaos_mode,
             shutdown: shutdown.clone(),
             pool: self.pool.clone(),

@@ -1,7 +1,7 @@
 //! The operator's page: what is under way, what each payment went through, and what a person may decide. Rendered here,
 //! whole, from templates that are compiled in; it needs no script and no other host.
 //!
-//! Invariant: it reads anything and writes only decisions (`transition::resolve`, `transition::close_break`,
+//! Invariant: it reads anything and writes only decisions (`transition::{ask, withdraw, release, close_break}`, corrections,
 //! `dead_letter::close`), each under the name of whoever is signed in. The browser signs every request by itself, so a request that writes must also come
 //! from a page of ours.
 
@@ -17,13 +17,15 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::{Form, Router};
-use shared::payment::transition::ResolveError;
+use shared::payment::transition::Person;
 use sqlx::PgPool;
 use tokio::task::JoinError;
 
+use crate::admin_key::Credential;
 use crate::problem::Problem;
 
 mod breaks;
+mod corrections;
 mod dead_letters;
 mod overview;
 mod payment;
@@ -37,9 +39,24 @@ const BODY_BYTES_MAX: usize = 16 * 1024;
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
 
-/// The name with which somebody signed in.
+/// Who signed in.
 #[derive(Debug, Clone)]
-pub(crate) struct Operator(pub(crate) String);
+pub(crate) struct Operator {
+    /// The credential's own name; where it has none, the user name that was typed.
+    name: String,
+    /// Which credential it was.
+    credential: String,
+    /// The one person that it is, if it is one's own: two people are two of them.
+    person: Option<Person>,
+}
+
+impl Operator {
+    /// Somebody who typed that user name and this credential's key.
+    pub(crate) fn signed_in(user: String, credential: &Credential) -> Self {
+        let name = credential.name().map_or(user, str::to_owned);
+        Self { name, credential: credential.id().to_owned(), person: credential.person() }
+    }
+}
 
 /// The pages, all below `/ops`. Whoever mounts them has made sure that it is an [`Operator`] who asks.
 pub(crate) fn router(pool: &PgPool) -> Router {
@@ -47,6 +64,9 @@ pub(crate) fn router(pool: &PgPool) -> Router {
         .route("/ops", get(overview::page))
         .route("/ops/payments", get(payments::page))
         .route("/ops/payments/{id}", get(payment::page).post(payment::decide))
+        .route("/ops/payments/{id}/corrections", post(corrections::propose))
+        .route("/ops/corrections", get(corrections::page))
+        .route("/ops/corrections/{id}", post(corrections::decide))
         .route("/ops/breaks", get(breaks::page))
         .route("/ops/breaks/{id}", post(breaks::close))
         .route("/ops/dead-letters", get(dead_letters::page))
@@ -163,18 +183,6 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-impl From<ResolveError> for Failure {
-    fn from(error: ResolveError) -> Self {
-        match error {
-            ResolveError::Database(why) => why.into(),
-            ResolveError::Illegal(why) => {
-                tracing::error!(%why, "a decision that cannot be");
-                Self::Internal
-            }
-        }
-    }
-}
-
 impl From<JoinError> for Failure {
     fn from(why: JoinError) -> Self {
         tracing::error!(%why, "deciding ended in a panic");
@@ -198,8 +206,8 @@ fn filled_in<T>(form: Result<Form<T>, FormRejection>) -> Result<T, Failure> {
 }
 
 /// Who signs a decision: nobody without a name.
-fn signatory(Extension(Operator(name)): Extension<Operator>) -> Result<String, Failure> {
-    if name.trim().is_empty() { Err(Failure::Nameless) } else { Ok(name) }
+fn signatory(Extension(operator): Extension<Operator>) -> Result<Operator, Failure> {
+    if operator.name.trim().is_empty() { Err(Failure::Nameless) } else { Ok(operator) }
 }
 
 #[cfg(test)]

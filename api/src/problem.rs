@@ -10,7 +10,6 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use shared::batch::Refused;
 use shared::db;
-use shared::payment::transition::ResolveError;
 
 /// Everything that can be wrong with a request, or with us.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,13 +31,31 @@ pub(crate) enum Problem {
     #[error("{by} resolved this break already, because: {reason}")]
     BreakResolved { by: String, reason: String },
     #[error(
-        "the payment of this break is held: send a decision (release, succeed with charge_id, fail, reverse)"
+        "the payment of this break is held: send a decision (release, look, succeed with charge_id, fail, reverse, void)"
     )]
     DecisionNeeded,
     #[error(
         "the payment of this break is not held, so there is nothing to decide about it; send the reason alone"
     )]
     NothingToDecide,
+    #[error("nothing was decided: {0}")]
+    DecisionRefused(String),
+    #[error(
+        "somebody else's decision about the payment is being checked at the gateway; repeat this one later"
+    )]
+    DecisionOpen,
+    #[error(
+        "a correction takes two people: come with a key of your own, which ADMIN_KEYS gives you, and not with ADMIN_KEY"
+    )]
+    NamelessKey,
+    #[error("you proposed this correction; somebody else has to approve it, with a key of their own")]
+    SamePerson,
+    #[error("correction {0} of this payment has not ended; approve it or take it back first")]
+    CorrectionOpen(i64),
+    #[error("this correction is {0} already")]
+    CorrectionClosed(String),
+    #[error("the payment is not over: only what is over is corrected")]
+    NotOver,
     #[error("{by} {how} this dead letter already, because: {reason}")]
     LetterClosed { how: String, by: String, reason: String },
     #[error("the payment of this dead letter is held: replay it, or decide about the payment by its break")]
@@ -75,7 +92,11 @@ impl Problem {
     /// After how many seconds the same request may well succeed.
     const fn retry_after_s(&self) -> Option<u64> {
         match self {
-            Self::KeyInProgress | Self::Unavailable | Self::DatabaseBusy | Self::NotReady(_) => Some(1),
+            Self::KeyInProgress
+            | Self::DecisionOpen
+            | Self::Unavailable
+            | Self::DatabaseBusy
+            | Self::NotReady(_) => Some(1),
             Self::TooManyRequests { retry_after_s } => Some(*retry_after_s),
             Self::InvalidRequest { .. }
             | Self::KeyMissing
@@ -87,6 +108,12 @@ impl Problem {
             | Self::LetterHeld
             | Self::DecisionNeeded
             | Self::NothingToDecide
+            | Self::DecisionRefused(_)
+            | Self::NamelessKey
+            | Self::SamePerson
+            | Self::CorrectionOpen(_)
+            | Self::CorrectionClosed(_)
+            | Self::NotOver
             | Self::NotFound(_)
             | Self::MethodNotAllowed
             | Self::TooLarge(_)
@@ -104,7 +131,13 @@ impl Problem {
             | Self::LetterClosed { .. }
             | Self::LetterHeld
             | Self::DecisionNeeded
-            | Self::NothingToDecide => StatusCode::CONFLICT,
+            | Self::NothingToDecide
+            | Self::DecisionRefused(_)
+            | Self::DecisionOpen
+            | Self::CorrectionOpen(_)
+            | Self::CorrectionClosed(_)
+            | Self::NotOver => StatusCode::CONFLICT,
+            Self::NamelessKey | Self::SamePerson => StatusCode::FORBIDDEN,
             Self::Unauthorized | Self::AdminOnly => StatusCode::UNAUTHORIZED,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -128,6 +161,13 @@ impl Problem {
             Self::LetterHeld => "dead_letter_held",
             Self::DecisionNeeded => "decision_needed",
             Self::NothingToDecide => "nothing_to_decide",
+            Self::DecisionRefused(_) => "decision_refused",
+            Self::DecisionOpen => "decision_open",
+            Self::NamelessKey => "named_key_needed",
+            Self::SamePerson => "same_person",
+            Self::CorrectionOpen(_) => "correction_open",
+            Self::CorrectionClosed(_) => "correction_closed",
+            Self::NotOver => "payment_not_over",
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge(_) => "payload_too_large",
@@ -164,6 +204,13 @@ impl Problem {
             | Self::LetterHeld
             | Self::DecisionNeeded
             | Self::NothingToDecide
+            | Self::DecisionRefused(_)
+            | Self::DecisionOpen
+            | Self::NamelessKey
+            | Self::SamePerson
+            | Self::CorrectionOpen(_)
+            | Self::CorrectionClosed(_)
+            | Self::NotOver
             | Self::NotFound(_)
             | Self::MethodNotAllowed
             | Self::TooLarge(_)
@@ -190,18 +237,6 @@ impl IntoResponse for Problem {
             headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
         }
         response
-    }
-}
-
-impl From<ResolveError> for Problem {
-    fn from(error: ResolveError) -> Self {
-        match error {
-            ResolveError::Database(error) => error.into(),
-            ResolveError::Illegal(why) => {
-                tracing::error!(%why, "a decision that cannot be");
-                Self::Internal
-            }
-        }
     }
 }
 

@@ -127,7 +127,7 @@ pub(crate) fn event(event: &Event) -> EventView<'_> {
     let mut evidence = event.evidence.clone();
     if let Some(facts) = evidence.as_object_mut() {
         // Which of our machines it was is no business of a merchant's, nor which of our people, and what they noted.
-        for ours in ["worker", "by", "reason"] {
+        for ours in ["worker", "by", "reason", "decision", "seen", "look", "unproven"] {
             facts.remove(ours);
         }
     }

@@ -20,6 +20,7 @@ use crate::request::BODY_BYTES_MAX;
 
 mod admin;
 mod breaks;
+mod corrections;
 mod dead_letters;
 mod merchant;
 mod payments;
@@ -31,6 +32,7 @@ pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(payments::router())
         .merge(breaks::router())
+        .merge(corrections::router())
         .merge(dead_letters::router())
         .merge(reconciliation::router())
         .merge(recovery::router())

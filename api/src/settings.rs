@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use shared::config::{self, InvalidSetting};
 use shared::rate::Rate;
 
+use crate::admin_key;
+
 /// How the API serves.
 #[derive(Clone)]
 pub struct Settings {
@@ -17,16 +19,15 @@ pub struct Settings {
     pub api_addr: SocketAddr,
     /// `BOARD_ADDR`: the listener of the job board and the operator's page.
     pub board_addr: SocketAddr,
-    /// `ADMIN_KEY`: the password of both.
+    /// `ADMIN_KEY`: the password of both, for any user name. Empty where there are only keys with names.
     pub admin_key: String,
+    /// `ADMIN_KEYS`: the same for each person: a name and that person's own key.
+    pub admin_keys: Vec<(String, String)>,
     /// `CHAOS_MODE`: whether a client may ask, by a header, for a failure after its payment was recorded.
     pub chaos_mode: bool,
     /// `API_RATE_PER_S` and `API_RATE_BURST`: requests that a merchant's API key may make; none where there is no limit.
     pub rate: Option<Rate>,
 }
-
-/// An admin key that can be guessed is worse than none.
-const ADMIN_KEY_MIN: usize = 16;
 
 impl Settings {
     /// The defaults.
@@ -38,6 +39,7 @@ impl Settings {
             api_addr: (Ipv4Addr::LOCALHOST, 8080).into(),
             board_addr: (Ipv4Addr::LOCALHOST, 8081).into(),
             admin_key,
+            admin_keys: Vec::new(),
             chaos_mode: false,
             rate: None,
         }
@@ -49,10 +51,12 @@ impl Settings {
     /// A variable that is missing or cannot be read.
     pub fn from_env() -> Result<Self, InvalidSetting> {
         let database_url = config::required("DATABASE_URL", "postgres://user:password@localhost/payonce")?;
-        let admin_key = config::required("ADMIN_KEY", "$(openssl rand -hex 32)")?;
-        if admin_key.len() < ADMIN_KEY_MIN {
-            let why = format!("must have at least {ADMIN_KEY_MIN} characters");
-            return Err(InvalidSetting::new("ADMIN_KEY", why));
+        let admin_key = match config::optional("ADMIN_KEYS") {
+            Some(_) => config::optional("ADMIN_KEY").unwrap_or_default(),
+            None => config::required("ADMIN_KEY", "$(openssl rand -hex 32)")?,
+        };
+        if !admin_key.is_empty() {
+            admin_key::check(&admin_key)?;
         }
         Self::from_env_at(database_url, admin_key)
     }
@@ -62,8 +66,10 @@ impl Settings {
     /// # Errors
     /// A variable that cannot be read.
     pub fn from_env_at(database_url: String, admin_key: String) -> Result<Self, InvalidSetting> {
+        let named = config::optional("ADMIN_KEYS").map(|text| admin_key::named(&text, &admin_key));
         let default = Self::new(database_url, admin_key);
         Ok(Self {
+            admin_keys: named.transpose()?.unwrap_or_default(),
             max_connections: connections_from_env(default.max_connections)?,
             api_addr: config::parsed("API_ADDR", default.api_addr)?,
             board_addr: config::parsed("BOARD_ADDR", default.board_addr)?,

@@ -1,11 +1,12 @@
 //! `payonce breaks`: contradictions that a person resolves.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use shared::breaks::{self, Break, Filter, KINDS};
 use shared::ids::PaymentId;
-use shared::operator::{Resolve, Resolved, resolve_break};
+use shared::operator::{Decision, Resolve, Resolved, resolve_break};
 use shared::{config, db, json};
 use sqlx::PgPool;
 
@@ -50,13 +51,15 @@ Exit codes: 0 shown; 1 no such break, or failed; 2 called wrongly.")]
     },
     /// Resolve one break, with a reason; where its payment is held, decide about the payment
     ///
+    /// A decision is checked by a worker against what the gateway shows, and refused where that does not permit it.
     /// Repeated with the same name and reason it changes nothing.
     #[command(after_help = "\
 Example:
   payonce breaks resolve 17 --by ada --reason 'refunded by the gateway, ticket 4711'
+  payonce breaks resolve 18 --by ada --reason 'what do they show?' --decision look
   payonce breaks resolve 18 --by ada --reason 'seen in their books' --decision succeed --charge-id ch_1
 
-Exit codes: 0 resolved, also before; 1 not resolved, or failed; 2 called wrongly.")]
+Exit codes: 0 resolved, also before, or looked; 1 not resolved, or failed; 2 called wrongly; 3 no worker has looked yet.")]
     Resolve {
         /// Its number, as `payonce breaks list` shows it
         id: i64,
@@ -67,12 +70,18 @@ Exit codes: 0 resolved, also before; 1 not resolved, or failed; 2 called wrongly
         #[arg(long)]
         by: Option<String>,
         /// What becomes of the held payment
-        #[arg(long, value_parser = ["release", "succeed", "fail", "reverse"])]
+        #[arg(long, value_parser = ["release", "look", "succeed", "fail", "reverse", "void"])]
         decision: Option<String>,
         /// By which charge it succeeded, with --decision succeed
         #[arg(long)]
         charge_id: Option<String>,
-        /// Print one line of JSON: the break as it is now
+        /// Without proof: only where the gateway is silent for long, or cannot look up
+        #[arg(long)]
+        unproven: bool,
+        /// How long to wait for a worker to look at the gateway
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        wait: u16,
+        /// Print one line of JSON: the break as it is now, or the decision where none was made
         #[arg(long)]
         json: bool,
     },
@@ -90,9 +99,12 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
             let it = breaks::find(&pool, id).await?.with_context(|| no_such(id))?;
             show(&it, json)?;
         }
-        Command::Resolve { id, reason, by, decision, charge_id, json } => {
+        Command::Resolve { id, reason, by, decision, charge_id, unproven, wait, json } => {
             let by = by.or_else(|| config::optional("USER")).unwrap_or_default();
-            resolve(&pool, id, &Resolve { by, reason, decision, charge_id }, json).await?;
+            let patience = Duration::from_secs(wait.into());
+            let credential = "command line".to_owned();
+            let asked = Resolve { by, credential, reason, decision, charge_id, unproven, patience };
+            return resolve(&pool, id, &asked, json).await;
         }
     }
     pool.close().await;
@@ -138,8 +150,32 @@ fn show(it: &Break, json: bool) -> Result<()> {
     output::line(&serde_json::to_string_pretty(&it.detail)?)
 }
 
-async fn resolve(pool: &PgPool, id: i64, asked: &Resolve, json: bool) -> Result<()> {
-    match resolve_break(pool, id, asked).await? {
+/// What it exits with where no worker has looked at the gateway yet.
+const NOT_YET: u8 = 3;
+
+async fn resolve(pool: &PgPool, id: i64, asked: &Resolve, json: bool) -> Result<ExitCode> {
+    let said = match resolve_break(pool, id, asked).await? {
+        Resolved::Asked(it) => {
+            say_decision(
+                &it,
+                json,
+                "asked for; no worker has looked at the gateway yet: repeat this to see what comes of it",
+            )?;
+            return Ok(ExitCode::from(NOT_YET));
+        }
+        Resolved::Checked(it) if it.refusal.is_none() => {
+            let permits = it.permits.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let seen = it.seen.as_deref().unwrap_or_default();
+            say_decision(
+                &it,
+                json,
+                &format!("the gateway shows: {seen}; what may be decided: {permits}, or release"),
+            )
+        }
+        Resolved::Checked(it) => bail!("nothing was decided: {}", it.refusal.unwrap_or_default()),
+        Resolved::Another => {
+            bail!("another decision about its payment is being checked; try again in a moment")
+        }
         Resolved::Now(it) | Resolved::Before(it) if json => output::json(&json::a_break(&it)),
         Resolved::Now(_) => output::line(&format!("resolved {id}")),
         Resolved::Before(_) => output::line(&format!("{id} was resolved so before")),
@@ -152,7 +188,12 @@ async fn resolve(pool: &PgPool, id: i64, asked: &Resolve, json: bool) -> Result<
         Resolved::NeedsDecision => bail!("its payment is held: say what becomes of it with --decision"),
         Resolved::NothingToDecide => bail!("its payment is not held: leave --decision out"),
         Resolved::Unusable(why) => bail!("{why}: give --{}", why.field.replace('_', "-")),
-    }
+    };
+    said.map(|()| ExitCode::SUCCESS)
+}
+
+fn say_decision(it: &Decision, json: bool, words: &str) -> Result<()> {
+    if json { output::json(&json::decision(it)) } else { output::line(words) }
 }
 
 fn no_such(id: i64) -> String {

@@ -7,6 +7,7 @@
 
 mod breaks;
 mod chaos;
+mod corrections;
 mod dead_letters;
 mod dev;
 mod gateway;
@@ -63,6 +64,7 @@ enum Command {
     Recovery(recovery::Command),
     #[command(subcommand)]
     Breaks(breaks::Command),
+    Corrections(corrections::Args),
     #[command(subcommand, alias = "dlq")]
     DeadLetters(dead_letters::Command),
 }
@@ -117,6 +119,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Verify(args) => Box::pin(verify::run(args)).await,
         Command::Recovery(command) => recovery::run(command).await,
         Command::Breaks(command) => breaks::run(command).await,
+        Command::Corrections(args) => corrections::run(args).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
     }
 }

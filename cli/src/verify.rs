@@ -8,6 +8,7 @@
 
 mod acknowledged;
 mod amount;
+mod by_hand;
 mod fold;
 mod idempotency;
 mod journal;
@@ -28,7 +29,7 @@ use self::acknowledged::Clients;
 use self::journal::Journal;
 use self::liveness::{Liveness, Rule};
 use self::register::Register;
-use self::report::{Check, Report};
+use self::report::{Check, Report, Unproven};
 use crate::{output, progress};
 
 /// What it exits with.
@@ -41,17 +42,17 @@ const SUSPECTS: usize = 1_000;
 
 /// Check our books against the gateway's: nothing charged twice, lost or forgotten
 ///
-/// Reads the database and the gateway's journal, and writes nothing. Safe to run at any time, also under load. Six checks:
-/// charge (what the gateway took is what the payments say), ledger, history (events make the payments), idempotency
-/// (keys), liveness (nobody forgot a payment, and none is only taken over again and again), and, with --history,
-/// acknowledged (what clients were told is there).
+/// Reads the database and the gateway's journal, and writes nothing. Safe to run at any time, also under load. Seven checks:
+/// charge (what the gateway took is what the payments say), ledger, history (events make the payments), `by_hand` (what people
+/// decided is borne out), idempotency (keys), liveness (nobody forgot a payment, and none is only taken over again and again),
+/// and, with --history, acknowledged (what clients were told is there).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
   payonce verify --database-url postgres://user:password@localhost/payonce --gateway-url http://127.0.0.1:8090
 
 Exit codes: 0 clean; 1 violations, or it could not be checked (then standard output is empty); 2 called wrongly;
-3 no violations, but something waits for a person.")]
+3 no violations, but something waits for a person, also what one ended without proof and the gateway's journal refutes.")]
 pub(crate) struct Args {
     /// Payonce's database; without it, `DATABASE_URL`
     #[arg(long, value_name = "URL")]
@@ -95,7 +96,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     } else {
         report.print()?;
     }
-    Ok(match (report.violations, report.waiting_for_a_person) {
+    Ok(match (report.violations, report.for_a_person()) {
         (0, 0) => ExitCode::SUCCESS,
         (0, _) => ExitCode::from(FOR_A_PERSON),
         _ => ExitCode::from(VIOLATIONS),
@@ -126,6 +127,7 @@ struct Checks {
     clients: Option<Clients>,
     ledger: Check,
     history: Check,
+    by_hand: Check,
     idempotency: Check,
     liveness: Liveness,
     succeeded: u64,
@@ -141,6 +143,7 @@ impl Checks {
             clients,
             ledger: Check::new("ledger"),
             history: Check::new("history"),
+            by_hand: Check::new("by_hand"),
             idempotency: Check::new("idempotency"),
             liveness: Liveness::new(rule),
             succeeded: 0,
@@ -156,9 +159,9 @@ impl Checks {
         let booked = journal.read_to_its_end(|row| register.book(row));
         progress::during("reading the gateway's journal", booked).await?;
         progress::during("looking at suspects again", self.look_again(pool, journal)).await?;
-        self.register.judge(&mut self.charge);
+        let unproven = self.register.judge(&mut self.charge);
         let waiting_for_a_person = ours::waiting_for_a_person(pool).await?;
-        Ok(self.conclude(waiting_for_a_person))
+        Ok(self.conclude(waiting_for_a_person, unproven))
     }
 
     /// All payments, each with its events and transfers.
@@ -166,14 +169,19 @@ impl Checks {
         let mut pages = ours::Pages::new(pool);
         while let Some(page) = pages.next().await? {
             let (mut events, mut transfers) = (page.events.as_slice(), page.transfers.as_slice());
+            let mut corrections = page.corrections.as_slice();
+            self.register.learn(&page.corrections, &page.unproven);
             self.transfers += transfers.len();
             for payment in &page.payments {
                 let (strays, own_events) = split_off(&mut events, payment.id, |event| event.payment_id);
                 fold::check_strays(strays, &mut self.history);
                 fold::check(payment, own_events, &mut self.history);
+                by_hand::check(payment, own_events, &mut self.by_hand);
                 let (strays, own) = split_off(&mut transfers, payment.id, |transfer| transfer.payment_id);
                 ledger::check_strays(strays, &mut self.ledger);
-                ledger::check(payment, own, &mut self.ledger);
+                let (_, corrected) = split_off(&mut corrections, payment.id, |it| it.payment_id);
+                corrected.iter().for_each(|it| by_hand::check_correction(it, &mut self.by_hand));
+                ledger::check(payment, own, corrected, &mut self.ledger);
                 self.liveness.see(payment, own_events);
                 self.register.add(payment);
                 self.succeeded += u64::from(payment.status == "succeeded");
@@ -210,15 +218,16 @@ impl Checks {
         self.liveness.check_jobs(pool).await
     }
 
-    fn conclude(self, waiting_for_a_person: u64) -> Report {
+    fn conclude(self, waiting_for_a_person: u64, unproven: Unproven) -> Report {
         let (acknowledged, counts) = self.clients.map(Clients::conclude).unzip();
         let mut checks = vec![self.charge];
         checks.extend(acknowledged);
-        checks.extend([self.ledger, self.history, self.idempotency, self.liveness.check]);
+        checks.extend([self.ledger, self.history, self.by_hand, self.idempotency, self.liveness.check]);
         Report {
             violations: Report::sum(&checks),
             checks,
             waiting_for_a_person,
+            unproven,
             in_flight: self.register.in_flight(),
             acknowledged: counts,
             payments: self.register.payments(),

@@ -25,6 +25,10 @@ pub const KINDS: &[(&str, &str)] = &[
     ),
     ("poison", "Each worker that had the payment was lost, also the one that had nothing else in hand."),
     ("charged_after_end", "The gateway shows a charge for a payment that ended without one."),
+    (
+        "unproven_refuted",
+        "A person ended the payment without proof, and the gateway's books say otherwise. No machine voids or changes anything.",
+    ),
     ("missing_at_gateway", "The payment succeeded, and no charge for it stands in the gateway's journal."),
     ("charged_twice", "Several charges stand in the gateway's journal for one payment."),
     ("charge_differs", "The gateway's journal has another amount, currency or reference than the payment."),

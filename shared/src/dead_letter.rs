@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::db::InTime as _;
 use crate::payment::history;
-use crate::payment::transition::{Decision, Justification, Resolution, ResolveError, Unusable, resolve};
+use crate::payment::transition::{self, Justification, Unusable};
 use crate::queue::new_job_id;
 use crate::{fault, metrics};
 
@@ -236,7 +236,7 @@ pub async fn close(
     id: i64,
     closing: Closing,
     (by, reason): (&str, &str),
-) -> Result<Closed, ResolveError> {
+) -> sqlx::Result<Closed> {
     let justification = match Justification::new(by, reason) {
         Ok(justification) => justification,
         Err(why) => return Ok(Closed::Unusable(why)),
@@ -266,13 +266,9 @@ pub async fn close(
 }
 
 /// T19: the machine looks again, and counts takeovers anew. Closes the payment's break and letter as well.
-async fn release(pool: &PgPool, payment: Uuid, justification: &Justification) -> Result<bool, ResolveError> {
+async fn release(pool: &PgPool, payment: Uuid, justification: &Justification) -> sqlx::Result<bool> {
     let version = history::row(pool, payment.into()).await?.version;
-    let Ok(resolution) = Resolution::new(payment.into(), version, Decision::Release, justification.clone())
-    else {
-        return Ok(false);
-    };
-    Ok(resolve(pool, &resolution).await?.is_some())
+    Ok(transition::release(pool, payment.into(), version, justification).await?.is_some())
 }
 
 /// Closes a job's letter and, to replay it, puts the job back where it was: one statement, so that it happens once. An id that

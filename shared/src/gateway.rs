@@ -95,9 +95,13 @@ impl Gateway {
 
     /// Asks which charges were made under the payment's key.
     pub async fn look_up(&self, claim: &Claim, send_by: Instant) -> Told {
-        let request =
-            Request::builder().method(Method::GET).uri(format!("/charges?key={}", claim.payment_id));
-        self.call(&LOOKUP, (request, Full::default()), &claim.correlation_id, send_by).await
+        self.look_up_key(claim.payment_id, &claim.correlation_id, send_by).await
+    }
+
+    /// The same under another claim than the payment's own: that of a decision about it, or of a correction.
+    pub async fn look_up_key(&self, payment: PaymentId, correlation_id: &str, send_by: Instant) -> Told {
+        let request = Request::builder().method(Method::GET).uri(format!("/charges?key={payment}"));
+        self.call(&LOOKUP, (request, Full::default()), correlation_id, send_by).await
     }
 
     /// Undoes whatever was charged under the payment's key, and closes the key.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::breaks::Break;
 use crate::dead_letter::Letter;
 use crate::ids::PaymentId;
+use crate::operator::{Correction, Decision};
 use crate::recovery::{Recovered, Report};
 
 /// RFC 3339 in UTC, to the microsecond, as Postgres keeps it.
@@ -66,6 +67,55 @@ fn recovered_payment(it: &Recovered) -> Value {
         "failure_code": it.failure_code,
         "held_reason": it.held_reason,
         "events": it.events,
+    })
+}
+
+/// What a person wished to become of a held payment, and what came of it.
+#[must_use]
+pub fn decision(it: &Decision) -> Value {
+    json!({
+        "id": it.id,
+        "object": "decision",
+        "payment_id": PaymentId::from(it.payment_id),
+        "version": it.version,
+        "decision": it.wish,
+        "unproven": it.is_unproven,
+        "charge_id": it.charge_id,
+        "by": it.asked_by,
+        "reason": it.reason,
+        "asked_at": time(it.asked_at),
+        "ended_at": it.ended_at.map(time),
+        "outcome": it.outcome,
+        "refusal": it.refusal,
+        "seen": it.seen,
+        "look": it.look,
+        "permits": it.permits,
+    })
+}
+
+/// What people put right about a payment that is over.
+#[must_use]
+pub fn correction(it: &Correction) -> Value {
+    json!({
+        "id": it.id,
+        "object": "correction",
+        "payment_id": PaymentId::from(it.payment_id),
+        "kind": it.kind,
+        "amount": it.amount.to_string(),
+        "currency": it.currency,
+        "charge_id": it.charge_id,
+        "reason": it.reason,
+        "state": it.state(),
+        "proposed_by": it.proposed_by,
+        "proposed_at": time(it.proposed_at),
+        "approved_by": it.approved_by,
+        "approved_at": it.approved_at.map(time),
+        "ended_at": it.ended_at.map(time),
+        "outcome": it.outcome,
+        "refusal": it.refusal,
+        "seen": it.seen,
+        "look": it.look,
+        "delta": it.delta.map(|delta| delta.to_string()),
     })
 }
 

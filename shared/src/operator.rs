@@ -17,10 +17,14 @@ use crate::payment::history;
 pub use crate::payment::history::Row as PaymentRow;
 use crate::queue;
 
+mod corrections;
+mod decisions;
 mod list;
 mod overview;
 mod resolve;
 
+pub use corrections::{Correction, correction, corrections};
+pub use decisions::{Decision, await_decision, decisions};
 pub use list::{Filter, Listed, State, list};
 pub use overview::{Capped, LATEST, Overview, overview};
 pub use resolve::{Resolve, Resolved, resolve_break};
@@ -42,6 +46,10 @@ pub struct Dossier {
     pub late: Vec<Late>,
     /// Contradictions, the open ones first.
     pub breaks: Vec<Break>,
+    /// What people wished to become of it, newest first.
+    pub decisions: Vec<Decision>,
+    /// What people corrected about it, newest first.
+    pub corrections: Vec<Correction>,
     /// What its money did.
     pub entries: Vec<Entry>,
     /// Its jobs that the queue still knows, newest first.
@@ -114,6 +122,8 @@ pub async fn dossier(pool: &PgPool, id: PaymentId, before: Option<i32>) -> sqlx:
         has_older_events,
         late: late(pool, id).await?,
         breaks: breaks_of(pool, id).await?,
+        decisions: decisions(pool, id).await?,
+        corrections: corrections(pool, Some(id), false, None, ROWS_MAX).await?,
         entries: entries(pool, id).await?,
         jobs: jobs(pool, id, row.version).await?,
         row,

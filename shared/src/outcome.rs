@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::ids::PaymentId;
+
 mod charge;
 mod failure;
 
@@ -300,7 +302,7 @@ impl VoidOutcome {
 
     /// Reads the answer to `POST /voids`.
     #[must_use]
-    pub fn of(exchange: &Exchange, expected: &Expected) -> Self {
+    pub fn of(exchange: &Exchange, payment: PaymentId) -> Self {
         #[derive(Deserialize)]
         struct Void {
             key: String,
@@ -315,7 +317,7 @@ impl VoidOutcome {
         }
         let void = (told.status == 201).then(|| serde_json::from_slice::<Void>(told.body).ok()).flatten();
         match void {
-            Some(void) if void.voided && void.key == expected.payment_id.to_string() => Self::Confirmed,
+            Some(void) if void.voided && void.key == payment.to_string() => Self::Confirmed,
             Some(_) => Self::NoAnswer(told.unexpected("not a void of our key")),
             None => Self::NoAnswer(told.failed()),
         }

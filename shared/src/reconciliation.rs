@@ -29,6 +29,9 @@ mod run;
 use run::{Run, Step};
 pub use run::{Stored, forget, list};
 
+/// The gateway there is, in the tables that have a row for each.
+pub(crate) const GATEWAY: &str = "default";
+
 /// Rows in one page.
 const PAGE: i64 = 1_000;
 

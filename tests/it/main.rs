@@ -8,6 +8,7 @@ mod breaker;
 mod browser;
 mod chaos;
 mod command_line;
+mod corrections;
 mod crashes;
 mod dead_letters;
 mod door;

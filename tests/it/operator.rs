@@ -5,15 +5,21 @@ mod decide;
 mod guard;
 mod page;
 mod plan;
+mod race;
+mod unproven;
 
 use serde_json::{Value, json};
 use shared::ids::PaymentId;
-use shared::payment::transition::{Decision, Justification, Resolution, resolve};
-use tests::{Shape, System, a_payment};
+use shared::payment::transition::Justification;
+use tests::client::send;
+use tests::{Answer, Shape, System, a_payment};
 
 use crate::PROGRAM;
 
 pub(super) const ADMIN_KEY: &str = "an-admin-key-for-tests";
+/// Ada's and Bob's own.
+pub(super) const ADAS_KEY: &str = "an-admin-key-of-ada-s";
+pub(super) const BOBS_KEY: &str = "an-admin-key-of-bob-s";
 
 /// A payment for which the gateway charged another amount, and its version.
 async fn a_wrong_amount(system: &System) -> (PaymentId, i32) {
@@ -39,14 +45,37 @@ fn ada() -> Justification {
     Justification::new("ada", "seen in the gateway's own books").unwrap()
 }
 
-/// What Ada decides about that version: the new version, or none.
-async fn decides(system: &System, id: PaymentId, version: i32, decision: Decision) -> Option<i32> {
-    let resolution = Resolution::new(id, version, decision, ada()).unwrap();
-    resolve(&system.database.pool, &resolution).await.unwrap()
+/// What Ada decides on the page about that version: `look`, `succeed&charge_id=ch_1`, `fail+unproven`, …
+pub(super) async fn decides(system: &System, id: PaymentId, version: i32, decision: &str) -> Answer {
+    let fields = format!("version={version}&decision={decision}&reason=seen+in+the+gateway%27s+own+books");
+    send(page::form(system, &format!("/ops/payments/{id}"), &fields)).await
+}
+
+/// What a form came to: its status, and what the page complains of.
+fn came(answer: &Answer) -> (u16, String) {
+    let page = page::text(answer);
+    let complaint = page.split_once("role=\"alert\">").map(|(_, rest)| rest.split("</p>").next().unwrap());
+    (answer.status, complaint.unwrap_or_default().to_owned())
+}
+
+/// A gateway that nobody can ask: neither lookups nor voids.
+pub(super) const BLIND: [(&str, &str); 2] =
+    [("GATEWAY_LOOKUP_SUPPORTED", "false"), ("GATEWAY_VOID_SUPPORTED", "false")];
+
+/// A payment of this method whose doubt nobody could end, and after that a worker that can look.
+async fn held_in_doubt(method: &str) -> (System, PaymentId, i32) {
+    let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
+    let id = system.accepted(a_payment().method(method)).await;
+    let blind = system.add_worker(BLIND).await;
+    let version = version(&system.held(id).await);
+    system.workers[blind].kill9();
+    system.workers.clear();
+    system.add_worker([("RUST_LOG", "info")]).await;
+    (system, id, version)
 }
 
 /// As a person does it at the gateway.
-async fn void_at_the_gateway(system: &System, id: PaymentId) {
+pub(super) async fn void_at_the_gateway(system: &System, id: PaymentId) {
     let url = format!("{}/voids", system.gateway.address("gateway"));
     let void = reqwest::Client::new().post(url).header("idempotency-key", format!("{id}:void"));
     let answer = void.json(&json!({ "key": id })).send().await.unwrap();

@@ -52,7 +52,7 @@ async fn at_the_gateway(system: &System, sql: &str, id: PaymentId) {
 }
 
 /// Does to the database what only a superuser can: triggers and foreign keys look away.
-async fn behind_the_guards(system: &System, sql: &str, id: PaymentId) {
+pub(super) async fn behind_the_guards(system: &System, sql: &str, id: PaymentId) {
     let sql = sql.replace("$id", &format!("'{}'", id.uuid()));
     let mut connection = system.database.pool.acquire().await.unwrap();
     let planted = format!("set session_replication_role = replica; {sql}; reset session_replication_role");
@@ -91,7 +91,7 @@ async fn as_if_never_reconciled(system: &System) {
 }
 
 /// A system without a worker, and a payment of it that nobody took although it has long been due.
-async fn one_that_waits() -> (System, PaymentId) {
+pub(super) async fn one_that_waits() -> (System, PaymentId) {
     let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     let id = system.accepted(a_payment()).await;
     let aged = "update payments set due_at = due_at - interval '1 hour' where id = $id;

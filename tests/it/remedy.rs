@@ -2,11 +2,13 @@
 //! often workers die over it, and its break tells a person so. And evidence against a payment that succeeded.
 
 use serde_json::{Value, json};
+use shared::decision::Wish;
 use shared::ids::PaymentId;
-use shared::payment::transition::{Decision, Justification, Resolution, close_break, resolve};
+use shared::payment::transition::{Asked, Asking, Justification, ask, close_break};
 use tests::{Exit, Shape, System, a_payment, wait_for, wait_until};
 
 use crate::PROGRAM;
+use crate::reconcile::behind_the_guards;
 
 async fn without_worker() -> System {
     System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await
@@ -244,7 +246,7 @@ async fn late_evidence_of_a_charge_for_a_reversed_payment_opens_a_break_that_is_
 }
 
 #[tokio::test]
-async fn a_charge_that_comes_to_light_for_a_payment_that_a_person_failed_is_voided() {
+async fn a_charge_that_comes_to_light_for_a_payment_that_a_person_failed_without_proof_is_left_to_a_person() {
     let mut system = without_worker().await;
     let id = system.accepted(a_payment()).await;
     let first = system.add_worker([("PAYONCE_FAULTS", "settle.before=stop")]).await;
@@ -253,16 +255,23 @@ async fn a_charge_that_comes_to_light_for_a_payment_that_a_person_failed_is_void
     let second = system.add_worker(neither).await;
     let held = i32::try_from(system.held(id).await["version"].as_i64().unwrap()).unwrap();
     let by_hand = Justification::new("ada", "the customer says so").unwrap();
-    let fail = Resolution::new(id, held, Decision::Fail, by_hand).unwrap();
-    resolve(&system.database.pool, &fail).await.unwrap();
+    let fail = Asking::new((id, held), Wish::Fail, true, by_hand, "ada").unwrap();
+    assert!(matches!(ask(&system.database.pool, &fail).await.unwrap(), Asked::Open(_)));
+    assert_eq!(system.ended(id).await["status"], "failed");
     system.workers[second].kill9();
 
     system.workers[first].cont();
 
+    wait_until("the break", async || open_breaks(&system, "unproven_refuted").await == 1).await;
+    // As if it had been opened before the payment ended without proof: the remedy itself passes over it, too.
+    behind_the_guards(&system, "update breaks set kind = 'charged_after_end' where payment_id = $id", id)
+        .await;
+    // A remedy that is due is carried out before anything else, and this one never is.
+    let other = failed_with_a_charge_on_its_way(&system).await;
+    found_by_reconciliation(&system, other).await;
     assert_eq!(void_over(&system).await["outcome"], "confirmed");
-    assert_eq!(voids(&system, id).await, 1);
-    assert_eq!(system.client.payment(id).await["status"], "failed");
-    system.assert_books_agree().await;
+    assert_eq!((voids(&system, other).await, voids(&system, id).await), (1, 0));
+    assert_eq!(open_breaks(&system, "charged_after_end").await, 2);
 }
 
 #[tokio::test]

@@ -141,6 +141,11 @@ teeth! {
         => Clean;
     a_forgotten_doubt_is_caught: tries_used_up_in_doubt without [doubt_forgotten, payments_failed_needs_proof]
         => caught_twice("charge", "ended without a charge, but 1 stand", "charged_after_end");
+    // What a person decides is checked against a look.
+    a_charge_that_nobody_made_is_refused: a_person_names_a_charge_that_nobody_made without []
+        => Clean;
+    a_decision_that_nobody_checks_is_caught: a_person_names_a_charge_that_nobody_made without [decision_unchecked]
+        => caught_twice("by_hand", "showed no single charge that stands", "missing_at_gateway");
     // Writes are fenced by the claim's token. Behind it: a trigger.
     a_result_that_comes_too_late_changes_nothing: a_stale_worker_writes without []
         => Clean;

@@ -62,14 +62,21 @@ struct PaymentRow {
     held_reason: Option<String>,
     transfers: i64,
     transferred: Option<Decimal>,
+    /// What stands at the gateway after all, as two people said.
+    corrected: Option<Decimal>,
 }
 
 /// All that is at odds, one sentence each.
 pub async fn violations(pool: &PgPool, journal: &[Value]) -> Vec<String> {
     let payments = sqlx::query_as!(
         PaymentRow,
-        "select p.id, p.status, p.amount, p.held_reason, count(t.id) as \"transfers!\", sum(t.amount) as transferred
-           from payments p left join ledger_transfers t on t.payment_id = p.id
+        "select p.id, p.status, p.amount, p.held_reason, count(t.id) filter (where t.code = 'payment') as \"transfers!\",
+                sum(case a.kind when 'gateway_clearing' then t.amount else -t.amount end) as transferred,
+                (select c.amount from corrections c where c.payment_id = p.id and c.outcome = 'posted'
+                  order by c.id desc limit 1) as corrected
+           from payments p
+           left join ledger_transfers t on t.payment_id = p.id
+           left join ledger_accounts a on a.id = t.debit_account_id
           group by p.id"
     )
     .fetch_all(pool)
@@ -84,6 +91,7 @@ pub async fn violations(pool: &PgPool, journal: &[Value]) -> Vec<String> {
         let owed = if payment.status == "succeeded" { payment.amount } else { Decimal::ZERO };
         let (posted, expected_transfers) =
             (payment.transferred.unwrap_or_default(), i64::from(owed > Decimal::ZERO));
+        let owed = payment.corrected.unwrap_or(owed);
         if is_terminal && at_gateway.net != owed {
             odds.push(format!(
                 "{id} is {}: {owed} owed, the gateway took {}",

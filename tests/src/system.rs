@@ -39,6 +39,9 @@ const FAST: &[(&str, &str)] = &[
 
 const ADMIN_KEY: &str = "an-admin-key-for-tests";
 
+/// Two people with admin keys of their own.
+const ADMIN_KEYS: &str = "ada:an-admin-key-of-ada-s,bob:an-admin-key-of-bob-s";
+
 /// A running system. Dropped, its processes are killed and its databases go.
 #[derive(Debug)]
 pub struct System {
@@ -107,6 +110,7 @@ impl System {
             .env("API_ADDR", "127.0.0.1:0")
             .env("BOARD_ADDR", "127.0.0.1:0")
             .env("ADMIN_KEY", ADMIN_KEY)
+            .env("ADMIN_KEYS", ADMIN_KEYS)
     }
 
     /// One more worker, not started yet.

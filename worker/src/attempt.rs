@@ -196,8 +196,11 @@ async fn ask(context: &Context, claim: &Claim, send_by: Instant, pass: Option<Pa
     let Some(pass) = pass else { return not_asked(claim, &situation, policy) };
     let expected = Expected { payment_id: claim.payment_id, money };
     let (step, told, failure) = exchange(context, claim, &situation, &expected, send_by).await;
-    let is_charge = claim.purpose == Purpose::Charge;
-    pass.hear(About { payment: claim.payment_id, merchant: claim.merchant_id, is_charge }, failure);
+    let about = match claim.purpose {
+        Purpose::Charge => About::Charge { payment: claim.payment_id, merchant: claim.merchant_id },
+        Purpose::Verify | Purpose::Void => About::Look,
+    };
+    pass.hear(about, failure);
     context.limit.heard(failure);
     let step = unless_gateway_is_away(context, claim, step, failure).await;
     let mut evidence = told.evidence;
@@ -259,7 +262,7 @@ async fn exchange(
         }
         Purpose::Void => {
             let told = gateway.void(claim.payment_id, &claim.correlation_id, send_by).await;
-            let outcome = VoidOutcome::of(&told.exchange, expected);
+            let outcome = VoidOutcome::of(&told.exchange, claim.payment_id);
             let failure = outcome.failure();
             asked(claim.purpose, outcome.as_str(), failure, told.duration);
             (retry::after_void(situation, policy, &outcome), told, failure)

@@ -9,7 +9,6 @@ mod circuit;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use shared::ids::{MerchantId, PaymentId};
 use shared::metrics;
 use shared::outcome::FailureKind;
 use shared::payment::shares::Shares;
@@ -17,7 +16,7 @@ use tokio::sync::Notify;
 
 use circuit::{Call, Circuit, Rules, Ticket};
 
-pub(crate) use circuit::Task;
+pub(crate) use circuit::{About, Task};
 
 /// The breaker of one worker.
 #[derive(Debug)]
@@ -157,14 +156,6 @@ fn say(circuit: &Circuit, was_away: bool, before: metrics::Breaker) {
     }
 }
 
-/// What a call is about.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct About {
-    pub(crate) payment: PaymentId,
-    pub(crate) merchant: MerchantId,
-    pub(crate) is_charge: bool,
-}
-
 /// The right to claim once. Dropped without a word, it is as if it had not been taken.
 #[derive(Debug)]
 pub(crate) struct Pass {
@@ -186,8 +177,7 @@ impl Pass {
 
     /// What the call heard: how it failed, or none where the gateway answered.
     pub(crate) fn hear(self, about: About, failure: Option<FailureKind>) {
-        let About { payment, merchant, is_charge } = about;
-        let call = Call { payment, merchant, is_charge, began: self.began };
+        let call = Call { about, began: self.began };
         self.breaker.change(|circuit| circuit.hear(call, failure, self.ticket, Instant::now()));
     }
 }

@@ -24,6 +24,8 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 mod attempt;
 mod breaker;
+mod correction;
+mod decision;
 mod http;
 mod limit;
 mod probe;

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shared::outcome::{Expected, VoidOutcome};
+use shared::outcome::VoidOutcome;
 use shared::payment::transition::{self, Purpose, Remedy};
 use shared::retry::{self, Voiding};
 use tracing::Instrument as _;
@@ -21,9 +21,7 @@ const RECORD_TRIES: u32 = 5;
 /// Voids what is due, as far as there are gateway calls to spare. No pass is taken for nothing: it may be the only one.
 pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
     while let Ok(permit) = context.permits.clone().try_acquire_owned() {
-        if !context.shares.has_room_for_a_look() {
-            return Ok(());
-        }
+        let Some(share) = context.shares.take_look() else { return Ok(()) };
         if !transition::remedy_is_due(&context.pool).await? {
             return Ok(());
         }
@@ -38,7 +36,6 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
         let span = tracing::error_span!("remedy", payment_id = %remedy.payment_id, break_id = remedy.break_id,
             claim = %remedy.token, correlation_id = remedy.correlation_id);
         let own = context.clone();
-        let share = context.shares.take_for(remedy.merchant_id.uuid(), true);
         let carried_out = async move {
             carry_out(&own, &remedy, asked_at, pass).await;
             drop((permit, share));
@@ -72,11 +69,9 @@ async fn void(context: &Context, remedy: &Remedy, send_by: Instant, pass: Pass) 
         return (VoidOutcome::Unsupported, json!({ "op": "none" }));
     }
     let told = context.gateway.void(remedy.payment_id, &remedy.correlation_id, send_by).await;
-    let expected = Expected { payment_id: remedy.payment_id, money: remedy.money };
-    let outcome = VoidOutcome::of(&told.exchange, &expected);
+    let outcome = VoidOutcome::of(&told.exchange, remedy.payment_id);
     let failure = outcome.failure();
-    let about = About { payment: remedy.payment_id, merchant: remedy.merchant_id, is_charge: false };
-    pass.hear(about, failure);
+    pass.hear(About::Look, failure);
     context.limit.heard(failure);
     attempt::asked(Purpose::Void, outcome.as_str(), failure, told.duration);
     (outcome, told.evidence)

@@ -9,7 +9,7 @@ use shared::watermark::Watermark;
 use shared::{db, fault, metrics, point};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Context, attempt, remedy};
+use crate::{Context, attempt, correction, decision, remedy};
 
 /// A payment that has been due for less is most likely on its way to a worker.
 const GRACE: Duration = Duration::from_millis(500);
@@ -113,6 +113,8 @@ async fn sweep(context: &Context, grace: Duration, free: usize, memory: &mut Mem
     }
     point!("sweep.before");
     remedy::round(context).await?;
+    decision::round(context).await;
+    correction::round(context).await;
     if free == 0 {
         see_who_waits(context, grace).await?;
         return Ok(Swept::default());

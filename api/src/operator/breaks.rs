@@ -57,7 +57,7 @@ pub(super) async fn close(
     form: Result<Form<Filled>, FormRejection>,
 ) -> Result<Response, Failure> {
     let Path(id) = id.map_err(|_| Failure::NotFound("break"))?;
-    let by = signatory(operator)?;
+    let Operator { name: by, .. } = signatory(operator)?;
     let filled = filled_in(form)?;
     let justification = match Justification::new(&by, &filled.reason) {
         Ok(justification) => justification,

@@ -74,7 +74,7 @@ pub(super) async fn close(
     form: Result<Form<Filled>, FormRejection>,
 ) -> Result<Response, Failure> {
     let Path(id) = id.map_err(|_| Failure::NotFound("dead letter"))?;
-    let by = signatory(operator)?;
+    let Operator { name: by, .. } = signatory(operator)?;
     let filled = filled_in(form)?;
     let closing = match filled.closing.as_str() {
         "replay" => Closing::Replay,

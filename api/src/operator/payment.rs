@@ -4,22 +4,25 @@ use askama::Template;
 use axum::Form;
 use axum::extract::rejection::{FormRejection, PathRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::header::REFRESH;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use serde::Deserialize;
-use shared::breaks::explained;
+use shared::correction::KINDS;
 use shared::ids::{ClaimToken, PaymentId};
 use shared::operator::{self, Dossier, Entry, Job, Late};
-use shared::payment::transition::{self, Decision, Justification, Resolution, Unusable};
 use sqlx::PgPool;
 
+use self::decision::{Came, Filled, Held};
 use self::facts::Fact;
 use self::timeline::EventView;
+use super::corrections::CorrectionView;
 use super::payments::badge;
-use super::show::{BreakView, Time, charges, pretty, short, told};
+use super::show::{BreakView, Time, pretty, short, told};
 use super::{Failure, Operator, filled_in, rendered, signatory};
 use crate::render;
 
+mod decision;
 mod facts;
 mod timeline;
 
@@ -27,16 +30,6 @@ mod timeline;
 #[serde(default)]
 pub(super) struct Asked {
     before: Option<i32>,
-}
-
-/// What the form for a decision sends; shown again where it cannot be used.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Filled {
-    version: i32,
-    decision: String,
-    charge_id: String,
-    reason: String,
 }
 
 #[derive(Template)]
@@ -52,6 +45,8 @@ struct Page {
     complaint: Option<String>,
     typed: Filled,
     held: Option<Held>,
+    /// Whether a person ended it without proof.
+    is_unproven: bool,
     facts: Vec<Fact>,
     shows_payment: bool,
     breaks: Vec<BreakView>,
@@ -60,15 +55,12 @@ struct Page {
     older: Option<i32>,
     is_earlier_page: bool,
     late: Vec<LateView>,
+    is_over: bool,
+    may_propose: bool,
+    kinds: &'static [(&'static str, &'static str)],
+    corrections: Vec<CorrectionView>,
     entries: Vec<EntryView>,
     jobs: Vec<JobView>,
-}
-
-struct Held {
-    explained: &'static str,
-    /// The charges that the gateway showed.
-    shows: Vec<String>,
-    release: &'static str,
 }
 
 struct LateView {
@@ -105,10 +97,16 @@ pub(super) async fn page(
     let Query(asked) = query.map_err(|why| Failure::Unreadable(why.body_text()))?;
     let dossier = find(&pool, payment_id(id)?, asked.before).await?;
     let page = Page { is_earlier_page: asked.before.is_some(), ..view(dossier, operator) };
-    Ok(rendered(&page)?.into_response())
+    let is_being_checked = page.held.as_ref().is_some_and(|held| held.open.is_some());
+    let mut response = rendered(&page)?.into_response();
+    if is_being_checked {
+        // The page has no script to look again by itself.
+        response.headers_mut().insert(REFRESH, HeaderValue::from_static("3"));
+    }
+    Ok(response)
 }
 
-/// `POST /ops/payments/{id}`: does as a person decided.
+/// `POST /ops/payments/{id}`: does as a person decided, or says why not.
 pub(super) async fn decide(
     State(pool): State<PgPool>,
     operator: Extension<Operator>,
@@ -116,48 +114,22 @@ pub(super) async fn decide(
     form: Result<Form<Filled>, FormRejection>,
 ) -> Result<Response, Failure> {
     let id = payment_id(id)?;
-    let by = signatory(operator)?;
+    let operator = signatory(operator)?;
     let filled = filled_in(form)?;
-    let resolution = match resolution(id, &by, &filled) {
-        Ok(resolution) => resolution,
-        Err(complaint) => {
-            let complaint = format!("Nothing was done: {complaint}.");
-            let page = complain(&pool, id, Operator(by), complaint, filled).await?;
-            return Ok((StatusCode::BAD_REQUEST, page).into_response());
-        }
-    };
-    // In a task of its own: a browser that hangs up drops this handler, and must not leave a statement half-way.
-    let resolving =
-        tokio::spawn(async move { transition::resolve(&pool, &resolution).await.map(|it| (pool, it)) });
-    let (pool, version) = resolving.await??;
-    let Some(version) = version else {
-        let complaint = format!(
-            "Nothing was done: somebody was faster. The payment changed since you opened its version {}; this is how it \
-             stands now.",
-            filled.version
-        );
-        let page = complain(&pool, id, Operator(by), complaint, Filled::default()).await?;
-        return Ok((StatusCode::CONFLICT, page).into_response());
-    };
-    tracing::info!(payment_id = %id, by, event = filled.decision, version, "decided by hand");
-    Ok(Redirect::to(&format!("/ops/payments/{id}#v{version}")).into_response())
-}
-
-fn resolution(id: PaymentId, by: &str, filled: &Filled) -> Result<Resolution, String> {
-    let decision = match filled.decision.as_str() {
-        "release" => Decision::Release,
-        "succeeded" => Decision::Succeed { charge_id: filled.charge_id.trim().to_owned() },
-        "failed" => Decision::Fail,
-        "reversed" => Decision::Reverse,
-        _ => return Err("say what is to happen".to_owned()),
-    };
-    Justification::new(by, &filled.reason)
-        .and_then(|justification| Resolution::new(id, filled.version, decision, justification))
-        .map_err(|Unusable { field, why }| match field {
-            "charge_id" => format!("the charge's id {why}"),
-            "by" => format!("your user name {why}"),
-            _ => format!("the {field} {why}"),
-        })
+    let (status, complaint, typed) =
+        match decision::carry_out(pool.clone(), id, operator.clone(), &filled).await? {
+            Came::Done(version) => {
+                let by = &operator.name;
+                tracing::info!(payment_id = %id, by, wish = filled.decision, version, "decided by hand");
+                return Ok(Redirect::to(&format!("/ops/payments/{id}#v{version}")).into_response());
+            }
+            Came::Noted => return Ok(Redirect::to(&format!("/ops/payments/{id}#held")).into_response()),
+            Came::Unusable(why) => (StatusCode::BAD_REQUEST, why, filled),
+            Came::Refused(why) => (StatusCode::CONFLICT, why, Filled::default()),
+        };
+    let complaint = format!("Nothing was done: {complaint}.");
+    let page = complain(&pool, id, operator, complaint, typed).await?;
+    Ok((status, page).into_response())
 }
 
 /// The payment as it stands now, why nothing was done, and the form as it was filled in.
@@ -169,7 +141,10 @@ async fn complain(
     typed: Filled,
 ) -> Result<Html<String>, Failure> {
     let dossier = find(pool, id, None).await?;
-    rendered(&Page { complaint: Some(complaint), typed, ..view(dossier, operator) })
+    let page = view(dossier, operator);
+    let typed =
+        if typed.decision.is_empty() { Filled { charge_id: page.typed.charge_id, ..typed } } else { typed };
+    rendered(&Page { complaint: Some(complaint), typed, ..page })
 }
 
 async fn find(pool: &PgPool, id: PaymentId, before: Option<i32>) -> Result<Dossier, Failure> {
@@ -180,32 +155,39 @@ fn payment_id(id: Result<Path<PaymentId>, PathRejection>) -> Result<PaymentId, F
     id.map(|Path(id)| id).map_err(|_| Failure::NotFound("payment"))
 }
 
-fn view(dossier: Dossier, Operator(operator): Operator) -> Page {
-    let Dossier { id, row, merchant_name, events, has_older_events, late, breaks, entries, jobs } = dossier;
+fn view(dossier: Dossier, operator: Operator) -> Page {
+    let Dossier {
+        id,
+        row,
+        merchant_name,
+        events,
+        has_older_events,
+        late,
+        breaks,
+        decisions,
+        corrections,
+        entries,
+        jobs,
+    } = dossier;
     let id = id.to_string();
+    let amount = format!("{} {}", render::amount(&row.amount, &row.currency), row.currency);
+    let charge_id = Held::charge_seen(&decisions, row.version).unwrap_or_default();
     Page {
         here: "payments",
         short_id: short(&id),
         id,
-        amount: format!("{} {}", render::amount(&row.amount, &row.currency), row.currency),
         badge: badge(&row.status, row.held_reason.as_deref()),
         version: row.version,
-        operator,
+        is_over: row.terminal_at.is_some(),
+        may_propose: operator.person.is_some(),
+        kinds: KINDS,
+        corrections: corrections.into_iter().map(|it| CorrectionView::of(it, &operator)).collect(),
+        operator: operator.name,
         complaint: None,
-        typed: Filled::default(),
-        held: row.held_reason.as_deref().map(|reason| Held {
-            explained: explained(reason).unwrap_or_default(),
-            shows: breaks
-                .iter()
-                .filter(|it| it.closed_at.is_none())
-                .flat_map(|it| charges(&it.detail))
-                .collect(),
-            release: if row.void_started_at.is_some() {
-                "It voids once more, and holds the payment again if that fails."
-            } else {
-                "It asks the gateway once more, and holds the payment again if nothing changed."
-            },
-        }),
+        typed: Filled { charge_id, ..Filled::default() },
+        held: Held::of(&row, &amount, &decisions),
+        is_unproven: decisions.iter().any(|it| it.is_unproven && it.outcome.as_deref() == Some("done")),
+        amount,
         facts: facts::of(&row, &merchant_name),
         shows_payment: false,
         breaks: breaks.into_iter().map(BreakView::from).collect(),

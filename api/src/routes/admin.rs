@@ -1,22 +1,47 @@
-//! Who asks: whoever runs the system, with the admin key.
+//! Who asks: whoever runs the system, with an admin key.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use shared::payment::transition::Person;
 
 use super::merchant::secret;
 use crate::App;
+use crate::admin_key::Credential;
 use crate::problem::Problem;
 
-/// An administrator, as an argument of a handler: without the admin key the handler does not run.
-pub(super) struct Admin;
+/// An administrator, as an argument of a handler: without an admin key the handler does not run.
+pub(super) struct Admin(Credential);
+
+impl Admin {
+    /// The name under which a decision of theirs is recorded: their credential's, or, where that has none, what they say.
+    pub(super) fn acts_as(&self, said: Option<String>) -> Result<String, Problem> {
+        match (self.0.name(), said) {
+            (Some(name), Some(said)) if said != name => {
+                Err(Problem::invalid("by", format!("by must be {name}, whose key this is; or leave it out")))
+            }
+            (Some(name), _) => Ok(name.to_owned()),
+            (None, said) => Ok(said.unwrap_or_else(|| "admin".to_owned())),
+        }
+    }
+
+    /// The one person that they are.
+    pub(super) fn person(&self) -> Result<Person, Problem> {
+        self.0.person().ok_or(Problem::NamelessKey)
+    }
+
+    /// What tells their credential from all others.
+    pub(super) fn credential(&self) -> &str {
+        self.0.id()
+    }
+}
 
 impl FromRequestParts<App> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let secret = secret(parts).ok_or(Problem::AdminOnly)?;
-        if app.admin_key.is(secret.as_bytes()) {
-            return Ok(Self);
+        if let Some(credential) = app.admin_keys.whose(secret.as_bytes()) {
+            return Ok(Self(credential));
         }
         // Not which: it may be a merchant's.
         tracing::warn!(event = "admin_key_refused", "somebody came with another admin key");

@@ -1,9 +1,11 @@
-//! Breaks: contradictions that a person resolves, with a reason. For whoever runs the system, with the admin key.
+//! Breaks: contradictions that a person resolves, with a reason. For whoever runs the system, with an admin key.
+
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
@@ -67,34 +69,49 @@ async fn read(
 #[serde(deny_unknown_fields)]
 struct Body {
     reason: String,
-    /// Who says so; several people may have the admin key.
+    /// Who says so, where several people share one admin key.
     by: Option<String>,
     decision: Option<String>,
     charge_id: Option<String>,
+    #[serde(default)]
+    unproven: bool,
 }
 
-/// `POST /v1/breaks/{id}/resolve`: closes it, or decides about the payment that is held over it, which closes it. Repeated
-/// with the same reason by the same person it changes nothing and answers the same.
+/// How long a request waits for a worker to look at the gateway.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// `POST /v1/breaks/{id}/resolve`: closes it, or decides about the payment that is held over it, which closes it, once a worker
+/// has looked at the gateway: 202 where none has yet. Repeated with the same reason by the same person it changes nothing and
+/// answers the same.
 async fn resolve(
     State(app): State<App>,
-    _: Admin,
+    admin: Admin,
     headers: HeaderMap,
     id: Result<Path<i64>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<(StatusCode, Json<Value>), Problem> {
     let id = super::id(id, "break")?;
     let body: Body = json_body(&headers, &body.map_err(unreadable)?)?;
     let asked = Resolve {
-        by: body.by.unwrap_or_else(|| "admin".to_owned()),
+        by: admin.acts_as(body.by)?,
+        credential: admin.credential().to_owned(),
         reason: body.reason,
         decision: body.decision,
         charge_id: body.charge_id,
+        unproven: body.unproven,
+        patience: PATIENCE,
     };
     // In a task of its own: a client that hangs up must not leave it unsaid whether it was done.
     let pool = app.pool.clone();
     let resolved = tokio::spawn(async move { operator::resolve_break(&pool, id, &asked).await });
     match resolved.await.map_err(|_| Problem::Internal)?? {
-        Resolved::Now(it) | Resolved::Before(it) => Ok(Json(json::a_break(&it))),
+        Resolved::Now(it) | Resolved::Before(it) => Ok((StatusCode::OK, Json(json::a_break(&it)))),
+        Resolved::Asked(it) => Ok((StatusCode::ACCEPTED, Json(json::decision(&it)))),
+        Resolved::Checked(it) => match it.refusal {
+            None => Ok((StatusCode::OK, Json(json::decision(&it)))),
+            Some(why) => Err(Problem::DecisionRefused(why)),
+        },
+        Resolved::Another => Err(Problem::DecisionOpen),
         Resolved::NoSuchBreak => Err(Problem::NotFound("break")),
         Resolved::Otherwise(it) => Err(Problem::BreakResolved {
             by: it.closed_by.unwrap_or_default(),

@@ -68,7 +68,7 @@ async fn read(
 #[serde(deny_unknown_fields)]
 struct Body {
     reason: String,
-    /// Who says so; several people may have the admin key.
+    /// Who says so, where several people share one admin key.
     by: Option<String>,
 }
 
@@ -78,34 +78,37 @@ type AsSent = (HeaderMap, Result<Path<i64>, PathRejection>, Result<Bytes, BytesR
 /// the same.
 async fn replay(
     State(app): State<App>,
-    _: Admin,
+    admin: Admin,
     headers: HeaderMap,
     id: Result<Path<i64>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
-    close(&app, Closing::Replay, (headers, id, body)).await
+    close(&app, &admin, Closing::Replay, (headers, id, body)).await
 }
 
 /// `POST /v1/dead-letters/{id}/discard`: it is put away; its job is not done.
 async fn discard(
     State(app): State<App>,
-    _: Admin,
+    admin: Admin,
     headers: HeaderMap,
     id: Result<Path<i64>, PathRejection>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Problem> {
-    close(&app, Closing::Discard, (headers, id, body)).await
+    close(&app, &admin, Closing::Discard, (headers, id, body)).await
 }
 
-async fn close(app: &App, closing: Closing, (headers, id, body): AsSent) -> Result<Json<Value>, Problem> {
+async fn close(
+    app: &App,
+    admin: &Admin,
+    closing: Closing,
+    (headers, id, body): AsSent,
+) -> Result<Json<Value>, Problem> {
     let id = super::id(id, "dead letter")?;
     let body: Body = json_body(&headers, &body.map_err(unreadable)?)?;
     // In a task of its own: a client that hangs up must not leave it unsaid whether it was done.
-    let pool = app.pool.clone();
-    let closed = tokio::spawn(async move {
-        let by = body.by.as_deref().unwrap_or("admin");
-        dead_letter::close(&pool, id, closing, (by, &body.reason)).await
-    });
+    let (pool, by) = (app.pool.clone(), admin.acts_as(body.by)?);
+    let closed =
+        tokio::spawn(async move { dead_letter::close(&pool, id, closing, (&by, &body.reason)).await });
     match closed.await.map_err(|_| Problem::Internal)?? {
         Closed::Now(it) | Closed::Before(it) => Ok(Json(json::dead_letter(&it))),
         Closed::Otherwise(it) => Err(Problem::LetterClosed {

@@ -98,6 +98,20 @@ pub(super) struct TransferRow {
     pub(super) credit_merchant: Option<Uuid>,
 }
 
+/// A row of `corrections` that was posted.
+#[derive(Debug, Clone)]
+pub(super) struct CorrectionRow {
+    pub(super) payment_id: Uuid,
+    pub(super) id: i64,
+    /// What stands at the gateway after all.
+    pub(super) amount: String,
+    pub(super) charge_id: Option<String>,
+    /// What was added to the ledger; less than nothing where it was taken back.
+    pub(super) delta: String,
+    /// By somebody else than who proposed it.
+    pub(super) was_approved: bool,
+}
+
 /// Some payments in the order of their ids, and all that belongs to the ids between the first and the last of them.
 #[derive(Debug)]
 pub(super) struct Page {
@@ -106,6 +120,10 @@ pub(super) struct Page {
     pub(super) events: Vec<EventRow>,
     /// By payment.
     pub(super) transfers: Vec<TransferRow>,
+    /// Those that were posted, by payment, then by number.
+    pub(super) corrections: Vec<CorrectionRow>,
+    /// Those of the payments that a person ended without proof.
+    pub(super) unproven: Vec<Uuid>,
     is_last: bool,
 }
 
@@ -210,8 +228,10 @@ async fn read(pool: &PgPool, after: Uuid, size: i64) -> sqlx::Result<Page> {
     let until = payments.last().filter(|_| !is_last).map_or(Uuid::max(), |last| last.id);
     let events = events(&mut snapshot, after, until).await?;
     let transfers = transfers(&mut snapshot, after, until).await?;
+    let corrections = corrections(&mut snapshot, after, until).await?;
+    let unproven = unproven(&mut snapshot, after, until).await?;
     snapshot.commit().await?;
-    Ok(Page { payments, events, transfers, is_last })
+    Ok(Page { payments, events, transfers, corrections, unproven, is_last })
 }
 
 type Snapshot = Transaction<'static, Postgres>;
@@ -272,6 +292,33 @@ async fn transfers(snapshot: &mut Snapshot, after: Uuid, until: Uuid) -> sqlx::R
     .await
 }
 
+async fn corrections(snapshot: &mut Snapshot, after: Uuid, until: Uuid) -> sqlx::Result<Vec<CorrectionRow>> {
+    sqlx::query_as!(
+        CorrectionRow,
+        r#"select payment_id, id, amount::text as "amount!", charge_id, delta::text as "delta!",
+                  approved_with is not null and approved_with <> proposed_with and approved_key <> proposed_key
+                      as "was_approved!"
+             from corrections
+            where payment_id > $1 and payment_id <= $2 and outcome = 'posted'
+            order by payment_id, id"#,
+        after,
+        until
+    )
+    .fetch_all(&mut **snapshot)
+    .await
+}
+
+async fn unproven(snapshot: &mut Snapshot, after: Uuid, until: Uuid) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "select payment_id from decisions
+          where payment_id > $1 and payment_id <= $2 and is_unproven and outcome = 'done'",
+        after,
+        until
+    )
+    .fetch_all(&mut **snapshot)
+    .await
+}
+
 /// A payment as it stands at the second look.
 #[derive(Debug)]
 pub(super) struct Standing {
@@ -288,6 +335,11 @@ pub(super) struct Standing {
     pub(super) overdue_s: Option<f64>,
     /// For how long a worker has been asked to have voided what was charged after its end; none where none is any more.
     pub(super) voiding_s: Option<f64>,
+    /// What its last correction says that stands at the gateway, and by which charge.
+    pub(super) corrected_amount: Option<String>,
+    pub(super) corrected_charge: Option<String>,
+    /// Whether a person ended it without proof.
+    pub(super) is_unproven: bool,
 }
 
 /// These payments as they stand now; those that do not exist are missing.
@@ -299,7 +351,15 @@ pub(super) async fn again(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<Standing>> 
                   extract(epoch from clock_timestamp() - due_at)::float8 as overdue_s,
                   (select extract(epoch from clock_timestamp() - opened_at)::float8 from breaks b
                     where b.payment_id = p.id and kind = 'charged_after_end' and closed_at is null
-                      and void_ended_at is null) as voiding_s
+                      and void_ended_at is null
+                      and not exists (select from decisions d where d.payment_id = p.id and d.is_unproven
+                                                                and d.outcome = 'done')) as voiding_s,
+                  (select c.amount::text from corrections c where c.payment_id = p.id and c.outcome = 'posted'
+                    order by c.id desc limit 1) as corrected_amount,
+                  (select c.charge_id from corrections c where c.payment_id = p.id and c.outcome = 'posted'
+                    order by c.id desc limit 1) as corrected_charge,
+                  exists (select from decisions d where d.payment_id = p.id and d.is_unproven and d.outcome = 'done')
+                      as "is_unproven!"
              from payments p
             where id = any($1)"#,
         ids
@@ -310,7 +370,8 @@ pub(super) async fn again(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<Standing>> 
 /// How many payments, or contradictions without one, wait for a person.
 pub(super) async fn waiting_for_a_person(pool: &PgPool) -> Result<u64> {
     let count = sqlx::query_scalar!(
-        r#"select count(distinct payment_id) + count(*) filter (where payment_id is null) as "count!"
+        r#"select count(distinct payment_id) + count(*) filter (where payment_id is null)
+                  + (select count(*) from corrections where ended_at is null and approved_at is null) as "count!"
              from breaks where closed_at is null"#
     );
     let count = count.fetch_one(pool).await.map_err(advice)?;

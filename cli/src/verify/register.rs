@@ -3,9 +3,10 @@
 //! A payment that succeeded has exactly one charge that stands, of what is owed, under its own key, and it is the one
 //! that the payment names; one that ended otherwise has none; and no charge stands that belongs to no payment. Charges
 //! are added up as fingerprints, from which a void takes its charge's away: what is left must be the fingerprint of the
-//! one charge that is expected, or nothing.
+//! one charge that is expected, or nothing. Of a payment that was corrected what stands must be what its last correction says;
+//! one that a person ended without proof, and that the journal refutes, is told apart.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use shared::ids::PaymentId;
@@ -14,8 +15,8 @@ use uuid::Uuid;
 use super::amount::{Amount, Currency, currency};
 use super::journal::Row;
 use super::liveness::Rule;
-use super::ours::{PaymentRow, Standing};
-use super::report::Check;
+use super::ours::{CorrectionRow, PaymentRow, Standing};
+use super::report::{Check, Unproven};
 
 /// Remarks about charges that are not as expected are kept for so many payments; they only explain.
 const REMARKED: usize = 1_000;
@@ -79,6 +80,10 @@ pub(super) struct Register {
     /// Other references.
     foreign: HashMap<String, Tally>,
     remarks: HashMap<Uuid, Vec<String>>,
+    /// The few that were corrected: what stands at the gateway after all, and by which charge.
+    corrected: HashMap<Uuid, (Option<Amount>, Option<String>)>,
+    /// The few that a person ended without proof.
+    unproven: HashSet<Uuid>,
     in_flight: u64,
 }
 
@@ -124,6 +129,21 @@ impl Register {
             stand,
             keys: 0,
         });
+    }
+
+    /// Takes note of the few of a page that people corrected, in the order of that, or ended without proof.
+    pub(super) fn learn(&mut self, corrections: &[CorrectionRow], unproven: &[Uuid]) {
+        let of = |it: &CorrectionRow| (it.payment_id, (Amount::parse(&it.amount), it.charge_id.clone()));
+        self.corrected.extend(corrections.iter().map(of));
+        self.unproven.extend(unproven);
+    }
+
+    fn is_fine(&self, entry: &Entry) -> bool {
+        let Some((stands, charge_id)) = self.corrected.get(&entry.id) else { return entry.is_fine() };
+        let tally = entry.tally;
+        // A refund of a part takes another fingerprint away than that of the charge.
+        let print = expected(entry.id, charge_id.as_deref(), *stands, entry.currency);
+        *stands == Some(tally.net) && tally.standing <= 1 && (tally.standing < 1 || tally.print == print)
     }
 
     /// How many payments there are.
@@ -198,7 +218,7 @@ impl Register {
 
     /// The payments, ours or not, whose charges must be looked at again.
     pub(super) fn suspects(&self) -> Vec<Uuid> {
-        let ours = self.entries.iter().filter(|entry| !entry.is_fine()).map(|entry| entry.id);
+        let ours = self.entries.iter().filter(|entry| !self.is_fine(entry)).map(|entry| entry.id);
         let strangers = self.strangers.iter().filter(|(_, tally)| **tally != Tally::default());
         ours.chain(strangers.map(|(id, _)| *id)).collect()
     }
@@ -215,6 +235,12 @@ impl Register {
 
     /// Takes note of how a payment stands by now.
     pub(super) fn update(&mut self, now: &Standing, rule: Rule) {
+        if let Some(amount) = &now.corrected_amount {
+            self.corrected.insert(now.id, (Amount::parse(amount), now.corrected_charge.clone()));
+        }
+        if now.is_unproven {
+            self.unproven.insert(now.id);
+        }
         let mut stand = Stand::of(&now.status);
         if stand == Stand::Free && rule.allows_to_be_voiding(now.voiding_s) {
             stand = Stand::Voiding;
@@ -241,11 +267,25 @@ impl Register {
         }
     }
 
-    /// Names all that is wrong.
-    pub(super) fn judge(&self, charge: &mut Check) {
+    /// Names all that is wrong, and, told apart, what a person ended without proof and the journal refutes. Several charges
+    /// are wrong whatever anybody says.
+    pub(super) fn judge(&self, charge: &mut Check) -> Unproven {
         charge.checked = self.payments();
-        for entry in self.entries.iter().filter(|entry| !entry.is_fine()) {
-            let mut says = entry.says();
+        let mut unproven = Unproven::of(self.unproven.len());
+        for entry in self.entries.iter().filter(|entry| !self.is_fine(entry)) {
+            let corrected = self.corrected.get(&entry.id);
+            if self.unproven.contains(&entry.id) && corrected.is_none() && entry.tally.standing <= 1 {
+                unproven.refute(PaymentId::from(entry.id), entry.says());
+                continue;
+            }
+            let mut says = corrected.map_or_else(
+                || entry.says(),
+                |(stands, _)| {
+                    let Tally { net, standing, .. } = entry.tally;
+                    let stands = stands.unwrap_or_default();
+                    format!("was corrected to {stands}, but {standing} charges stand, {net} together")
+                },
+            );
             for remark in self.remarks.get(&entry.id).into_iter().flatten() {
                 says = format!("{says}; {remark}");
             }
@@ -261,6 +301,7 @@ impl Register {
                 format!("is no payment of ours, but the gateway took {net} by {standing} charges"),
             );
         }
+        unproven
     }
 }
 

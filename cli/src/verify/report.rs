@@ -42,6 +42,30 @@ impl Check {
     }
 }
 
+/// Payments that a person ended without proof. What the journal says of them is no violation: nobody claimed to know.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Unproven {
+    payments: u64,
+    /// Those of which the journal says otherwise.
+    refuted: u64,
+    first: Vec<Offence>,
+}
+
+impl Unproven {
+    /// So many, none of which is refuted yet.
+    pub(super) fn of(payments: usize) -> Self {
+        Self { payments: payments.try_into().unwrap_or(u64::MAX), ..Self::default() }
+    }
+
+    /// The journal says otherwise of one.
+    pub(super) fn refute(&mut self, subject: impl Display, says: impl Into<String>) {
+        self.refuted += 1;
+        if self.first.len() < NAMED {
+            self.first.push(Offence { subject: subject.to_string(), says: says.into() });
+        }
+    }
+}
+
 /// What clients were told, in numbers. Of requests that differ in customer or key.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(super) struct Acknowledged {
@@ -60,6 +84,7 @@ pub(super) struct Report {
     pub(super) checks: Vec<Check>,
     pub(super) violations: u64,
     pub(super) waiting_for_a_person: u64,
+    pub(super) unproven: Unproven,
     pub(super) in_flight: u64,
     pub(super) acknowledged: Option<Acknowledged>,
     pub(super) payments: u64,
@@ -70,6 +95,11 @@ impl Report {
     /// How many violations all `checks` found.
     pub(super) fn sum(checks: &[Check]) -> u64 {
         checks.iter().map(|check| check.violations).sum()
+    }
+
+    /// How much only a person can put right.
+    pub(super) const fn for_a_person(&self) -> u64 {
+        self.waiting_for_a_person.saturating_add(self.unproven.refuted)
     }
 
     /// The table, the offenders, and the sentence that counts.
@@ -96,7 +126,15 @@ impl Report {
                  {lost} lost, {unexpected} unexpected, {duplicated} duplicated"
             ))?;
         }
-        let Self { payments, charges, in_flight, violations, waiting_for_a_person, .. } = self;
+        let Unproven { payments: unproven, refuted, first } = &self.unproven;
+        if *unproven > 0 {
+            output::line(&format!("{unproven} ended by a person without proof, {refuted} of them refuted"))?;
+            for it in first {
+                output::line(&format!("unproven: {} {}", it.subject, it.says))?;
+            }
+        }
+        let Self { payments, charges, in_flight, violations, .. } = self;
+        let waiting_for_a_person = &self.for_a_person();
         output::line(&format!(
             "{payments} payments, {in_flight} of them under way; {charges} charges stand"
         ))?;

@@ -214,7 +214,7 @@ fn what_no_gateway_of_this_contract_says_is_not_the_gateway() {
         assert_eq!(failure_of(&page(status)), Some(FailureKind::NotTheGateway), "{status}");
         let lookup = LookupOutcome::of(&page(status), &expected());
         assert_eq!(lookup.failure(), Some(FailureKind::NotTheGateway), "{status}");
-        let void = VoidOutcome::of(&page(status), &expected());
+        let void = VoidOutcome::of(&page(status), expected().payment_id);
         assert_eq!(void.failure(), Some(FailureKind::NotTheGateway), "{status}");
     }
     for (status, body) in [
@@ -268,7 +268,7 @@ fn only_what_never_left_left_nothing() {
 #[test]
 fn only_a_void_of_our_key_confirms() {
     let key = expected().payment_id.to_string();
-    let of = |status, body: Value| VoidOutcome::of(&answered(status, &body), &expected());
+    let of = |status, body: Value| VoidOutcome::of(&answered(status, &body), expected().payment_id);
     assert_eq!(of(201, json!({"key": key, "voided": true, "charge_id": null})), VoidOutcome::Confirmed);
     assert!(matches!(of(201, json!({"key": "other", "voided": true})), VoidOutcome::NoAnswer(_)));
     assert!(matches!(of(201, json!({"key": key, "voided": false})), VoidOutcome::NoAnswer(_)));

@@ -77,7 +77,7 @@ struct Merchant {
 #[derive(Debug)]
 pub struct Share {
     shares: Arc<Shares>,
-    merchant: Uuid,
+    merchant: Option<Uuid>,
     is_look: bool,
 }
 
@@ -146,28 +146,31 @@ impl Shares {
         taken.looks > 0 || taken.of.len() > 1 || self.allowed.load(Ordering::Relaxed) < self.calls
     }
 
-    /// Whether there is room for one more look or void.
-    #[must_use]
-    pub fn has_room_for_a_look(&self) -> bool {
-        self.taken().looks < self.looks()
-    }
-
     /// Counts a claim's call in, for as long as the share lives.
     #[must_use]
     pub fn take(self: &Arc<Self>, claim: &Claim) -> Arc<Share> {
         Arc::new(self.take_for(claim.merchant_id.uuid(), claim.purpose != Purpose::Charge))
     }
 
-    /// Counts a call about a payment of this merchant in.
+    /// Counts in a look or a void that comes from elsewhere than a payment's claim, if there is room for one.
     #[must_use]
-    pub fn take_for(self: &Arc<Self>, merchant: Uuid, is_look: bool) -> Share {
+    pub fn take_look(self: &Arc<Self>) -> Option<Share> {
+        let mut taken = self.taken();
+        if taken.looks >= self.looks() {
+            return None;
+        }
+        taken.looks += 1;
+        Some(Share { shares: self.clone(), merchant: None, is_look: true })
+    }
+
+    fn take_for(self: &Arc<Self>, merchant: Uuid, is_look: bool) -> Share {
         let now = Instant::now();
         let mut taken = self.taken();
         taken.looks += usize::from(is_look);
         let of = taken.of.entry(merchant).or_insert(Merchant { under_way: 0, seen_at: now });
         of.under_way += 1;
         of.seen_at = now;
-        Share { shares: self.clone(), merchant, is_look }
+        Share { shares: self.clone(), merchant: Some(merchant), is_look }
     }
 
     fn looks(&self) -> usize {
@@ -184,7 +187,7 @@ impl Drop for Share {
     fn drop(&mut self) {
         let mut taken = self.shares.taken();
         taken.looks -= usize::from(self.is_look);
-        if let Some(merchant) = taken.of.get_mut(&self.merchant) {
+        if let Some(merchant) = self.merchant.and_then(|id| taken.of.get_mut(&id)) {
             merchant.under_way -= 1;
         }
     }
@@ -269,7 +272,7 @@ mod tests {
             assert_eq!(shares.quota().looks, looks, "{calls}");
             let _look = shares.take_for(A, true);
             assert_eq!(shares.quota().looks, looks - 1, "{calls}");
-            assert_eq!(shares.has_room_for_a_look(), looks > 1);
+            assert_eq!(shares.take_look().is_some(), looks > 1);
         }
     }
 
@@ -279,7 +282,7 @@ mod tests {
         for is_look in [true, false] {
             drop(shares.take_for(A, is_look));
             assert_eq!(room_of(&shares.quota(), A), 1);
-            assert!(shares.has_room_for_a_look());
+            assert!(shares.take_look().is_some());
         }
     }
 }

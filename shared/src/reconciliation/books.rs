@@ -11,7 +11,7 @@ use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::run::{Run, Step};
-use super::{Counts, GatewayBooks, PAGE, say_opened};
+use super::{Counts, GATEWAY, GatewayBooks, PAGE, say_opened};
 use crate::breaks::{self, Finding};
 use crate::fault;
 use crate::gateway::Gateway;
@@ -19,9 +19,6 @@ use crate::gateway::books::{Bounds, JournalRow, Unread};
 use crate::gateway::door::Closed;
 use crate::ids::PaymentId;
 use crate::outcome::{Charge, ChargeStatus};
-
-/// The gateway there is, in the tables that have a row for each.
-const GATEWAY: &str = "default";
 
 /// How far its journal has been copied and compared.
 struct Cursor {

@@ -49,8 +49,18 @@ pub(super) enum Road {
     Work,
     /// A charge comes to light after the payment's end.
     Remedy,
-    /// A person decides about a held payment.
+    /// A person decides about a held payment, at an API that is armed.
     Decide,
+    /// A worker that is armed checks what a person decided.
+    Check,
+    /// A person gives a held payment back to the machine.
+    Release,
+    /// A person takes a decision back.
+    Withdraw,
+    /// Two people correct a payment, at an API that is armed.
+    Correct,
+    /// A worker that is armed carries a correction out.
+    CarryOut,
     /// A person closes a break.
     CloseBreak,
     /// A worker that is armed gets a job that can never be done.
@@ -133,6 +143,11 @@ impl Lane {
             Road::Work => road::work(self, cell).await,
             Road::Remedy => road::remedy(self, cell).await,
             Road::Decide => road::decide(self, cell).await,
+            Road::Check => road::check(self, cell).await,
+            Road::Release => road::release(self, cell).await,
+            Road::Withdraw => road::withdraw(self, cell).await,
+            Road::Correct => road::correct(self, cell).await,
+            Road::CarryOut => road::carry_out(self, cell).await,
             Road::CloseBreak => road::close_break(self, cell).await,
             Road::Park => road::park(self, cell).await,
             Road::Replay => road::replay(self, cell).await,

@@ -1,13 +1,20 @@
 //! How a cell's point is reached, and what everybody does after it fired. Each names the payment, which must end.
 
-use reqwest::Method;
+use reqwest::{Method, RequestBuilder};
+use rust_decimal::Decimal;
+use shared::decision::Wish;
 use shared::ids::PaymentId;
+use shared::payment::transition::{
+    Approving, Asked, Asking, Justification, Person, Proposal, Proposing, approve, ask, propose,
+};
 use shared::queue::repair::stray_jobs;
+use sqlx::AssertSqlSafe;
 use tests::client::answer;
 use tests::{Client, Process, a_payment, wait_for, wait_until};
 
 use super::cell::{Action, Cell, Lane};
-use crate::operator::{ADMIN_KEY, charge_id, version};
+use crate::operator::{ADAS_KEY, ADMIN_KEY, BOBS_KEY, charge_id, version, void_at_the_gateway};
+use crate::reconcile::reconcile as reconcile_now;
 
 /// A worker works on a payment, and another one goes on.
 pub(super) async fn work(lane: &mut Lane, cell: &Cell) -> PaymentId {
@@ -71,14 +78,150 @@ pub(super) async fn remedy(lane: &mut Lane, cell: &Cell) -> PaymentId {
     id
 }
 
-/// A person ends a held payment, at an API that is armed, and then once more.
-pub(super) async fn decide(lane: &mut Lane, cell: &Cell) -> PaymentId {
+/// A held payment, and what a person decides about it: a gateway that tells nothing leaves only an end without proof.
+async fn held(lane: &mut Lane, cell: &Cell) -> (PaymentId, String) {
     let id = lane.system.accepted(a_payment().method(cell.outcome.token)).await;
     lane.worker(cell, "").await;
+    let fields = decision(lane, id).await;
+    (id, fields)
+}
+
+async fn decision(lane: &Lane, id: PaymentId) -> String {
     let held = version(&lane.system.held(id).await);
     let charge = charge_id(&lane.system, id).await;
-    let fields = format!("version={held}&decision=succeeded&charge_id={charge}&reason=seen");
-    a_person_does(lane, cell, &format!("/ops/payments/{id}"), fields).await;
+    format!("version={held}&decision=succeed+unproven&charge_id={charge}&reason=seen")
+}
+
+/// A person ends a held payment, at an API that is armed, and then once more.
+pub(super) async fn decide(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let (id, fields) = held(lane, cell).await;
+    a_person_does(lane, cell, &format!("/ops/payments/{id}"), (ADMIN_KEY, fields)).await;
+    id
+}
+
+/// The same, checked by a worker that is armed.
+pub(super) async fn check(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let (id, fields) = held(lane, cell).await;
+    lane.system.workers.iter_mut().for_each(Process::kill9);
+    let armed = lane.worker(cell, &cell.faults()).await;
+    let asked = tokio::spawn(answer(form(
+        &lane.system.apis[0],
+        &format!("/ops/payments/{id}"),
+        (ADMIN_KEY, &fields),
+    )));
+    lane.survives(cell, armed).await;
+    assert_eq!(asked.await.unwrap().unwrap().status, 303, "{cell}");
+    id
+}
+
+/// A person gives a held payment back, at an API that is armed, and then once more; held again, it is decided about.
+pub(super) async fn release(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let (id, _) = held(lane, cell).await;
+    let before = version(&lane.system.client.payment(id).await);
+    let fields = format!("version={before}&decision=release&reason=seen");
+    a_person_does(lane, cell, &format!("/ops/payments/{id}"), (ADMIN_KEY, fields)).await;
+    wait_until("the payment to be held again", async || {
+        version(&lane.system.client.payment(id).await) > before
+            && lane.system.held(id).await["due_at"].is_null()
+    })
+    .await;
+    decided(lane, cell, id).await;
+    id
+}
+
+async fn decided(lane: &Lane, cell: &Cell, id: PaymentId) {
+    let fields = decision(lane, id).await;
+    let asked =
+        answer(form(&lane.system.apis[0], &format!("/ops/payments/{id}"), (ADMIN_KEY, &fields))).await;
+    assert_eq!(asked.unwrap().status, 303, "{cell}");
+}
+
+/// A person takes a decision back that no worker has come for, at an API that is armed, and then once more.
+pub(super) async fn withdraw(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let (id, _) = held(lane, cell).await;
+    lane.system.workers.iter_mut().for_each(Process::kill9);
+    let ada = Justification::new("ada", "seen").unwrap();
+    let about = (id, version(&lane.system.client.payment(id).await));
+    let asking = Asking::new(about, Wish::Fail, true, ada, "ada").unwrap();
+    let Asked::Open(open) = ask(&lane.system.database.pool, &asking).await.unwrap() else {
+        unreachable!("nobody else asks")
+    };
+    let fields = format!("decision=withdraw&id={open}&reason=seen");
+    a_person_does(lane, cell, &format!("/ops/payments/{id}"), (ADMIN_KEY, fields)).await;
+    let withdrawn = format!("select count(*) from decisions where id = {open} and outcome = 'withdrawn'");
+    let withdrawn: i64 =
+        sqlx::query_scalar(AssertSqlSafe(withdrawn)).fetch_one(&lane.system.database.pool).await.unwrap();
+    assert_eq!(withdrawn, 1, "{cell}");
+    lane.worker(cell, "").await;
+    decided(lane, cell, id).await;
+    id
+}
+
+/// A payment that succeeded, whose charge was given back at the gateway.
+async fn given_back(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let id = lane.system.accepted(a_payment().method(cell.outcome.token)).await;
+    lane.worker(cell, "").await;
+    lane.system.ended(id).await;
+    void_at_the_gateway(&lane.system, id).await;
+    id
+}
+
+fn person(name: &str) -> Person {
+    Person { name: name.to_owned(), credential: name.to_owned(), key: name.to_owned() }
+}
+
+async fn proposed(lane: &Lane, id: PaymentId) -> i64 {
+    let nothing = (Decimal::ZERO, None);
+    let proposal = Proposal::new(id, "charge_refunded", nothing, "seen", person("eve")).unwrap();
+    match propose(&lane.system.database.pool, &proposal).await.unwrap() {
+        Proposing::Open(correction) | Proposing::Another(correction) => correction,
+        Proposing::NoSuchPayment | Proposing::UnderWay => unreachable!("{id} is over"),
+    }
+}
+
+/// Waits until the correction is posted. It is, once the gateway's journal is copied anew.
+async fn posted(lane: &Lane, cell: &Cell, id: PaymentId) {
+    reconcile_now(&lane.system).await;
+    wait_until(format!("{cell}: the correction to be posted"), async || {
+        let posted = "select exists (select from corrections where payment_id = $1 and outcome = 'posted')";
+        sqlx::query_scalar(posted).bind(id.uuid()).fetch_one(&lane.system.database.pool).await.unwrap()
+    })
+    .await;
+}
+
+/// Two people correct a payment, one of them at an API that is armed, and then once more.
+pub(super) async fn correct(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let id = given_back(lane, cell).await;
+    if cell.point.starts_with("correction_propose") {
+        let fields = "kind=charge_refunded&amount=0&reason=seen".to_owned();
+        a_person_does(lane, cell, &format!("/ops/payments/{id}/corrections"), (ADAS_KEY, fields)).await;
+    }
+    if cell.point.starts_with("correction_withdraw") {
+        let path = format!("/ops/corrections/{}", proposed(lane, id).await);
+        a_person_does(lane, cell, &path, (BOBS_KEY, "action=withdraw&reason=seen".to_owned())).await;
+    }
+    let correction = proposed(lane, id).await;
+    if cell.point.starts_with("correction_approve") {
+        let path = format!("/ops/corrections/{correction}");
+        a_person_does(lane, cell, &path, (BOBS_KEY, "action=approve".to_owned())).await;
+    } else {
+        let approved = approve(&lane.system.database.pool, correction, &person("bob")).await.unwrap();
+        assert_eq!(approved, Approving::Done, "{cell}");
+    }
+    posted(lane, cell, id).await;
+    id
+}
+
+/// A worker that is armed carries out what two people agree on, and another one goes on.
+pub(super) async fn carry_out(lane: &mut Lane, cell: &Cell) -> PaymentId {
+    let id = given_back(lane, cell).await;
+    lane.system.workers.iter_mut().for_each(Process::kill9);
+    let correction = proposed(lane, id).await;
+    approve(&lane.system.database.pool, correction, &person("bob")).await.unwrap();
+    reconcile_now(&lane.system).await;
+    let armed = lane.worker(cell, &cell.faults()).await;
+    lane.survives(cell, armed).await;
+    posted(lane, cell, id).await;
     id
 }
 
@@ -95,7 +238,7 @@ pub(super) async fn close_break(lane: &mut Lane, cell: &Cell) -> PaymentId {
     .fetch_one(&lane.system.database.pool)
     .await
     .unwrap();
-    a_person_does(lane, cell, &format!("/ops/breaks/{open}"), "reason=seen".to_owned()).await;
+    a_person_does(lane, cell, &format!("/ops/breaks/{open}"), (ADMIN_KEY, "reason=seen".to_owned())).await;
     let closed = "select count(*) from breaks where kind = 'contradiction' and closed_at is null";
     assert_eq!(lane.system.count(closed).await, 0, "{cell}");
     id
@@ -111,7 +254,7 @@ pub(super) async fn replay(lane: &mut Lane, cell: &Cell) -> PaymentId {
     let open = "select id from dead_letters where closed_at is null and job_key = $1::uuid || ':1'";
     let open: i64 = sqlx::query_scalar(open).bind(id.uuid()).fetch_one(&pool).await.unwrap();
     let fields = "closing=replay&reason=seen".to_owned();
-    a_person_does(lane, cell, &format!("/ops/dead-letters/{open}"), fields).await;
+    a_person_does(lane, cell, &format!("/ops/dead-letters/{open}"), (ADMIN_KEY, fields)).await;
     let replayed = "select count(*) from dead_letters l
                       join apalis.jobs j on j.id = l.job_id and j.idempotency_key = l.job_key and j.status = 'Pending'
                      where l.closed_as = 'replayed'";
@@ -121,17 +264,20 @@ pub(super) async fn replay(lane: &mut Lane, cell: &Cell) -> PaymentId {
     id
 }
 
+/// A form, as a browser sends it with that key.
+fn form(api: &Process, path: &str, (key, fields): (&str, &str)) -> RequestBuilder {
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    http.request(Method::POST, format!("{}{path}", api.address("board")))
+        .basic_auth("ada", Some(key))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("sec-fetch-site", "same-origin")
+        .body(fields.to_owned())
+}
+
 /// Sends a form at an API that is armed, and once more after it. One of them must be told that it is done.
-async fn a_person_does(lane: &Lane, cell: &Cell, path: &str, fields: String) {
+async fn a_person_does(lane: &Lane, cell: &Cell, path: &str, (key, fields): (&str, String)) {
     let mut api = lane.system.api().env("PAYONCE_FAULTS", cell.faults()).start().await;
-    let form = |api: &Process| {
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        http.request(Method::POST, format!("{}{path}", api.address("board")))
-            .basic_auth("ada", Some(ADMIN_KEY))
-            .header("content-type", "application/x-www-form-urlencoded")
-            .header("sec-fetch-site", "same-origin")
-            .body(fields.clone())
-    };
+    let form = |api: &Process| form(api, path, (key, &fields));
     let first = tokio::spawn(answer(form(&api)));
     cell.fires(&mut api).await;
     let again = restarted(lane, cell).await;

@@ -1,7 +1,6 @@
 //! What the database refuses even to a person, and what only a person may do.
 
 use shared::ids::PaymentId;
-use shared::payment::transition::Decision;
 use tests::System;
 
 use super::{a_doubt_that_cannot_end, a_wrong_amount, decides, void_at_the_gateway};
@@ -66,7 +65,7 @@ async fn no_decision_is_recorded_without_a_name_and_nothing_about_it_changes_lat
     let system = System::start(PROGRAM).await;
     let (id, held) = a_wrong_amount(&system).await;
     void_at_the_gateway(&system, id).await;
-    decides(&system, id, held, Decision::Fail).await.unwrap();
+    assert_eq!(decides(&system, id, held, "reverse").await.status, 303);
 
     let nameless =
         "insert into payment_events (payment_id, version, type, to_status, reason, correlation_id, at)
@@ -74,7 +73,13 @@ async fn no_decision_is_recorded_without_a_name_and_nothing_about_it_changes_lat
     let released =
         "insert into payment_events (payment_id, version, type, to_status, evidence, correlation_id, at)
                     values ($id, 99, 'released', 'processing', '{\"by\": \"ada\"}', 'x', now())";
+    let blind =
+        "insert into payment_events (payment_id, version, type, to_status, reason, evidence, correlation_id, at)
+                    values ($id, 99, 'failed', 'failed', 'by_hand', '{\"by\": \"ada\", \"reason\": \"so\"}', 'x', now())";
     for (sql, why) in [
+        (blind, "payment_events_ended_by_hand_after_a_look"),
+        ("update decisions set outcome = 'refused' where payment_id = $id", "a decision stays as it ended"),
+        ("delete from decisions where payment_id = $id", "decisions are never deleted"),
         (nameless, "payment_events_by_hand_names_a_person"),
         (released, "payment_events_by_hand_names_a_person"),
         (

@@ -5,7 +5,7 @@ use shared::ids::PaymentId;
 use tests::client::send;
 use tests::{Answer, Shape, System, a_payment};
 
-use super::{ADMIN_KEY, a_wrong_amount, breaks, version};
+use super::{ADMIN_KEY, a_wrong_amount, breaks, version, void_at_the_gateway};
 use crate::PROGRAM;
 
 /// As Ada's browser asks.
@@ -160,7 +160,8 @@ async fn nothing_is_decided_from_elsewhere_or_without_a_name() {
     let system = System::start(PROGRAM).await;
     let (id, held) = a_wrong_amount(&system).await;
     let path = format!("/ops/payments/{id}");
-    let fields = format!("version={held}&decision=failed&reason=because");
+    void_at_the_gateway(&system, id).await;
+    let fields = format!("version={held}&decision=reverse&reason=because");
     let post_as = |user| {
         asks_as(user, &system, Method::POST, &path)
             .header("content-type", "application/x-www-form-urlencoded")
@@ -181,7 +182,7 @@ async fn nothing_is_decided_from_elsewhere_or_without_a_name() {
     assert_eq!(version(&system.client.payment(id).await), held);
     let here = system.apis[0].address("board").to_owned();
     send(post().header("origin", here)).await.assert_status(303);
-    assert_eq!(system.client.payment(id).await["status"], "failed");
+    assert_eq!(system.client.payment(id).await["status"], "reversed");
 }
 
 #[tokio::test]
@@ -190,9 +191,10 @@ async fn a_form_that_cannot_be_used_comes_back_as_it_was_filled_in() {
     let (id, held) = a_wrong_amount(&system).await;
     let path = format!("/ops/payments/{id}");
     for (fields, complaint) in [
-        ("decision=succeeded&reason=seen+it", "the charge&#39;s id must be"),
-        ("decision=succeeded&charge_id=+&reason=seen+it", "the charge&#39;s id must be"),
-        ("decision=failed&reason=+", "the reason must say why"),
+        ("decision=succeed&reason=seen+it", "the charge&#39;s id must be"),
+        ("decision=succeed&charge_id=+&reason=seen+it", "the charge&#39;s id must be"),
+        ("decision=void+unproven&reason=seen+it", "without proof goes only with"),
+        ("decision=fail&reason=+", "the reason must say why"),
         ("decision=&reason=seen+it", "say what is to happen"),
         ("decision=pending&reason=seen+it", "say what is to happen"),
     ] {
@@ -212,13 +214,15 @@ async fn whoever_decides_too_late_is_told_and_decides_nothing() {
     let (id, held) = a_wrong_amount(&system).await;
     let path = format!("/ops/payments/{id}");
 
-    let first = send(form(&system, &path, &format!("version={held}&decision=failed&reason=first"))).await;
-    let second = send(form(&system, &path, &format!("version={held}&decision=reversed&reason=second"))).await;
+    void_at_the_gateway(&system, id).await;
+
+    let first = send(form(&system, &path, &format!("version={held}&decision=reverse&reason=first"))).await;
+    let second = send(form(&system, &path, &format!("version={held}&decision=fail&reason=second"))).await;
 
     first.assert_status(303);
     second.assert_status(409);
     assert!(text(&second).contains("somebody was faster"), "{}", text(&second));
-    assert_eq!(system.client.payment(id).await["status"], "failed");
+    assert_eq!(system.client.payment(id).await["status"], "reversed");
     assert_eq!(breaks(&system, id).await, (0, vec!["ada: first".to_owned()]));
 }
 

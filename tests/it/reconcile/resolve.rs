@@ -88,11 +88,22 @@ async fn a_break_of_a_held_payment_is_resolved_by_a_decision() {
     ] {
         resolve(&system, &it["id"], wrong).await.assert_problem(400, "invalid_request");
     }
-    let done =
-        resolve(&system, &it["id"], json!({ "reason": "refunded by them", "decision": "reverse" })).await;
+    let looked = resolve(&system, &it["id"], json!({ "reason": "what is there?", "decision": "look" })).await;
+    looked.assert_status(200);
+    assert_eq!((&looked.json()["seen"], &looked.json()["permits"]), (&"one".into(), &json!(["void"])));
+    let too_early = json!({ "reason": "refunded by them", "decision": "reverse" });
+    let problem =
+        resolve(&system, &it["id"], too_early.clone()).await.assert_problem(409, "decision_refused");
+    assert!(problem["detail"].as_str().unwrap().contains("decided instead: void, or release"), "{problem}");
+    let void = reqwest::Client::new()
+        .post(format!("{}/voids", system.gateway.address("gateway")))
+        .header("idempotency-key", format!("{id}:void"));
+    assert_eq!(void.json(&json!({ "key": id })).send().await.unwrap().status(), 201);
+    let done = resolve(&system, &it["id"], too_early.clone()).await;
 
     done.assert_status(200);
     assert_eq!(done.json()["closed_by"], "admin");
+    assert_eq!(resolve(&system, &it["id"], too_early).await.body, done.body, "repeated");
     assert_eq!(system.client.payment(id).await["status"], "reversed");
 }
 

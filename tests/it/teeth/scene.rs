@@ -10,6 +10,7 @@ use tests::{Answer, Client, Exit, Process, Shape, System, a_payment, guardian, w
 
 use super::{Left, PROMISES, Without};
 use crate::PROGRAM;
+use crate::operator::{BLIND, decides, version};
 
 /// What the database says to a failure that was not proved.
 const REFUSED: &str = "a payment in doubt ends by a charge found, a stored decline or a void";
@@ -292,5 +293,22 @@ pub(super) async fn a_stale_worker_writes(without: Without) -> Left {
         system.workers[current].cont();
         assert_eq!(system.ended(id).await["status"], "succeeded");
     }
+    Left::by(system, &[])
+}
+
+/// A person says of a payment in doubt that it was charged, by a charge that nobody made. Where that is refused, it is voided.
+pub(super) async fn a_person_names_a_charge_that_nobody_made(without: Without) -> Left {
+    let mut system = without.system().await;
+    let id = system.accepted(a_payment().method("sim_reset_before")).await;
+    let blind = system.add_worker(BLIND).await;
+    let held = version(&system.held(id).await);
+    system.workers[blind].kill9();
+    without.worker(&mut system, "", &[]).await;
+    let named = decides(&system, id, held, "succeed&charge_id=ch_made_up").await;
+    assert_eq!(named.status, if without.takes("decision_unchecked") { 303 } else { 409 });
+    if named.status == 409 {
+        decides(&system, id, held, "void").await.assert_status(303);
+    }
+    system.ended(id).await;
     Left::by(system, &[])
 }

@@ -37,12 +37,19 @@ pub(super) struct Rules {
     pub(super) calls: usize,
 }
 
-/// A call: about which payment, whose, whether it asked for a charge, and when it began.
+/// What a call asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum About {
+    /// To charge this payment of this merchant.
+    Charge { payment: PaymentId, merchant: MerchantId },
+    /// To look something up, or to void it.
+    Look,
+}
+
+/// A call, and when it began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
-    pub(super) payment: PaymentId,
-    pub(super) merchant: MerchantId,
-    pub(super) is_charge: bool,
+    pub(super) about: About,
     pub(super) began: Instant,
 }
 
@@ -256,19 +263,20 @@ impl Circuit {
     }
 
     fn answered(&mut self, call: Call, now: Instant) {
-        if call.is_charge {
+        let is_charge = call.about != About::Look;
+        if is_charge {
             self.well_at = now;
         }
         match self.state {
             State::Closed => {
                 self.room = self.room.saturating_mul(2).min(self.rules.calls);
                 (self.shut, self.silent_since) = (0, None);
-                if call.is_charge {
+                if is_charge {
                     self.forget();
                 }
             }
             // A look says nothing of charges.
-            State::Open { why, .. } if why.health() == Health::Failing && !call.is_charge => {}
+            State::Open { why, .. } if why.health() == Health::Failing && !is_charge => {}
             State::Open { .. } | State::HalfOpen(_) => self.close(),
         }
     }
@@ -293,11 +301,9 @@ impl Circuit {
             Health::Failing => {
                 // It says something, so it is neither silent nor closed.
                 (self.shut, self.silent_since) = (0, None);
-                if !call.is_charge {
-                    return;
-                }
-                self.failed.insert(call.payment);
-                self.failed_merchants.insert(call.merchant);
+                let About::Charge { payment, merchant } = call.about else { return };
+                self.failed.insert(payment);
+                self.failed_merchants.insert(merchant);
                 let are_several = self.failed_merchants.len() > 1 && self.failed.len() >= self.rules.failures;
                 let are_all = self.is_failing() && now.duration_since(self.well_at) >= ALONE;
                 if are_several || are_all {

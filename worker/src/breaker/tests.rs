@@ -1,6 +1,8 @@
 //! What the breaker lets through, moment by moment.
 
 use super::circuit::State;
+use shared::ids::PaymentId;
+
 use super::*;
 
 const RULES: Rules =
@@ -67,7 +69,7 @@ fn payment(n: u128) -> PaymentId {
 }
 
 fn call(payment: PaymentId, merchant: u128, began: Instant) -> Call {
-    Call { payment, merchant: uuid::Uuid::from_u128(merchant).into(), is_charge: true, began }
+    Call { about: About::Charge { payment, merchant: uuid::Uuid::from_u128(merchant).into() }, began }
 }
 
 #[test]
@@ -176,7 +178,7 @@ fn failures_of_one_merchants_payments_open_it_where_no_charge_was_answered_for_t
 
 #[test]
 fn a_look_that_is_answered_says_nothing_of_charges() {
-    let look = |bench: &Bench| Call { is_charge: false, ..call(payment(7), 7, bench.now) };
+    let look = |bench: &Bench| Call { about: About::Look, began: bench.now };
     let mut bench = Bench::new();
     bench.hear(payment(9), 9, None);
     for n in 0..5 {

@@ -1,19 +1,17 @@
 //! A charge that came to light for a payment that had ended without one: the right to void it, and what became of that.
 //!
 //! Invariant: as with payments, the gateway is asked only under a committed, current claim; the claim stands in the break.
-//! The payment itself never changes, and one that succeeded is never voided.
+//! The payment itself never changes, and one that succeeded is never voided, nor one that a person ended without proof.
 
 use std::time::Duration;
 
-use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::db::{InTime as _, Lend as _, millis};
 use crate::fault;
-use crate::ids::{ClaimToken, MerchantId, PaymentId};
-use crate::money::{Currency, Money};
+use crate::ids::{ClaimToken, PaymentId};
 use crate::outcome::VoidOutcome;
 use crate::retry::Voiding;
 
@@ -26,10 +24,6 @@ pub struct Remedy {
     pub token: ClaimToken,
     /// Whose key.
     pub payment_id: PaymentId,
-    /// Whose payment it was.
-    pub merchant_id: MerchantId,
-    /// What the payment was about.
-    pub money: Money,
     /// Passed on to the gateway and the logs.
     pub correlation_id: String,
     /// Since the first request may have left; zero at the first.
@@ -46,7 +40,9 @@ pub async fn remedy_is_due(pool: &PgPool) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         "select exists (select from breaks b join payments p on p.id = b.payment_id and p.status in ('failed', 'reversed')
                          where b.kind = 'charged_after_end' and b.closed_at is null and b.void_ended_at is null
-                           and (b.void_due_at is null or b.void_due_at <= clock_timestamp())) as \"is_due!\""
+                           and (b.void_due_at is null or b.void_due_at <= clock_timestamp())
+                           and not exists (select from decisions d
+                                            where d.payment_id = b.payment_id and d.is_unproven and d.outcome = 'done')) as \"is_due!\""
     )
     .fetch_one(&mut *pool.lend().await?)
     .in_time()
@@ -61,33 +57,27 @@ pub async fn claim_remedy(pool: &PgPool, lease: Duration) -> sqlx::Result<Option
     let token = ClaimToken::generate();
     let statement = sqlx::query_file_as!(Row, "queries/remedy_claim.sql", token.uuid(), millis(lease));
     let row = fault::durable("remedy_claim", statement.fetch_optional(pool).in_time()).await?;
-    row.map(|row| row.into_remedy(token)).transpose()
+    Ok(row.map(|row| row.into_remedy(token)))
 }
 
 struct Row {
     id: i64,
     payment_id: Uuid,
-    merchant_id: Uuid,
-    amount: Decimal,
-    currency: String,
     correlation_id: String,
     void_count: i32,
     void_age_ms: i64,
 }
 
 impl Row {
-    fn into_remedy(self, token: ClaimToken) -> sqlx::Result<Remedy> {
-        let currency: Currency = self.currency.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
-        Ok(Remedy {
+    fn into_remedy(self, token: ClaimToken) -> Remedy {
+        Remedy {
             break_id: self.id,
             token,
             payment_id: self.payment_id.into(),
-            merchant_id: self.merchant_id.into(),
-            money: Money::new(self.amount, currency).map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
             correlation_id: self.correlation_id,
             age: Duration::from_millis(u64::try_from(self.void_age_ms).unwrap_or(0)),
             count: self.void_count.unsigned_abs(),
-        })
+        }
     }
 }
 

@@ -1,67 +1,20 @@
-//! T19: what a person may do with a held payment, and with a break. Each says who decided, and why.
+//! What a person does without a look at the gateway: gives a held payment back to the machine, or closes a break. Each says
+//! who decided, and why. All else that a person decides about a held payment is in `decide`.
 //!
-//! Invariant: a decision is about one version of the payment. Of two people who decide at once one wins, and the other
+//! Invariant: a release is about one version of the payment. Of two people who decide at once one wins, and the other
 //! decides nothing.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sqlx::PgPool;
 
 use crate::db::InTime as _;
 use crate::ids::PaymentId;
-use crate::ledger::rules;
 use crate::outcome::is_storable;
-use crate::payment::status::{EventType, IllegalTransition, PaymentStatus};
-use crate::retry::{BY_HAND, Failure};
+use crate::payment::status::EventType;
+use crate::retry::BY_HAND;
 use crate::{fault, metrics, queue};
 
 const REASON_LENGTH_MAX: usize = 1000;
-
-/// What becomes of a held payment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// The machine looks again, or voids where a void has started. It holds the payment once more if nothing changed.
-    Release,
-    /// The gateway took exactly what is owed, by this charge of its own.
-    Succeed {
-        /// The gateway's id of the charge.
-        charge_id: String,
-    },
-    /// Nothing was charged.
-    Fail,
-    /// What was charged has been given back.
-    Reverse,
-}
-
-impl Decision {
-    /// The event that it brings about.
-    #[must_use]
-    pub const fn event(&self) -> EventType {
-        match self {
-            Self::Release => EventType::Released,
-            Self::Succeed { .. } => EventType::Succeeded,
-            Self::Fail => EventType::Failed,
-            Self::Reverse => EventType::Reversed,
-        }
-    }
-
-    fn failure(&self) -> Option<Failure> {
-        match self {
-            Self::Fail => Some(Failure {
-                code: BY_HAND.to_owned(),
-                message: "a person found that nothing was charged".to_owned(),
-                retryable: true,
-            }),
-            Self::Release | Self::Succeed { .. } | Self::Reverse => None,
-        }
-    }
-
-    fn charge_id(&self) -> Option<&str> {
-        match self {
-            Self::Succeed { charge_id } => Some(charge_id),
-            Self::Release | Self::Fail | Self::Reverse => None,
-        }
-    }
-}
 
 /// Who decided, and why; both are said, always.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,73 +67,25 @@ pub struct Unusable {
     pub why: &'static str,
 }
 
-/// One decision about one version of a held payment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolution {
-    payment_id: PaymentId,
-    version: i32,
-    decision: Decision,
-    justification: Justification,
-}
-
-impl Resolution {
-    /// A decision about the payment as it stood in that version.
-    ///
-    /// # Errors
-    /// A success whose charge has no usable id.
-    pub fn new(
-        payment_id: PaymentId,
-        version: i32,
-        decision: Decision,
-        justification: Justification,
-    ) -> Result<Self, Unusable> {
-        if decision.charge_id().is_some_and(|id| !is_storable(id)) {
-            let why = "must be given as the gateway shows it, in at most 255 characters";
-            return Err(Unusable { field: "charge_id", why });
-        }
-        Ok(Self { payment_id, version, decision, justification })
-    }
-
-    fn evidence(&self) -> Value {
-        let mut evidence = json!({ "by": self.justification.by, "reason": self.justification.reason });
-        if let Some(charge_id) = self.decision.charge_id() {
-            evidence["charge_id"] = json!(charge_id);
-        }
-        if let Some(failure) = self.decision.failure() {
-            evidence["failure"] = json!(failure);
-        }
-        evidence
-    }
-}
-
-/// T19: does as a person decided, and closes the payment's breaks. Answers the new version; none where the payment is
-/// not held in that version any more, because somebody else was faster.
+/// T19: gives a held payment back to the machine, which looks again, or voids where a void has started, and holds it once
+/// more if nothing changed. Closes the payment's breaks. Answers the new version; none where the payment is not held in
+/// that version any more, or while a decision about it is being checked.
 ///
 /// # Errors
 /// The database's; then nothing was written (or, where the connection broke, all of it: the payment's history tells).
-pub async fn resolve(pool: &PgPool, resolution: &Resolution) -> Result<Option<i32>, ResolveError> {
-    let Resolution { payment_id, version, decision, justification } = resolution;
-    let event = decision.event();
-    let to_status = PaymentStatus::after(Some(PaymentStatus::Processing), event)?;
-    let failure = decision.failure();
-    let jobs = queue::jobs_for(std::iter::once(*payment_id));
-    let posting = rules::columns();
+pub async fn release(
+    pool: &PgPool,
+    payment_id: PaymentId,
+    version: i32,
+    justification: &Justification,
+) -> sqlx::Result<Option<i32>> {
+    let jobs = queue::jobs_for(std::iter::once(payment_id));
     let statement = sqlx::query_file_scalar!(
         "queries/payment_resolve.sql",
         payment_id.uuid(),
         version,
-        event.as_str(),
-        to_status.as_str(),
-        resolution.evidence(),
-        decision.charge_id(),
-        failure.as_ref().map(|failure| &failure.code),
-        failure.as_ref().map(|failure| &failure.message),
-        failure.as_ref().map(|failure| failure.retryable),
         BY_HAND,
-        &posting.event_types,
-        &posting.debit_kinds,
-        &posting.credit_kinds,
-        &posting.codes,
+        json!({ "by": justification.by, "reason": justification.reason }),
         &jobs.ids,
         &jobs.bodies,
         queue::PAYMENTS,
@@ -191,20 +96,9 @@ pub async fn resolve(pool: &PgPool, resolution: &Resolution) -> Result<Option<i3
     .in_time();
     let moved = fault::durable("resolve", statement).await?;
     if moved.is_some() {
-        metrics::event_written(event.as_str());
+        metrics::event_written(EventType::Released.as_str());
     }
     Ok(moved)
-}
-
-/// Why nothing was decided.
-#[derive(Debug, thiserror::Error)]
-pub enum ResolveError {
-    /// A decision that no held payment can follow: a bug.
-    #[error(transparent)]
-    Illegal(#[from] IllegalTransition),
-    /// The database's.
-    #[error(transparent)]
-    Database(#[from] sqlx::Error),
 }
 
 /// Closes a break whose payment is not held; those of a held payment end with a decision about it. Answers false where
@@ -236,38 +130,6 @@ pub async fn close_break(pool: &PgPool, id: i64, justification: &Justification) 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ada() -> Justification {
-        Justification::new("ada", "the gateway's books say so").unwrap()
-    }
-
-    fn resolution(decision: Decision) -> Result<Resolution, Unusable> {
-        Resolution::new(PaymentId::generate(), 4, decision, ada())
-    }
-
-    #[test]
-    fn every_decision_can_follow_on_a_held_payment_and_says_who_and_why() {
-        let succeed = Decision::Succeed { charge_id: "ch_1".to_owned() };
-        for decision in [Decision::Release, succeed, Decision::Fail, Decision::Reverse] {
-            assert!(PaymentStatus::after(Some(PaymentStatus::Processing), decision.event()).is_ok());
-            let evidence = resolution(decision).unwrap().evidence();
-            assert_eq!(evidence["by"], "ada");
-            assert_eq!(evidence["reason"], "the gateway's books say so");
-        }
-    }
-
-    #[test]
-    fn a_success_names_its_charge_and_a_failure_its_reason() {
-        let succeeded = resolution(Decision::Succeed { charge_id: "ch_1".to_owned() }).unwrap().evidence();
-        let failed = resolution(Decision::Fail).unwrap().evidence();
-
-        assert_eq!(succeeded["charge_id"], "ch_1");
-        assert_eq!(failed["failure"]["code"], BY_HAND);
-        for unusable in [String::new(), "a\u{0}".to_owned(), "x".repeat(256)] {
-            let refused = resolution(Decision::Succeed { charge_id: unusable }).unwrap_err();
-            assert_eq!(refused.field, "charge_id");
-        }
-    }
 
     #[test]
     fn nothing_is_decided_without_a_name_and_a_reason() {

@@ -1,0 +1,348 @@
+//! What a person may decide about a held payment, given what a look at the gateway shows. Pure.
+//!
+//! Invariant: an end needs evidence that the gateway keeps under our key, or that nothing was ever in doubt; whatever is
+//! not clear leads to a void. Without proof a payment ends only where the gateway is silent or unable, and is marked so.
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+
+use crate::outcome::{Exchange, Expected, is_storable};
+
+/// A charge as a look shows it. Its status is the gateway's own word, which may be one that we do not know.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Shown {
+    /// The gateway's own id.
+    pub id: String,
+    /// The key it was made under.
+    pub key: String,
+    /// `succeeded`, `failed`, `pending`, `voided`, `refunded`, or anything else.
+    pub status: String,
+    /// How much.
+    #[serde(deserialize_with = "crate::money::exact")]
+    pub amount: Decimal,
+    /// Of what.
+    pub currency: String,
+    /// What we called it.
+    #[serde(default)]
+    pub reference: String,
+}
+
+/// What one look at the gateway showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// One charge stands under our key.
+    One(Shown),
+    /// Several stand.
+    Several(usize),
+    /// One is not decided, or in a state that we do not know.
+    Undecided,
+    /// None stands; what was charged was voided or refunded.
+    GivenBack,
+    /// None stands; the gateway stored a decline.
+    Declined,
+    /// The gateway knows of none.
+    Nothing,
+    /// The gateway is declared not to look up.
+    Unable,
+    /// No answer that tells anything came.
+    Silent(String),
+    /// It answered, and did not let us look: our credentials, too many requests, or something that is no gateway. That is no
+    /// silence.
+    Refused(u16),
+    /// We did not look.
+    NotLooked,
+}
+
+impl Seen {
+    /// The word for it in SQL and JSON.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::One(_) => "one",
+            Self::Several(_) => "several",
+            Self::Undecided => "undecided",
+            Self::GivenBack => "given_back",
+            Self::Declined => "declined",
+            Self::Nothing => "nothing",
+            Self::Unable => "unable",
+            Self::Silent(_) => "silent",
+            Self::Refused(_) => "refused",
+            Self::NotLooked => "not_looked",
+        }
+    }
+
+    /// Reads the answer to `GET /charges?key=…`.
+    #[must_use]
+    pub fn of(exchange: &Exchange, expected: &Expected) -> Self {
+        #[derive(Deserialize)]
+        struct Listing {
+            data: Vec<Shown>,
+            #[serde(default)]
+            has_more: bool,
+        }
+        let body = match exchange {
+            Exchange::Answered { status: 200, is_json: true, body, .. } => body,
+            // Also where it says that it does not look up, but was not declared to.
+            Exchange::Answered { status: status @ (405 | 500..), is_json: true, .. } => {
+                return Self::Silent(format!("HTTP {status}"));
+            }
+            Exchange::Answered { status, .. } => return Self::Refused(*status),
+            Exchange::Unreachable(why) | Exchange::Unanswered(_, why) => return Self::Silent(why.clone()),
+            Exchange::NotSent(_) => return Self::NotLooked,
+        };
+        match serde_json::from_slice::<Listing>(body) {
+            Ok(listing) if listing.has_more => Self::Undecided,
+            Ok(listing) => Self::among(listing.data, expected),
+            Err(_) => Self::Refused(200),
+        }
+    }
+
+    /// A charge under another key is no evidence about this one: it is as unclear as a status that we do not know.
+    fn among(shown: Vec<Shown>, expected: &Expected) -> Self {
+        let key = expected.payment_id.to_string();
+        let is = |charge: &Shown, words: &[&str]| words.contains(&charge.status.as_str());
+        let known = ["succeeded", "failed", "voided", "refunded"];
+        if shown.iter().any(|charge| charge.key != key || !is_storable(&charge.id) || !is(charge, &known)) {
+            return Self::Undecided;
+        }
+        let standing = shown.iter().filter(|charge| is(charge, &["succeeded"])).count();
+        match standing {
+            0 if shown.is_empty() => Self::Nothing,
+            0 if shown.iter().all(|charge| is(charge, &["failed"])) => Self::Declined,
+            0 => Self::GivenBack,
+            1 => {
+                shown.into_iter().find(|charge| is(charge, &["succeeded"])).map_or(Self::Undecided, Self::One)
+            }
+            many => Self::Several(many),
+        }
+    }
+
+    /// The charge that stands, if it is exactly this payment's.
+    fn exactly(&self, expected: &Expected) -> Option<&Shown> {
+        let Self::One(charge) = self else { return None };
+        let owed = (expected.money.amount(), expected.money.currency().code());
+        let is_ours = charge.reference == expected.payment_id.to_string();
+        (is_ours && (charge.amount, charge.currency.as_str()) == owed).then_some(charge)
+    }
+
+    /// Whether the gateway told nothing, and will not be made to.
+    const fn is_dark(&self) -> bool {
+        matches!(self, Self::Unable | Self::Silent(_))
+    }
+}
+
+impl std::fmt::Display for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::One(charge) => {
+                write!(
+                    f,
+                    "the gateway shows the charge {} of {} {}",
+                    charge.id, charge.amount, charge.currency
+                )
+            }
+            Self::Several(many) => write!(f, "the gateway shows {many} charges that stand"),
+            Self::Undecided => f.write_str("the gateway shows a charge that is not decided, or not ours"),
+            Self::GivenBack => f.write_str("the gateway shows that what was charged was given back"),
+            Self::Declined => f.write_str("the gateway shows that it declined the charge"),
+            Self::Nothing => f.write_str("the gateway shows no charge"),
+            Self::Unable => f.write_str("the gateway does not look up"),
+            Self::Silent(why) => write!(f, "the gateway is silent ({why})"),
+            Self::Refused(status) => write!(f, "the gateway did not let us look (HTTP {status})"),
+            Self::NotLooked => f.write_str("nobody looked at the gateway"),
+        }
+    }
+}
+
+/// What a person wishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// To see what the gateway shows now.
+    Look,
+    /// The gateway took exactly what is owed, by this charge of its own.
+    Succeed {
+        /// The gateway's id of the charge.
+        charge_id: String,
+    },
+    /// Nothing was charged.
+    Fail,
+    /// What was charged has been given back.
+    Reverse,
+    /// Whatever was charged is to be undone, and the key closed.
+    Void,
+}
+
+impl Wish {
+    /// The word for it in SQL, JSON and forms.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Look => "look",
+            Self::Succeed { .. } => "succeed",
+            Self::Fail => "fail",
+            Self::Reverse => "reverse",
+            Self::Void => "void",
+        }
+    }
+
+    /// The charge that it names.
+    #[must_use]
+    pub fn charge_id(&self) -> Option<&str> {
+        match self {
+            Self::Succeed { charge_id } => Some(charge_id),
+            Self::Look | Self::Fail | Self::Reverse | Self::Void => None,
+        }
+    }
+}
+
+/// Where the held payment stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// No charge of it can be anywhere: none was sent whose answer is not known.
+    pub never_in_doubt: bool,
+    /// A void has been asked for.
+    pub voiding: bool,
+    /// The machine can have it voided: it is in doubt, and the gateway can, as far as is known.
+    pub can_void: bool,
+    /// One key charges once, so that what the gateway stored under it is all there is.
+    pub honours_keys: bool,
+    /// The gateway has been as silent for as long as a doubt may last.
+    pub was_dark: bool,
+}
+
+/// What may be decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permit {
+    /// It succeeded, by the charge that was seen.
+    Succeed,
+    /// It failed.
+    Fail,
+    /// It is reversed.
+    Reverse,
+    /// It is to be voided.
+    Void,
+    /// It succeeded, without proof.
+    SucceedUnproven,
+    /// It failed, without proof.
+    FailUnproven,
+    /// It is reversed, without proof.
+    ReverseUnproven,
+}
+
+impl Permit {
+    /// All there are.
+    pub const ALL: &[Self] = &[
+        Self::Succeed,
+        Self::Fail,
+        Self::Reverse,
+        Self::Void,
+        Self::SucceedUnproven,
+        Self::FailUnproven,
+        Self::ReverseUnproven,
+    ];
+
+    /// The word for it in SQL, JSON and forms.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeed => "succeed",
+            Self::Fail => "fail",
+            Self::Reverse => "reverse",
+            Self::Void => "void",
+            Self::SucceedUnproven => "succeed unproven",
+            Self::FailUnproven => "fail unproven",
+            Self::ReverseUnproven => "reverse unproven",
+        }
+    }
+
+    /// What it takes to do so; none for a mere look.
+    const fn needed(wish: &Wish, is_unproven: bool) -> Option<Self> {
+        match (wish, is_unproven) {
+            (Wish::Look, _) => None,
+            (Wish::Void, _) => Some(Self::Void),
+            (Wish::Succeed { .. }, false) => Some(Self::Succeed),
+            (Wish::Fail, false) => Some(Self::Fail),
+            (Wish::Reverse, false) => Some(Self::Reverse),
+            (Wish::Succeed { .. }, true) => Some(Self::SucceedUnproven),
+            (Wish::Fail, true) => Some(Self::FailUnproven),
+            (Wish::Reverse, true) => Some(Self::ReverseUnproven),
+        }
+    }
+}
+
+/// What may be decided after this look.
+#[must_use]
+pub fn permits(seen: &Seen, expected: &Expected, facts: Facts) -> Vec<Permit> {
+    let mut permits = Vec::new();
+    match seen {
+        Seen::One(_) if !facts.voiding && seen.exactly(expected).is_some() => permits.push(Permit::Succeed),
+        // Another charge may be on its way where one key charges twice: that is for a void to end.
+        Seen::Declined | Seen::GivenBack if facts.can_void && !facts.honours_keys => {}
+        Seen::Declined => return vec![Permit::Fail],
+        Seen::GivenBack => return vec![Permit::Reverse],
+        Seen::Nothing if facts.never_in_doubt => return vec![Permit::Fail],
+        Seen::Refused(_) | Seen::NotLooked => return permits,
+        Seen::One(_)
+        | Seen::Several(_)
+        | Seen::Undecided
+        | Seen::Nothing
+        | Seen::Unable
+        | Seen::Silent(_) => {}
+    }
+    if facts.can_void {
+        permits.push(Permit::Void);
+    }
+    let is_dark = matches!(seen, Seen::Unable) || (seen.is_dark() && facts.was_dark);
+    if is_dark && !facts.voiding {
+        permits.push(Permit::SucceedUnproven);
+    }
+    // Where a void can end the doubt, nothing fails without proof; and what cannot be voided is in doubt for ever.
+    let is_stuck = is_dark || *seen == Seen::Nothing;
+    if is_stuck && !facts.can_void && !facts.voiding {
+        permits.push(Permit::FailUnproven);
+    }
+    if is_dark || (is_stuck && !facts.can_void) {
+        permits.push(Permit::ReverseUnproven);
+    }
+    permits
+}
+
+/// Why a wish is refused after this look; none where it is granted.
+#[must_use]
+pub fn refusal(
+    wish: &Wish,
+    is_unproven: bool,
+    seen: &Seen,
+    expected: &Expected,
+    facts: Facts,
+) -> Option<String> {
+    let needed = Permit::needed(wish, is_unproven)?;
+    let permits = permits(seen, expected, facts);
+    if permits.contains(&needed) {
+        // What was seen is the evidence, and not what somebody typed.
+        let named = wish.charge_id().filter(|_| !is_unproven);
+        let is_seen = named.is_none() || seen.exactly(expected).map(|charge| charge.id.as_str()) == named;
+        return (!is_seen).then(|| format!("{seen}, and none by the id {}", named.unwrap_or_default()));
+    }
+    Some(match (permits.as_slice(), seen) {
+        (_, Seen::Silent(_)) if is_unproven && !facts.was_dark => {
+            format!("{seen}; it must be so for as long as a doubt may last: look again later")
+        }
+        ([], Seen::Refused(401 | 403)) => format!("{seen}: mend the credentials, then ask again"),
+        ([], Seen::Refused(_) | Seen::NotLooked) => format!("{seen}: ask again in a moment"),
+        ([], Seen::Silent(_)) => format!("{seen}: look again later"),
+        ([], _) => format!("{seen}: have that given back there, then ask again, or release it"),
+        (permits, _) => {
+            let words: Vec<&str> = permits.iter().map(|permit| permit.as_str()).collect();
+            let stands = if matches!(seen, Seen::One(_)) && facts.voiding {
+                " a void was asked for, so what stands must be given back;"
+            } else {
+                ""
+            };
+            format!("{seen};{stands} what may be decided instead: {}, or release", words.join(", "))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

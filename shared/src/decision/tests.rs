@@ -1,0 +1,59 @@
+//! What a look permits, case by case.
+
+use super::*;
+use crate::ids::PaymentId;
+use crate::money::Money;
+
+const IN_DOUBT: Facts =
+    Facts { never_in_doubt: false, voiding: false, can_void: true, honours_keys: true, was_dark: false };
+
+fn look(expected: &Expected, charges: &[(&str, &str)]) -> Seen {
+    let key = expected.payment_id;
+    let charge = |(n, (status, amount)): (usize, &(&str, &str))| {
+        serde_json::json!({ "id": format!("ch_{n}"), "key": key, "reference": key, "status": status,
+                            "amount": amount, "currency": "EUR" })
+    };
+    let charges: Vec<_> = charges.iter().enumerate().map(charge).collect();
+    let body = serde_json::json!({ "data": charges }).to_string().into_bytes();
+    Seen::of(&Exchange::Answered { status: 200, is_json: true, body, retry_after: None }, expected)
+}
+
+#[test]
+fn only_what_a_look_bears_out_is_permitted() {
+    let money = Money::new("49.00".parse().unwrap(), "EUR".parse().unwrap()).unwrap();
+    let expected = Expected { payment_id: PaymentId::generate(), money };
+    let voiding = Facts { voiding: true, ..IN_DOUBT };
+    let stuck = Facts { can_void: false, ..IN_DOUBT };
+    let sure = Facts { never_in_doubt: true, can_void: false, ..IN_DOUBT };
+    let dark = Facts { was_dark: true, ..IN_DOUBT };
+    let lax = Facts { honours_keys: false, ..IN_DOUBT };
+    let silent = || Seen::Silent("no answer".to_owned());
+    let one = [("succeeded", "49.00")];
+    for (seen, facts, permitted) in [
+        (look(&expected, &one), IN_DOUBT, "succeed, void"),
+        (look(&expected, &one), voiding, "void"),
+        (look(&expected, &one), stuck, "succeed"),
+        (look(&expected, &[("succeeded", "48.00")]), IN_DOUBT, "void"),
+        (look(&expected, &[("succeeded", "48.00")]), stuck, ""),
+        (look(&expected, &[one[0], one[0]]), IN_DOUBT, "void"),
+        (look(&expected, &[one[0], ("pending", "49.00")]), IN_DOUBT, "void"),
+        (look(&expected, &[("of_another_kind", "49.00")]), IN_DOUBT, "void"),
+        (look(&expected, &[("failed", "49.00")]), IN_DOUBT, "fail"),
+        (look(&expected, &[("failed", "49.00")]), lax, "void"),
+        (look(&expected, &[("voided", "49.00")]), voiding, "reverse"),
+        (look(&expected, &[("refunded", "49.00")]), IN_DOUBT, "reverse"),
+        (look(&expected, &[]), sure, "fail"),
+        (look(&expected, &[]), IN_DOUBT, "void"),
+        (look(&expected, &[]), stuck, "fail unproven, reverse unproven"),
+        (silent(), IN_DOUBT, "void"),
+        (silent(), sure, ""),
+        (silent(), dark, "void, succeed unproven, reverse unproven"),
+        (silent(), Facts { voiding: true, can_void: false, ..dark }, "reverse unproven"),
+        (Seen::Unable, stuck, "succeed unproven, fail unproven, reverse unproven"),
+        (Seen::Refused(401), dark, ""),
+    ] {
+        let words: Vec<&str> =
+            permits(&seen, &expected, facts).iter().map(|permit| permit.as_str()).collect();
+        assert_eq!(words.join(", "), permitted, "{seen:?} {facts:?}");
+    }
+}

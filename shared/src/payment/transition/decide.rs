@@ -1,0 +1,302 @@
+//! T19: what a person asked for about a held payment (`ask`) is checked by a worker against a look at the gateway, and done or
+//! refused.
+//!
+//! Invariant: as with payments, the gateway is asked only under a committed, current claim; the claim stands in the decision.
+//! Nothing is done about another version of the payment than the one that the person saw, and nothing that the look
+//! does not permit.
+
+use std::time::Duration;
+
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::db::{InTime as _, Lend as _, millis};
+use crate::decision::{self, Facts, Seen, Wish};
+use crate::ids::{ClaimToken, PaymentId};
+use crate::ledger::rules;
+use crate::money::{Currency, Money};
+use crate::outcome::Expected;
+use crate::payment::status::{EventType, IllegalTransition, PaymentStatus};
+use crate::retry::{BY_HAND, Failure, Policy};
+use crate::{fault, metrics, queue};
+
+/// The right to look at the gateway once for a decision.
+#[derive(Debug, Clone)]
+pub struct Deciding {
+    /// Which decision carries the claim.
+    pub decision_id: i64,
+    /// Fences what comes of it.
+    pub token: ClaimToken,
+    /// About which payment.
+    pub payment_id: PaymentId,
+    /// What it is about.
+    pub money: Money,
+    /// Passed on to the gateway and the logs.
+    pub correlation_id: String,
+    /// What the person wishes.
+    pub wish: Wish,
+    /// Whether it is wished for without proof.
+    pub is_unproven: bool,
+    /// Whether the payment is still held as the person saw it.
+    pub is_held: bool,
+    /// Where it stands.
+    pub facts: Facts,
+    version: i32,
+    by: String,
+    reason: String,
+}
+
+/// Whether there is anything to claim. Costs next to nothing.
+///
+/// # Errors
+/// The database's.
+pub async fn decision_is_due(pool: &PgPool) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        "select exists (select from decisions
+                         where ended_at is null and (due_at is null or due_at <= clock_timestamp())) as \"is_due!\""
+    )
+    .fetch_one(&mut *pool.lend().await?)
+    .in_time()
+    .await
+}
+
+/// Claims one decision that must be checked, for `lease`; none where none is due, or where its payment's last charge may
+/// still be on its way to where a look shows it.
+///
+/// # Errors
+/// The database's. Where the claim was committed all the same, its lease runs out and somebody looks then.
+pub async fn claim_decision(
+    pool: &PgPool,
+    lease: Duration,
+    policy: &Policy,
+) -> sqlx::Result<Option<Deciding>> {
+    let token = ClaimToken::generate();
+    let visible = millis(policy.gateway_timeout + policy.visibility);
+    let statement =
+        sqlx::query_file_as!(Row, "queries/decision_claim.sql", token.uuid(), millis(lease), visible);
+    let row = fault::durable("decision_claim", statement.fetch_optional(pool).in_time()).await?;
+    row.map(|row| row.into_deciding(token, policy)).transpose()
+}
+
+struct Row {
+    id: i64,
+    payment_id: Uuid,
+    version: i32,
+    wish: String,
+    is_unproven: bool,
+    charge_id: Option<String>,
+    asked_by: String,
+    reason: String,
+    amount: Decimal,
+    currency: String,
+    correlation_id: String,
+    is_held: bool,
+    voiding: bool,
+    void_failed: bool,
+    in_doubt: bool,
+    never_in_doubt: bool,
+    dark_ms: Option<i64>,
+    is_unverifiable: bool,
+}
+
+impl Row {
+    fn into_deciding(self, token: ClaimToken, policy: &Policy) -> sqlx::Result<Deciding> {
+        let currency: Currency = self.currency.parse().map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
+        let wish = match (self.wish.as_str(), self.charge_id) {
+            ("succeed", Some(charge_id)) => Wish::Succeed { charge_id },
+            ("fail", _) => Wish::Fail,
+            ("reverse", _) => Wish::Reverse,
+            ("void", _) => Wish::Void,
+            _ => Wish::Look,
+        };
+        Ok(Deciding {
+            decision_id: self.id,
+            token,
+            payment_id: self.payment_id.into(),
+            money: Money::new(self.amount, currency).map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
+            correlation_id: self.correlation_id,
+            wish,
+            is_unproven: self.is_unproven,
+            is_held: self.is_held,
+            facts: Facts {
+                never_in_doubt: self.never_in_doubt,
+                voiding: self.voiding,
+                can_void: policy.profile.voids && self.in_doubt && !self.void_failed,
+                honours_keys: policy.profile.honours_keys,
+                was_dark: self.is_unverifiable
+                    || self.dark_ms.is_some_and(|dark_ms| dark_ms >= millis(policy.doubt_deadline)),
+            },
+            version: self.version,
+            by: self.asked_by,
+            reason: self.reason,
+        })
+    }
+}
+
+/// What a look made of a wish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is done.
+    Done,
+    /// It is refused, in these words.
+    Refused(String),
+    /// Only a look was asked for.
+    Seen,
+    /// Nobody looked: somebody else is to.
+    Again,
+}
+
+/// What came of writing it down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decided {
+    /// The payment moved, to this version.
+    Moved(i32),
+    /// The decision ended, and the payment is as it was.
+    Ended,
+    /// It had been written down before: a connection broke after the commit.
+    Before,
+    /// The claim was gone.
+    TooLate,
+}
+
+/// Writes down what the look made of the wish, and does it, if that is the verdict.
+///
+/// # Errors
+/// The database's; it may be repeated.
+pub async fn record_decision(
+    pool: &PgPool,
+    deciding: &Deciding,
+    (verdict, seen): (&Verdict, &Seen),
+    evidence: &Value,
+) -> Result<Decided, DecideError> {
+    let event = deciding.event();
+    let to_status = PaymentStatus::after(Some(PaymentStatus::Processing), event)?;
+    let (outcome, refused) = match verdict {
+        Verdict::Done => (Some("done"), None),
+        Verdict::Refused(why) => (Some("refused"), Some(why)),
+        Verdict::Seen => (Some("seen"), None),
+        Verdict::Again => (None, None),
+    };
+    let permits = decision::permits(seen, &deciding.expected(), deciding.facts);
+    let permits: Vec<String> = permits.iter().map(|permit| permit.as_str().to_owned()).collect();
+    let failure = deciding.failure();
+    let posting = rules::columns();
+    let jobs = queue::jobs_for(std::iter::once(deciding.payment_id));
+    let statement = sqlx::query_file!(
+        "queries/decision_record.sql",
+        deciding.decision_id,
+        deciding.payment_id.uuid(),
+        deciding.version,
+        deciding.token.uuid(),
+        outcome,
+        refused,
+        seen.as_str(),
+        evidence,
+        &permits,
+        event.as_str(),
+        to_status.as_str(),
+        deciding.evidence(seen, evidence),
+        deciding.wish.charge_id(),
+        failure.as_ref().map(|failure| &failure.code),
+        failure.as_ref().map(|failure| &failure.message),
+        failure.as_ref().map(|failure| failure.retryable),
+        BY_HAND,
+        &posting.event_types,
+        &posting.debit_kinds,
+        &posting.credit_kinds,
+        &posting.codes,
+        &jobs.ids,
+        &jobs.bodies,
+        queue::PAYMENTS
+    )
+    .fetch_one(pool)
+    .in_time();
+    let recorded = fault::durable("decision_record", statement).await?;
+    Ok(match (recorded.version, recorded.took_effect, recorded.was_recorded) {
+        (Some(version), _, _) => {
+            metrics::event_written(event.as_str());
+            Decided::Moved(version)
+        }
+        (None, true, _) => Decided::Ended,
+        (None, false, true) => Decided::Before,
+        (None, false, false) => Decided::TooLate,
+    })
+}
+
+/// Why nothing was written down.
+#[derive(Debug, thiserror::Error)]
+pub enum DecideError {
+    /// A decision that no held payment can follow: a bug.
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+    /// The database's.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+impl Deciding {
+    /// What its charge must look like.
+    #[must_use]
+    pub const fn expected(&self) -> Expected {
+        Expected { payment_id: self.payment_id, money: self.money }
+    }
+
+    /// What the look makes of the wish. Sabotage `decision_unchecked` grants every wish.
+    #[must_use]
+    pub fn verdict(&self, seen: &Seen) -> Verdict {
+        if !self.is_held {
+            return Verdict::Refused("the payment is not held as it was seen any more".to_owned());
+        }
+        if *seen == Seen::NotLooked {
+            return Verdict::Again;
+        }
+        if self.wish == Wish::Look {
+            return Verdict::Seen;
+        }
+        let refusal = decision::refusal(&self.wish, self.is_unproven, seen, &self.expected(), self.facts);
+        refusal.filter(|_| !fault::sabotaged("decision_unchecked")).map_or(Verdict::Done, Verdict::Refused)
+    }
+
+    /// The event that it brings about; for a mere look none is written.
+    const fn event(&self) -> EventType {
+        match self.wish {
+            Wish::Succeed { .. } => EventType::Succeeded,
+            Wish::Fail => EventType::Failed,
+            Wish::Reverse => EventType::Reversed,
+            // A void that was asked for before is asked for again.
+            Wish::Void if self.facts.voiding => EventType::Released,
+            Wish::Void => EventType::VoidStarted,
+            Wish::Look => EventType::Released,
+        }
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        (self.wish == Wish::Fail).then(|| Failure {
+            code: BY_HAND.to_owned(),
+            message: "a person found that nothing was charged".to_owned(),
+            retryable: true,
+        })
+    }
+
+    fn evidence(&self, seen: &Seen, look: &Value) -> Value {
+        let mut evidence = json!({
+            "by": self.by,
+            "reason": self.reason,
+            "decision": self.decision_id,
+            "seen": seen.as_str(),
+            "look": look,
+        });
+        if self.is_unproven {
+            evidence["unproven"] = json!(true);
+        }
+        if let Some(charge_id) = self.wish.charge_id() {
+            evidence["charge_id"] = json!(charge_id);
+        }
+        if let Some(failure) = self.failure() {
+            evidence["failure"] = json!(failure);
+        }
+        evidence
+    }
+}

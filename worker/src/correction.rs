@@ -1,0 +1,102 @@
+//! Corrections: what two people agree on is compared with the gateway's journal and a look, in the time of the sweep, and
+//! posted or refused.
+//!
+//! Invariant: as everywhere, no gateway call without a committed claim, which stands in the correction here, and none within
+//! a transaction. A look changes nothing, so whatever dies in between is looked at again when the lease has run out.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use shared::decision::Seen;
+use shared::outcome::LookupOutcome;
+use shared::payment::transition::{self, Corrected, Correcting, Purpose};
+use tracing::Instrument as _;
+
+use crate::breaker::{About, Pass};
+use crate::{Context, attempt};
+
+/// How often recording is tried before the correction is left to its lease.
+const RECORD_TRIES: u32 = 5;
+
+/// Carries out what is due, as far as there are gateway calls to spare. Payments that are due do not wait for what fails here.
+pub(crate) async fn round(context: &Context) {
+    if let Err(why) = carry_out_due(context).await {
+        tracing::warn!(%why, "could not look for corrections to carry out");
+    }
+}
+
+/// No pass is taken for nothing: it may be the only one.
+async fn carry_out_due(context: &Context) -> sqlx::Result<()> {
+    while let Ok(permit) = context.permits.clone().try_acquire_owned() {
+        let Some(share) = context.shares.take_look() else { return Ok(()) };
+        if !transition::correction_is_due(&context.pool).await? {
+            return Ok(());
+        }
+        if !context.limit.admits() {
+            return Ok(());
+        }
+        let Some(pass) = context.breaker.admit() else { return Ok(()) };
+        let asked_at = Instant::now();
+        let claimed = transition::claim_correction(&context.pool, context.lease.lease).await?;
+        let Some(correcting) = claimed else { return Ok(()) };
+        // Of the highest level, so that no filter takes the ids from what is logged within.
+        let span = tracing::error_span!("correction", payment_id = %correcting.payment_id,
+            correction_id = correcting.correction_id, claim = %correcting.token,
+            correlation_id = correcting.correlation_id);
+        let own = context.clone();
+        let carried_out = async move {
+            carry_out(&own, &correcting, asked_at, pass).await;
+            drop((permit, share));
+        };
+        context.attempts.spawn(carried_out.instrument(span));
+    }
+    Ok(())
+}
+
+/// Uses a claim: one look, one record of what comes of it.
+async fn carry_out(context: &Context, correcting: &Correcting, asked_at: Instant, pass: Pass) {
+    let (seen, evidence) = look(context, correcting, asked_at + context.lease.send_window, pass).await;
+    let corrected = match &seen {
+        Seen::NotLooked | Seen::Silent(_) | Seen::Refused(_) => Corrected::Again,
+        Seen::One(_)
+        | Seen::Several(_)
+        | Seen::Undecided
+        | Seen::GivenBack
+        | Seen::Declined
+        | Seen::Nothing
+        | Seen::Unable => correcting.delta(&seen).map_or_else(Corrected::Refused, Corrected::Posted),
+    };
+    for attempt in 1..=RECORD_TRIES {
+        match transition::record_correction(&context.pool, correcting, (&corrected, &seen), &evidence).await {
+            Ok(true) => {
+                let seen = seen.as_str();
+                return tracing::warn!(
+                    event = "correction_ended",
+                    ?corrected,
+                    seen,
+                    "looked for a correction"
+                );
+            }
+            Ok(false) => {
+                return tracing::warn!(event = "correction_late", %evidence, "too late to record what a look showed");
+            }
+            Err(why) => {
+                tracing::warn!(%why, attempt, %evidence, "could not record what a look showed");
+                tokio::time::sleep(Duration::from_millis(200) * attempt).await;
+            }
+        }
+    }
+}
+
+async fn look(context: &Context, correcting: &Correcting, send_by: Instant, pass: Pass) -> (Seen, Value) {
+    if !context.policy.profile.looks_up {
+        return (Seen::Unable, json!({ "op": "none" }));
+    }
+    let told = context.gateway.look_up_key(correcting.payment_id, &correcting.correlation_id, send_by).await;
+    let failure = LookupOutcome::of(&told.exchange, &correcting.expected).failure();
+    pass.hear(About::Look, failure);
+    context.limit.heard(failure);
+    let seen = Seen::of(&told.exchange, &correcting.expected);
+    attempt::asked(Purpose::Verify, seen.as_str(), failure, told.duration);
+    (seen, told.evidence)
+}

@@ -1,0 +1,107 @@
+//! Decisions: what a person wishes to become of a held payment is checked against one look at the gateway, in the time of the
+//! sweep, and done or refused.
+//!
+//! Invariant: as everywhere, no gateway call without a committed claim, which stands in the decision here, and none within
+//! a transaction. A look changes nothing, so whatever dies in between is looked at again when the lease has run out.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use shared::decision::Seen;
+use shared::outcome::LookupOutcome;
+use shared::payment::transition::{self, Decided, Deciding, Purpose};
+use tracing::Instrument as _;
+
+use crate::breaker::{About, Pass};
+use crate::{Context, attempt};
+
+/// How often recording is tried before the decision is left to its lease.
+const RECORD_TRIES: u32 = 5;
+
+/// Checks what is due, as far as there are gateway calls to spare. Payments that are due do not wait for what fails here.
+pub(crate) async fn round(context: &Context) {
+    if let Err(why) = check_due(context).await {
+        tracing::warn!(%why, "could not look for decisions to check");
+    }
+}
+
+/// No pass is taken for nothing: it may be the only one.
+async fn check_due(context: &Context) -> sqlx::Result<()> {
+    while let Ok(permit) = context.permits.clone().try_acquire_owned() {
+        let Some(share) = context.shares.take_look() else { return Ok(()) };
+        if !transition::decision_is_due(&context.pool).await? {
+            return Ok(());
+        }
+        if !context.limit.admits() {
+            return Ok(());
+        }
+        let Some(pass) = context.breaker.admit() else { return Ok(()) };
+        let asked_at = Instant::now();
+        let claimed = transition::claim_decision(&context.pool, context.lease.lease, &context.policy).await?;
+        let Some(deciding) = claimed else { return Ok(()) };
+        // Of the highest level, so that no filter takes the ids from what is logged within.
+        let span = tracing::error_span!("decision", payment_id = %deciding.payment_id,
+            decision_id = deciding.decision_id, claim = %deciding.token, correlation_id = deciding.correlation_id);
+        let own = context.clone();
+        let carried_out = async move {
+            carry_out(&own, &deciding, asked_at, pass).await;
+            drop((permit, share));
+        };
+        context.attempts.spawn(carried_out.instrument(span));
+    }
+    Ok(())
+}
+
+/// Uses a claim: one look, one record of what it makes of the wish.
+async fn carry_out(context: &Context, deciding: &Deciding, asked_at: Instant, pass: Pass) {
+    let (seen, evidence) = look(context, deciding, asked_at + context.lease.send_window, pass).await;
+    let verdict = deciding.verdict(&seen);
+    for attempt in 1..=RECORD_TRIES {
+        match transition::record_decision(&context.pool, deciding, (&verdict, &seen), &evidence).await {
+            Ok(Decided::Moved(version)) => {
+                tracing::info!(
+                    event = "decided",
+                    wish = deciding.wish.as_str(),
+                    version,
+                    is_unproven = deciding.is_unproven,
+                    seen = seen.as_str(),
+                    "did as a person decided"
+                );
+                return;
+            }
+            Ok(Decided::Ended) => {
+                let seen = seen.as_str();
+                return tracing::info!(
+                    event = "decision_ended",
+                    ?verdict,
+                    seen,
+                    "looked for a person's decision"
+                );
+            }
+            Ok(Decided::Before) => return,
+            Ok(Decided::TooLate) => {
+                return tracing::warn!(event = "decision_late", %evidence, "too late to record what a look showed");
+            }
+            Err(why) => {
+                tracing::warn!(%why, attempt, %evidence, "could not record what a look showed");
+                tokio::time::sleep(Duration::from_millis(200) * attempt).await;
+            }
+        }
+    }
+}
+
+async fn look(context: &Context, deciding: &Deciding, send_by: Instant, pass: Pass) -> (Seen, Value) {
+    if !deciding.is_held {
+        return (Seen::NotLooked, json!({ "op": "none" }));
+    }
+    if !context.policy.profile.looks_up {
+        return (Seen::Unable, json!({ "op": "none" }));
+    }
+    let told = context.gateway.look_up_key(deciding.payment_id, &deciding.correlation_id, send_by).await;
+    let failure = LookupOutcome::of(&told.exchange, &deciding.expected()).failure();
+    pass.hear(About::Look, failure);
+    context.limit.heard(failure);
+    let seen = Seen::of(&told.exchange, &deciding.expected());
+    attempt::asked(Purpose::Verify, seen.as_str(), failure, told.duration);
+    (seen, told.evidence)
+}
