@@ -42,20 +42,26 @@ fn view(event: Event, before: &mut Option<DateTime<Utc>>) -> EventView {
     let event_type: Option<EventType> = event.event_type.parse().ok();
     let after = before.replace(event.at).map(|before| format!("+{}", duration(event.at - before)));
     let text = |field: &str| event.evidence[field].as_str().map(str::to_owned);
+    // What a person decided carries the look that was taken for it.
+    let look = &event.evidence["look"];
+    let told_by = if look.is_object() { look } else { &event.evidence };
+    let is_unproven = event.evidence["unproven"] == true;
     EventView {
         version: event.version,
         after,
         explained: event_type.map_or("", explained),
         tone: event_type.map_or("", tone),
         said: text("by").zip(text("reason")).map(|(by, reason)| Said { by, reason }),
-        told: told(&event.evidence),
-        charges: charges(&event.evidence),
+        told: told(told_by),
+        charges: charges(told_by),
         next: event.due_at.filter(|_| is_wait(event_type)).map(|due| next(event.at, due)),
         evidence: pretty(&without_empty(&event.evidence)),
         claim: event.claim_token.map(|token| ClaimToken::from(token).to_string()),
         at: event.at.into(),
         name: event.event_type,
-        reason: event.reason,
+        reason: event
+            .reason
+            .map(|reason| if is_unproven { format!("{reason}, without proof") } else { reason }),
     }
 }
 
@@ -87,7 +93,9 @@ const fn explained(event: EventType) -> &'static str {
         EventType::RetryScheduled => "This attempt surely did not charge.",
         EventType::Succeeded => "Exactly what is owed was charged.",
         EventType::Failed => "Nothing was charged, and nothing more will be tried.",
-        EventType::VoidStarted => "Out of tries or time while in doubt: from here only a void, or a person.",
+        EventType::VoidStarted => {
+            "No way is left to learn more, or a person decided so: from here only a void, or a person."
+        }
         EventType::Reversed => "Whatever was charged has been undone.",
         EventType::Held => "Out of the machine's hands until a person acts.",
         EventType::Released => "A person gave it back to the machine.",
