@@ -19,7 +19,7 @@ test: setup ## run all tests, for which it installs what they need
 	@scripts/setup-tests
 	cargo test --workspace --locked
 
-chaos: setup ## break everything under load, for about an hour, and check that nothing was lost; then the matrix (best as root)
+chaos: setup ## break everything under load, for about two hours, and check that nothing was lost; then the matrix (best as root)
 	@scripts/chaos
 	@$(MAKE) matrix
 

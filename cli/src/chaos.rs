@@ -17,6 +17,7 @@ mod process;
 mod proxy;
 mod report;
 mod rest;
+mod till;
 mod timing;
 
 use std::os::unix::fs::DirBuilderExt as _;
@@ -103,7 +104,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
-    progress::say(&format!("{} ({})", plan.replay(), timing::in_words(plan.scenario)));
+    progress::say(&format!("{} ({})", plan.replay(), timing::in_words(&plan)));
     let shutdown = shared::process::shutdown_signal();
     let guardian = Guardian::start()?;
     let done = tokio::select! {
@@ -153,11 +154,14 @@ fn cannot(scenario: Scenario) -> Option<&'static str> {
 async fn break_and_check(plan: &Plan, fleet: &mut Fleet, places: &Places) -> Result<Report> {
     let began = Instant::now();
     faults::prepare(plan, fleet).await?;
-    let history = Arc::new(History::create(&places.directory.join("history.jsonl"), &fleet.merchant_id)?);
+    let only_merchant =
+        fleet.merchants.first().filter(|_| fleet.merchants.len() == 1).map(ToString::to_string);
+    let history = places.directory.join("history.jsonl");
+    let history = Arc::new(History::create(&history, only_merchant.as_deref())?);
     let apis = fleet.apis.iter().map(|api| api.address().to_owned()).collect();
     let is_mixed = matches!(plan.scenario, Scenario::Gateway | Scenario::All);
     let methods = if is_mixed { order::MIXED } else { order::GOOD };
-    let client = Client::new(apis, fleet.secret.clone(), history.clone(), (plan.seed, methods))?;
+    let client = Client::new(apis, fleet.secrets.clone(), history.clone(), (plan.seed, methods))?;
     let load = Load::start(client, plan.payments, plan.spread_over());
     let _saying = say_progress(load.clone());
 
@@ -175,17 +179,18 @@ async fn break_and_check(plan: &Plan, fleet: &mut Fleet, places: &Places) -> Res
 
     let journal = Journal::read(scene.fleet.gateway.address(), &load.orders()).await?;
     faults::count_afterwards(&mut scene, &journal).await?;
-    let (fired, ended_by_themselves) = (scene.fired, scene.ended_by_themselves);
+    let Scene { fired, measured, mut wrong, ended_by_themselves, .. } = scene;
     let (database, gateway) = (fleet.database_url(), fleet.gateway.address().to_owned());
     let verify = Verdict::ask(&database, &gateway, history.path());
     let verdict = progress::during("payonce verify", verify).await?;
-    let mut wrong = load.wrongs();
+    wrong.extend(load.wrongs());
     if ended_by_themselves > 0 {
         wrong.push(format!("{ended_by_themselves} processes ended by themselves"));
     }
     wrong.extend([driven, ended, rested].into_iter().filter_map(Result::err).map(|why| format!("{why:#}")));
     let seen = Seen {
         fired,
+        measured,
         clients: Clients::of(&load.counts, load.statuses()),
         figures: Figures::read(&fleet.pool).await?,
         wrong,

@@ -155,6 +155,28 @@ async fn connections_that_are_dead_without_a_word_are_given_up() {
 }
 
 #[tokio::test]
+async fn what_the_gateway_says_nothing_about_costs_no_other_merchant_anything() {
+    let report = held("silent-few").await;
+
+    assert_eq!(report["statuses"]["reversed"], report["faults_fired"], "{report:#}");
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_away_in_a_quiet_hour_fails_nothing_and_all_goes_on_once_it_is_back() {
+    let report = held("quiet-outage").await;
+
+    assert_eq!(report["statuses"]["succeeded"], report["payments"], "{report:#}");
+}
+
+#[tokio::test]
+async fn whatever_else_answers_in_the_gateways_place_ends_nothing_and_is_asked_for_no_charge() {
+    let report = held("wrong-door").await;
+
+    assert_eq!(report["statuses"]["succeeded"], report["payments"], "{report:#}");
+    assert_eq!(report["faults_fired"], 9, "eight answers and a gateway: {report:#}");
+}
+
+#[tokio::test]
 async fn all_of_it_at_random_loses_nothing() {
     let report = held("all").await;
 
@@ -204,6 +226,7 @@ async fn what_contradicts_the_scenario_is_wrong_usage() {
         &["gateway", "--kills", "3"][..],
         &["workers", "--duration", "3"],
         &["zombies", "--workers", "1"],
+        &["wrong-door", "--payments", "3"],
         &["earthquake"],
         &[],
     ] {

@@ -26,7 +26,8 @@ pub(super) struct Client {
     http: reqwest::Client,
     apis: Vec<Api>,
     next: AtomicUsize,
-    secret: String,
+    /// Of each merchant.
+    secrets: Vec<String>,
     history: Arc<History>,
     seed: u64,
     methods: &'static [&'static str],
@@ -63,14 +64,14 @@ struct Payment {
 impl Client {
     pub(super) fn new(
         apis: Vec<String>,
-        secret: String,
+        secrets: Vec<String>,
         history: Arc<History>,
         (seed, methods): (u64, &'static [&'static str]),
     ) -> Result<Self> {
         let apis = apis.into_iter().map(|url| Api { url, under_way: AtomicU32::new(0) }).collect();
         let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
         let (next, posted) = (AtomicUsize::new(0), AtomicU32::new(0));
-        Ok(Self { http, apis, next, secret, history, seed, methods, posted })
+        Ok(Self { http, apis, next, secrets, history, seed, methods, posted })
     }
 
     /// The order of that number.
@@ -89,13 +90,17 @@ impl Client {
         &self.apis[turn % self.apis.len()]
     }
 
+    fn secret(&self, shop: usize) -> &str {
+        self.secrets.get(shop).map_or("", String::as_str)
+    }
+
     /// Posts an order once.
     pub(super) async fn post(&self, order: &Order) -> Posted {
         let api = self.api();
         let mut request = self
             .http
             .post(format!("{}/v1/payments", api.url))
-            .header("x-api-key", &self.secret)
+            .header("x-api-key", self.secret(order.shop))
             .header("idempotency-key", &order.key)
             .header(CONTENT_TYPE, "application/json")
             .body(order.body().to_string());
@@ -135,9 +140,9 @@ impl Client {
     }
 
     /// How a payment ended, if it has, or is held; waits a moment for it.
-    pub(super) async fn ended(&self, payment: &str) -> Option<String> {
+    pub(super) async fn ended(&self, payment: &str, shop: usize) -> Option<String> {
         let url = format!("{}/v1/payments/{payment}?wait=1", self.api().url);
-        let (status, body) = whole(self.http.get(url).header("x-api-key", &self.secret)).await?;
+        let (status, body) = whole(self.http.get(url).header("x-api-key", self.secret(shop))).await?;
         if status != 200 {
             return None;
         }

@@ -3,12 +3,16 @@
 
 mod database;
 mod deliveries;
+mod door;
 mod gateway;
 pub(super) mod network;
+mod outage;
 mod processes;
+mod silence;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -23,15 +27,21 @@ use super::plan::{Plan, Scenario};
 /// Faults that really fired, by what they were.
 pub(super) type Fired = BTreeMap<&'static str, u64>;
 
+/// What a script measured, by what it is.
+pub(super) type Measured = BTreeMap<String, u64>;
+
 /// What a fault can get at.
 pub(super) struct Scene<'a> {
     pub(super) plan: &'a Plan,
     pub(super) fleet: &'a mut Fleet,
-    pub(super) load: &'a Load,
+    pub(super) load: &'a Arc<Load>,
     /// The small file system that the database lies on, where there is one.
     pub(super) small_disk: Option<PathBuf>,
     pub(super) dice: StdRng,
     pub(super) fired: Fired,
+    pub(super) measured: Measured,
+    /// What a script found that must not be.
+    pub(super) wrong: Vec<String>,
     pub(super) last_at: Instant,
     /// Processes that ended though nobody struck them.
     pub(super) ended_by_themselves: u64,
@@ -41,7 +51,7 @@ impl<'a> Scene<'a> {
     pub(super) fn new(
         plan: &'a Plan,
         fleet: &'a mut Fleet,
-        load: &'a Load,
+        load: &'a Arc<Load>,
         small_disk: Option<PathBuf>,
     ) -> Self {
         let dice = StdRng::seed_from_u64(plan.seed);
@@ -52,6 +62,8 @@ impl<'a> Scene<'a> {
             small_disk,
             dice,
             fired: Fired::new(),
+            measured: Measured::new(),
+            wrong: Vec::new(),
             last_at: Instant::now(),
             ended_by_themselves: 0,
         }
@@ -69,6 +81,18 @@ impl<'a> Scene<'a> {
     async fn heal(&mut self) -> Result<()> {
         self.ended_by_themselves += self.fleet.heal().await?;
         Ok(())
+    }
+
+    /// Says that something is not as it must be, unless it is.
+    fn demand(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
+        if !holds {
+            self.wrong.push(otherwise());
+        }
+    }
+
+    /// Keeps a figure for the report.
+    fn measured(&mut self, what: impl Into<String>, figure: u64) {
+        self.measured.insert(what.into(), figure);
     }
 
     /// One of so many.
@@ -98,6 +122,9 @@ pub(super) async fn prepare(plan: &Plan, fleet: &Fleet) -> Result<()> {
         | Scenario::RestartStorm
         | Scenario::SlowDatabase
         | Scenario::Partition
+        | Scenario::SilentFew
+        | Scenario::QuietOutage
+        | Scenario::WrongDoor
         | Scenario::All => Ok(()),
     }
 }
@@ -105,10 +132,25 @@ pub(super) async fn prepare(plan: &Plan, fleet: &Fleet) -> Result<()> {
 /// Strikes as often as planned, spread over the payments, or goes on until the time is over; returns with everything
 /// whole again.
 pub(super) async fn drive(scene: &mut Scene<'_>) -> Result<()> {
-    if scene.plan.scenario == Scenario::All {
-        everything(scene).await?;
-    } else {
-        now_and_then(scene).await?;
+    match scene.plan.scenario {
+        Scenario::All => everything(scene).await?,
+        Scenario::SilentFew => silence::play(scene).await?,
+        Scenario::QuietOutage => outage::play(scene).await?,
+        Scenario::WrongDoor => door::play(scene).await?,
+        Scenario::Workers
+        | Scenario::Api
+        | Scenario::GatewayKill
+        | Scenario::Postgres
+        | Scenario::Zombies
+        | Scenario::Gateway
+        | Scenario::LostAnswers
+        | Scenario::Deliveries
+        | Scenario::ClockSkew
+        | Scenario::Connections
+        | Scenario::DiskFull
+        | Scenario::RestartStorm
+        | Scenario::SlowDatabase
+        | Scenario::Partition => now_and_then(scene).await?,
     }
     scene.heal().await
 }
@@ -153,6 +195,9 @@ async fn strike_once(scenario: Scenario, scene: &mut Scene<'_>) -> Result<()> {
         | Scenario::LostAnswers
         | Scenario::Deliveries
         | Scenario::ClockSkew
+        | Scenario::SilentFew
+        | Scenario::QuietOutage
+        | Scenario::WrongDoor
         | Scenario::All => Ok(()),
     }
 }

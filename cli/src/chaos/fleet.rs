@@ -9,6 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use reqwest::Url;
 use shared::fault;
+use shared::ids::MerchantId;
 use sqlx::PgPool;
 
 use super::guardian::Guardian;
@@ -21,6 +22,7 @@ use crate::service;
 
 const DATABASE: &str = "payonce";
 const GATEWAY_DATABASE: &str = "gateway";
+const STRANGER_DATABASE: &str = "stranger";
 const ADMIN_KEY: &str = "nobody-looks-at-this-board";
 /// Few, so that they can be taken away.
 const CONNECTIONS_MAX: &str = "120";
@@ -114,13 +116,16 @@ pub(super) struct Fleet {
     /// The gateway's own server, where ours is broken and the gateway is to be the judge.
     gateway_database: Option<Database>,
     pub(super) gateway: Process,
+    /// A gateway that is not ours, where there is one.
+    pub(super) stranger: Option<Process>,
     pub(super) apis: Vec<Process>,
     pub(super) workers: Vec<Process>,
     pub(super) wires: Option<Wires>,
     /// Past all wires.
     pub(super) pool: PgPool,
-    pub(super) secret: String,
-    pub(super) merchant_id: String,
+    /// Of each merchant.
+    pub(super) secrets: Vec<String>,
+    pub(super) merchants: Vec<MerchantId>,
 }
 
 impl Fleet {
@@ -138,12 +143,25 @@ impl Fleet {
 
         let pool = shared::db::connect(&database.url(DATABASE), 4).await?;
         shared::db::migrate(&pool).await?;
-        let merchant = shared::merchant::find_or_create(&pool, "chaos").await?;
-        let secret = shared::auth::create_key(&pool, merchant.id, "payonce chaos").await?.secret;
+        let (mut merchants, mut secrets) = (Vec::new(), Vec::new());
+        for shop in 1..=plan.scenario.shops() {
+            let merchant = shared::merchant::find_or_create(&pool, &format!("chaos {shop}")).await?;
+            secrets.push(shared::auth::create_key(&pool, merchant.id, "payonce chaos").await?.secret);
+            merchants.push(merchant.id);
+        }
 
-        let gateway = [("GATEWAY_DATABASE_URL", books.url(GATEWAY_DATABASE)), any_port("GATEWAY_ADDR")];
-        let gateway = everywhere(gateway);
-        let gateway = Process::start(service::Command::Simgateway, 1, gateway, directory, guardian).await?;
+        let gateway = |number, database| {
+            let environment = [("GATEWAY_DATABASE_URL", books.url(database)), any_port("GATEWAY_ADDR")];
+            let environment = everywhere(environment);
+            Process::start(service::Command::Simgateway, number, environment, directory, guardian)
+        };
+        let stranger = if plan.scenario == Scenario::WrongDoor {
+            books.server.create_database(STRANGER_DATABASE).await?;
+            Some(gateway(2, STRANGER_DATABASE).await?)
+        } else {
+            None
+        };
+        let gateway = gateway(1, GATEWAY_DATABASE).await?;
         let urls = Urls::of(plan.scenario, &database.url(DATABASE), gateway.address()).await?;
         let api = |n| {
             let environment = api_environment(plan, &urls, n);
@@ -158,8 +176,18 @@ impl Fleet {
             try_join_all((0..plan.workers).map(worker))
         )?;
         let wires = urls.wires;
-        let merchant_id = merchant.id.to_string();
-        Ok(Self { database, gateway_database, gateway, apis, workers, wires, pool, secret, merchant_id })
+        Ok(Self {
+            database,
+            gateway_database,
+            gateway,
+            stranger,
+            apis,
+            workers,
+            wires,
+            pool,
+            secrets,
+            merchants,
+        })
     }
 
     /// Where the database is, past all wires.
@@ -193,7 +221,7 @@ impl Fleet {
     /// Ends everything, the databases last.
     pub(super) async fn stop(mut self) -> Result<()> {
         let processes = self.workers.iter_mut().chain(&mut self.apis).chain([&mut self.gateway]);
-        join_all(processes.map(Process::kill9)).await;
+        join_all(processes.chain(&mut self.stranger).map(Process::kill9)).await;
         shared::db::close(&self.pool).await;
         for database in self.gateway_database.into_iter().chain([self.database]) {
             database.stop().await?;
@@ -207,7 +235,7 @@ const fn breaks_the_database(scenario: Scenario) -> bool {
 }
 
 const fn disturbs_wires(scenario: Scenario) -> bool {
-    matches!(scenario, Scenario::SlowDatabase | Scenario::Partition | Scenario::All)
+    matches!(scenario, Scenario::SlowDatabase | Scenario::Partition | Scenario::WrongDoor | Scenario::All)
 }
 
 /// Where APIs and workers find the database and the gateway.
@@ -238,7 +266,7 @@ impl Urls {
     }
 }
 
-fn address(url: &str) -> Result<SocketAddr> {
+pub(super) fn address(url: &str) -> Result<SocketAddr> {
     let port = Url::parse(url)?.port().context("an address without a port")?;
     Ok((Ipv4Addr::LOCALHOST, port).into())
 }
@@ -281,7 +309,7 @@ fn worker_environment(plan: &Plan, urls: &Urls, number: usize) -> Environment {
         ("GATEWAY_URL", urls.gateway.clone()),
         any_port("METRICS_ADDR"),
     ]);
-    let timing = timing::of(plan.scenario).into_iter().map(|(name, value)| (name, value.to_owned()));
+    let timing = timing::of(plan).into_iter().map(|(name, value)| (name, value.to_owned()));
     // The APIs' clocks come first.
     told.into_iter().chain(timing).chain(faults(plan, plan.apis + number)).collect()
 }

@@ -27,7 +27,8 @@ pub(super) struct Exchange<'a> {
 #[derive(Serialize)]
 struct Head<'a> {
     history: u8,
-    merchant_id: &'a str,
+    /// None where the clients are those of all merchants.
+    merchant_id: Option<&'a str>,
 }
 
 /// The file.
@@ -38,7 +39,7 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn create(path: &Path, merchant_id: &str) -> Result<Self> {
+    pub(super) fn create(path: &Path, merchant_id: Option<&str>) -> Result<Self> {
         let file = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
         let history = Self { path: path.to_owned(), file: Mutex::new(BufWriter::new(file)) };
         history.write(&Head { history: 1, merchant_id })?;

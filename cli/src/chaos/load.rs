@@ -48,7 +48,7 @@ pub(super) struct Counts {
 /// What clients found that must not be.
 #[derive(Debug, Default)]
 struct Found {
-    payments: HashMap<u64, String>,
+    payments: HashMap<u64, (String, Order)>,
     statuses: BTreeMap<String, u64>,
     wrong: Vec<String>,
 }
@@ -108,6 +108,19 @@ impl Load {
         load
     }
 
+    /// One more order, of that shop and paid by that method, beside those that the clients make by themselves.
+    pub(super) fn buy(self: &Arc<Self>, shop: usize, payment_method: &'static str) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let order = Order { shop, payment_method, ..self.client.order(number) };
+        self.counts.attempted.fetch_add(1, Ordering::Relaxed);
+        self.posting.fetch_add(1, Ordering::Relaxed);
+        let posting = self.clone();
+        tokio::spawn(async move {
+            posting.insist(number, &order).await;
+            posting.posting.fetch_sub(1, Ordering::Relaxed);
+        });
+    }
+
     async fn post_orders(self: &Arc<Self>) {
         let began = Instant::now();
         while !self.gave_up.load(Ordering::Relaxed) {
@@ -148,24 +161,25 @@ impl Load {
     fn acknowledged(self: &Arc<Self>, number: u64, order: &Order, payment: String) {
         let known = {
             let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-            found.payments.insert(number, payment.clone())
+            found.payments.insert(number, (payment.clone(), order.clone()))
         };
         match known {
             None => {
                 self.counts.acknowledged.fetch_add(1, Ordering::Relaxed);
                 let asking = self.clone();
-                self.askers.spawn(async move { asking.ask_until_ended(payment).await });
+                let shop = order.shop;
+                self.askers.spawn(async move { asking.ask_until_ended(payment, shop).await });
             }
-            Some(before) if before == payment => {}
-            Some(before) => self.wrong(format!("{} is {before}, and then {payment}", order.key)),
+            Some((before, _)) if before == payment => {}
+            Some((before, _)) => self.wrong(format!("{} is {before}, and then {payment}", order.key)),
         }
     }
 
-    async fn ask_until_ended(&self, payment: String) {
+    async fn ask_until_ended(&self, payment: String, shop: usize) {
         while !self.gave_up.load(Ordering::Relaxed) {
             {
                 let Ok(_turn) = self.asking.acquire().await else { return };
-                if let Some(status) = self.client.ended(&payment).await {
+                if let Some(status) = self.client.ended(&payment, shop).await {
                     let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
                     *found.statuses.entry(status).or_default() += 1;
                     self.counts.ended.fetch_add(1, Ordering::Relaxed);
@@ -178,6 +192,11 @@ impl Load {
 
     fn wrong(&self, what: String) {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).wrong.push(what);
+    }
+
+    /// Orders that clients want to make, as far as they know yet.
+    fn wanted(&self) -> u64 {
+        self.orders.max(read(&self.counts.attempted))
     }
 
     fn open(&self) -> u64 {
@@ -224,7 +243,7 @@ impl Load {
                     "nothing was acknowledged and nothing ended for {} s: {} of {} orders acknowledged, {} ended",
                     STALLED.as_secs(),
                     last.0,
-                    self.orders,
+                    self.wanted(),
                     last.1
                 );
             }
@@ -259,7 +278,7 @@ impl Load {
         format!(
             "{} of at least {} acknowledged, {} ended; {} requests unanswered, {} put off",
             read(acknowledged),
-            self.orders,
+            self.wanted(),
             read(ended),
             read(unanswered),
             read(put_off)
@@ -279,6 +298,6 @@ impl Load {
     /// What was ordered under each payment that was acknowledged.
     pub(super) fn orders(&self) -> HashMap<String, Order> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.payments.iter().map(|(number, payment)| (payment.clone(), self.client.order(*number))).collect()
+        found.payments.values().cloned().collect()
     }
 }

@@ -36,6 +36,8 @@ pub(super) const MIXED: &[&str] = &[
 /// One payment that a client wants to be made, once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Order {
+    /// Which merchant sells it, from 0.
+    pub(super) shop: usize,
     pub(super) customer_id: String,
     pub(super) key: String,
     pub(super) amount: String,
@@ -56,6 +58,7 @@ impl Order {
         };
         let method = methods.get(dice.random_range(0..methods.len().max(1)));
         Self {
+            shop: 0,
             customer_id: format!("chaos-{}", dice.random_range(0..20)),
             key: format!("order-{seed}-{number}"),
             amount,

@@ -38,7 +38,13 @@ pub(super) enum Scenario {
     SlowDatabase,
     /// The gateway is cut off; after that nothing passes on one wire or another for a while
     Partition,
-    /// All of these, at random, for --duration
+    /// The gateway stays silent about one merchant's payments, while another merchant pays
+    SilentFew,
+    /// The gateway is away, or answers that it cannot, while hardly anything is paid
+    QuietOutage,
+    /// Something else answers in the gateway's place
+    WrongDoor,
+    /// All of the others that need no script, at random, for --duration
     All,
 }
 
@@ -65,6 +71,9 @@ impl Scenario {
             Self::RestartStorm => Defaults::new((5_000, 20), (150, 2)).fleet(3, 2),
             Self::SlowDatabase => Defaults::new((5_000, 20), (100, 2)).fleet(2, 1),
             Self::Partition => Defaults::new((5_000, 20), (150, 3)).fleet(2, 1),
+            Self::SilentFew | Self::QuietOutage | Self::WrongDoor => {
+                Defaults::new((0, 0), (0, 0)).fleet(2, 1)
+            }
             Self::All => Defaults::new((30_000, 0), (300, 0)).fleet(4, 2),
         }
     }
@@ -72,6 +81,16 @@ impl Scenario {
     /// Whether it strikes now and then, and not all the time.
     const fn strikes(self) -> bool {
         self.defaults().long.1 > 0
+    }
+
+    /// Whether it goes by a script of its own, which says who pays what, and when.
+    pub(super) const fn is_scripted(self) -> bool {
+        matches!(self, Self::SilentFew | Self::QuietOutage | Self::WrongDoor)
+    }
+
+    /// How many merchants there are.
+    pub(super) const fn shops(self) -> usize {
+        if self.is_scripted() { 2 } else { 1 }
     }
 }
 
@@ -105,6 +124,7 @@ const CUT_LASTS: (Duration, Duration) = (Duration::from_secs(30), Duration::from
 pub(super) struct Plan {
     pub(super) scenario: Scenario,
     pub(super) seed: u64,
+    pub(super) is_short: bool,
     pub(super) payments: u64,
     /// How often it strikes.
     pub(super) kills: u32,
@@ -129,10 +149,16 @@ impl Plan {
         if args.duration.is_some() && lasts.is_none() {
             bail!("--duration is for the scenarios all and partition; {scenario} ends with its payments");
         }
+        if args.payments.is_some() && scenario.is_scripted() {
+            bail!(
+                "--payments says nothing about {scenario}, which goes by a script; --short makes it shorter"
+            );
+        }
         let defaults = scenario.defaults();
         let (payments, kills) = if args.short { defaults.short } else { defaults.long };
         let plan = Self {
             scenario,
+            is_short: args.short,
             seed: args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
             payments: args.payments.unwrap_or(payments),
             kills: args.kills.unwrap_or(kills),
@@ -158,6 +184,12 @@ impl Plan {
     /// The command that does the same again.
     pub(super) fn replay(&self) -> String {
         let Self { scenario, seed, payments, workers, apis, .. } = self;
+        if scenario.is_scripted() {
+            let short = if self.is_short { " --short" } else { "" };
+            return format!(
+                "payonce chaos {scenario} --seed {seed} --workers {workers} --apis {apis}{short}"
+            );
+        }
         let fleet = format!("--payments {payments} --workers {workers} --apis {apis}");
         let kills = if scenario.strikes() { format!(" --kills {}", self.kills) } else { String::new() };
         let duration =

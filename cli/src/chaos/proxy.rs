@@ -46,6 +46,8 @@ pub(super) enum Healing {
 #[derive(Debug, Clone, Copy)]
 struct State {
     mode: Mode,
+    /// To whom it leads.
+    target: SocketAddr,
     /// Connections with lower numbers are closed.
     reset_below: u64,
     /// Connections with lower numbers are dead.
@@ -89,7 +91,7 @@ pub(super) struct Lost {
     pub(super) swallowed: u64,
 }
 
-/// A wire to one address. Dropped, it is cut.
+/// A wire to one address at a time. Dropped, it is cut.
 #[derive(Debug)]
 pub(super) struct Proxy {
     addr: SocketAddr,
@@ -103,9 +105,10 @@ impl Proxy {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("no free port on 127.0.0.1")?;
         let addr = listener.local_addr()?;
-        let (state, watched) = watch::channel(State { mode: Mode::Pass, reset_below: 0, dead_below: 0 });
+        let (state, watched) =
+            watch::channel(State { mode: Mode::Pass, target, reset_below: 0, dead_below: 0 });
         let counts = Arc::new(Counts::default());
-        let accepting = tokio::spawn(accept(listener, target, watched, counts.clone()));
+        let accepting = tokio::spawn(accept(listener, watched, counts.clone()));
         Ok(Self { addr, state, counts, _accepting: AbortOnDropHandle::new(accepting) })
     }
 
@@ -139,6 +142,12 @@ impl Proxy {
         });
     }
 
+    /// Leads to somebody else from now on; what is open is closed.
+    pub(super) fn lead_to(&self, target: SocketAddr) {
+        let next = self.counts.connections.load(Ordering::Relaxed);
+        self.state.send_modify(|state| (state.target, state.reset_below) = (target, next));
+    }
+
     /// How many pieces were held up so far.
     pub(super) fn touched(&self) -> u64 {
         self.counts.touched.load(Ordering::Relaxed)
@@ -152,12 +161,7 @@ impl Proxy {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    target: SocketAddr,
-    state: watch::Receiver<State>,
-    counts: Arc<Counts>,
-) {
+async fn accept(listener: TcpListener, state: watch::Receiver<State>, counts: Arc<Counts>) {
     loop {
         let Ok((client, _)) = listener.accept().await else {
             sleep(Duration::from_millis(50)).await;
@@ -165,7 +169,7 @@ async fn accept(
         };
         let number = counts.connections.fetch_add(1, Ordering::Relaxed);
         let wire = Wire { number, state: state.clone(), counts: counts.clone(), is_cut: Arc::default() };
-        tokio::spawn(wire.carry(client, target));
+        tokio::spawn(wire.carry(client));
     }
 }
 
@@ -179,7 +183,7 @@ struct Wire {
 }
 
 impl Wire {
-    async fn carry(self, mut client: TcpStream, target: SocketAddr) {
+    async fn carry(self, mut client: TcpStream) {
         // Until the wire carries something, nobody is at its other end.
         match self.clone().pass(0).await {
             Ok(Fate::Passes) | Err(End::Dead) => {}
@@ -194,6 +198,7 @@ impl Wire {
             }
             Err(end @ (End::Closed | End::Cut)) => return self.count(&end),
         }
+        let target = self.state.borrow().target;
         let Ok(mut server) = TcpStream::connect(target).await else { return };
         // Ours are the delays, not the system's.
         let _ = client.set_nodelay(true).and_then(|()| server.set_nodelay(true));

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::books::{Figures, Verdict};
-use super::faults::{Fired, network};
+use super::faults::{Fired, Measured, network};
 use super::load::Counts;
 use super::plan::{Plan, Scenario};
 use super::timing;
@@ -83,6 +83,7 @@ impl Clients {
 #[derive(Debug)]
 pub(super) struct Seen {
     pub(super) fired: Fired,
+    pub(super) measured: Measured,
     pub(super) clients: Clients,
     pub(super) figures: Figures,
     /// What clients found that must not be, and why the run was given up.
@@ -106,6 +107,7 @@ pub(super) struct Report {
     timing: String,
     faults: Fired,
     faults_fired: u64,
+    measured: Measured,
     #[serde(flatten)]
     clients: Option<Clients>,
     #[serde(flatten)]
@@ -132,9 +134,10 @@ impl Report {
             why: vec![why.to_owned()],
             seed: plan.seed,
             replay: plan.replay(),
-            timing: timing::in_words(plan.scenario),
+            timing: timing::in_words(plan),
             faults: Fired::new(),
             faults_fired: 0,
+            measured: Measured::new(),
             clients: None,
             figures: None,
             attempts_bound: None,
@@ -162,6 +165,7 @@ impl Report {
             outcome,
             faults_fired: seen.fired.values().sum(),
             faults: seen.fired,
+            measured: seen.measured,
             attempts_bound: attempts_bound(plan, checked),
             held: seen.held.len(),
             violations,
@@ -195,6 +199,7 @@ impl Report {
             rows.extend(self.why.iter().map(|why| ("  because", why.clone())));
         }
         rows.extend(self.faults.iter().map(|(what, times)| ("  fired", format!("{times} {what}"))));
+        rows.extend(self.measured.iter().map(|(what, figure)| ("  measured", format!("{what}: {figure}"))));
         if let (Some(clients), Some(figures)) = (&self.clients, &self.figures) {
             rows.extend(Self::rows_of_clients(clients));
             rows.extend(self.rows_of_books(figures));

@@ -1,9 +1,11 @@
 //! The waits of a run: short, so that much happens in little time, in the same proportions as the defaults.
 
-use super::plan::Scenario;
+use std::time::Duration;
+
+use super::plan::{Plan, Scenario};
 
 /// How long a claim lasts.
-pub(super) const LEASE: std::time::Duration = std::time::Duration::from_millis(2_500);
+pub(super) const LEASE: Duration = Duration::from_millis(2_500);
 
 /// Gateway calls at a time, in one worker: as many payments as a killed worker can leave behind.
 pub(super) const CONCURRENCY: u32 = 32;
@@ -20,8 +22,13 @@ const ALWAYS: [(&str, &str); 9] = [
     ("BREAKER_OPEN_MS", "200"),
 ];
 
-/// What workers are told in that scenario.
-pub(super) fn of(scenario: Scenario) -> Vec<(&'static str, &'static str)> {
+/// What workers are told in that run.
+pub(super) fn of(plan: &Plan) -> Vec<(&'static str, &'static str)> {
+    let scenario = plan.scenario;
+    // An outage of half an hour is about the waits that there are.
+    if scenario == Scenario::QuietOutage && !plan.is_short {
+        return vec![("WORKER_CONCURRENCY", "32"), ("DOUBT_DEADLINE_MS", "60000")];
+    }
     // A gateway that does answer gets time to, on a machine that is busy: only workers shall fail there.
     let gateway_timeout = match scenario {
         Scenario::Gateway | Scenario::LostAnswers | Scenario::All => "300",
@@ -36,15 +43,50 @@ pub(super) fn of(scenario: Scenario) -> Vec<(&'static str, &'static str)> {
         | Scenario::DiskFull
         | Scenario::RestartStorm
         | Scenario::SlowDatabase
-        | Scenario::Partition => "1000",
+        | Scenario::Partition
+        | Scenario::SilentFew
+        | Scenario::QuietOutage
+        | Scenario::WrongDoor => "1000",
     };
     // A gateway that never answers a charge would hardly be asked for another one.
     let breaker_failures = if scenario == Scenario::LostAnswers { "1000" } else { "5" };
     let more = [("GATEWAY_TIMEOUT_MS", gateway_timeout), ("BREAKER_FAILURES", breaker_failures)];
-    ALWAYS.into_iter().chain(more).collect()
+    let mut all: Vec<_> = ALWAYS.into_iter().chain(more).collect();
+    for (name, value) in of_script(plan) {
+        all.retain(|(known, _)| *known != name);
+        all.push((name, value));
+    }
+    all
 }
 
-/// The same, to be printed.
-pub(super) fn in_words(scenario: Scenario) -> String {
-    of(scenario).iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+/// What only scripts need.
+fn of_script(plan: &Plan) -> Vec<(&'static str, &'static str)> {
+    match (plan.scenario, plan.is_short) {
+        // A breaker that opened by silence would stay open for longer than anybody waits here.
+        (Scenario::SilentFew, true) => {
+            vec![("GATEWAY_TIMEOUT_MS", "500"), ("BREAKER_OPEN_MS", "600000"), ("DOUBT_DEADLINE_MS", "3000")]
+        }
+        (Scenario::SilentFew, false) => {
+            vec![("WORKER_CONCURRENCY", "256"), ("BREAKER_OPEN_MS", "600000"), ("DOUBT_DEADLINE_MS", "15000")]
+        }
+        // So that several payments fail before one has used up its tries, also on a machine that is busy.
+        (Scenario::QuietOutage, _) => vec![("BACKOFF_MS", "1000"), ("BACKOFF_MAX_MS", "2000")],
+        (Scenario::WrongDoor, true) => {
+            vec![("GATEWAY_TIMEOUT_MS", "500"), ("SEND_WINDOW_MS", "500"), ("DOUBT_DEADLINE_MS", "6000")]
+        }
+        (Scenario::WrongDoor, false) => vec![("DOUBT_DEADLINE_MS", "20000")],
+        _ => Vec::new(),
+    }
+}
+
+/// How long a doubt may last in that run.
+pub(super) fn doubt_deadline(plan: &Plan) -> Duration {
+    let set = of(plan).into_iter().find(|(name, _)| *name == "DOUBT_DEADLINE_MS");
+    let ms = set.and_then(|(_, value)| value.parse().ok());
+    ms.map_or(Duration::from_mins(15), Duration::from_millis)
+}
+
+/// The same as words, to be printed.
+pub(super) fn in_words(plan: &Plan) -> String {
+    of(plan).iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }

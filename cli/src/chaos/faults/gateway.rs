@@ -30,6 +30,16 @@ pub(super) async fn lose_all_answers(fleet: &Fleet, seed: u64) -> Result<()> {
     put(fleet, &json!({ "seed": seed, "lost_response_rate": 1.0 })).await
 }
 
+/// To every charge it says that it did not carry it out.
+pub(super) async fn carry_out_nothing(fleet: &Fleet) -> Result<()> {
+    put(fleet, &json!({ "not_executed_rate": 1.0 })).await
+}
+
+/// No look-up is answered.
+pub(super) async fn look_up_nothing(fleet: &Fleet) -> Result<()> {
+    put(fleet, &json!({ "lookup_error_rate": 1.0 })).await
+}
+
 /// As badly as the dice say.
 pub(super) async fn misbehave_somehow(scene: &mut Scene<'_>) -> Result<()> {
     let rate = scene.dice.random_range(0.0..0.3);
