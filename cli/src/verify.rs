@@ -52,7 +52,8 @@ Example:
   payonce verify --database-url postgres://user:password@localhost/payonce --gateway-url http://127.0.0.1:8090
 
 Exit codes: 0 clean; 1 violations, or it could not be checked (then standard output is empty); 2 called wrongly;
-3 no violations, but something waits for a person, also what one ended without proof and the gateway's journal refutes.")]
+3 no violations, but something waits for a person, also what one ended without proof and the gateway's journal refutes;
+or payments have waited for longer than --grace, and only because every worker finds the gateway away.")]
 pub(crate) struct Args {
     /// Payonce's database; without it, `DATABASE_URL`
     #[arg(long, value_name = "URL")]
@@ -96,7 +97,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     } else {
         report.print()?;
     }
-    Ok(match (report.violations, report.for_a_person()) {
+    Ok(match (report.violations, report.for_a_person() + report.held_back) {
         (0, 0) => ExitCode::SUCCESS,
         (0, _) => ExitCode::from(FOR_A_PERSON),
         _ => ExitCode::from(VIOLATIONS),
@@ -198,6 +199,7 @@ impl Checks {
     /// Every suspect as it stands now, and then what the journal says by now: a payment that has ended did so after all
     /// that the gateway did for it. Whoever came even later is for the next run.
     async fn look_again(&mut self, pool: &PgPool, journal: &mut Journal) -> Result<()> {
+        self.liveness.ask_workers(pool).await?;
         let mut suspects = self.register.suspects();
         suspects.extend(self.liveness.suspects());
         for ids in suspects.chunks(SUSPECTS) {
@@ -228,6 +230,7 @@ impl Checks {
             checks,
             waiting_for_a_person,
             unproven,
+            held_back: self.liveness.held_back,
             in_flight: self.register.in_flight(),
             acknowledged: counts,
             payments: self.register.payments(),

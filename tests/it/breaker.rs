@@ -6,7 +6,7 @@ use shared::ids::PaymentId;
 use tests::client::send;
 use tests::{Scrape, Shape, System, a_payment, wait_until};
 
-use crate::PROGRAM;
+use crate::{PROGRAM, verify};
 
 /// As good as for ever.
 const FOR_EVER: &str = "3600000";
@@ -141,4 +141,28 @@ async fn a_remedy_waits_for_the_gateway_as_everything_else_does() {
         system.count("select count(*) from breaks where void_ended_at is not null").await == 1
     })
     .await;
+}
+
+#[tokio::test]
+async fn what_waits_for_nothing_but_the_gateway_is_counted_apart_and_is_no_violation() {
+    let mut system = opening_for(FOR_EVER).await;
+    system.faults(json!({ "unauthorized": true })).await;
+    accepted(&system, 3).await;
+    open(&system).await;
+    wait_until("it to be written down", async || {
+        system.count("select count(*) from gateway_outages where ended_at is null").await == 1
+    })
+    .await;
+
+    let (code, report) = verify::report(verify::verify(&system, &["--grace", "0"])).await;
+    assert_eq!((code, &report["held_back"], &report["violations"]), (3, &3.into(), &0.into()), "{report}");
+
+    // A worker that finds the gateway, or none at all, has no such excuse.
+    system.workers[0].kill9();
+    sqlx::query("update apalis.workers set last_seen = now() - interval '1 hour'")
+        .execute(&system.database.pool)
+        .await
+        .unwrap();
+    let (code, report) = verify::report(verify::verify(&system, &["--grace", "0"])).await;
+    assert_eq!((code, &report["held_back"], &report["violations"]), (1, &0.into(), &3.into()), "{report}");
 }

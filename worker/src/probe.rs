@@ -21,7 +21,7 @@ use crate::{Context, attempt};
 const REMEMBERED: usize = 100;
 
 /// While all is well the gateway is asked so often who it is.
-const IDENTIFY_AGAIN: Duration = Duration::from_secs(30);
+const IDENTIFY_AGAIN: Duration = Duration::from_secs(10);
 
 /// While it is open the worker says at least so often that it lives.
 const SAY_AGAIN: Duration = Duration::from_secs(10);

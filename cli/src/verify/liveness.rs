@@ -6,7 +6,7 @@ use shared::ids::PaymentId;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::ours::{EventRow, PaymentRow, Standing, live_jobs};
+use super::ours::{EventRow, PaymentRow, Standing, gateway_is_away, live_jobs};
 use super::report::Check;
 
 /// At the sixth takeover in a row workers hold a payment, whatever else happens.
@@ -35,6 +35,10 @@ impl Rule {
 pub(super) struct Liveness {
     rule: Rule,
     suspects: Vec<Suspect>,
+    /// Whether every worker that lives has found the gateway away.
+    is_gateway_away: bool,
+    /// Payments that wait for nothing but the gateway.
+    pub(super) held_back: u64,
     pub(super) check: Check,
 }
 
@@ -63,7 +67,13 @@ fn is_over(status: &str) -> bool {
 
 impl Liveness {
     pub(super) const fn new(rule: Rule) -> Self {
-        Self { rule, suspects: Vec::new(), check: Check::new("liveness") }
+        Self {
+            rule,
+            suspects: Vec::new(),
+            is_gateway_away: false,
+            held_back: 0,
+            check: Check::new("liveness"),
+        }
     }
 
     /// Looks at a payment for the first time.
@@ -120,6 +130,10 @@ impl Liveness {
             );
             return;
         }
+        if !has_moved && self.is_overdue(now.overdue_s) && self.is_gateway_away && !self.rule.at_rest {
+            self.held_back += 1;
+            return;
+        }
         if !has_moved && self.is_overdue(now.overdue_s) {
             let since = now.overdue_s.map_or("has no time at which anybody looks".to_owned(), |overdue_s| {
                 format!("has been due for {overdue_s:.0} s, and nobody took it")
@@ -141,6 +155,12 @@ impl Liveness {
         } else if self.rule.at_rest {
             self.check.blame(id, format!("is {}, and has not ended", now.status));
         }
+    }
+
+    /// Asks the workers, by what they wrote down, whether the gateway is away.
+    pub(super) async fn ask_workers(&mut self, pool: &PgPool) -> Result<()> {
+        self.is_gateway_away = gateway_is_away(pool).await?;
+        Ok(())
     }
 
     /// Whether jobs are left, where none may be.

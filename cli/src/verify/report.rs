@@ -85,6 +85,8 @@ pub(super) struct Report {
     pub(super) violations: u64,
     pub(super) waiting_for_a_person: u64,
     pub(super) unproven: Unproven,
+    /// Payments that have been due for too long, and only because every worker finds the gateway away.
+    pub(super) held_back: u64,
     pub(super) in_flight: u64,
     pub(super) acknowledged: Option<Acknowledged>,
     pub(super) payments: u64,
@@ -132,6 +134,12 @@ impl Report {
             for it in first {
                 output::line(&format!("unproven: {} {}", it.subject, it.says))?;
             }
+        }
+        if self.held_back > 0 {
+            output::line(&format!(
+                "{} held back, because every worker finds the gateway away",
+                self.held_back
+            ))?;
         }
         let Self { payments, charges, in_flight, violations, .. } = self;
         let waiting_for_a_person = &self.for_a_person();

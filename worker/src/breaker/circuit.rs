@@ -190,25 +190,25 @@ impl Circuit {
         }
     }
 
-    /// What the door said: how it failed, or none where it answers. That it cannot just now is an answer, too.
+    /// What the door said: how it failed, or none where it answers. A door that answers that it cannot just now is not
+    /// closed; but one that is to be opened must answer well, and say who it is.
     pub(super) fn knocked(&mut self, failure: Option<FailureKind>, now: Instant) {
         let is_new = std::mem::replace(&mut self.is_new, false);
         self.is_warned = false;
         self.silent_since = None;
-        let shut = failure.filter(|kind| match kind.health() {
+        let is_shut = failure.is_some_and(|kind| match kind.health() {
             Health::Silent | Health::Shut | Health::LockedOut => true,
             Health::Answers | Health::Failing | Health::Unknown => false,
         });
-        match (shut, self.state) {
+        match (failure, self.state) {
             (None, State::Open { .. }) if is_new => self.state = State::Closed,
             (None, State::Open { .. }) => self.state = State::HalfOpen(None),
-            (None, State::Closed | State::HalfOpen(_)) => {}
             (Some(why), State::Open { knocks, .. }) => {
                 self.silent_probes = 0;
                 self.open(why, knocks + 1, now);
             }
-            (Some(why), State::Closed) => self.open(why, 1, now),
-            (Some(_), State::HalfOpen(_)) => {}
+            (Some(why), State::Closed) if is_shut => self.open(why, 1, now),
+            (_, State::Closed | State::HalfOpen(_)) => {}
         }
     }
 
@@ -246,7 +246,7 @@ impl Circuit {
         let is_probe = ticket.is_some_and(|probe| self.state == State::HalfOpen(Some(probe)));
         match (health(failure), failure) {
             (Health::Unknown, _) => {}
-            (Health::Answers, _) => self.answered(call, now),
+            (Health::Answers, _) => self.answered(call, is_probe, now),
             (how, Some(why)) if is_probe => self.probe_failed(how, why, now),
             (how, Some(why)) if self.is_closed() => self.failed(how, why, call, now),
             // Left before it opened, and says nothing new.
@@ -262,12 +262,12 @@ impl Circuit {
         }
     }
 
-    fn answered(&mut self, call: Call, now: Instant) {
+    fn answered(&mut self, call: Call, is_probe: bool, now: Instant) {
         let is_charge = call.about != About::Look;
         if is_charge {
             self.well_at = now;
         }
-        match self.state {
+        match &mut self.state {
             State::Closed => {
                 self.room = self.room.saturating_mul(2).min(self.rules.calls);
                 (self.shut, self.silent_since) = (0, None);
@@ -277,7 +277,10 @@ impl Circuit {
             }
             // A look says nothing of charges.
             State::Open { why, .. } if why.health() == Health::Failing && !is_charge => {}
-            State::Open { .. } | State::HalfOpen(_) => self.close(),
+            // Left before it opened, and may have been answered by anybody: the door says whether it is time.
+            State::Open { knock_at, .. } => *knock_at = now,
+            State::HalfOpen(_) if is_probe => self.close(),
+            State::HalfOpen(_) => {}
         }
     }
 

@@ -187,9 +187,9 @@ fn a_look_that_is_answered_says_nothing_of_charges() {
     }
     assert_eq!(bench.circuit.reason(), Some(FAILED));
     bench.hear_of(look(&bench), None, None);
-    assert!(!bench.is_closed());
+    assert!(matches!(bench.task(), Task::Wait(_)));
     bench.hear(payment(8), 8, None);
-    assert!(bench.is_closed());
+    assert_eq!((bench.is_closed(), bench.task()), (false, Task::Knock));
 }
 
 #[test]
@@ -297,16 +297,28 @@ fn after_closing_calls_double_with_each_answer() {
 }
 
 #[test]
-fn what_left_before_it_opened_can_close_it_and_nothing_else() {
-    let (mut bench, probe) = Bench::probing(REFUSED);
-    for why in [REFUSED, FAILED, TIMEOUT, FailureKind::Unauthorized, FailureKind::NotSent] {
-        bench.hear(payment(1), 1, Some(why));
-        assert_eq!(bench.circuit.state, State::HalfOpen(probe), "{why}");
-    }
+fn what_left_before_it_opened_makes_it_look_at_the_door_and_decides_nothing() {
+    let mut bench = Bench::open(FAILED);
     bench.hear(payment(1), 1, None);
-    assert!(bench.is_closed());
-    bench.hear_of(call(payment(2), 2, bench.now), Some(REFUSED), probe);
-    assert!(bench.is_closed(), "the probe's failure is one among others by now");
+    assert_eq!((bench.is_closed(), bench.task()), (false, Task::Knock));
+
+    let (mut bench, probe) = Bench::probing(REFUSED);
+    for why in [None, Some(REFUSED), Some(FAILED), Some(TIMEOUT), Some(FailureKind::Unauthorized)] {
+        bench.hear(payment(1), 1, why);
+        assert_eq!(bench.circuit.state, State::HalfOpen(probe), "{why:?}");
+    }
+}
+
+#[test]
+fn a_door_that_is_to_be_opened_must_answer_well() {
+    for why in [FailureKind::ServerError, FailureKind::RateLimited, FailureKind::Unexpected, REFUSED] {
+        let mut bench = Bench::open(FAILED);
+        bench.circuit.knocked(Some(why), bench.now);
+        assert_eq!(bench.circuit.reason(), Some(why));
+        let mut closed = Bench::new();
+        closed.circuit.knocked(Some(why), closed.now);
+        assert_eq!(closed.is_closed(), why != REFUSED, "{why}: it answers");
+    }
 }
 
 #[test]
