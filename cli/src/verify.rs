@@ -15,6 +15,7 @@ mod journal;
 mod ledger;
 mod liveness;
 mod ours;
+mod outage;
 mod register;
 mod report;
 

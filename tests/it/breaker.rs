@@ -151,6 +151,7 @@ async fn what_waits_for_nothing_but_the_gateway_is_counted_apart_and_is_no_viola
     open(&system).await;
     wait_until("it to be written down", async || {
         system.count("select count(*) from gateway_outages where ended_at is null").await == 1
+            && system.count("select count(*) from payments where due_at < now()").await == 3
     })
     .await;
 

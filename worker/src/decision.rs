@@ -35,7 +35,11 @@ async fn check_due(context: &Context) -> sqlx::Result<()> {
         if !context.limit.admits() {
             return Ok(());
         }
-        let Some(pass) = context.breaker.admit() else { return Ok(()) };
+        // A gateway that is away tells nothing, and whether that has lasted long enough is for the decision to say.
+        let pass = context.breaker.admit();
+        if pass.is_none() && context.breaker.away().is_none() {
+            return Ok(());
+        }
         let asked_at = Instant::now();
         let claimed = transition::claim_decision(&context.pool, context.lease.lease, &context.policy).await?;
         let Some(deciding) = claimed else { return Ok(()) };
@@ -53,7 +57,7 @@ async fn check_due(context: &Context) -> sqlx::Result<()> {
 }
 
 /// Uses a claim: one look, one record of what it makes of the wish.
-async fn carry_out(context: &Context, deciding: &Deciding, asked_at: Instant, pass: Pass) {
+async fn carry_out(context: &Context, deciding: &Deciding, asked_at: Instant, pass: Option<Pass>) {
     let (seen, evidence) = look(context, deciding, asked_at + context.lease.send_window, pass).await;
     let verdict = deciding.verdict(&seen);
     for attempt in 1..=RECORD_TRIES {
@@ -90,13 +94,17 @@ async fn carry_out(context: &Context, deciding: &Deciding, asked_at: Instant, pa
     }
 }
 
-async fn look(context: &Context, deciding: &Deciding, send_by: Instant, pass: Pass) -> (Seen, Value) {
+async fn look(context: &Context, deciding: &Deciding, send_by: Instant, pass: Option<Pass>) -> (Seen, Value) {
     if !deciding.is_held {
         return (Seen::NotLooked, json!({ "op": "none" }));
     }
     if !context.policy.profile.looks_up {
         return (Seen::Unable, json!({ "op": "none" }));
     }
+    let Some(pass) = pass else {
+        let why = "this worker finds the gateway away".to_owned();
+        return (Seen::Silent(why), json!({ "op": "none" }));
+    };
     let told = context.gateway.look_up_key(deciding.payment_id, &deciding.correlation_id, send_by).await;
     let failure = LookupOutcome::of(&told.exchange, &deciding.expected()).failure();
     pass.hear(About::Look, failure);

@@ -108,6 +108,7 @@ async fn sweep(context: &Context, grace: Duration, free: usize, memory: &mut Mem
     }
     // Nothing could be claimed to be sent; what is due stays due, but for what has waited too long.
     if context.breaker.is_open() {
+        decision::round(context).await;
         end_expired(context, memory).await?;
         return Ok(Swept::default());
     }

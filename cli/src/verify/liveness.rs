@@ -6,7 +6,8 @@ use shared::ids::PaymentId;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::ours::{EventRow, PaymentRow, Standing, gateway_is_away, live_jobs};
+use super::ours::{EventRow, PaymentRow, Standing, live_jobs};
+use super::outage::gateway_is_away;
 use super::report::Check;
 
 /// At the sixth takeover in a row workers hold a payment, whatever else happens.
