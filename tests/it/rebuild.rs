@@ -69,7 +69,7 @@ async fn after_all_sorts() -> (System, Vec<PaymentId>) {
     }
     system.settled().await;
     decide(&system, ids[7], "release").await;
-    decide(&system, ids[8], "fail").await;
+    decide(&system, ids[8], "void").await;
     system.settled().await;
     system.workers.remove(0);
     // One that is taken over, and one that is under way in a worker that died.

@@ -150,6 +150,8 @@ impl Worker {
         let _serving = AbortOnDropHandle::new(tokio::spawn(http::serve(metrics, shown)));
         // Before anything is claimed, so that what the last crash left is still as it was.
         recovery::at_start(&context.pool, &context.name).await;
+        // Before anything is fetched: a job that nobody could look at would be done with for nothing.
+        tokio::select! { () = probe::knock(&context) => {} () = shutdown.cancelled() => {} }
         let look = {
             let context = context.clone();
             move |payment| attempt::look_once_free(context.clone(), payment)

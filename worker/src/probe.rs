@@ -74,7 +74,7 @@ pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &Cancel
 }
 
 /// Reads the door, and tells the breaker.
-async fn knock(context: &Context) {
+pub(crate) async fn knock(context: &Context) {
     match context.gateway.knock(&context.pool).await {
         Ok(()) => context.breaker.knocked(None),
         Err(Closed::Gateway(failed)) => {
