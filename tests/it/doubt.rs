@@ -3,7 +3,7 @@
 
 use serde_json::json;
 use shared::ids::PaymentId;
-use tests::{Shape, System, a_payment};
+use tests::{Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
@@ -139,4 +139,26 @@ async fn two_charges_under_a_key_that_was_not_honoured_are_seen_by_the_lookup() 
     assert_held_for_a_person(&system, id, "contradiction").await;
     let odds = system.violations().await;
     assert!(odds.contains(&format!("{id} was charged 2 times")), "{odds:?}");
+}
+
+#[tokio::test]
+async fn no_doubt_ends_by_a_silence_that_is_the_gateways_own() {
+    let believes = [("DOUBT_DEADLINE_MS", "1"), ("VERIFY_WAITS_MS", "3000")];
+    let mut system = declared(&believes).await;
+    let id = system.accepted(a_payment().method("sim_timeout_charged")).await;
+    wait_until("the doubt", async || system.story(id).await.contains(&"outcome_unknown".to_owned())).await;
+
+    // Its look gets no answer, its deadline is long over, and the worker does not know yet that the gateway is away.
+    system.gateway.stop().await;
+    wait_until("the worker to find out", async || {
+        system.workers[0].stderr().contains("\"event\":\"breaker_opened\"")
+    })
+    .await;
+    system.gateway.cont();
+
+    let payment = system.ended(id).await;
+    let story = system.story(id).await;
+    assert_eq!(payment["status"], "succeeded", "{story:?}");
+    assert!(!story.contains(&"void_started".to_owned()), "{story:?}");
+    system.assert_books_agree().await;
 }

@@ -32,6 +32,7 @@ mod ops;
 mod outage;
 mod plans;
 mod poison;
+mod probe;
 mod queue;
 mod readme;
 mod rebuild;

@@ -367,3 +367,26 @@ fn whatever_happens_it_comes_to_ask_again_by_itself() {
         }
     }
 }
+
+#[test]
+fn after_two_hours_without_traffic_it_finds_the_gateway_back_within_a_quarter_of_its_open_time() {
+    for why in [REFUSED, TIMEOUT, FailureKind::NotTheGateway] {
+        let mut bench = Bench::new();
+        bench.circuit.warned();
+        bench.circuit.knocked(Some(why), bench.now);
+        let (mut reads, is_back_at) = (0, bench.now + Duration::from_hours(2));
+        while !bench.is_closed() {
+            match bench.task() {
+                Task::Wait(Some(at)) => bench.now = at,
+                Task::Knock => {
+                    reads += 1;
+                    bench.circuit.knocked((bench.now < is_back_at).then_some(why), bench.now);
+                }
+                Task::Probe => bench.circuit.nothing_to_probe(),
+                Task::Wait(None) => unreachable!("nobody would ask again"),
+            }
+        }
+        assert!(bench.now < is_back_at + RULES.open_for / 4, "{why}");
+        assert!(reads < 600, "{why}: {reads} reads");
+    }
+}
