@@ -145,7 +145,7 @@ async fn two_charges_under_a_key_that_was_not_honoured_are_seen_by_the_lookup() 
 async fn no_doubt_ends_by_a_silence_that_is_the_gateways_own() {
     let believes = [("DOUBT_DEADLINE_MS", "1"), ("VERIFY_WAITS_MS", "3000")];
     let mut system = declared(&believes).await;
-    let id = system.accepted(a_payment().method("sim_timeout_charged")).await;
+    let id = system.accepted(a_payment().method("sim_500_charged")).await;
     wait_until("the doubt", async || system.story(id).await.contains(&"outcome_unknown".to_owned())).await;
 
     // Its look gets no answer, its deadline is long over, and the worker does not know yet that the gateway is away.
