@@ -42,6 +42,7 @@ mod remedy;
 mod schedules;
 mod schema;
 mod seat;
+mod shares;
 mod shipping;
 mod storm;
 mod teeth;
