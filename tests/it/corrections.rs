@@ -264,6 +264,8 @@ async fn a_correction_is_proposed_and_approved_by_command() {
     let id = system.accepted(a_payment()).await;
     system.ended(id).await;
     void_at_the_gateway(&system, id).await;
+    // It has its break before anything is corrected, so that no reconciliation under way opens one behind the correction.
+    reconcile(&system).await;
     let api = system.apis[0].address("api").to_owned();
     let payonce = async |key: &str, arguments: &[&str]| {
         let command = Launch::payonce(PROGRAM)
