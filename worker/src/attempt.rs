@@ -282,14 +282,22 @@ fn not_asked(claim: &Claim, situation: &Situation, policy: &Policy) -> (Step, Va
     (step, json!({ "op": "none", "not_sent": REASON, LEFT: false }))
 }
 
-pub(crate) fn asked(
-    purpose: Purpose,
-    outcome: &'static str,
+fn asked(purpose: Purpose, outcome: &'static str, failure: Option<FailureKind>, duration: Duration) {
+    metrics::gateway_called(purpose, outcome, failure, duration);
+    tracing::debug!(purpose = purpose.as_str(), outcome, ?duration, "asked the gateway");
+}
+
+/// Tells the breaker and the limit what a look or a void heard that no payment's claim led to, and counts it.
+pub(crate) fn heard_look(
+    context: &Context,
+    pass: Pass,
+    (purpose, outcome): (Purpose, &'static str),
     failure: Option<FailureKind>,
     duration: Duration,
 ) {
-    metrics::gateway_called(purpose, outcome, failure, duration);
-    tracing::debug!(purpose = purpose.as_str(), outcome, ?duration, "asked the gateway");
+    pass.hear(About::Look, failure);
+    context.limit.heard(failure);
+    asked(purpose, outcome, failure, duration);
 }
 
 /// Settles, again and again while the database is away: the statement may be repeated. Answers the payment's new status;

@@ -117,11 +117,11 @@ impl Breaker {
         if circuit.state != before || !circuit.is_closed() || circuit.task(Instant::now()) == Task::Knock {
             self.changed.notify_one();
         }
-        if circuit.kind() != metrics::Breaker::Open || circuit.is_away() {
-            metrics::breaker(circuit.kind());
+        if circuit.state.kind() != metrics::Breaker::Open || circuit.is_away() {
+            metrics::breaker(circuit.state.kind());
         }
         self.shares.allow(circuit.allowed());
-        say(&circuit, was_away, kind_of(before));
+        say(&circuit, was_away, before.kind());
         changed
     }
 
@@ -131,17 +131,9 @@ impl Breaker {
     }
 }
 
-const fn kind_of(state: circuit::State) -> metrics::Breaker {
-    match state {
-        circuit::State::Closed => metrics::Breaker::Closed,
-        circuit::State::Open { .. } => metrics::Breaker::Open,
-        circuit::State::HalfOpen(_) => metrics::Breaker::HalfOpen,
-    }
-}
-
 /// One line where it opens, where a probe begins, and where it closes.
 fn say(circuit: &Circuit, was_away: bool, before: metrics::Breaker) {
-    match circuit.kind() {
+    match circuit.state.kind() {
         metrics::Breaker::Open if circuit.is_away() && !was_away => {
             let reason = circuit.reason().map(FailureKind::as_str);
             tracing::error!(event = "breaker_opened", reason, "the gateway is away: claiming nothing");

@@ -12,7 +12,7 @@ use shared::outcome::LookupOutcome;
 use shared::payment::transition::{self, Corrected, Correcting, Purpose};
 use tracing::Instrument as _;
 
-use crate::breaker::{About, Pass};
+use crate::breaker::Pass;
 use crate::{Context, attempt};
 
 /// How often recording is tried before the correction is left to its lease.
@@ -94,9 +94,7 @@ async fn look(context: &Context, correcting: &Correcting, send_by: Instant, pass
     }
     let told = context.gateway.look_up_key(correcting.payment_id, &correcting.correlation_id, send_by).await;
     let failure = LookupOutcome::of(&told.exchange, &correcting.expected).failure();
-    pass.hear(About::Look, failure);
-    context.limit.heard(failure);
     let seen = Seen::of(&told.exchange, &correcting.expected);
-    attempt::asked(Purpose::Verify, seen.as_str(), failure, told.duration);
+    attempt::heard_look(context, pass, (Purpose::Verify, seen.as_str()), failure, told.duration);
     (seen, told.evidence)
 }

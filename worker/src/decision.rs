@@ -12,7 +12,7 @@ use shared::outcome::LookupOutcome;
 use shared::payment::transition::{self, Decided, Deciding, Purpose};
 use tracing::Instrument as _;
 
-use crate::breaker::{About, Pass};
+use crate::breaker::Pass;
 use crate::{Context, attempt};
 
 /// How often recording is tried before the decision is left to its lease.
@@ -107,9 +107,7 @@ async fn look(context: &Context, deciding: &Deciding, send_by: Instant, pass: Op
     };
     let told = context.gateway.look_up_key(deciding.payment_id, &deciding.correlation_id, send_by).await;
     let failure = LookupOutcome::of(&told.exchange, &deciding.expected()).failure();
-    pass.hear(About::Look, failure);
-    context.limit.heard(failure);
     let seen = Seen::of(&told.exchange, &deciding.expected());
-    attempt::asked(Purpose::Verify, seen.as_str(), failure, told.duration);
+    attempt::heard_look(context, pass, (Purpose::Verify, seen.as_str()), failure, told.duration);
     (seen, told.evidence)
 }

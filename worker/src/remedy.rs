@@ -12,7 +12,7 @@ use shared::payment::transition::{self, Purpose, Remedy};
 use shared::retry::{self, Voiding};
 use tracing::Instrument as _;
 
-use crate::breaker::{About, Pass};
+use crate::breaker::Pass;
 use crate::{Context, attempt};
 
 /// How often recording is tried before the break is left to its lease.
@@ -70,10 +70,8 @@ async fn void(context: &Context, remedy: &Remedy, send_by: Instant, pass: Pass) 
     }
     let told = context.gateway.void(remedy.payment_id, &remedy.correlation_id, send_by).await;
     let outcome = VoidOutcome::of(&told.exchange, remedy.payment_id);
-    let failure = outcome.failure();
-    pass.hear(About::Look, failure);
-    context.limit.heard(failure);
-    attempt::asked(Purpose::Void, outcome.as_str(), failure, told.duration);
+    let heard = (Purpose::Void, outcome.as_str());
+    attempt::heard_look(context, pass, heard, outcome.failure(), told.duration);
     (outcome, told.evidence)
 }
 

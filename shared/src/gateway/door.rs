@@ -4,7 +4,6 @@
 //! Invariant: nothing is changed by reading, and whatever does not answer as the contract says is no gateway.
 
 use std::fmt;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -120,12 +119,6 @@ impl Gateway {
         match self.exchange((request, Full::<Bytes>::default()), "").await {
             Ok(exchange) | Err(exchange) => exchange,
         }
-    }
-
-    /// How long one of its exchanges may take.
-    #[must_use]
-    pub const fn timeout(&self) -> Duration {
-        self.timeout
     }
 }
 

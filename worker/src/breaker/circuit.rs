@@ -64,6 +64,16 @@ pub(super) enum State {
     HalfOpen(Option<u32>),
 }
 
+impl State {
+    pub(super) const fn kind(&self) -> metrics::Breaker {
+        match self {
+            Self::Closed => metrics::Breaker::Closed,
+            Self::Open { .. } => metrics::Breaker::Open,
+            Self::HalfOpen(_) => metrics::Breaker::HalfOpen,
+        }
+    }
+}
+
 /// Which probe a call is, if it is one.
 pub(super) type Ticket = Option<u32>;
 
@@ -136,14 +146,6 @@ impl Circuit {
         match self.state {
             State::Open { why, .. } => Some(why),
             State::Closed | State::HalfOpen(_) => None,
-        }
-    }
-
-    pub(super) fn kind(&self) -> metrics::Breaker {
-        match self.state {
-            State::Closed => metrics::Breaker::Closed,
-            State::Open { .. } => metrics::Breaker::Open,
-            State::HalfOpen(_) => metrics::Breaker::HalfOpen,
         }
     }
 
