@@ -4,7 +4,7 @@
 export SQLX_OFFLINE = true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos matrix bench bench-quick bench-programs check fmt sqlx-prepare
+.PHONY: help setup run test chaos failover versions matrix bench bench-quick bench-programs check fmt sqlx-prepare
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,9 +19,15 @@ test: setup ## run all tests, for which it installs what they need
 	@scripts/setup-tests
 	cargo test --workspace --locked
 
-chaos: setup ## break everything under load, for about two hours, and check that nothing was lost; then the matrix (best as root)
+chaos: setup ## break everything under load, for about three hours, and check that nothing was lost; then the matrix (best as root)
 	@scripts/chaos
 	@$(MAKE) matrix
+
+failover: setup ## kill the leader of three PostgreSQL nodes under Patroni, ten times, under load (installs etcd and Patroni for it)
+	@scripts/failover
+
+versions: setup ## exchange programs of this version and of an older one under load, take that back, and come back from a backup
+	@scripts/versions
 
 matrix: ## the whole crash matrix: every boundary, every fault, every outcome; prints the grid
 	@scripts/setup-tests

@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use shared::auth::Authenticating;
 use shared::batch::Batcher;
 use shared::db::{self, Seat};
+use shared::installation;
 use shared::payment::store::Reading;
 use shared::payment::transition::Accepting;
 use shared::queue::bell::Bell;
@@ -70,11 +71,14 @@ impl Server {
     /// Connects to the database, makes sure that its schema is up to date, and takes both addresses.
     ///
     /// # Errors
-    /// No database, one that lacks migrations, or an address that is taken.
+    /// No database, one that lacks migrations or is not the one that is known, or an address that is taken.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
         shared::metrics::start();
-        let pool = db::connect(&settings.database_url, settings.max_connections - SEATS).await?;
+        let pool =
+            db::connect_as(&settings.database_url, settings.max_connections - SEATS, "payonce api").await?;
         db::require_migrated(&pool).await?;
+        db::check_room(&pool, settings.max_connections).await?;
+        installation::admit(&pool).await?;
         let (api, api_addr) = listen("API_ADDR", settings.api_addr).await?;
         let (board, board_addr) = listen("BOARD_ADDR", settings.board_addr).await?;
         Ok(Self { pool, settings, api, board, api_addr, board_addr })

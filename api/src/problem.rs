@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use shared::batch::Refused;
-use shared::db;
+use shared::db::failure::Failure;
 
 /// Everything that can be wrong with a request, or with us.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,8 +77,13 @@ pub(crate) enum Problem {
          repeating it with the same Idempotency-Key"
     )]
     DatabaseBusy,
+    #[error(
+        "the database is away, or takes no writes at the moment; nothing is lost by repeating the request with the same \
+         Idempotency-Key"
+    )]
+    DatabaseUnavailable,
     #[error("not ready: {0}")]
-    NotReady(&'static str),
+    NotReady(String),
     #[error("a fault of ours; repeating the request with the same Idempotency-Key is safe")]
     Internal,
 }
@@ -96,6 +101,7 @@ impl Problem {
             | Self::DecisionOpen
             | Self::Unavailable
             | Self::DatabaseBusy
+            | Self::DatabaseUnavailable
             | Self::NotReady(_) => Some(1),
             Self::TooManyRequests { retry_after_s } => Some(*retry_after_s),
             Self::InvalidRequest { .. }
@@ -144,7 +150,9 @@ impl Problem {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable | Self::DatabaseBusy | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unavailable | Self::DatabaseBusy | Self::DatabaseUnavailable | Self::NotReady(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -175,6 +183,7 @@ impl Problem {
             Self::TooManyRequests { .. } => "too_many_requests",
             Self::Unavailable => "unavailable",
             Self::DatabaseBusy => "database_busy",
+            Self::DatabaseUnavailable => "database_unavailable",
             Self::NotReady(_) => "not_ready",
             Self::Internal => "internal",
         }
@@ -218,6 +227,7 @@ impl Problem {
             | Self::TooManyRequests { .. }
             | Self::Unavailable
             | Self::DatabaseBusy
+            | Self::DatabaseUnavailable
             | Self::NotReady(_)
             | Self::Internal => {}
         }
@@ -258,26 +268,17 @@ impl From<Refused<sqlx::Error>> for Problem {
 
 impl From<&sqlx::Error> for Problem {
     fn from(error: &sqlx::Error) -> Self {
-        let problem = if db::is_locked_out(error) {
+        let failure = Failure::of(error);
+        let problem = if failure == Failure::LockedOut {
             Self::DatabaseBusy
-        } else if is_passing(error) {
+        } else if failure.is_away() {
+            Self::DatabaseUnavailable
+        } else if failure.is_passing() {
             Self::Unavailable
         } else {
             Self::Internal
         };
-        tracing::error!(%error, code = problem.code(), "database");
+        tracing::error!(%error, ?failure, code = problem.code(), "database");
         problem
     }
-}
-
-/// Whether the same statement may well succeed a moment later: the database is away, restarting, full or too busy.
-fn is_passing(error: &sqlx::Error) -> bool {
-    use sqlx::Error as E;
-    // Classes of SQLSTATE (PostgreSQL manual, appendix A): connection, insufficient resources, operator intervention
-    // (shutdown, cancelled statement), serialization failure, deadlock.
-    let passing = ["08", "53", "57", "40001", "40P01"];
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| passing.iter().any(|class| code.starts_with(class)))
-        // `Protocol`: a server that dies while a connection is being made sends garbage, or half an answer.
-        || matches!(error, E::Io(_) | E::Protocol(_) | E::PoolTimedOut | E::PoolClosed | E::WorkerCrashed)
 }

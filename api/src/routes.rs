@@ -1,16 +1,19 @@
 //! What there is to ask for. Every answer, on every path, has a `Request-Id`, and every error is a problem document.
 
+use std::time::Duration;
+
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use axum::middleware::from_fn;
-use axum::response::IntoResponse;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use shared::db::{self, standby};
 use shared::payment::store;
-use shared::{db, metrics};
+use shared::{installation, metrics};
 
 use crate::App;
 use crate::correlation::identify;
@@ -36,6 +39,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(dead_letters::router())
         .merge(reconciliation::router())
         .merge(recovery::router())
+        .route_layer(from_fn_with_state(app.clone(), vouch))
         .route("/health", get(health))
         .route("/health/live", get(health))
         .route("/health/ready", get(ready))
@@ -48,22 +52,46 @@ pub(crate) fn router(app: App) -> Router {
         .with_state(app)
 }
 
+/// What readiness has left for the lag.
+const LAG_TIMEOUT: Duration = Duration::from_millis(400);
+
+/// What is said of the world must be so: no standby says that something does not exist which it has not heard of, and nothing is
+/// told that rests on a commit of which nobody knows whether it stays.
+async fn vouch(State(app): State<App>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let vouched = match response.status() {
+        StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED => db::confirm_primary(&app.pool).await,
+        status if status.is_success() && standby::is_unsure() => standby::barrier(&app.pool).await,
+        _ => return response,
+    };
+    match vouched {
+        Ok(()) => response,
+        Err(why) => Problem::from(why).into_response(),
+    }
+}
+
 /// This process runs.
 async fn health() -> Json<Value> {
     Json(json!({ "status": "healthy" }))
 }
 
-/// This process can do its work: the database answers, has the right schema, and no shutdown has begun. How long the
+/// This process can do its work: the database answers, has the right schema and no past that came back, and no shutdown has begun. How long the
 /// payment that waits longest has been due is told, but does not decide: payments are recorded durably also while no
 /// worker runs.
 async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem> {
     if app.shutdown.is_cancelled() {
-        return Err(Problem::NotReady("shutting down"));
+        return Err(Problem::NotReady("shutting down".to_owned()));
     }
     if let Some(why) = db::not_ready(&app.pool).await {
         return Err(Problem::NotReady(why));
     }
-    let lag = store::lag(&app.pool).await?;
+    if let Some(why) = installation::closed(&app.pool).await? {
+        return Err(Problem::NotReady(why));
+    }
+    let Ok(lag) = tokio::time::timeout(LAG_TIMEOUT, store::lag(&app.pool)).await else {
+        return Err(Problem::NotReady("the database does not answer".to_owned()));
+    };
+    let lag = lag?;
     Ok(Json(json!({ "status": "ready", "queue_lag_s": lag.as_secs_f64() })))
 }
 

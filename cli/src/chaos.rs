@@ -5,6 +5,7 @@
 
 mod books;
 mod client;
+mod database;
 mod faults;
 mod fleet;
 mod guardian;
@@ -12,6 +13,7 @@ mod history;
 mod journal;
 mod load;
 mod order;
+mod past;
 mod plan;
 mod process;
 mod proxy;
@@ -40,9 +42,9 @@ use self::journal::Journal;
 use self::load::Load;
 use self::plan::{Plan, Scenario};
 use self::report::{Clients, Outcome, Report, Seen};
+use crate::output::EXIT_USAGE;
 use crate::progress;
 
-const EXIT_USAGE: u8 = 2;
 const SAY_EVERY: Duration = Duration::from_secs(2);
 /// Room for a database, with little to spare.
 const SMALL_DISK: &str = "size=192m";
@@ -82,12 +84,24 @@ pub(crate) struct Args {
     /// How many APIs
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4))]
     apis: Option<u16>,
-    /// How long `all` goes on, or `partition` cuts the gateway off
+    /// How long `all` and `held-snapshot` go on, or `partition` cuts the gateway off
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     duration: Option<u64>,
+    /// Payments a second, of `held-snapshot`: take half of what `make bench-quick` settles on your machine; 2000 without it
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: Option<u32>,
     /// What decides whatever is left to chance; without it, chance does
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Of failover: an empty database elsewhere, to be used in place of one of its own; all its hosts, as libpq takes them
+    #[arg(long, value_name = "URL", requires = "strike_with")]
+    database_url: Option<String>,
+    /// Of failover: what to run in place of a promotion of its own; it says a word on standard output when it strikes
+    #[arg(long, value_name = "COMMAND", requires = "database_url")]
+    strike_with: Option<String>,
+    /// Of versions: the payonce of the version before; without it, this one plays it
+    #[arg(long, value_name = "PATH")]
+    old: Option<PathBuf>,
     /// Leave databases, logs and history behind, and say where
     #[arg(long)]
     keep: bool,
@@ -125,9 +139,12 @@ async fn perform(plan: &Plan, args: &Args, guardian: &Guardian) -> Result<Report
     if let Some(why) = cannot(plan.scenario) {
         return Ok(Report::skipped(plan, why));
     }
+    if let Some(bytes) = plan.disk() {
+        require_disk(bytes)?;
+    }
     let places = make_places(plan.scenario, guardian)?;
     let mut fleet = progress::during("starting the processes", Fleet::start(plan, &places, guardian)).await?;
-    let report = break_and_check(plan, &mut fleet, &places).await;
+    let report = break_and_check(plan, &mut fleet, &places, guardian).await;
     fleet.stop().await?;
     let report = report?;
     if !args.keep && matches!(report.outcome, Outcome::Held | Outcome::Skipped) {
@@ -135,6 +152,23 @@ async fn perform(plan: &Plan, args: &Args, guardian: &Guardian) -> Result<Report
     }
     guardian.keep();
     Ok(report.kept_in(places.directory))
+}
+
+/// Says how much disk it will take, and begins with nothing that would fill it.
+fn require_disk(bytes: u64) -> Result<()> {
+    let place = std::env::temp_dir();
+    let disk = nix::sys::statvfs::statvfs(&place)
+        .with_context(|| format!("cannot look at the disk under {}", place.display()))?;
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    let needs = format!("it may take {} MB of disk in {}", bytes / 1_000_000, place.display());
+    progress::say(&format!("{needs}, of which {} MB are free", free / 1_000_000));
+    if free < bytes {
+        bail!(
+            "{needs}, and only {} MB are free: ask for a lower --rate, a shorter --duration, or set TMPDIR",
+            free / 1_000_000
+        );
+    }
+    Ok(())
 }
 
 /// Why the scenario cannot be run here.
@@ -151,7 +185,12 @@ fn cannot(scenario: Scenario) -> Option<&'static str> {
     (needs_clocks && !cfg!(debug_assertions)).then_some(how)
 }
 
-async fn break_and_check(plan: &Plan, fleet: &mut Fleet, places: &Places) -> Result<Report> {
+async fn break_and_check(
+    plan: &Plan,
+    fleet: &mut Fleet,
+    places: &Places,
+    guardian: &Guardian,
+) -> Result<Report> {
     let began = Instant::now();
     faults::prepare(plan, fleet).await?;
     let only_merchant =
@@ -165,7 +204,7 @@ async fn break_and_check(plan: &Plan, fleet: &mut Fleet, places: &Places) -> Res
     let load = Load::start(client, plan.payments, plan.spread_over());
     let _saying = say_progress(load.clone());
 
-    let mut scene = Scene::new(plan, fleet, &load, places.database.clone());
+    let mut scene = Scene::new(plan, fleet, &load, guardian, places.database.clone());
     let driven = faults::drive(&mut scene).await;
     load.is_enough();
     let ended = match &driven {

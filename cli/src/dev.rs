@@ -68,7 +68,10 @@ struct Ready {
     gateway: String,
     api_key: String,
     admin_key: String,
+    /// The one that serves; the others own it and look at it.
     database_url: String,
+    owner_database_url: String,
+    reader_database_url: String,
     gateway_database_url: String,
     postgres_pid: Option<u32>,
     data_dir: PathBuf,
@@ -117,7 +120,7 @@ async fn start(args: &Args) -> Result<Running> {
 
 async fn start_on(databases: &Databases, args: &Args) -> Result<(Ready, Services)> {
     refuse_taken_ports(args)?;
-    let pool = shared::db::connect(&databases.url, 2).await?;
+    let pool = shared::db::connect(&databases.urls.owner, 2).await?;
     migrate::migrate(&pool, Patience::default().longest).await?;
     let keys = DevKeys::load_or_create(databases.data_dir(), &pool).await?;
     pool.close().await;
@@ -130,7 +133,9 @@ async fn start_on(databases: &Databases, args: &Args) -> Result<(Ready, Services
         gateway: format!("http://{}", services.gateway_addr),
         api_key: keys.api_key,
         admin_key: keys.admin_key,
-        database_url: databases.url.clone(),
+        database_url: databases.urls.app.clone(),
+        owner_database_url: databases.urls.owner.clone(),
+        reader_database_url: databases.urls.reader.clone(),
         gateway_database_url: databases.gateway_url.clone(),
         postgres_pid: databases.postgres_pid(),
         data_dir: databases.data_dir().to_owned(),
@@ -171,6 +176,7 @@ fn refuse_taken_ports(args: &Args) -> Result<()> {
 
 fn greeting(ready: &Ready, args: &Args) -> String {
     let Ready { api, board, gateway, api_key, admin_key, database_url, gateway_database_url, .. } = ready;
+    let Ready { owner_database_url, reader_database_url, .. } = ready;
     let (workers, data_dir) = (args.workers, ready.data_dir.display());
     format!(
         "\
@@ -181,7 +187,8 @@ Payonce is ready.
   gateway    {gateway}  (simulated)
   API key    {api_key}
   admin key  {admin_key}
-  database   {database_url}
+  database   {database_url}  (who serves)
+             {owner_database_url}  (who owns it: payonce migrate, rebuild)
              {gateway_database_url}  (the gateway's)
   data       {data_dir}
   workers    {workers}
@@ -198,7 +205,7 @@ Add a worker:
 
 Check the books, ours and the gateway's:
 
-  payonce verify --database-url {database_url} --gateway-url {gateway}
+  payonce verify --database-url {reader_database_url} --gateway-url {gateway}
 
 Ctrl-C stops everything."
     )

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use shared::auth::{self, KeySummary};
-use shared::ids::KeyId;
+use shared::ids::{KeyId, MerchantId};
 use shared::merchant;
 
 use crate::migrate::connect;
@@ -20,12 +20,19 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Example:
   payonce keys create --merchant acme --name checkout
+  payonce keys create --merchant acme --merchant-id mer_01920f2d6a0b7c3e8f5a4b2c1d0e9f88   # forgotten by a backup
 
 Exit codes: 0 made, 1 failed, 2 called wrongly.")]
     Create {
         /// The merchant's name
         #[arg(long)]
         merchant: String,
+        /// Make the merchant under this id, as it had before a restored database forgot it
+        #[arg(long, value_name = "ID")]
+        merchant_id: Option<MerchantId>,
+        /// It is a merchant that there never was, and none that a restored database forgot
+        #[arg(long = "new", conflicts_with = "merchant_id")]
+        is_new: bool,
         /// What to call the key
         #[arg(long, default_value = "default")]
         name: String,
@@ -61,24 +68,59 @@ Exit codes: 0 revoked, also before; 1 no such key, or failed; 2 called wrongly."
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Create { merchant, name, json } => create(&merchant, &name, json).await?,
+        Command::Create { merchant, merchant_id, is_new, name, json } => {
+            let which = merchant_id.map_or(Which::Called { is_new }, Which::Under);
+            create((&merchant, which), &name, json).await?;
+        }
         Command::List { json } => list(json).await?,
         Command::Revoke { id, json } => revoke(id, json).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn create(merchant: &str, name: &str, json: bool) -> Result<()> {
+/// Which merchant of a name is meant.
+enum Which {
+    /// The one called so; made if there is none, and none may be forgotten, unless it is surely a new one.
+    Called { is_new: bool },
+    /// The one that has or had this id.
+    Under(MerchantId),
+}
+
+async fn create((merchant, which): (&str, Which), name: &str, json: bool) -> Result<()> {
     let pool = connect().await?;
-    let merchant = merchant::find_or_create(&pool, merchant)
-        .await
-        .with_context(|| format!("cannot make the merchant {merchant:?}; is the database migrated?"))?;
+    let cannot = || format!("cannot make the merchant {merchant:?}; is the database migrated?");
+    let merchant = match which {
+        Which::Called { is_new } => {
+            if !is_new && merchant::may_be_forgotten(&pool, merchant).await.with_context(cannot)? {
+                bail!(
+                    "there is no merchant {merchant:?}, and this database has forgotten payments (payonce orphans list): if the \
+                     merchant is forgotten too, say its id (--merchant-id), since under a new one a repeated request is charged \
+                     once more; if it is surely new, say --new"
+                );
+            }
+            merchant::find_or_create(&pool, merchant).await.with_context(cannot)?
+        }
+        Which::Under(id) => merchant::find_or_create_as(&pool, id, merchant)
+            .await
+            .with_context(cannot)?
+            .with_context(|| {
+                format!(
+                    "the name {merchant:?} or the id {id} is another merchant's: payonce keys list shows them"
+                )
+            })?,
+    };
     let key = auth::create_key(&pool, merchant.id, name).await.context("cannot make the key")?;
     if json {
-        let made = json!({ "id": key.id, "merchant": merchant.name, "name": name, "secret": key.secret });
+        let made = json!({
+            "id": key.id,
+            "merchant": merchant.name,
+            "merchant_id": merchant.id,
+            "name": name,
+            "secret": key.secret,
+        });
         return output::json(&made);
     }
-    output::line(&format!("key     {}\nsecret  {}", key.id, key.secret))?;
+    output::line(&format!("merchant  {}\nkey       {}\nsecret    {}", merchant.id, key.id, key.secret))?;
     output::line("keep the secret now: it is not shown again")
 }
 
@@ -89,7 +131,7 @@ async fn list(json: bool) -> Result<()> {
         return output::json(&keys.iter().map(as_json).collect::<Vec<_>>());
     }
     let rows: Vec<Vec<String>> = keys.iter().map(as_row).collect();
-    output::table(&["ID", "MERCHANT", "NAME", "SECRET", "MADE", "REVOKED"], &rows)
+    output::table(&["ID", "MERCHANT", "ITS ID", "NAME", "SECRET", "MADE", "REVOKED"], &rows)
 }
 
 async fn revoke(id: KeyId, json: bool) -> Result<()> {
@@ -107,6 +149,7 @@ fn as_json(key: &KeySummary) -> serde_json::Value {
     json!({
         "id": key.id,
         "merchant": key.merchant_name,
+        "merchant_id": key.merchant_id,
         "name": key.name,
         "prefix": key.prefix,
         "created_at": key.created_at,
@@ -119,6 +162,7 @@ fn as_row(key: &KeySummary) -> Vec<String> {
     vec![
         key.id.to_string(),
         key.merchant_name.clone(),
+        key.merchant_id.to_string(),
         key.name.clone(),
         format!("{}…", key.prefix),
         key.created_at.format(minute).to_string(),

@@ -10,13 +10,17 @@ mod chaos;
 mod corrections;
 mod dead_letters;
 mod dev;
+mod doors;
 mod gateway;
 mod keys;
 mod load;
 mod migrate;
+mod moved;
+mod orphans;
 mod rebuild;
 mod reconcile;
 mod recovery;
+mod restored;
 mod service;
 mod verify;
 
@@ -55,6 +59,10 @@ enum Command {
     Gateway(gateway::Command),
     Load(load::Args),
     Rebuild(rebuild::Args),
+    Restored(restored::Args),
+    Moved(moved::Args),
+    #[command(subcommand)]
+    Orphans(orphans::Command),
     Reconcile(reconcile::Args),
     Chaos(chaos::Args),
     #[command(subcommand, hide = true)]
@@ -113,6 +121,9 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Gateway(command) => gateway::run(command).await,
         Command::Load(args) => load::run(args).await,
         Command::Rebuild(args) => Box::pin(rebuild::run(args)).await,
+        Command::Restored(args) => Box::pin(restored::run(args)).await,
+        Command::Moved(args) => Box::pin(moved::run(args)).await,
+        Command::Orphans(command) => orphans::run(command).await,
         Command::Reconcile(args) => reconcile::run(args).await,
         Command::Chaos(args) => Box::pin(chaos::run(args)).await,
         Command::Service(_) => unreachable!("a service has a runtime of its own"),

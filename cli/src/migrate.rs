@@ -3,57 +3,125 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use shared::db::{self, Blocker, Patience};
+use anyhow::{Result, ensure};
+use shared::db::{self, Blocker, Patience, Schema};
+use shared::installation;
 use sqlx::PgPool;
 
-use crate::{output, progress};
+use crate::{doors, output, progress};
 
 /// Bring the database up to date, or say what is missing.
 ///
 /// Safe to run again, by several at once, and while payments are made: it waits half a second at most for whoever holds a
 /// table, lets all others go on for two, and tries again. Who is waited for stands on standard error, by the pid.
+///
+/// Before anything is written it refuses a server older than Postgres 15, a database that is not encoded in UTF8, one that a
+/// newer program migrated, and a role that may not make what is needed. At the end it makes the roles `payonce_app` (for APIs and
+/// workers) and `payonce_reader` (for `payonce verify` and dashboards), and grants them what they need and nothing else.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
   DATABASE_URL=postgres://user:password@localhost/payonce payonce migrate
 
 Exit codes: 0 up to date, 1 failed (also where somebody held a table until the end of --wait; standard output is empty then)
-or (with --check) migrations are pending, 2 called wrongly.")]
+or (with --check) migrations are pending, or (with --finish) older processes are connected, 2 called wrongly, 3 the database
+is newer than this program.")]
 pub(crate) struct Args {
-    /// Only say which migrations are pending; exit 1 if any are
+    /// Only say which migrations are pending; exit 1 if any are, 3 if the database has some that this program does not know
     #[arg(long)]
     check: bool,
     /// How long to try, where others hold what a migration needs
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u32,
-    /// Print one line of JSON: {"applied":[…],"pending":[…]}
+    /// Once all processes are of this version: derive the gateway's keys of new payments. Refuses while an older one is connected
+    #[arg(long, conflicts_with = "check")]
+    finish: bool,
+    /// Print one line of JSON: {"applied":[…],"pending":[…],"unknown":[…]}, with --finish also "finished"
     #[arg(long)]
     json: bool,
 }
 
+/// What it exits with where the database is newer.
+const NEWER: u8 = 3;
+
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let pool = connect().await?;
-    let before = db::pending_migrations(&pool).await?;
-    if !args.check && !before.is_empty() {
+    let Schema { pending, unknown } = db::schema(&pool).await?;
+    let (mut applied, mut pending) = (Vec::new(), pending);
+    if args.check {
+        if !pending.is_empty()
+            && let Err(why) = db::require_rights(&pool).await
+        {
+            progress::say(&format!("payonce migrate would fail: {why}"));
+        }
+    } else if unknown.is_empty() {
+        // Also where none is pending: roles may have been made meanwhile.
         migrate(&pool, Duration::from_secs(args.wait.into())).await?;
+        (applied, pending) = (pending, applied);
+        advise(&pool).await?;
     }
-    let (applied, pending) = if args.check { (Vec::new(), before) } else { (before, Vec::new()) };
+    let is_finished = args.finish && unknown.is_empty();
+    if is_finished {
+        finish(&pool).await?;
+    }
     pool.close().await;
 
     if args.json {
-        output::json(&serde_json::json!({ "applied": applied, "pending": pending }))?;
+        let mut done = serde_json::json!({ "applied": applied, "pending": pending, "unknown": unknown });
+        if args.finish {
+            done["finished"] = is_finished.into();
+        }
+        output::json(&done)?;
     } else {
-        for migration in &applied {
-            output::line(&format!("applied {migration}"))?;
+        print(&applied, &pending, &unknown)?;
+        if is_finished {
+            output::line("the gateway's keys of new payments are derived from now on")?;
         }
-        for migration in &pending {
-            output::line(&format!("pending {migration}"))?;
-        }
-        let state = if pending.is_empty() { "up to date" } else { "behind; run payonce migrate" };
-        output::line(&format!("the database is {state}"))?;
     }
-    Ok(if pending.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(match (unknown.is_empty(), pending.is_empty()) {
+        (false, _) => ExitCode::from(NEWER),
+        (true, false) => ExitCode::FAILURE,
+        (true, true) => ExitCode::SUCCESS,
+    })
+}
+
+fn print(applied: &[String], pending: &[String], unknown: &[String]) -> Result<()> {
+    for (what, migrations) in [("applied", applied), ("pending", pending), ("unknown", unknown)] {
+        for migration in migrations {
+            output::line(&format!("{what} {migration}"))?;
+        }
+    }
+    let state = match (unknown.is_empty(), pending.is_empty()) {
+        (false, _) => "newer than this program; run the program that migrated it, or a newer one",
+        (true, false) => "behind; run payonce migrate",
+        (true, true) => "up to date",
+    };
+    output::line(&format!("the database is {state}"))
+}
+
+/// What is left for an administrator to do, on standard error: without it everything works under the owner's name.
+async fn advise(pool: &PgPool) -> Result<()> {
+    let lines = db::lines_for_administrator(pool).await?;
+    if !lines.is_empty() {
+        progress::say(&format!(
+            "for separate roles an administrator must run: {} Then run payonce migrate again",
+            lines.join(" ")
+        ));
+    }
+    Ok(())
+}
+
+/// Derives the gateway's keys of new payments, once nobody is connected who knows none: such a worker could charge none of them.
+async fn finish(pool: &PgPool) -> Result<()> {
+    let older = doors::older_sessions(pool).await?;
+    ensure!(
+        older.is_empty(),
+        "{} sessions may belong to older processes: {}. Stop those, and run this again",
+        older.len(),
+        doors::some_of(&older)
+    );
+    installation::finish_migration(pool).await?;
+    Ok(())
 }
 
 /// Migrates, and says what takes long and who is in the way.
@@ -71,5 +139,5 @@ pub(crate) async fn migrate(pool: &PgPool, longest: Duration) -> Result<(), db::
 pub(crate) async fn connect() -> Result<PgPool> {
     let example = "postgres://user:password@localhost/payonce (payonce dev prints the one it uses)";
     let url = shared::config::required("DATABASE_URL", example)?;
-    db::connect(&url, 2).await.context("check DATABASE_URL, and that the server runs")
+    Ok(db::connect_as(&url, 2, "payonce").await?)
 }

@@ -5,6 +5,9 @@ use std::io::Write;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+/// What a command exits with that was called wrongly, as the parser of arguments does.
+pub(crate) const EXIT_USAGE: u8 = 2;
+
 /// Writes one line.
 pub(crate) fn line(text: &str) -> Result<()> {
     let mut stdout = std::io::stdout().lock();

@@ -9,6 +9,8 @@ mod cluster;
 mod launch;
 mod owner;
 mod postmaster;
+mod roles;
+mod standby;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,6 +29,8 @@ use crate::data_dir::DataDir;
 use crate::progress;
 
 const SUPERUSER: &str = "postgres";
+/// The database that every server has.
+const MAINTENANCE: &str = "postgres";
 /// Recovery after a crash counts in, so it is long.
 const START_DEADLINE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -44,6 +48,8 @@ pub struct Options {
     pub lifetime: Lifetime,
     /// Settings of the server beyond ours, or in place of them.
     pub extra_settings: Vec<(String, String)>,
+    /// The directory of the server's programs, where they are not to be looked for.
+    pub programs: Option<PathBuf>,
 }
 
 impl Options {
@@ -56,6 +62,7 @@ impl Options {
             fresh: false,
             lifetime: Lifetime::Lasting,
             extra_settings: Vec::new(),
+            programs: None,
         }
     }
 }
@@ -88,6 +95,17 @@ impl Lifetime {
     }
 }
 
+/// Where the roles of a database connect.
+#[derive(Debug, Clone)]
+pub struct RoleUrls {
+    /// Who owns it: `payonce migrate`, `payonce rebuild`.
+    pub owner: String,
+    /// Who serves: APIs, workers.
+    pub app: String,
+    /// Who looks: `payonce verify`, dashboards.
+    pub reader: String,
+}
+
 /// A running private server. Dropped, it is told to stop; [`Server::stop`] also waits until it did.
 #[derive(Debug)]
 pub struct Server {
@@ -104,7 +122,10 @@ pub struct Server {
 impl Server {
     /// Starts a server, or finds the one that an earlier run left behind, and waits until it takes connections.
     pub async fn start(options: Options) -> Result<Self> {
-        let binaries = Binaries::find()?;
+        let binaries = match options.programs.clone() {
+            Some(directory) => Binaries::in_directory(directory)?,
+            None => Binaries::find()?,
+        };
         let owner = Owner::of(&std::path::absolute(&options.data_dir)?.join("postgres"))?;
         let directory = DataDir::open_for(&options.data_dir, &owner)?;
         if options.fresh {
@@ -153,7 +174,24 @@ impl Server {
     /// Where to connect for the database of that name.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://{SUPERUSER}:{}@127.0.0.1:{}/{database}", self.password, self.port)
+        self.url_as(SUPERUSER, database)
+    }
+
+    /// The same for one of the roles that [`Server::make_roles`] made.
+    fn url_as(&self, role: &str, database: &str) -> String {
+        format!("postgres://{role}:{}@127.0.0.1:{}/{database}", self.password, self.port)
+    }
+
+    /// Makes the roles that share the work on a database, which must be there, and says where each connects.
+    pub async fn make_roles(&self, database: &str) -> Result<RoleUrls> {
+        let mut connection = connect(self.port, &self.password, database).await?;
+        roles::make(&mut connection, database, &self.password).await?;
+        connection.close().await?;
+        Ok(RoleUrls {
+            owner: self.url_as(roles::OWNER, database),
+            app: self.url_as(shared::db::APP, database),
+            reader: self.url_as(shared::db::READER, database),
+        })
     }
 
     /// The main process.
@@ -191,7 +229,7 @@ impl Server {
         if !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
             bail!("{name} is no plain database name");
         }
-        let mut connection = connect(self.port, &self.password).await?;
+        let mut connection = connect(self.port, &self.password, MAINTENANCE).await?;
         let created =
             sqlx::query(AssertSqlSafe(format!("create database {name}"))).execute(&mut connection).await;
         connection.close().await?;
@@ -227,13 +265,13 @@ async fn remove_everything(directory: &DataDir) -> Result<()> {
     directory.clear()
 }
 
-async fn connect(port: u16, password: &str) -> Result<PgConnection> {
+async fn connect(port: u16, password: &str, database: &str) -> Result<PgConnection> {
     let options = PgConnectOptions::new_without_pgpass()
         .host("127.0.0.1")
         .port(port)
         .username(SUPERUSER)
         .password(password)
-        .database("postgres")
+        .database(database)
         .ssl_mode(PgSslMode::Disable);
     // The process that has the port might be one that never answers.
     timeout(Duration::from_secs(10), PgConnection::connect_with(&options))

@@ -5,7 +5,6 @@
 
 mod carry;
 mod compare;
-mod doors;
 mod report;
 mod swap;
 mod write;
@@ -93,6 +92,11 @@ async fn connect() -> Result<PgConnection> {
         ("lock_timeout", "5s"),
         // The server waits no longer for this program, which may be frozen with the tables locked.
         ("idle_in_transaction_session_timeout", "60s"),
+        // Whatever is set for the role or the database.
+        ("search_path", "public"),
+        ("default_transaction_isolation", "read committed"),
+        ("default_transaction_read_only", "off"),
+        ("statement_timeout", "0"),
         ("timezone", "UTC"),
         // The log is walked along its key, whatever the planner believes of it.
         ("enable_seqscan", "off"),

@@ -16,8 +16,10 @@ mod ledger;
 mod liveness;
 mod ours;
 mod outage;
+mod past;
 mod register;
 mod report;
+mod tally;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -156,6 +158,7 @@ impl Checks {
     async fn run(mut self, pool: &PgPool, journal: &mut Journal) -> Result<Report> {
         progress::during("reading our payments", self.read_ours(pool)).await?;
         let Self { register, clients, idempotency, .. } = &mut self;
+        register.learn_orphans(past::orphans(pool).await?);
         let keys = idempotency::check(pool, register, clients, idempotency);
         progress::during("reading our idempotency keys", keys).await?;
         let booked = journal.read_to_its_end(|row| register.book(row));
@@ -209,6 +212,7 @@ impl Checks {
                 self.liveness.see_again(&now);
             }
         }
+        self.register.learn_orphans(past::orphans(pool).await?);
         journal.read_to_its_end(|row| self.register.book(row)).await?;
         for ids in self.register.strangers().chunks(SUSPECTS) {
             for newcomer in ours::again(pool, ids).await? {
@@ -236,6 +240,7 @@ impl Checks {
             acknowledged: counts,
             payments: self.register.payments(),
             charges: self.register.charges(),
+            orphans: self.register.orphans(),
         }
     }
 }

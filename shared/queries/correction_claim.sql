@@ -7,6 +7,9 @@ with due as materialized (
        and c.ended_at is null
        and (c.due_at is null or c.due_at <= clock_timestamp())
        and not exists (select from gateway_cursors g where g.gateway = $3 and g.whole_at < c.approved_at)
+       and (select may_claim())
+       and exists (select from payments own
+                    where own.id = c.payment_id and own.created_at >= (select own_since from installation))
      order by c.due_at nulls first, c.id
      limit 1
        for no key update of c skip locked
@@ -18,7 +21,7 @@ update corrections c
   from due, payments p
  where c.id = due.id and p.id = c.payment_id
 returning c.id, c.payment_id, c.kind, c.amount, c.charge_id,
-          p.amount as owed, p.currency, p.correlation_id,
+          p.amount as owed, p.currency, p.correlation_id, p.gateway_key,
           case when p.status = 'succeeded' then p.amount else 0 end
               + coalesce((select sum(o.delta) from corrections o
                            where o.payment_id = c.payment_id and o.outcome = 'posted'), 0) as "booked!",
@@ -32,12 +35,15 @@ returning c.id, c.payment_id, c.kind, c.amount, c.charge_id,
           coalesce((select jsonb_agg(jsonb_build_array(charge_id, net::text))
                       from (select e.charge_id, sum(case e.kind when 'charge' then e.amount else -e.amount end) as net
                               from gateway_effects e
-                             where e.gateway = $3 and e.key = 'pay_' || replace(c.payment_id::text, '-', '')
+                             where e.gateway = $3 and e.key = coalesce(p.gateway_key, 'pay_' || replace(c.payment_id::text, '-', ''))
                              group by e.charge_id) by_charge
                      where net <> 0), '[]') as "standing!",
           (select count(*) from gateway_effects e
-            where e.gateway = $3 and e.key = 'pay_' || replace(c.payment_id::text, '-', '')) as "effects!",
+            where e.gateway = $3 and e.key = coalesce(p.gateway_key, 'pay_' || replace(c.payment_id::text, '-', ''))) as "effects!",
           exists (select from gateway_effects e
-                   where e.gateway = $3 and e.key = 'pay_' || replace(c.payment_id::text, '-', '')
-                     and (e.currency <> p.currency or e.reference is distinct from e.key)) as "is_other!",
+                   where e.gateway = $3 and e.key = coalesce(p.gateway_key, 'pay_' || replace(c.payment_id::text, '-', ''))
+                     and (e.currency <> p.currency or e.reference is distinct from 'pay_' || replace(c.payment_id::text, '-', '')
+                          and not exists (select from orphans o
+                                           where o.gateway = $3 and o.key = e.key and o.adopted_by = c.payment_id
+                                             and o.reference = e.reference))) as "is_other!",
           coalesce((select max(b.id) from breaks b where b.payment_id = c.payment_id), 0) as "last_break!"

@@ -3,12 +3,15 @@
 -- Whether a charge may be anywhere is read from the events, which nobody can change, and only as a last resort from the row:
 -- a payment that was held because they contradict each other may have been taken from a worker with its charge on the way.
 with due as materialized (
-    select d.id, p.amount, p.currency, p.correlation_id, p.void_started_at, p.held_reason, p.in_doubt, p.attempt_count,
+    select d.id, p.amount, p.currency, p.correlation_id, p.gateway_key, p.void_started_at, p.held_reason, p.in_doubt,
+           p.attempt_count,
            p.version = d.version and p.held_reason is not null and p.terminal_at is null as is_held
       from decisions d
       join payments p on p.id = d.payment_id
      where d.ended_at is null
        and (d.due_at is null or d.due_at <= clock_timestamp())
+       and (select may_claim())
+       and p.created_at >= (select own_since from installation)
        -- What the last attempt may have sent is at the gateway by then, and visible.
        and (p.send_by is null or p.send_by + $3::bigint * interval '1 millisecond' <= clock_timestamp())
      order by d.due_at nulls first, d.id
@@ -24,7 +27,7 @@ update decisions d
    and d.ended_at is null
    and (d.due_at is null or d.due_at <= clock_timestamp())
 returning d.id, d.payment_id, d.version, d.wish, d.is_unproven, d.charge_id, d.asked_by, d.reason,
-          due.amount, due.currency, due.correlation_id, due.in_doubt, due.is_held as "is_held!",
+          due.amount, due.currency, due.correlation_id, due.gateway_key, due.in_doubt, due.is_held as "is_held!",
           due.void_started_at is not null as "voiding!",
           due.void_started_at is not null and due.held_reason is not distinct from 'unverifiable' as "void_failed!",
           (not due.in_doubt

@@ -3,6 +3,8 @@
 -- A key that is neither was taken by a concurrent statement, which this one's snapshot cannot see: asked again, it can.
 -- `is true`, so that `in` is not made a join: without an index that reads each of a batch for each of it.
 -- A request whose API key is unknown or was revoked is not wanted.
+-- The key at the gateway is derived from what makes the payment unique, and so is the same again where it was forgotten. Where a
+-- charge of a forgotten payment is known under that key, the new one is looked at first.
 with wanted as materialized (
     select w.*, api_key.merchant_id, clock_timestamp() as at
       from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::bytea[], $6::numeric[], $7::text[], $8::text[],
@@ -12,6 +14,7 @@ with wanted as materialized (
      cross join lateral (
             select merchant_id from api_keys where secret_hash = w.secret_hash and revoked_at is null
             offset 0) as api_key
+     where (select door_is_open())
 ),
 won as (
     insert into idempotency_keys (merchant_id, operation, customer_id, key, fingerprint, payment_id, renderer, created_at)
@@ -23,21 +26,30 @@ won as (
 ),
 made as (
     insert into payments (id, merchant_id, customer_id, amount, currency, payment_method, description, metadata,
-                          correlation_id, created_at, status, due_at, version, updated_at)
+                          correlation_id, created_at, gateway_key, look_first, status, due_at, version, updated_at)
     select payment_id, merchant_id, customer_id, amount, currency, payment_method, description, metadata, correlation_id,
-           at, 'pending', at, 1, at
+           at, derived.gateway_key,
+           exists (select from orphans o where o.gateway = $17 and o.key = derived.gateway_key and o.adopted_by is null),
+           'pending', at, 1, at
       from wanted
+     cross join lateral (
+            -- Null where the installation does not derive keys yet.
+            select 'pk1_' || left(encode(sha256((select length_prefixed('pk1') || length_prefixed(key_space) || length_prefixed($14)
+                                                   from installation where key_scheme = 2)
+                                                || length_prefixed(wanted.merchant_id::text) || length_prefixed(wanted.customer_id)
+                                                || length_prefixed(wanted.key)), 'hex'), 40) as gateway_key
+            offset 0) as derived
      where (payment_id in (select payment_id from won)) is true
      order by payment_id
     returning id, merchant_id, customer_id, amount, currency, payment_method, description, metadata, correlation_id,
-              status, version, due_at, created_at
+              status, version, due_at, created_at, gateway_key, look_first
 ),
 logged as (
     insert into payment_events (payment_id, version, type, to_status, evidence, due_at, correlation_id, at)
     select id, version, 'created', status,
            jsonb_build_object('merchant_id', merchant_id, 'customer_id', customer_id, 'amount', amount::text,
                               'currency', currency, 'payment_method', payment_method, 'description', description,
-                              'metadata', metadata),
+                              'metadata', metadata, 'gateway_key', gateway_key, 'look_first', look_first),
            due_at, correlation_id, created_at
       from made
 ),

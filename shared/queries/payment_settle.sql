@@ -32,7 +32,8 @@ result as materialized (
            case when is_whole then failure_message end as failure_message,
            case when is_whole then failure_retryable end as failure_retryable,
            case when is_whole then held_reason else 'contradiction' end as held_reason,
-           case when is_whole then break_kind else 'contradiction' end as break_kind
+           case when is_whole then break_kind else 'contradiction' end as break_kind,
+           is_whole and event_type = 'reversed' and reason is not distinct from $24 as is_closed
       from said
 ),
 moved as (
@@ -41,9 +42,13 @@ moved as (
            version = p.version + 1,
            claim_token = null,
            due_at = s.at + s.wait_ms * interval '1 millisecond',
-           in_doubt = p.in_doubt or s.event_type = 'outcome_unknown' or not s.is_whole,
-           doubt_since = coalesce(p.doubt_since, case when s.event_type = 'outcome_unknown' or not s.is_whole then s.at end),
-           void_started_at = coalesce(p.void_started_at, case when s.event_type = 'void_started' then s.at end),
+           in_doubt = p.in_doubt or s.event_type = 'outcome_unknown' or s.is_closed or not s.is_whole,
+           doubt_since = coalesce(p.doubt_since,
+                                  case when s.event_type = 'outcome_unknown' or s.is_closed or not s.is_whole then s.at end),
+           -- Where the key had been closed, nobody started a void that is known here.
+           void_started_at = coalesce(p.void_started_at, case when s.event_type = 'void_started' or s.is_closed then s.at end),
+           -- What stands has been looked at, so that the void may go on.
+           look_first = p.look_first and s.reason is distinct from $25,
            held_reason = s.held_reason,
            retries_spent = p.retries_spent + s.spends::int,
            delay_count = case when s.event_type <> 'retry_scheduled' then p.delay_count
@@ -139,6 +144,7 @@ kept as (
     insert into late_evidence (payment_id, claim_token, event_type, reason, evidence, at)
     select payment_id, claim_token, event_type, reason, evidence, at
       from too_late
+     where is_whole is not null
         on conflict on constraint late_evidence_once do nothing
     returning payment_id, claim_token, event_type
 ),
@@ -156,6 +162,56 @@ exposed as (
                 then 'contradiction' end as kind
       from too_late l
       join payments p on p.id = l.payment_id
+),
+-- A payment that is under way and not in doubt, although somebody had a claim on it: that claim is forgotten here, with the
+-- end of a log that a server lost. What became of it is asked.
+unaware as materialized (
+    select id, status
+      from payments p
+     where id = any(array(select payment_id from too_late where is_whole))
+       and terminal_at is null and held_reason is null and not in_doubt
+       and id <> all(array(select id from moved))
+     order by id
+       for no key update
+),
+doubted as (
+    update payments p
+       set status = 'processing',
+           version = p.version + 1,
+           claim_token = null,
+           due_at = u.at,
+           in_doubt = true,
+           doubt_since = u.at,
+           left_nothing_at = null,
+           updated_at = u.at
+      from (select id, status, clock_timestamp() as at from unaware) u
+     where p.id = u.id
+    returning p.id, p.version, p.due_at, p.correlation_id, u.status as from_status, u.at
+),
+logged_doubt as (
+    insert into payment_events (payment_id, version, type, from_status, to_status, reason, evidence, due_at, correlation_id, at)
+    select id, version, 'doubted', from_status, 'processing', 'late_evidence',
+           (select jsonb_build_object('claim', l.claim_token, 'said', l.event_type) from too_late l where l.payment_id = d.id limit 1),
+           due_at, correlation_id, at
+      from doubted d
+),
+-- A charge of a payment that is forgotten here altogether.
+orphaned as (
+    insert into orphans (gateway, key, reference, charge_id, amount, currency)
+    select $26, charge ->> 'key', charge ->> 'reference', charge ->> 'id', (charge ->> 'amount')::numeric, charge ->> 'currency'
+      from too_late
+     cross join lateral (select coalesce(evidence -> 'answer' -> 'data' -> 0, evidence -> 'answer') as charge) as told
+     where is_whole is null and event_type = 'succeeded' and charge ->> 'key' is not null
+        on conflict on constraint orphans_pkey do nothing
+    returning key, reference, charge_id, amount, currency
+),
+told_of_orphans as (
+    insert into breaks (subject, kind, detail, opened_at)
+    select 'key ' || key, 'orphan',
+           jsonb_build_object('reference', reference, 'charge_id', charge_id, 'amount', amount::text, 'currency', currency),
+           clock_timestamp()
+      from orphaned
+        on conflict (subject, kind) where closed_at is null and subject is not null do nothing
 ),
 contradicted_after_all as (
     insert into breaks (payment_id, kind, detail, opened_at)

@@ -4,7 +4,7 @@
 select p.id as "id!", m.id as "merchant_id!", p.is_charge as "is_charge!"
   from merchants m
  cross join lateral (
-    (select id, true as is_charge, created_at as looked_at from payments
+    (select id, not look_first as is_charge, created_at as looked_at from payments
       where merchant_id = m.id and status = 'pending' and (due_at <= clock_timestamp()) is true and id <> all($1::uuid[])
       order by id
       limit 1)

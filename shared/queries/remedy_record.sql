@@ -6,6 +6,11 @@ with recorded as (
            void_due_at = clock_timestamp() + $3::bigint * interval '1 millisecond',
            void_count = void_count + 1,
            void_ended_at = case when $3::bigint is null then clock_timestamp() end,
+           kind = case when $6::bool
+                            and not exists (select from breaks o
+                                             where o.payment_id = breaks.payment_id and o.kind = 'charge_of_another'
+                                               and o.closed_at is null)
+                       then 'charge_of_another' else kind end,
            detail = detail || jsonb_build_object('void', $4::jsonb)
      where id = $1
        and void_token = $2

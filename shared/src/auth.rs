@@ -39,6 +39,8 @@ pub struct KeySummary {
     /// Its id.
     pub id: KeyId,
     /// Whose it is.
+    pub merchant_id: MerchantId,
+    /// What that one is called.
     pub merchant_name: String,
     /// What people call it.
     pub name: String,
@@ -104,7 +106,7 @@ pub async fn create_key(pool: &PgPool, merchant: MerchantId, name: &str) -> sqlx
 /// The database's.
 pub async fn list_keys(pool: &PgPool) -> sqlx::Result<Vec<KeySummary>> {
     let rows = sqlx::query!(
-        "select k.id, m.name as merchant_name, k.name, k.prefix, k.created_at, k.revoked_at
+        "select k.id, m.name as merchant_name, k.name, k.prefix, k.created_at, k.revoked_at, k.merchant_id
            from api_keys k
            join merchants m on m.id = k.merchant_id
           order by k.id"
@@ -115,6 +117,7 @@ pub async fn list_keys(pool: &PgPool) -> sqlx::Result<Vec<KeySummary>> {
         .into_iter()
         .map(|row| KeySummary {
             id: row.id.into(),
+            merchant_id: row.merchant_id.into(),
             merchant_name: row.merchant_name,
             name: row.name,
             prefix: row.prefix,
@@ -182,6 +185,10 @@ impl Work for Authenticating {
     /// None where it is unknown or was revoked.
     type Answer = Option<Caller>;
     type Error = sqlx::Error;
+
+    async fn settled(&self) {
+        self.seat.settled().await;
+    }
 
     async fn work(&self, secrets: &[SecretHash]) -> sqlx::Result<Vec<Option<Caller>>> {
         find_callers(&self.seat, secrets).await

@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::StreamExt as _;
 use tokio::sync::oneshot;
 
+use crate::db::failure::Failure;
+
 /// Items in one batch. Beyond some hundred rows a statement gains nothing more by being larger.
 const BATCH: usize = 256;
 
@@ -42,6 +44,11 @@ pub trait Work: Send + Sync + 'static {
     fn remedy(failure: &Self::Error) -> Remedy {
         failure.remedy()
     }
+
+    /// Returns once it is worth while to do a batch again: where its database was away, once it is known who is there.
+    fn settled(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// An error that knows what helps.
@@ -63,19 +70,7 @@ pub enum Remedy {
 
 impl HasRemedy for sqlx::Error {
     fn remedy(&self) -> Remedy {
-        let code = self.as_database_error().and_then(|error| error.code());
-        match code.as_deref() {
-            // Serialization failure, deadlock (PostgreSQL manual, appendix A).
-            Some("40001" | "40P01") => Remedy::Again,
-            // The server ends our connection, because it is being shut down.
-            Some("57P01" | "57P02") => Remedy::Again,
-            // A row that somebody holds; bad data; a constraint.
-            Some("55P03") => Remedy::OneByOne,
-            Some(code) if code.starts_with("22") || code.starts_with("23") => Remedy::OneByOne,
-            // The connection broke, perhaps after the commit: every statement here may be repeated.
-            None if matches!(self, Self::Io(_)) => Remedy::Again,
-            Some(_) | None => Remedy::None,
-        }
+        Failure::of(self).remedy()
     }
 }
 
@@ -178,6 +173,7 @@ async fn worked_on<W: Work>(work: &W, items: &[W::Item]) -> Result<Vec<W::Answer
     match work.work(items).await {
         Err(failure) if W::remedy(&failure) == Remedy::Again => {
             tracing::debug!(%failure, items = items.len(), "a batch is tried again");
+            work.settled().await;
             work.work(items).await
         }
         done => done,

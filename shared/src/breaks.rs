@@ -23,6 +23,15 @@ pub const KINDS: &[(&str, &str)] = &[
         "void_unanswered",
         "The gateway has not answered a void for longer than a doubt may last; it is asked on and on.",
     ),
+    (
+        "restored",
+        "It came back with a restored database, and the gateway shows nothing of it: its customer may have paid by a request that is forgotten here.",
+    ),
+    ("orphan", "A charge stands at the gateway for a payment that was forgotten with a restored database."),
+    (
+        "charge_of_another",
+        "A charge stands under the key of a payment that ended without one, and it is not known to be its own. No machine voids it.",
+    ),
     ("poison", "Each worker that had the payment was lost, also the one that had nothing else in hand."),
     ("charged_after_end", "The gateway shows a charge for a payment that ended without one."),
     (

@@ -6,7 +6,7 @@
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
-use crate::outcome::{Exchange, Expected, is_storable};
+use crate::outcome::{Exchange, Expected, Whose, is_storable};
 
 /// A charge as a look shows it. Its status is the gateway's own word, which may be one that we do not know.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -24,7 +24,18 @@ pub struct Shown {
     pub currency: String,
     /// What we called it.
     #[serde(default)]
-    pub reference: String,
+    pub reference: Option<String>,
+    /// Whether it is called by the id of another payment that is not known here, which whoever looks asks the database.
+    #[serde(skip)]
+    pub is_forgotten: bool,
+}
+
+impl Shown {
+    /// Whose it is, by what it is called.
+    #[must_use]
+    pub fn whose(&self, expected: &Expected) -> Whose {
+        Whose::of(self.reference.as_deref(), expected.payment_id)
+    }
 }
 
 /// What one look at the gateway showed.
@@ -99,7 +110,7 @@ impl Seen {
 
     /// A charge under another key is no evidence about this one: it is as unclear as a status that we do not know.
     fn among(shown: Vec<Shown>, expected: &Expected) -> Self {
-        let key = expected.payment_id.to_string();
+        let key = expected.key.as_str();
         let is = |charge: &Shown, words: &[&str]| words.contains(&charge.status.as_str());
         let known = ["succeeded", "failed", "voided", "refunded"];
         if shown.iter().any(|charge| charge.key != key || !is_storable(&charge.id) || !is(charge, &known)) {
@@ -117,11 +128,17 @@ impl Seen {
         }
     }
 
-    /// The charge that stands, if it is exactly this payment's.
+    /// Whether the one charge that stands is another payment's: of one that is known, or of other money than is owed.
+    fn is_anothers(&self, expected: &Expected) -> bool {
+        let Self::One(charge) = self else { return false };
+        matches!(charge.whose(expected), Whose::Another(_)) && self.exactly(expected).is_none()
+    }
+
+    /// The charge that stands, if it is exactly this payment's, or of one that is forgotten here.
     fn exactly(&self, expected: &Expected) -> Option<&Shown> {
         let Self::One(charge) = self else { return None };
         let owed = (expected.money.amount(), expected.money.currency().code());
-        let is_ours = charge.reference == expected.payment_id.to_string();
+        let is_ours = charge.is_forgotten || charge.whose(expected) == Whose::Ours;
         (is_ours && (charge.amount, charge.currency.as_str()) == owed).then_some(charge)
     }
 
@@ -275,6 +292,10 @@ impl Permit {
 pub fn permits(seen: &Seen, expected: &Expected, facts: Facts) -> Vec<Permit> {
     let mut permits = Vec::new();
     match seen {
+        // Nothing else is charged under one key; and no void of ours may take it along.
+        Seen::One(_) if seen.is_anothers(expected) => {
+            return if facts.honours_keys { vec![Permit::Fail] } else { permits };
+        }
         Seen::One(_) if !facts.voiding && seen.exactly(expected).is_some() => permits.push(Permit::Succeed),
         // Another charge may be on its way where one key charges twice: that is for a void to end.
         Seen::Declined | Seen::GivenBack if facts.can_void && !facts.honours_keys => {}

@@ -20,103 +20,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[cfg(debug_assertions)]
 use std::time::Duration;
 
+use crate::db::standby;
+
+mod points;
+
+pub use points::POINTS;
+
 /// The variable that arms faults.
 pub const VARIABLE: &str = "PAYONCE_FAULTS";
-
-/// Every point, in the order of a payment's life, then of a person's decisions, and then of what is done now and then.
-pub const POINTS: &[&str] = &[
-    "accept.before",
-    "accept.committed",
-    "bell.before",
-    "bell.committed",
-    "recovery.before",
-    "recovery.committed",
-    "fetch.before",
-    "fetch.committed",
-    "claim.before",
-    "claim.committed",
-    "end_jobs.before",
-    "end_jobs.committed",
-    "charge.before",
-    "charge.sending",
-    "charge.answered",
-    "lookup.before",
-    "lookup.sending",
-    "lookup.answered",
-    "void.before",
-    "void.sending",
-    "void.answered",
-    "settle.before",
-    "settle.committed",
-    "park.before",
-    "park.committed",
-    "sweep.before",
-    "sweep.found",
-    "remedy_claim.before",
-    "remedy_claim.committed",
-    "remedy_record.before",
-    "remedy_record.committed",
-    "decision_ask.before",
-    "decision_ask.committed",
-    "decision_claim.before",
-    "decision_claim.committed",
-    "decision_record.before",
-    "decision_record.committed",
-    "decision_withdraw.before",
-    "decision_withdraw.committed",
-    "correction_propose.before",
-    "correction_propose.committed",
-    "correction_approve.before",
-    "correction_approve.committed",
-    "correction_withdraw.before",
-    "correction_withdraw.committed",
-    "correction_claim.before",
-    "correction_claim.committed",
-    "correction_record.before",
-    "correction_record.committed",
-    "resolve.before",
-    "resolve.committed",
-    "close_break.before",
-    "close_break.committed",
-    "close_letter.before",
-    "close_letter.committed",
-    "tick.before",
-    "tick.committed",
-    "reschedule.before",
-    "reschedule.committed",
-    "overdue.before",
-    "overdue.committed",
-    "lost_jobs.before",
-    "lost_jobs.committed",
-    "stray_jobs.before",
-    "stray_jobs.committed",
-    "reconcile_begin.before",
-    "reconcile_begin.committed",
-    "reconcile_step.before",
-    "reconcile_step.committed",
-    "reconcile_journal.before",
-    "reconcile_journal.committed",
-    "reconcile_effects.before",
-    "reconcile_effects.committed",
-    "reconcile_payments.before",
-    "reconcile_payments.committed",
-    "reconcile_balances.before",
-    "reconcile_balances.committed",
-    "reconcile_charges.before",
-    "reconcile_charges.committed",
-    "reconcile_finish.before",
-    "reconcile_finish.committed",
-    "prune_jobs.before",
-    "prune_jobs.committed",
-    "prune_workers.before",
-    "prune_workers.committed",
-    "prune_reports.before",
-    "prune_reports.committed",
-    "prune_sums.before",
-    "prune_sums.committed",
-    "prune_recoveries.before",
-    "prune_recoveries.committed",
-];
 
 /// Every guard that can be taken away.
 pub const SABOTAGES: &[&str] = &[
@@ -135,6 +46,7 @@ pub const SABOTAGES: &[&str] = &[
     "no_fence",
     "ledger_skipped",
     "decision_unchecked",
+    "adopts_anything",
 ];
 
 /// Why the variable is not understood.
@@ -256,11 +168,12 @@ macro_rules! point {
 /// A statement that commits, between the points `<name>.before` and `<name>.committed`.
 ///
 /// # Errors
-/// The statement's.
+/// The statement's; or a standby was to confirm its commit, and did not.
 #[cfg_attr(not(debug_assertions), expect(unused_variables, reason = "only points need a name"))]
 pub async fn durable<T>(name: &str, statement: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
     point!(&format!("{name}.before"));
-    let done = statement.await?;
+    // Boxed, since it is a large part of whoever waits for it.
+    let done = standby::confirmed(Box::pin(statement)).await?;
     point!(&format!("{name}.committed"));
     Ok(done)
 }

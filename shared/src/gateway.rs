@@ -1,7 +1,7 @@
 //! The one place that calls a payment gateway.
 //!
 //! Invariants: one request is one HTTP exchange, never resent and never redirected by the client beneath; every attempt
-//! for a payment carries the same key, the payment's id; and what came back is told apart only by whether bytes may have
+//! for a payment carries the same key, which was fixed with the payment; and what came back is told apart only by whether bytes may have
 //! left us. What it means is for [`crate::outcome`] to say.
 
 use std::time::{Duration, Instant};
@@ -17,7 +17,8 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use crate::config::InvalidSetting;
-use crate::ids::PaymentId;
+use crate::db::Standing;
+use crate::ids::{GatewayKey, PaymentId};
 use crate::money::Money;
 use crate::outcome::{Exchange, Silence};
 use crate::payment::transition::Claim;
@@ -53,6 +54,39 @@ pub struct Told {
     pub duration: Duration,
 }
 
+/// Until when something may be sent: by then, and while the server that has its claim is still the one that takes writes.
+#[derive(Debug, Clone)]
+pub struct SendBy {
+    at: Instant,
+    standing: Standing,
+}
+
+impl SendBy {
+    /// For what was claimed in that moment.
+    #[must_use]
+    pub const fn new(at: Instant, standing: Standing) -> Self {
+        Self { at, standing }
+    }
+
+    /// Why it may not be sent any more; none if it may.
+    fn stands_against(&self) -> Option<&'static str> {
+        if Instant::now() >= self.at {
+            Some("too_late_to_send")
+        } else if self.standing.holds() {
+            None
+        } else {
+            Some("another_database")
+        }
+    }
+}
+
+impl From<Instant> for SendBy {
+    /// For what needs no claim.
+    fn from(at: Instant) -> Self {
+        Self::new(at, Standing::of_nothing())
+    }
+}
+
 impl Gateway {
     /// A gateway at `url` (`http` or `https`), each exchange with which may take `timeout` in all.
     ///
@@ -82,41 +116,45 @@ impl Gateway {
     }
 
     /// Charges what is claimed.
-    pub async fn charge(&self, claim: &Claim, money: Money, send_by: Instant) -> Told {
-        let key = charge_key(claim.payment_id);
+    pub async fn charge(&self, claim: &Claim, money: Money, send_by: impl Into<SendBy>) -> Told {
+        let key = charge_key(&claim.key);
         let body = json!({
             "amount": money.to_string(),
             "currency": money.currency().code(),
             "payment_method": claim.payment_method,
-            "reference": key,
+            "reference": claim.payment_id,
         });
-        self.call(&CHARGE, post("/charges", &key, &body), &claim.correlation_id, send_by).await
+        self.call(&CHARGE, post("/charges", key.as_str(), &body), &claim.correlation_id, send_by.into()).await
     }
 
     /// Asks which charges were made under the payment's key.
-    pub async fn look_up(&self, claim: &Claim, send_by: Instant) -> Told {
-        self.look_up_key(claim.payment_id, &claim.correlation_id, send_by).await
+    pub async fn look_up(&self, claim: &Claim, send_by: impl Into<SendBy>) -> Told {
+        self.look_up_key(&claim.key, &claim.correlation_id, send_by).await
     }
 
     /// The same under another claim than the payment's own: that of a decision about it, or of a correction.
-    pub async fn look_up_key(&self, payment: PaymentId, correlation_id: &str, send_by: Instant) -> Told {
-        let request = Request::builder().method(Method::GET).uri(format!("/charges?key={payment}"));
-        self.call(&LOOKUP, (request, Full::default()), correlation_id, send_by).await
+    pub async fn look_up_key(
+        &self,
+        key: &GatewayKey,
+        correlation_id: &str,
+        send_by: impl Into<SendBy>,
+    ) -> Told {
+        let request = Request::builder().method(Method::GET).uri(format!("/charges?key={key}"));
+        self.call(&LOOKUP, (request, Full::default()), correlation_id, send_by.into()).await
     }
 
     /// Undoes whatever was charged under the payment's key, and closes the key.
-    pub async fn void(&self, payment: PaymentId, correlation_id: &str, send_by: Instant) -> Told {
-        let key = payment.to_string();
-        let request = post("/voids", &format!("{key}:void"), &json!({ "key": key }));
-        self.call(&VOID, request, correlation_id, send_by).await
+    pub async fn void(&self, key: &GatewayKey, correlation_id: &str, send_by: impl Into<SendBy>) -> Told {
+        let request = post("/voids", &format!("{key}:void"), &json!({ "key": key.as_str() }));
+        self.call(&VOID, request, correlation_id, send_by.into()).await
     }
 
-    /// One exchange, unless `send_by` has passed: by then the claim may be somebody else's.
-    async fn call(&self, op: &Op, request: Unsent, correlation_id: &str, send_by: Instant) -> Told {
+    /// One exchange, unless `send_by` has passed: by then the claim may be somebody else's, or gone with its server.
+    async fn call(&self, op: &Op, request: Unsent, correlation_id: &str, send_by: SendBy) -> Told {
         point!(op.before, return tell(op, Exchange::Unreachable(ARMED.to_owned()), Instant::now()));
         let started = Instant::now();
-        if started >= send_by {
-            return tell(op, Exchange::NotSent("too_late_to_send"), started);
+        if let Some(why) = send_by.stands_against() {
+            return tell(op, Exchange::NotSent(why), started);
         }
         point!(op.sending, return tell(op, Exchange::Unanswered(Silence::Reset, ARMED.to_owned()), started));
         let exchange = match self.exchange(request, correlation_id).await {
@@ -203,9 +241,11 @@ fn tell(op: &Op, exchange: Exchange, started: Instant) -> Told {
 type Unsent = (hyper::http::request::Builder, Full<Bytes>);
 
 /// The key of all charges for a payment. Sabotage `new_key_per_attempt` makes one up for each.
-fn charge_key(payment: PaymentId) -> String {
-    let key = if fault::sabotaged("new_key_per_attempt") { PaymentId::generate() } else { payment };
-    key.to_string()
+fn charge_key(key: &GatewayKey) -> GatewayKey {
+    match fault::sabotaged("new_key_per_attempt") {
+        true => GatewayKey::of(None, PaymentId::generate()),
+        false => key.clone(),
+    }
 }
 
 /// Sabotage `no_gateway_key` sends none.

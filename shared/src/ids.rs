@@ -92,7 +92,7 @@ macro_rules! typed_id {
 }
 
 typed_id!(
-    /// A payment. Also the key under which the gateway charges it.
+    /// A payment. Also what the gateway calls its charges.
     PaymentId,
     "pay_"
 );
@@ -111,6 +111,30 @@ typed_id!(
     ClaimToken,
     "clm_"
 );
+
+/// The key under which the gateway charges a payment: one for all attempts, fixed when the payment was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GatewayKey(String);
+
+impl GatewayKey {
+    /// The one that is stored; without one it is the payment's id, for ever.
+    #[must_use]
+    pub fn of(stored: Option<String>, payment: PaymentId) -> Self {
+        Self(stored.unwrap_or_else(|| payment.to_string()))
+    }
+
+    /// As the gateway gets it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GatewayKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -13,6 +13,35 @@ pub struct Merchant {
     pub name: String,
 }
 
+/// Whether there is no merchant of that name, and one may have been forgotten with its charges: a new id would have new keys at the
+/// gateway, and whoever repeats a request would be charged once more.
+///
+/// # Errors
+/// The database's.
+pub async fn may_be_forgotten(pool: &PgPool, name: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        "select not exists (select from merchants where name = $1)
+                and exists (select from orphans where adopted_by is null) as \"may_be!\"",
+        name
+    )
+    .fetch_one(pool)
+    .await
+}
+
+/// The merchant of that name under that id, made if there is none: one that a restored database lost comes back.
+///
+/// # Errors
+/// As [`find_or_create`]. None where the name or the id is another merchant's.
+pub async fn find_or_create_as(pool: &PgPool, id: MerchantId, name: &str) -> sqlx::Result<Option<Merchant>> {
+    sqlx::query!("insert into merchants (id, name) values ($1, $2) on conflict do nothing", id.uuid(), name)
+        .execute(pool)
+        .await?;
+    let found =
+        sqlx::query_scalar!("select name from merchants where id = $1", id.uuid()).fetch_optional(pool);
+    let is_so = found.await?.is_some_and(|found| found == name);
+    Ok(is_so.then(|| Merchant { id, name: name.to_owned() }))
+}
+
 /// The merchant of that name, made if there is none.
 ///
 /// # Errors

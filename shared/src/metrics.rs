@@ -109,10 +109,22 @@ metrics! {
         "Dead letters that no person has replayed or discarded."
     DEAD_LETTER_REPLAYS Counter "dead_letter_replays_total"
         "Replays that were asked for, by result: replayed, duplicate (it had been closed before, and nothing happened)."
+    CLOSED Gauge "installation_closed"
+        "Whether nothing is claimed: 1 where a past came back, the database is another one, or another server took over and was not looked into; 0 ordinarily."
     RECONCILIATIONS Counter "reconciliation_runs_total"
         "Reconciliations that the schedule started, by result: finished, failed, left (another one was under way)."
     RECONCILIATION_AGE Gauge "reconciliation_age_seconds"
         "How long ago the last reconciliation ended; +Inf where none has."
+    SNAPSHOT_AGE Gauge "database_snapshot_age_seconds"
+        "For how long the oldest snapshot has kept dead rows from being cleared, by who holds it: session, `idle_in_transaction`, prepared."
+    SNAPSHOT_AGE_TRANSACTIONS Gauge "database_snapshot_age_transactions"
+        "How many transactions began since; also by slot and standby, of which nobody knows since when."
+    SNAPSHOT_PID Gauge "database_snapshot_pid"
+        "The server's process that holds the oldest of them; 0 where none does, or where it is no process."
+    SESSIONS_HIDDEN Gauge "database_sessions_hidden"
+        "Sessions that do not show what they hold, for want of the right `pg_read_all_stats`."
+    DEAD_ROWS Gauge "database_dead_rows"
+        "Dead rows that were not cleared yet, by table: payments, apalis.jobs."
 }
 
 /// From a quarter of a millisecond, which a repeated request takes, to 60 s.

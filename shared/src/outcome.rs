@@ -10,9 +10,13 @@ use crate::ids::PaymentId;
 
 mod charge;
 mod failure;
+mod remedy;
+mod void;
 
-pub use charge::{Charge, ChargeStatus, Expected};
+pub use charge::{Charge, ChargeStatus, Expected, Whose};
 pub use failure::{Failed, FailureKind, Health, Refusal};
+pub use remedy::Standing;
+pub use void::VoidOutcome;
 
 use failure::Told;
 
@@ -63,6 +67,8 @@ impl Exchange {
 pub enum ChargeOutcome {
     /// Yes: exactly what is owed. Also a replay of an earlier success under our key.
     Charged(Charge),
+    /// Not by this attempt, but under our key, for exactly what is owed, and by the name of that other payment.
+    ChargedAs(Charge, PaymentId),
     /// Unknown: accepted, decided later.
     StillWorking,
     /// No, and the gateway stored that answer under our key.
@@ -71,6 +77,8 @@ pub enum ChargeOutcome {
     Invalid(Refusal),
     /// Unknown: our key belongs to another request there.
     KeyReused(Refusal),
+    /// No, and nothing ever is under our key: it was closed.
+    KeyClosed,
     /// No: our credentials were refused.
     Unauthorized,
     /// Unknown: a request with our key is still running.
@@ -97,10 +105,12 @@ impl ChargeOutcome {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Charged(_) => "charged",
+            Self::ChargedAs(..) => "charged_as_another",
             Self::StillWorking => "still_working",
             Self::Declined(_) => "declined",
             Self::Invalid(_) => "invalid",
             Self::KeyReused(_) => "key_reused",
+            Self::KeyClosed => "key_closed",
             Self::KeyBusy => "key_busy",
             Self::WrongAnswer(_) => "wrong_answer",
             Self::Unauthorized
@@ -121,10 +131,12 @@ impl ChargeOutcome {
     pub const fn failure(&self) -> Option<FailureKind> {
         match self {
             Self::Charged(_)
+            | Self::ChargedAs(..)
             | Self::StillWorking
             | Self::Declined(_)
             | Self::Invalid(_)
             | Self::KeyReused(_)
+            | Self::KeyClosed
             | Self::KeyBusy
             | Self::WrongAnswer(_) => None,
             Self::Unauthorized => Some(FailureKind::Unauthorized),
@@ -150,8 +162,12 @@ impl ChargeOutcome {
                 Ok(charge) if charge.status != ChargeStatus::Succeeded => {
                     Self::Unknown(told.unexpected("a charge that did not succeed"))
                 }
-                Ok(charge) if charge.is_for(expected) => Self::Charged(charge),
-                Ok(charge) => Self::WrongAnswer(charge),
+                Ok(charge) if !charge.is_as_owed(expected) => Self::WrongAnswer(charge),
+                Ok(charge) => match charge.whose(expected) {
+                    Whose::Ours => Self::Charged(charge),
+                    Whose::Another(named) => Self::ChargedAs(charge, named),
+                    Whose::Nobodys => Self::WrongAnswer(charge),
+                },
                 Err(_) => Self::failed(told.failed()),
             },
             (202, _) => match serde_json::from_slice::<Charge>(told.body) {
@@ -159,7 +175,13 @@ impl ChargeOutcome {
                 Err(_) => Self::failed(told.failed()),
             },
             (402, Some(refusal)) => Self::Declined(refusal.clone()),
-            (422, Some(refusal)) if refusal.code == "key_reused" => Self::KeyReused(refusal.clone()),
+            // The second is what some gateways call it.
+            (400 | 409 | 422, Some(refusal))
+                if matches!(refusal.code.as_str(), "key_reused" | "idempotency_error") =>
+            {
+                Self::KeyReused(refusal.clone())
+            }
+            (409, Some(refusal)) if refusal.code == "voided" => Self::KeyClosed,
             (400 | 422, Some(refusal)) => Self::Invalid(refusal.clone()),
             (409, Some(refusal)) if refusal.code == "key_in_use" => Self::KeyBusy,
             (429, Some(_)) => Self::RateLimited(told.retry_after),
@@ -190,15 +212,22 @@ impl ChargeOutcome {
 pub enum LookupOutcome {
     /// One succeeded charge, exactly what is owed.
     Charged(Charge),
-    /// One declined charge.
+    /// One succeeded charge, exactly what is owed, by the name of that other payment.
+    ChargedAs(Charge, PaymentId),
+    /// One declined charge, whatever it is called.
     Declined(Charge),
     /// One charge, not decided.
-    Pending,
+    Pending {
+        /// Whether it is called by our payment's id.
+        is_ours: bool,
+    },
     /// No charge visible.
     NotFound,
+    /// One charge, undone: nothing is ever charged under our key.
+    KeyClosed,
     /// A charge for another amount or currency.
     WrongAnswer(Charge),
-    /// More than one charge, or one that somebody else voided.
+    /// More than one charge.
     Contradiction(&'static str),
     /// The gateway does not look up.
     Unsupported,
@@ -212,8 +241,10 @@ impl LookupOutcome {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Charged(_) => "charged",
+            Self::ChargedAs(..) => "charged_as_another",
             Self::Declined(_) => "declined",
-            Self::Pending => "pending",
+            Self::Pending { .. } => "pending",
+            Self::KeyClosed => "key_closed",
             Self::NotFound => "not_found",
             Self::WrongAnswer(_) => "wrong_answer",
             Self::Contradiction(_) => "contradiction",
@@ -228,12 +259,30 @@ impl LookupOutcome {
         match self {
             Self::NoAnswer(failed) => Some(failed.kind),
             Self::Charged(_)
+            | Self::ChargedAs(..)
             | Self::Declined(_)
-            | Self::Pending
+            | Self::Pending { .. }
             | Self::NotFound
+            | Self::KeyClosed
             | Self::WrongAnswer(_)
             | Self::Contradiction(_)
             | Self::Unsupported => None,
+        }
+    }
+
+    /// Whether the gateway answered, and showed nothing under our key but what is surely ours.
+    #[must_use]
+    pub const fn shows_nobody_elses(&self) -> bool {
+        match self {
+            Self::NotFound | Self::Charged(_) | Self::Pending { is_ours: true } => true,
+            Self::ChargedAs(..)
+            | Self::Declined(_)
+            | Self::Pending { is_ours: false }
+            | Self::KeyClosed
+            | Self::WrongAnswer(_)
+            | Self::Contradiction(_)
+            | Self::Unsupported
+            | Self::NoAnswer(_) => false,
         }
     }
 
@@ -257,69 +306,18 @@ impl LookupOutcome {
         let Some(listing) = listing else { return Self::NoAnswer(told.failed()) };
         match listing.data.as_slice() {
             [] => Self::NotFound,
-            [charge] if !charge.is_for(expected) => Self::WrongAnswer(charge.clone()),
-            [charge] => match charge.status {
-                ChargeStatus::Pending => Self::Pending,
-                ChargeStatus::Succeeded => Self::Charged(charge.clone()),
-                ChargeStatus::Failed => Self::Declined(charge.clone()),
-                ChargeStatus::Voided => Self::Contradiction("the charge was voided by somebody else"),
+            [charge] if charge.is_under(expected) && charge.status == ChargeStatus::Voided => Self::KeyClosed,
+            [charge] if !charge.is_as_owed(expected) => Self::WrongAnswer(charge.clone()),
+            [charge] => match (charge.status, charge.whose(expected)) {
+                (ChargeStatus::Failed, _) => Self::Declined(charge.clone()),
+                (ChargeStatus::Succeeded, Whose::Ours) => Self::Charged(charge.clone()),
+                (ChargeStatus::Succeeded, Whose::Another(named)) => Self::ChargedAs(charge.clone(), named),
+                (ChargeStatus::Pending, Whose::Ours) => Self::Pending { is_ours: true },
+                (ChargeStatus::Pending, Whose::Another(_)) => Self::Pending { is_ours: false },
+                (ChargeStatus::Pending | ChargeStatus::Succeeded, Whose::Nobodys)
+                | (ChargeStatus::Voided, _) => Self::WrongAnswer(charge.clone()),
             },
             [_, _, ..] => Self::Contradiction("more than one charge under one key"),
-        }
-    }
-}
-
-/// What a request to void came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VoidOutcome {
-    /// Whatever the key charged is undone, and the key is closed.
-    Confirmed,
-    /// The gateway cannot void.
-    Unsupported,
-    /// Nothing is known; ask again.
-    NoAnswer(Failed),
-}
-
-impl VoidOutcome {
-    /// The word for it in logs and metrics.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Confirmed => "confirmed",
-            Self::Unsupported => "unsupported",
-            Self::NoAnswer(failed) => failed.kind.as_str(),
-        }
-    }
-
-    /// How the exchange failed; none where the gateway answered the question.
-    #[must_use]
-    pub const fn failure(&self) -> Option<FailureKind> {
-        match self {
-            Self::NoAnswer(failed) => Some(failed.kind),
-            Self::Confirmed | Self::Unsupported => None,
-        }
-    }
-
-    /// Reads the answer to `POST /voids`.
-    #[must_use]
-    pub fn of(exchange: &Exchange, payment: PaymentId) -> Self {
-        #[derive(Deserialize)]
-        struct Void {
-            key: String,
-            voided: bool,
-        }
-        let told = match Told::of(exchange) {
-            Ok(told) => told,
-            Err(failed) => return Self::NoAnswer(failed),
-        };
-        if told.is_unsupported() {
-            return Self::Unsupported;
-        }
-        let void = (told.status == 201).then(|| serde_json::from_slice::<Void>(told.body).ok()).flatten();
-        match void {
-            Some(void) if void.voided && void.key == payment.to_string() => Self::Confirmed,
-            Some(_) => Self::NoAnswer(told.unexpected("not a void of our key")),
-            None => Self::NoAnswer(told.failed()),
         }
     }
 }

@@ -19,6 +19,8 @@
 //! - A database error ends the worker: it is started again, under another name. So is one that has stopped asking for jobs:
 //!   it waits without end for the answer of a database that is gone. Whatever connections it then keeps are its own.
 //! - It notifies for each row, under a lock that all commits share: its trigger is gone, and [`bell`] rings instead.
+//! - Of the notifications that came it takes one at each look, and is then not woken by the next: [`hints`] takes them all as one.
+//! - It looks for jobs whenever anything wakes it, so that several workers share each batch: [`pace`] lets jobs gather.
 //! - It keeps finished jobs and dead workers for ever: [`prune`] deletes them.
 
 use std::future::Future;
@@ -40,9 +42,12 @@ use ulid::Ulid;
 use crate::db::{self, InTime as _};
 use crate::ids::PaymentId;
 use crate::{dead_letter, fault};
+use hints::Hints;
 use storage::Storage;
 
 pub mod bell;
+mod hints;
+mod pace;
 pub mod prune;
 pub mod repair;
 pub mod rows;
@@ -141,11 +146,11 @@ where
     Fut: Future<Output = Result<(), NotDone>> + Send + 'static,
 {
     let jobs = Arc::new(Jobs::default());
-    let worker = || {
+    let worker = |is_first: bool| {
         let own = Own(db::apart(&pool, OWN_CONNECTIONS));
-        let storage = Storage::new(own.0.clone(), PAYMENTS, concurrency);
+        let storage = Storage::new(own.0.clone(), PAYMENTS, concurrency, is_first);
         let backend = storage
-            .poll_with_stream(Pubsub::new(own.0.clone(), PAYMENTS.to_owned()))
+            .poll_with_stream(Hints(Pubsub::new(own.0.clone(), PAYMENTS.to_owned())))
             .poll_with_interval(POLL);
         let (look, jobs, pool) = (look.clone(), jobs.clone(), pool.clone());
         let worker = WorkerBuilder::new(worker_name().as_str())
@@ -277,19 +282,26 @@ impl Diligence<'_> {
     }
 }
 
-/// Runs one worker after the other until `shutdown`, since an error of the database ends each.
+/// Runs one worker after the other until `shutdown`, since an error of the database ends each, and so does another primary: what
+/// the library keeps open would go on at the old one. `worker` is told whether it is this process's first.
 async fn keep_working(
     diligence: &Diligence<'_>,
     shutdown: &CancellationToken,
-    worker: impl Fn() -> BoxFuture<'static, Result<(), WorkerError>>,
+    worker: impl Fn(bool) -> BoxFuture<'static, Result<(), WorkerError>>,
 ) {
+    let site = db::site(diligence.pool);
+    let mut is_first = true;
     while !shutdown.is_cancelled() {
+        let standing = site.standing();
+        tokio::select! { () = site.takes_writes() => {} () = shutdown.cancelled() => return }
         // A task of its own: the library asks for jobs whenever it is woken, so that whatever was woken beside it in one
         // task would be a query more (measured: an idle worker made 80 a second).
-        let worker = AbortOnDropHandle::new(tokio::spawn(worker()));
+        let worker = AbortOnDropHandle::new(tokio::spawn(worker(is_first)));
+        is_first = false;
         let ended = tokio::select! {
             ended = worker => ended.map_err(|e| e.to_string()).and_then(|ended| ended.map_err(|e| e.to_string())),
             () = diligence.ends() => Err("it does not ask for jobs any more".to_owned()),
+            () = standing.ends() => Err("another server takes writes".to_owned()),
             () = deadline(shutdown) => {
                 tracing::warn!("jobs still in flight at the shutdown deadline; others will take them over");
                 return;
@@ -297,6 +309,7 @@ async fn keep_working(
         };
         if let Err(why) = ended {
             tracing::error!(%why, "queue worker ended; starting another one");
+            site.alarm();
             let pause = tokio::time::sleep(Duration::from_millis(500));
             tokio::select! { () = pause => {} () = shutdown.cancelled() => {} }
         }

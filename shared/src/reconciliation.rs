@@ -5,7 +5,8 @@
 //! come, so that whoever goes on with it after a crash finds everything once. Nothing here holds a lock or a snapshot for
 //! longer than a page, and nothing asks the gateway about a single payment: that needs a claim.
 //!
-//! [`run`] keeps the run's row, `books` copies and compares the gateway's books, `payments` walks over the payments,
+//! [`run`] keeps the run's row, `copy` copies the gateway's journal, `books` compares it, `charges` says whose a charge is,
+//! `payments` walks over the payments,
 //! `balances` adds up accounts.
 
 use std::time::Duration;
@@ -23,6 +24,8 @@ use crate::queue::repair::{self, Repaired};
 
 mod balances;
 mod books;
+mod charges;
+pub(crate) mod copy;
 mod payments;
 mod run;
 

@@ -21,8 +21,9 @@ const LISTED_MAX: i64 = 1_000;
 /// A start waits no longer for it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a worker's connections are called, before the end of its name.
-const SESSION: &str = "payonce worker ";
+/// What a worker's connections are called, before the end of its name. One that knows no derived keys is called otherwise: see
+/// `payonce migrate --finish`.
+const SESSION: &str = "payonce worker (keys 2) ";
 
 /// Events shown of each payment, from the lost claim on.
 const EVENTS_SHOWN: i64 = 20;
@@ -228,7 +229,7 @@ mod tests {
 
         let session = session_name(&name);
 
-        assert_eq!(session, "payonce worker 01KA2238C469B700B84A52");
+        assert_eq!(session, "payonce worker (keys 2) 01KA2238C469B700B84A52");
         assert!(session_name(&crate::queue::worker_name()).len() < 64);
     }
 

@@ -8,8 +8,10 @@ use std::time::Duration;
 use crate::outcome::{Charge, ChargeOutcome, FailureKind, LookupOutcome, VoidOutcome};
 use crate::payment::status::{EventType, HeldReason};
 
+mod past;
 mod policy;
 
+pub use past::{before_first_look, before_remedy, first_look, look_before_void};
 pub use policy::{Policy, Profile};
 
 use policy::{RETRY_AFTER_MAX, VOID_WAIT_MAX};
@@ -41,6 +43,10 @@ pub struct Situation {
     pub was_sent: bool,
     /// Whether this is a question to a gateway that may still be away: it uses up no try.
     pub is_probe: bool,
+    /// Whether a void has started, also where a look comes first.
+    pub is_voiding: bool,
+    /// How far from the last return of a past it was accepted, where its key could be that of a payment forgotten then.
+    pub from_a_return: Option<Duration>,
 }
 
 /// Why a payment failed, as clients see it.
@@ -89,7 +95,10 @@ pub enum Step {
         spends: bool,
     },
     /// T16.
-    Reverse,
+    Reverse {
+        /// Why.
+        reason: &'static str,
+    },
     /// T18.
     Hold(HeldReason),
 }
@@ -104,7 +113,7 @@ impl Step {
             Self::Retry { .. } => EventType::RetryScheduled,
             Self::Doubt { .. } => EventType::OutcomeUnknown,
             Self::StartVoid { .. } => EventType::VoidStarted,
-            Self::Reverse => EventType::Reversed,
+            Self::Reverse { .. } => EventType::Reversed,
             Self::Hold(_) => EventType::Held,
         }
     }
@@ -118,6 +127,15 @@ pub const EXPIRED: &str = "expired";
 
 /// The reason of the looks that count towards "absent": found nothing although a charge must have been visible.
 pub const NOT_FOUND: &str = "not_found";
+
+/// The reason of an end by a void that we asked for.
+pub const VOID_CONFIRMED: &str = "void_confirmed";
+
+/// The reason of an end by a key that somebody else, or a forgotten past, had closed.
+pub const KEY_CLOSED: &str = "key_closed";
+
+/// The reason of going on with a void after the look that comes first where a database was restored.
+pub const RESTORED_SEEN: &str = "restored_seen";
 
 /// The reason of what a person decided, which the machine gives for nothing.
 pub const BY_HAND: &str = "by_hand";
@@ -151,6 +169,9 @@ pub fn after_charge(now: &Situation, policy: &Policy, outcome: ChargeOutcome) ->
     use ChargeOutcome as O;
     match outcome {
         O::Charged(charge) => Step::Succeed(charge),
+        // Of a payment that is known here. That of a forgotten one is ours, which whoever can ask says.
+        O::ChargedAs(..) | O::KeyReused(_) => Step::Hold(HeldReason::Contradiction),
+        O::KeyClosed => Step::Reverse { reason: KEY_CLOSED },
         O::Declined(refusal) => {
             // A gateway's word that is one of ours would say that we gave up, or that a person decided.
             let is_ours =
@@ -164,7 +185,6 @@ pub fn after_charge(now: &Situation, policy: &Policy, outcome: ChargeOutcome) ->
             message: format!("the gateway refused the request: {} {}", refusal.code, refusal.message),
             retryable: false,
         }),
-        O::KeyReused(_) => Step::Hold(HeldReason::Contradiction),
         O::StillWorking => doubt(now, policy, "still_working", true),
         O::KeyBusy => doubt(now, policy, "key_in_use", false),
         O::Unknown(failed) => doubt(now, policy, failed.kind.as_str(), true),
@@ -195,16 +215,15 @@ pub fn after_lookup(now: &Situation, policy: &Policy, outcome: LookupOutcome) ->
     use LookupOutcome as O;
     match outcome {
         O::Charged(charge) => Step::Succeed(charge),
-        O::Declined(_) => Step::Fail(Failure {
-            code: "declined".to_owned(),
-            message: "the gateway declined the charge".to_owned(),
-            retryable: true,
-        }),
-        O::Pending => doubt(now, policy, "still_working", false),
+        O::Declined(_) => Step::Fail(declined()),
+        // Where keys are not honoured another charge may be on its way, until a void of ours closes it.
+        O::KeyClosed if !policy.profile.honours_keys => end_of_doubt(policy, KEY_CLOSED, false),
+        O::KeyClosed => Step::Reverse { reason: KEY_CLOSED },
+        O::Pending { .. } => doubt(now, policy, "still_working", false),
         O::NoAnswer(_) => doubt(now, policy, "lookup_failed", false),
         O::Unsupported => end_of_doubt(policy, LOOKUP_UNSUPPORTED, false),
         O::WrongAnswer(_) => Step::Hold(HeldReason::WrongAnswer),
-        O::Contradiction(_) => Step::Hold(HeldReason::Contradiction),
+        O::ChargedAs(..) | O::Contradiction(_) => Step::Hold(HeldReason::Contradiction),
         O::NotFound if now.send_by_age < policy.gateway_timeout + policy.visibility => {
             doubt(now, policy, "not_visible_yet", false)
         }
@@ -213,13 +232,22 @@ pub fn after_lookup(now: &Situation, policy: &Policy, outcome: LookupOutcome) ->
     }
 }
 
+/// A decline that a look showed.
+fn declined() -> Failure {
+    Failure {
+        code: "declined".to_owned(),
+        message: "the gateway declined the charge".to_owned(),
+        retryable: true,
+    }
+}
+
 /// What follows a request to void. One that is not answered is asked for again and again: nobody can end the doubt
 /// better than the void.
 #[must_use]
 pub fn after_void(now: &Situation, policy: &Policy, outcome: &VoidOutcome) -> Step {
     match Voiding::after(now.void_age, now.verify_count, policy, outcome) {
-        Voiding::Done => Step::Reverse,
-        Voiding::Impossible => Step::Hold(HeldReason::Unverifiable),
+        Voiding::Done => Step::Reverse { reason: VOID_CONFIRMED },
+        Voiding::Impossible | Voiding::OfAnother => Step::Hold(HeldReason::Unverifiable),
         Voiding::Again { wait, is_late } => {
             Step::Doubt { wait, reason: "void_failed", spends: false, tells: is_late }
         }
@@ -240,6 +268,8 @@ pub enum Voiding {
     },
     /// The gateway cannot void.
     Impossible,
+    /// What stands may be another payment's: no machine voids it.
+    OfAnother,
 }
 
 impl Voiding {

@@ -19,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Registry};
 
 use crate::config::{self, InvalidSetting};
+use crate::db::standby;
 
 /// What is logged where `RUST_LOG` says nothing.
 const DEFAULT_FILTER: &str = "info,apalis=warn,apalis_core=warn,apalis_postgres=warn,sqlx=warn";
@@ -39,7 +40,9 @@ pub fn start(service: &'static str) -> Result<(), InvalidSetting> {
             Box::new(tracing_subscriber::fmt::layer().with_ansi(is_terminal).with_writer(std::io::stderr))
         }
     };
-    if Registry::default().with(layer.with_filter(filter)).try_init().is_ok() {
+    // What the database warns of is heard, whatever is logged.
+    let registry = Registry::default().with(layer.with_filter(filter)).with(standby::warnings());
+    if registry.try_init().is_ok() {
         std::panic::set_hook(Box::new(log_panic));
     }
     format.map(drop)

@@ -208,7 +208,7 @@ fn op_of(request: &Request) -> Op {
 
 fn request_entry(call: &Call, key: Option<String>) -> Entry {
     let (charge_id, money, reference) = match &call.request {
-        Request::Charge(r) => (None, Some((r.amount, r.currency.clone())), Some(r.key.clone())),
+        Request::Charge(r) => (None, Some((r.amount, r.currency.clone())), Some(r.reference.clone())),
         Request::LookUpCharge(id) => (Some(id.clone()), None, None),
         Request::LookUpKey(_) | Request::Void(_) => (None, None, None),
     };

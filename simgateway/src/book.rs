@@ -82,9 +82,10 @@ impl KeyState {
 }
 
 impl Asked {
-    /// Whether `request` asks for the same thing again.
+    /// Whether `request` asks for the same thing again, whatever it calls it.
     pub(crate) fn is_repeated_by(&self, request: &ChargeRequest) -> bool {
-        self.amount == request.amount && self.currency == request.currency
+        (self.amount, &self.currency, &self.payment_method)
+            == (request.amount, &request.currency, &request.payment_method)
     }
 }
 

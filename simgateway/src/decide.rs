@@ -157,7 +157,7 @@ fn new_charge(act: Act, request: &ChargeRequest, case: &Case<'_>) -> Charge {
         status,
         amount: if is_wrong { request.amount + Decimal::ONE } else { request.amount },
         currency: request.currency.clone(),
-        reference: request.key.clone(),
+        reference: request.reference.clone(),
         decline,
         decide_at,
         created_at: case.now,

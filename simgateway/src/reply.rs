@@ -50,11 +50,11 @@ pub(crate) enum Refusal {
     Unauthorized,
     /// `Idempotency-Key` is missing.
     KeyMissing,
-    /// `Idempotency-Key` is not the one that the body asks for.
+    /// `Idempotency-Key` of a void is not the one that the body asks for.
     KeyMismatch,
     /// The payment method is unknown or not accepted.
     InvalidPaymentMethod,
-    /// The key belongs to a request for another amount or currency.
+    /// The key belongs to a request for another amount or currency, or by another payment method.
     KeyReused,
     /// The key was voided.
     Voided,
@@ -89,17 +89,17 @@ impl Refusal {
                 "idempotency_key_missing",
                 "the header Idempotency-Key is required: 1 to 255 visible ASCII characters",
             ),
-            Refusal::KeyMismatch => (
-                400,
-                "idempotency_key_mismatch",
-                "Idempotency-Key must equal the reference of a charge, and be <key>:void for a void",
-            ),
+            Refusal::KeyMismatch => {
+                (400, "idempotency_key_mismatch", "Idempotency-Key must be <key>:void for a void")
+            }
             Refusal::InvalidPaymentMethod => {
                 (400, "invalid_payment_method", "the payment method is not known or not accepted")
             }
-            Refusal::KeyReused => {
-                (422, "key_reused", "the key belongs to a request for another amount or currency")
-            }
+            Refusal::KeyReused => (
+                422,
+                "key_reused",
+                "the key belongs to a request for another amount, currency or payment method",
+            ),
             Refusal::Voided => (409, "voided", "the key was voided; nothing is charged under it"),
             Refusal::NotFound => (404, "not_found", "there is no such thing"),
             Refusal::MethodNotAllowed => (405, "method_not_allowed", "the path takes another method"),

@@ -19,25 +19,28 @@ pub(crate) enum Request {
 }
 
 impl Request {
-    /// What is asked, and of which payment: the caller's keys are the ids of its payments.
-    pub(crate) fn in_words(&self) -> (&'static str, Option<String>) {
+    /// What is asked, under which key, and of which payment: the caller's references are the ids of its payments.
+    pub(crate) fn in_words(&self) -> (&'static str, Option<String>, Option<String>) {
         match self {
-            Request::Charge(charge) => ("charge", Some(charge.key.clone())),
-            Request::LookUpKey(key) => ("lookup", Some(key.clone())),
-            Request::LookUpCharge(_) => ("lookup", None),
-            Request::Void(key) => ("void", Some(key.clone())),
+            Request::Charge(charge) => ("charge", Some(charge.key.clone()), Some(charge.reference.clone())),
+            Request::LookUpKey(key) => ("lookup", Some(key.clone()), None),
+            Request::LookUpCharge(_) => ("lookup", None, None),
+            Request::Void(key) => ("void", Some(key.clone()), None),
         }
     }
 }
 
-/// A charge to be made, once per key. The reference is the key: both name the payment.
+/// A charge to be made, once per key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ChargeRequest {
     pub(crate) key: String,
     pub(crate) amount: Decimal,
     pub(crate) currency: String,
     pub(crate) payment_method: String,
-    /// Sent without a key, which only a gateway takes that does not demand one: nothing ties it to another call.
+    /// What the caller calls it. No part of what a repeated request must repeat.
+    pub(crate) reference: String,
+    /// Sent without a key, which only a gateway takes that does not demand one: nothing ties it to another call. It stands
+    /// under its reference.
     pub(crate) is_keyless: bool,
 }
 

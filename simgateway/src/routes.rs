@@ -154,14 +154,14 @@ async fn get_health() -> Json<serde_json::Value> {
 async fn serve(caller: Caller, request: Request) -> Result<Response, Problem> {
     let (State(app), Extension(wire), headers) = caller;
     let correlation_id = parse::correlation_id(&headers)?;
-    let (op, payment_id) = request.in_words();
+    let (op, key, payment_id) = request.in_words();
     let call = app.take_up(request, correlation_id.clone());
     let faults = Arc::clone(&call.faults);
     let is_charge = matches!(call.request, Request::Charge(_));
 
     let reply = app.desk.take(call).await;
     let http_status = reply.answer().map(Answer::http_status);
-    tracing::info!(op, payment_id, correlation_id, http_status, "decided");
+    tracing::info!(op, key, payment_id, correlation_id, http_status, "decided");
 
     if is_charge {
         app.wait(faults.slow_ms).await;

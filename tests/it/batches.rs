@@ -15,7 +15,7 @@ use shared::payment::Remembered;
 use shared::payment::transition::{
     self, Effect, Lease, NewPayment, PaymentRequest, Recorded, Settled, Settlement, Settling,
 };
-use shared::retry::Step;
+use shared::retry::{Step, VOID_CONFIRMED};
 use sqlx::PgPool;
 use tests::TestDatabase;
 
@@ -218,7 +218,7 @@ async fn a_settlement_sent_twice_takes_effect_once_and_is_no_late_evidence() {
 }
 
 #[tokio::test]
-async fn a_stale_token_changes_nothing_and_leaves_its_evidence() {
+async fn a_token_that_nobody_knows_ends_nothing_and_leaves_its_evidence_and_a_doubt() {
     let database = TestDatabase::fresh().await;
     let (pool, api_key) = callers(&database).await;
     let payment = a_new_payment(api_key, "key");
@@ -227,7 +227,7 @@ async fn a_stale_token_changes_nothing_and_leaves_its_evidence() {
     let stale = Settlement {
         payment_id: payment.id,
         token: shared::ids::ClaimToken::generate(),
-        step: Step::Reverse,
+        step: Step::Reverse { reason: VOID_CONFIRMED },
         evidence: json!({ "op": "void" }),
     };
 
@@ -235,7 +235,11 @@ async fn a_stale_token_changes_nothing_and_leaves_its_evidence() {
 
     assert_eq!(settled, Settled { moved: vec![], halted: vec![], late: vec![(payment.id, stale.token)] });
     assert_eq!(
-        count(&pool, "select count(*) from payments where status = 'processing' and version = 2").await,
+        count(
+            &pool,
+            "select count(*) from payments where status = 'processing' and in_doubt and version = 3"
+        )
+        .await,
         1
     );
     assert_eq!(count(&pool, "select count(*) from late_evidence where event_type = 'reversed'").await, 1);
@@ -250,7 +254,7 @@ async fn a_stale_result_sent_twice_is_late_both_times_and_kept_once() {
     let stale = Settlement {
         payment_id: payment.id,
         token: shared::ids::ClaimToken::generate(),
-        step: Step::Reverse,
+        step: Step::Reverse { reason: VOID_CONFIRMED },
         evidence: json!({ "op": "void" }),
     };
 

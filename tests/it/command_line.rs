@@ -71,7 +71,9 @@ async fn dev_runs_everything_and_stops_in_order() {
         "event",
         "gateway",
         "gateway_database_url",
+        "owner_database_url",
         "postgres_pid",
+        "reader_database_url",
     ];
     assert_eq!(names, contract);
 }
@@ -214,7 +216,7 @@ async fn a_key_opens_until_it_is_revoked() {
     let system = System::start(PROGRAM).await;
     let keys = |arguments: &[&str]| {
         let arguments = ["keys"].iter().chain(arguments).map(ToString::to_string).collect::<Vec<_>>();
-        Launch::payonce(PROGRAM).args(arguments).env("DATABASE_URL", &system.database.url)
+        Launch::payonce(PROGRAM).args(arguments).env("DATABASE_URL", system.database.app_url())
     };
     let (_, created) = keys(&["create", "--merchant", "acme", "--name", "till", "--json"]).run().await;
     let created: Value = serde_json::from_str(&created.stdout()).unwrap();

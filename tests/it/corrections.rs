@@ -11,7 +11,7 @@ use crate::PROGRAM;
 use crate::operator::{
     ADAS_KEY, ADMIN_KEY, BLIND, BOBS_KEY, charge_id, decides, version, void_at_the_gateway,
 };
-use crate::reconcile::{behind_the_guards, open_breaks, reconcile};
+use crate::reconcile::{at_the_gateway, behind_the_guards, first_tick_over, open_breaks, reconcile};
 use crate::verify;
 
 async fn asks(system: &System, method: Method, path: &str, body: Option<Value>, key: &str) -> Answer {
@@ -65,6 +65,7 @@ async fn verified(system: &System) -> (i64, Value) {
 /// A payment that succeeded, whose charge somebody gave back at the gateway.
 async fn given_back() -> (System, PaymentId) {
     let system = System::start(PROGRAM).await;
+    first_tick_over(&system).await;
     let id = system.accepted(a_payment()).await;
     system.ended(id).await;
     void_at_the_gateway(&system, id).await;
@@ -114,6 +115,34 @@ async fn what_was_given_back_is_taken_back_from_the_ledger_by_two_people() {
     assert_eq!(again["outcome"], "refused", "{again}");
     assert!(again["refusal"].as_str().unwrap().contains("nothing of it either"), "{again}");
     system.assert_books_agree().await;
+}
+
+#[tokio::test]
+async fn of_what_two_people_agreed_to_correct_reconciliation_says_only_what_no_correction_explains() {
+    let mut system = System::start(PROGRAM).await;
+    let (id, twice) = (system.accepted(a_payment()).await, system.accepted(a_payment()).await);
+    system.ended(id).await;
+    system.ended(twice).await;
+    // Before anything is given back, which its own reconciliation would see.
+    system.workers[0].kill9();
+    void_at_the_gateway(&system, id).await;
+    for payment in [id, twice] {
+        let proposed = proposes(&system, payment, "charge_refunded", ("0", None), ADAS_KEY).await;
+        approves(&system, &proposed.json()["id"], BOBS_KEY).await.assert_status(200);
+    }
+    let again = "insert into gateway_journal (seq, at, kind, op, key, charge_id, amount, currency, reference)
+                 select seq + 100, at, kind, op, key, 'ch_again', amount, currency, reference
+                   from gateway_journal where kind = 'charge' and key = $key";
+    at_the_gateway(&system, again, twice).await;
+
+    // The books are compared while both corrections are on their way.
+    reconcile(&system).await;
+    assert_eq!(open_breaks(&system).await, [format!("charged_twice of {twice}")]);
+    system.add_worker([("RUST_LOG", "info")]).await;
+    let ended = "select count(*) from corrections where ended_at is not null";
+    wait_until("both corrections to end", async || system.count(ended).await == 2).await;
+    reconcile(&system).await;
+    assert_eq!(open_breaks(&system).await, [format!("charged_twice of {twice}")]);
 }
 
 #[tokio::test]
@@ -264,8 +293,6 @@ async fn a_correction_is_proposed_and_approved_by_command() {
     let id = system.accepted(a_payment()).await;
     system.ended(id).await;
     void_at_the_gateway(&system, id).await;
-    // It has its break before anything is corrected, so that no reconciliation under way opens one behind the correction.
-    reconcile(&system).await;
     let api = system.apis[0].address("api").to_owned();
     let payonce = async |key: &str, arguments: &[&str]| {
         let command = Launch::payonce(PROGRAM)

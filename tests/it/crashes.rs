@@ -43,7 +43,7 @@ async fn charge_requests(system: &System, id: PaymentId) -> usize {
     let key = id.to_string();
     let journal = system.journal().await;
     let is_one = |row: &&Value| row["kind"] == "request" && row["op"] == "charge";
-    journal.iter().filter(is_one).filter(|row| row["key"] == key.as_str()).count()
+    journal.iter().filter(is_one).filter(|row| row["reference"] == key.as_str()).count()
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ pub(crate) async fn get(system: &System, path: &str) -> Value {
 pub(crate) async fn payonce(system: &System, arguments: &[&str]) -> (i32, Process) {
     let launch = Launch::payonce(PROGRAM)
         .args(arguments.iter().copied())
-        .env("DATABASE_URL", &system.database.url)
+        .env("DATABASE_URL", system.database.app_url())
         .env("USER", "tester");
     match launch.run().await {
         (Exit::Code(code), process) => (code, process),

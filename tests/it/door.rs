@@ -123,7 +123,7 @@ async fn another_gateway_of_the_right_shape_is_not_the_gateway() {
     assert_eq!(journal, 0, "the wrong gateway was asked about a payment");
     let (_, reconciled) = Launch::payonce(PROGRAM)
         .args(["reconcile", "--json"])
-        .env("DATABASE_URL", &system.database.url)
+        .env("DATABASE_URL", system.database.app_url())
         .env("GATEWAY_URL", other.address("gateway"))
         .run()
         .await;
@@ -149,7 +149,7 @@ async fn an_operator_can_say_that_the_other_gateway_is_meant() {
 
     let (exit, adopted) = Launch::payonce(PROGRAM)
         .args(["gateway", "adopt", "--json"])
-        .env("DATABASE_URL", &system.database.url)
+        .env("DATABASE_URL", system.database.app_url())
         .env("GATEWAY_URL", system.gateway.address("gateway"))
         .run()
         .await;

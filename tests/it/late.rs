@@ -11,7 +11,7 @@ use shared::money::Money;
 use shared::outcome::{Charge, ChargeStatus};
 use shared::payment::status::HeldReason;
 use shared::payment::transition::{self, Lease, NewPayment, PaymentRequest, Settlement};
-use shared::retry::{Failure, NOT_FOUND, Step};
+use shared::retry::{Failure, NOT_FOUND, Step, VOID_CONFIRMED};
 use sqlx::PgPool;
 use tests::TestDatabase;
 
@@ -24,7 +24,7 @@ fn charge(id: &str) -> Charge {
         status: ChargeStatus::Succeeded,
         amount: "12.30".parse().unwrap(),
         currency: "EUR".to_owned(),
-        reference: String::new(),
+        reference: None,
     }
 }
 
@@ -79,7 +79,7 @@ fn table() -> Vec<(Step, [Option<&'static str>; 3])> {
         (Step::Hold(HeldReason::WrongAnswer), [ODD, CHARGED, CHARGED]),
         (Step::Hold(HeldReason::Contradiction), [ODD, ODD, None]),
         (failure("card_declined"), [ODD, None, None]),
-        (Step::Reverse, [ODD, None, None]),
+        (Step::Reverse { reason: VOID_CONFIRMED }, [ODD, None, None]),
         (Step::Hold(HeldReason::Unverifiable), [None, None, None]),
         (failure("retries_exhausted"), [None, None, None]),
         (failure("expired"), [None, None, None]),
@@ -102,7 +102,7 @@ async fn evidence_against_the_end_of_a_payment_opens_one_break_and_changes_nothi
         [
             vec![Step::Succeed(charge("ch_1"))],
             vec![failure("card_declined")],
-            vec![doubt("no_answer"), start_void, Step::Reverse],
+            vec![doubt("no_answer"), start_void, Step::Reverse { reason: VOID_CONFIRMED }],
         ]
     };
 

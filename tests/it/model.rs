@@ -14,6 +14,7 @@ use shared::retry::{Policy, Profile};
 use self::protocol::{Gateway, Model, State};
 
 mod outcomes;
+mod past;
 mod protocol;
 
 /// What is taken away.

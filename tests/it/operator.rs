@@ -77,8 +77,9 @@ async fn held_in_doubt(method: &str) -> (System, PaymentId, i32) {
 /// As a person does it at the gateway.
 pub(super) async fn void_at_the_gateway(system: &System, id: PaymentId) {
     let url = format!("{}/voids", system.gateway.address("gateway"));
-    let void = reqwest::Client::new().post(url).header("idempotency-key", format!("{id}:void"));
-    let answer = void.json(&json!({ "key": id })).send().await.unwrap();
+    let key = system.gateway_key(id).await;
+    let void = reqwest::Client::new().post(url).header("idempotency-key", format!("{key}:void"));
+    let answer = void.json(&json!({ "key": key })).send().await.unwrap();
     assert_eq!(answer.status(), 201);
 }
 

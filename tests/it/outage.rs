@@ -22,7 +22,7 @@ async fn posted(system: &System, key: usize) -> (usize, Option<PaymentId>) {
     if answer.status == 202 {
         return (key, Some(answer.payment_id()));
     }
-    answer.assert_problem(503, "unavailable");
+    answer.assert_problem(503, "database_unavailable");
     assert_eq!(answer.header("retry-after"), "1");
     (key, None)
 }
@@ -122,7 +122,7 @@ async fn without_a_database_every_path_says_so_and_the_api_lives() {
     let others = async { tokio::join!(system.pay(a_payment()), system.client.get("/health/ready")) };
     let (reads, (post, ready)) = tokio::join!(reads, others);
     for refused in reads.iter().chain([&post]) {
-        refused.assert_problem(503, "unavailable");
+        refused.assert_problem(503, "database_unavailable");
         assert_eq!(refused.header("retry-after"), "1");
     }
     ready.assert_problem(503, "not_ready");

@@ -194,3 +194,26 @@ async fn in_company(pool: &sqlx::PgPool, id: PaymentId) -> Option<shared::paymen
 async fn alone(pool: &sqlx::PgPool, id: PaymentId) -> shared::payment::transition::Claim {
     shared::payment::transition::claim_alone(pool, id, "a worker", LEASE).await.unwrap().unwrap()
 }
+
+#[tokio::test]
+async fn a_queues_worker_that_was_started_again_in_a_process_that_goes_on_excuses_no_poison() {
+    let mut system = with_a_victim(format!("poison={POISON}")).await;
+    // As if each process had met another primary: with workers beyond those that died nobody would be blamed.
+    for statement in [
+        "create function again() returns trigger language plpgsql as $$ begin
+             insert into apalis.workers (id, worker_type, storage_name, layers, last_seen)
+             values (new.id || '-again', new.worker_type, 'payonce, started again', new.layers, now());
+             return null;
+         end $$",
+        "create trigger again after insert on apalis.workers
+             for each row when (new.storage_name = 'payonce') execute function again()",
+    ] {
+        sqlx::query(statement).execute(&system.database.pool).await.unwrap();
+    }
+    let poison = system.accepted(a_payment().method(POISON)).await;
+
+    let deaths = supervised(&mut system).await;
+
+    assert_eq!(deaths, 3);
+    assert_eq!(system.client.payment(poison).await["held_reason"], "poison");
+}

@@ -43,9 +43,12 @@ pub(super) async fn open_breaks(system: &System) -> Vec<String> {
     sqlx::query_scalar(sql).fetch_all(&system.database.pool).await.unwrap()
 }
 
-/// Does to the gateway's own database what the gateway never would. `$key` is the payment's key.
-async fn at_the_gateway(system: &System, sql: &str, id: PaymentId) {
-    let sql = sql.replace("$key", &format!("'{id}'"));
+/// Does to the gateway's own database what the gateway never would. `$key` is the payment's key there, `$name` what
+/// it is called.
+pub(super) async fn at_the_gateway(system: &System, sql: &str, id: PaymentId) {
+    let sql = sql
+        .replace("$key", &format!("'{}'", system.gateway_key(id).await))
+        .replace("$name", &format!("'{id}'"));
     let mut connection = system.gateway_database.pool.acquire().await.unwrap();
     let planted = format!("set session_replication_role = replica; {sql}; reset session_replication_role");
     sqlx::raw_sql(AssertSqlSafe(planted)).execute(&mut *connection).await.unwrap();
@@ -71,6 +74,13 @@ async fn one_that_succeeded() -> (System, PaymentId) {
     system.workers[0].kill9();
     as_if_never_reconciled(&system).await;
     (system, id)
+}
+
+/// Waits for the tick that a worker runs when it starts, which else sees what is planted meanwhile.
+pub(super) async fn first_tick_over(system: &System) {
+    let finished = "select count(*) from reconciliation_runs where finished_at is not null";
+    wait_until("the worker's first reconciliation to be over", async || system.count(finished).await > 0)
+        .await;
 }
 
 /// Whether the worker's own tick had seen the payment is chance, and is forgotten.

@@ -34,7 +34,7 @@ async fn failed_with_a_charge_on_its_way(system: &System) -> PaymentId {
     let charge = json!({ "amount": "12.30", "currency": "EUR", "payment_method": "sim_ok", "reference": id });
     let sent = reqwest::Client::new()
         .post(format!("{}/charges", system.gateway.address("gateway")))
-        .header("idempotency-key", id.to_string())
+        .header("idempotency-key", system.gateway_key(id).await)
         .json(&charge)
         .send()
         .await
@@ -46,7 +46,8 @@ async fn failed_with_a_charge_on_its_way(system: &System) -> PaymentId {
 /// Opens the break as reconciliation does.
 async fn found_by_reconciliation(system: &System, id: PaymentId) {
     let journal = system.journal().await;
-    let charge = journal.iter().find(|row| row["kind"] == "charge" && row["key"] == id.to_string().as_str());
+    let charge =
+        journal.iter().find(|row| row["kind"] == "charge" && row["reference"] == id.to_string().as_str());
     sqlx::query(
         "insert into breaks (payment_id, kind, detail, opened_at)
          values ($1, 'charged_after_end', $2, clock_timestamp())
@@ -266,9 +267,12 @@ async fn a_charge_that_comes_to_light_for_a_payment_that_a_person_failed_without
     // As if it had been opened before the payment ended without proof: the remedy itself passes over it, too.
     behind_the_guards(&system, "update breaks set kind = 'charged_after_end' where payment_id = $id", id)
         .await;
-    // A remedy that is due is carried out before anything else, and this one never is.
+    // A remedy that is due is carried out before anything else, and this one never is. Frozen, the worker does not claim the payment
+    // before it is what it must be.
+    system.workers[first].stop().await;
     let other = failed_with_a_charge_on_its_way(&system).await;
     found_by_reconciliation(&system, other).await;
+    system.workers[first].cont();
     assert_eq!(void_over(&system).await["outcome"], "confirmed");
     assert_eq!((voids(&system, other).await, voids(&system, id).await), (1, 0));
     assert_eq!(open_breaks(&system, "charged_after_end").await, 2);

@@ -52,12 +52,10 @@ async fn three_workers_run_every_tick_once() {
     })
     .await;
 
-    let ticks = "select count(distinct idempotency_key) from apalis.jobs
-                  where job_type = 'schedules' and job::text is not null and idempotency_key like 'reconcile-%'";
-    assert_eq!(
-        system.count(ticks).await,
-        system.count("select count(*) from apalis.jobs where idempotency_key like 'reconcile-%'").await
-    );
+    // In one statement, since ticks go on.
+    let twice = "select count(*) - count(distinct idempotency_key) from apalis.jobs
+                  where job_type = 'schedules' and idempotency_key like 'reconcile-%'";
+    assert_eq!(system.count(twice).await, 0);
     assert_eq!(system.count("select count(*) from reconciliation_runs where trigger <> 'tick'").await, 0);
     // Their logs tell of no run twice.
     let logs: String = system.workers.iter().map(tests::Process::stderr).collect();

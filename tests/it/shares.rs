@@ -12,7 +12,7 @@ const SILENT: usize = 30;
 
 /// The payments in whose names the gateway was asked to charge, in that order.
 async fn charged(system: &System) -> Vec<String> {
-    let key = |row: &Value| row["key"].as_str().unwrap_or_default().to_owned();
+    let key = |row: &Value| row["reference"].as_str().unwrap_or_default().to_owned();
     let rows = system.journal().await;
     rows.iter().filter(|row| row["kind"] == "request" && row["op"] == "charge").map(key).collect()
 }

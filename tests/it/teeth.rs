@@ -118,7 +118,7 @@ teeth! {
         => caught_twice("ledger", "is succeeded, but has no transfer in the ledger", "transfer_missing");
     // One key for all charges. Behind it: a gateway that demands one.
     a_key_of_its_own_for_each_charge_is_caught: a_payment_charged without [new_key_per_attempt]
-        => caught_twice("charge", "is no payment of ours, but the gateway took 12.30", "charge_unknown");
+        => caught_twice("charge", "stand at the gateway", "charge_unknown");
     a_charge_sent_again_takes_effect_once: a_charge_that_arrives_late without []
         => Clean;
     a_charge_without_a_key_is_refused_by_the_gateway: a_charge_that_arrives_late without [no_gateway_key]
@@ -146,6 +146,9 @@ teeth! {
         => Clean;
     a_decision_that_nobody_checks_is_caught: a_person_names_a_charge_that_nobody_made without [decision_unchecked]
         => caught_twice("by_hand", "showed no single charge that stands", "missing_at_gateway");
+    // A charge by another payment's name is adopted only where that payment is forgotten.
+    a_known_payments_charge_that_is_adopted_is_caught: a_charge_by_another_payments_name without [adopts_anything]
+        => caught("charge", "but no charge of it stands");
     // Writes are fenced by the claim's token. Behind it: a trigger.
     a_result_that_comes_too_late_changes_nothing: a_stale_worker_writes without []
         => Clean;

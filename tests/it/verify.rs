@@ -17,7 +17,7 @@ pub(super) fn verify(system: &System, more: &[&str]) -> Launch {
     Launch::payonce(PROGRAM)
         .args(["verify", "--json"])
         .args(more)
-        .env("DATABASE_URL", &system.database.url)
+        .env("DATABASE_URL", system.database.reader_url())
         .env("GATEWAY_URL", system.gateway.address("gateway"))
 }
 

@@ -32,14 +32,15 @@ pub fn in_words(row: &Value) -> String {
     format!("{} {}{status}", row["kind"].as_str().unwrap_or_default(), row["op"].as_str().unwrap_or_default())
 }
 
-/// What the gateway effectively took for each reference: charges less voids, and how many charges stand.
+/// What the gateway effectively took for each reference, or for who adopted what stands under its key: charges less voids, and
+/// how many charges stand.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Taken {
     net: Decimal,
     standing: i64,
 }
 
-fn taken(journal: &[Value]) -> HashMap<String, Taken> {
+fn taken(journal: &[Value], adopters: &HashMap<String, String>) -> HashMap<String, Taken> {
     let mut taken: HashMap<String, Taken> = HashMap::new();
     for row in journal {
         let sign = match row["kind"].as_str() {
@@ -48,7 +49,9 @@ fn taken(journal: &[Value]) -> HashMap<String, Taken> {
             _ => continue,
         };
         let amount: Decimal = row["amount"].as_str().and_then(|a| a.parse().ok()).unwrap_or_default();
-        let of = taken.entry(row["reference"].as_str().unwrap_or_default().to_owned()).or_default();
+        let adopter = row["key"].as_str().and_then(|key| adopters.get(key)).map(String::as_str);
+        let of = adopter.or(row["reference"].as_str()).unwrap_or_default();
+        let of = taken.entry(of.to_owned()).or_default();
         of.net += amount * Decimal::from(sign);
         of.standing += sign;
     }
@@ -82,7 +85,13 @@ pub async fn violations(pool: &PgPool, journal: &[Value]) -> Vec<String> {
     .fetch_all(pool)
     .await
     .expect("payments can be read");
-    let taken = taken(journal);
+    let adopted: Vec<(String, Uuid)> =
+        sqlx::query_as("select key, adopted_by from orphans where adopted_by is not null")
+            .fetch_all(pool)
+            .await
+            .expect("orphans can be read");
+    let adopters = adopted.into_iter().map(|(key, id)| (key, PaymentId::from(id).to_string())).collect();
+    let taken = taken(journal, &adopters);
     let mut odds = Vec::new();
     for payment in &payments {
         let id = PaymentId::from(payment.id).to_string();
@@ -166,7 +175,7 @@ fn blind_charges(journal: &[Value]) -> Vec<String> {
     let mut in_doubt: HashMap<&str, bool> = HashMap::new();
     let mut odds = Vec::new();
     for row in journal {
-        let Some(key) = row["reference"].as_str().or(row["key"].as_str()) else { continue };
+        let Some(key) = row["key"].as_str() else { continue };
         let is = |kind: &str, op: &str| row["kind"] == kind && row["op"] == op;
         if is("answer", "charge") {
             in_doubt.insert(key, matches!(row["http_status"].as_u64(), None | Some(202 | 500 | 502)));

@@ -1,17 +1,23 @@
 //! Databases of one test each.
 
+use std::path::PathBuf;
 use std::thread;
 
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio::process::Command;
 
 use crate::guardian;
 use crate::server::{self, Content};
+
+/// A database as `pg_dump` found it, which stays as long as the test process lives.
+#[derive(Debug, Clone)]
+pub struct Dump(PathBuf);
 
 /// A database that only this test uses. Dropped with the value, unless the test failed: then it stays for a
 /// look, as long as the test process lives.
 #[derive(Debug)]
 pub struct TestDatabase {
-    /// Where to connect.
+    /// Where to connect, as superuser.
     pub url: String,
     /// A few connections for the test itself.
     pub pool: PgPool,
@@ -30,6 +36,48 @@ impl TestDatabase {
         Self::with(Content::Empty).await
     }
 
+    /// One without tables, made as the end of `create database` says.
+    pub async fn made_with(how: &'static str) -> Self {
+        Self::with(Content::Made(how)).await
+    }
+
+    /// One of an encoding that Payonce refuses, so that the test's own connections are as the server has them.
+    ///
+    /// # Panics
+    /// The server cannot be reached.
+    pub async fn unfit(how: &'static str) -> Self {
+        let name = format!("test_{:016x}", rand::random::<u64>());
+        let url = server::create(&name, Content::Made(how)).await;
+        let pool = PgPool::connect(&url).await.expect("a new database takes connections");
+        Self { url, pool, name: Some(name) }
+    }
+
+    /// Dumps it as it is now, whoever is connected.
+    ///
+    /// # Panics
+    /// It cannot be dumped.
+    pub async fn dump(&self) -> Dump {
+        let file = guardian::scratch().join(format!("dump-{:016x}", rand::random::<u64>()));
+        let mut dump = Command::new(server::program("pg_dump"));
+        dump.args(["-Fc", "-d", &self.url, "-f"]).arg(&file);
+        let done = dump.output().await.expect("pg_dump can be run");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Dump(file)
+    }
+
+    /// A database of its own with what was dumped.
+    ///
+    /// # Panics
+    /// It cannot be restored.
+    pub async fn from_dump(dump: &Dump) -> Self {
+        let database = Self::fresh_empty().await;
+        let mut restore = Command::new(server::program("pg_restore"));
+        restore.args(["--exit-on-error", "-d", &database.url]).arg(&dump.0);
+        let done = restore.output().await.expect("pg_restore can be run");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        database
+    }
+
     async fn with(content: Content) -> Self {
         let name = format!("test_{:016x}", rand::random::<u64>());
         let url = server::create(&name, content).await;
@@ -37,11 +85,51 @@ impl TestDatabase {
         Self { url, pool, name: Some(name) }
     }
 
+    /// A database that is there already, by another way.
+    pub async fn at(url: String) -> Self {
+        let pool = shared::db::connect(&url, 4).await.expect("the database takes connections");
+        Self { url, pool, name: None }
+    }
+
     /// A database on a server that belongs to the test, with all of Payonce's tables.
     pub(crate) async fn elsewhere(url: String) -> Self {
         let pool = shared::db::connect(&url, 4).await.expect("a new database takes connections");
         shared::db::migrate(&pool).await.expect("the migrations apply");
+        may_log_in(&pool).await;
         Self { url, pool, name: None }
+    }
+
+    /// A database without tables on a server that belongs to the test.
+    pub(crate) async fn empty_elsewhere(url: String) -> Self {
+        let pool = shared::db::connect(&url, 4).await.expect("a new database takes connections");
+        Self { url, pool, name: None }
+    }
+
+    /// Where APIs and workers connect: as the role that may do no more than serve.
+    #[must_use]
+    pub fn app_url(&self) -> String {
+        self.url_as(shared::db::APP, shared::db::APP)
+    }
+
+    /// Where those connect who only look.
+    #[must_use]
+    pub fn reader_url(&self) -> String {
+        self.url_as(shared::db::READER, shared::db::READER)
+    }
+
+    /// Where another role connects.
+    #[must_use]
+    pub fn url_as(&self, role: &str, password: &str) -> String {
+        let (_, place) = self.url.split_once('@').expect("a URL with a user in it");
+        format!("postgres://{role}:{password}@{place}")
+    }
+}
+
+/// Lets the roles that the migration made log in.
+pub async fn may_log_in(pool: &PgPool) {
+    for role in [shared::db::APP, shared::db::READER] {
+        let alter = format!("alter role {role} login password '{role}'");
+        sqlx::query(AssertSqlSafe(alter)).execute(pool).await.expect("the migration made the roles");
     }
 }
 

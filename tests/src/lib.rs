@@ -21,6 +21,7 @@ pub mod client;
 pub mod database;
 pub mod guardian;
 pub mod impostor;
+pub mod pooler;
 pub mod private_server;
 pub mod process;
 pub mod raw;
@@ -33,8 +34,9 @@ mod server;
 
 pub use self::browser::Browser;
 pub use self::client::{Answer, Client, a_payment};
-pub use self::database::TestDatabase;
+pub use self::database::{Dump, TestDatabase};
 pub use self::impostor::Impostor;
+pub use self::pooler::Pooler;
 pub use self::private_server::PrivateServer;
 pub use self::process::{Exit, Launch, Process};
 pub use self::scrape::Scrape;

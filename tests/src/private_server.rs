@@ -1,14 +1,18 @@
 //! A Postgres server of one test's own, which it may kill and start again.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use cli::postgres::{Lifetime, Options, Server};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::wait::DEADLINE;
+use crate::wait::{DEADLINE, wait_until};
 use crate::{TestDatabase, guardian};
 
 const DATABASE: &str = "payonce";
@@ -18,12 +22,27 @@ const DATABASE: &str = "payonce";
 pub struct PrivateServer {
     server: Server,
     directory: PathBuf,
+    is_frozen: AtomicBool,
 }
 
 impl PrivateServer {
     /// Starts one, empty.
     pub async fn start() -> Self {
-        Self::with(Vec::new()).await
+        Self::with(Vec::new(), None).await
+    }
+
+    /// Starts one, empty, with this setting of the server.
+    pub async fn with_setting(name: &str, value: &str) -> Self {
+        Self::with(vec![(name.to_owned(), value.to_owned())], None).await
+    }
+
+    /// Starts one of the newest version, from programs in that directory, which may be out of reach for the user who runs it.
+    pub async fn of(programs: &Path) -> Self {
+        let copy = guardian::scratch().join(format!("programs-{:08x}", rand::random::<u32>()));
+        let parent = programs.parent().expect("programs are in a directory beside what they need");
+        let copied = Command::new("cp").args(["-RL"]).arg(parent).arg(&copy).status();
+        assert!(copied.expect("cp can be run").success(), "{} cannot be copied", parent.display());
+        Self::with(Vec::new(), Some(copy.join("bin"))).await
     }
 
     /// Starts one, empty, on which nothing happens but what the test does, for tests that count statements and what they read:
@@ -33,15 +52,119 @@ impl PrivateServer {
     /// one is held nobody clears dead entries out of an index: everybody reads them.
     pub async fn quiet() -> Self {
         let settings = [("autovacuum", "off"), ("shared_preload_libraries", "pg_stat_statements")];
-        Self::with(settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()).await
+        Self::with(settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), None).await
     }
 
-    async fn with(extra_settings: Vec<(String, String)>) -> Self {
-        let directory = guardian::scratch().join(format!("private-{:08x}", rand::random::<u32>()));
-        let options =
-            Options { lifetime: Lifetime::Passing, extra_settings, ..Options::new(directory.clone()) };
+    /// Starts one with these settings.
+    pub async fn with_settings(settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+        Self::with(settings.collect(), None).await
+    }
+
+    async fn with(extra_settings: Vec<(String, String)>, programs: Option<PathBuf>) -> Self {
+        let options = Options { programs, ..options(extra_settings) };
+        let directory = options.data_dir.clone();
         let server = Server::start(options).await.expect("postgres starts");
-        Self { server, directory }
+        Self { server, directory, is_frozen: AtomicBool::new(false) }
+    }
+
+    /// Starts a standby of it, which follows from now on.
+    pub async fn standby(&self) -> Self {
+        let options = options(Vec::new());
+        let directory = options.data_dir.clone();
+        let server = self.server.standby(options).await.expect("the standby starts");
+        Self { server, directory, is_frozen: AtomicBool::new(false) }
+    }
+
+    /// Makes this standby the primary.
+    pub async fn promote(&self) {
+        self.server.promote().await.expect("the standby can be promoted");
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.user_and_place().1
+    }
+
+    /// `user:password` and `host:port`.
+    pub(crate) fn user_and_place(&self) -> (String, String) {
+        let url = self.server.url("");
+        let (user, place) =
+            url.trim_start_matches("postgres://").rsplit_once('@').expect("a URL with a user");
+        (user.to_owned(), place.trim_end_matches('/').to_owned())
+    }
+
+    /// Where its one database is; with others, as libpq names several hosts.
+    #[must_use]
+    pub fn url_with(&self, others: &[&Self]) -> String {
+        let places: Vec<String> = others.iter().map(|other| other.address()).collect();
+        let own = self.server.url(DATABASE);
+        if places.is_empty() {
+            return own;
+        }
+        own.replace(&self.address(), &format!("{},{}", self.address(), places.join(",")))
+            + "?target_session_attrs=read-write"
+    }
+
+    /// Does these statements on the server, each by itself, as its superuser.
+    pub async fn execute(&self, sql: &str) {
+        let mut connection =
+            PgConnection::connect(&self.server.url("postgres")).await.expect("it takes connections");
+        for statement in sql.split(';') {
+            let done = sqlx::raw_sql(AssertSqlSafe(statement.to_owned())).execute(&mut connection).await;
+            done.expect(statement);
+        }
+    }
+
+    /// From now on, for as long as the value lives, cuts every wait for a standby short, as an operator may.
+    pub fn cut_waits_short(&self) -> AbortOnDropHandle<()> {
+        let url = self.server.url("postgres");
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut connection = PgConnection::connect(&url).await.expect("it takes connections");
+            let cut = "select count(pg_cancel_backend(pid)), pg_sleep(0.02) from pg_stat_activity where wait_event = 'SyncRep'";
+            while sqlx::raw_sql(cut).execute(&mut connection).await.is_ok() {}
+        }))
+    }
+
+    /// Waits until this standby has all that `primary` wrote.
+    pub async fn has_all_of(&self, primary: &Self) {
+        let mut connection =
+            PgConnection::connect(&primary.server.url("postgres")).await.expect("it takes connections");
+        let mut standby =
+            PgConnection::connect(&self.server.url("postgres")).await.expect("it takes connections");
+        let written: String = sqlx::query_scalar("select pg_current_wal_insert_lsn()::text")
+            .fetch_one(&mut connection)
+            .await
+            .expect("a place in the log");
+        wait_until("the standby to have it all", async || {
+            let replayed = "select pg_last_wal_replay_lsn() >= $1::pg_lsn";
+            sqlx::query_scalar(replayed).bind(&written).fetch_one(&mut standby).await.expect("an answer")
+        })
+        .await;
+    }
+
+    /// Stops all its processes, so that it answers nothing, also nobody who is connected.
+    pub fn freeze(&self) {
+        self.is_frozen.store(true, Ordering::Relaxed);
+        self.signal_all(Signal::SIGSTOP);
+    }
+
+    /// Lets them go on.
+    pub fn thaw(&self) {
+        self.is_frozen.store(false, Ordering::Relaxed);
+        self.signal_all(Signal::SIGCONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let main = self.server.pid();
+        // The main one first, which then starts no others.
+        kill(Pid::from_raw(main.cast_signed()), signal).expect("our own server can be signalled");
+        let children = fs::read_to_string(format!("/proc/{main}/task/{main}/children")).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            // One that just ended is no loss.
+            let _ = kill(Pid::from_raw(child), signal);
+        }
     }
 
     /// Ends it and removes its files. What failed leaves them for a look, until the test process ends.
@@ -54,6 +177,29 @@ impl PrivateServer {
     pub async fn database(&self) -> TestDatabase {
         self.server.create_database(DATABASE).await.expect("the database can be created");
         TestDatabase::elsewhere(self.server.url(DATABASE)).await
+    }
+
+    /// Its one database, empty.
+    pub async fn empty_database(&self) -> TestDatabase {
+        self.server.create_database(DATABASE).await.expect("the database can be created");
+        TestDatabase::empty_elsewhere(self.server.url(DATABASE)).await
+    }
+
+    /// Starts it again as a standby that never hears of a primary: it can be read, and is in recovery.
+    pub async fn into_recovery(&mut self) {
+        self.end_by(Signal::SIGINT).await;
+        let signal = self.server.data_dir().join("postgres/standby.signal");
+        fs::write(signal, "").expect("the server's directory is writable");
+        self.restart().await;
+    }
+
+    /// Its one database, where others may be the primary too.
+    pub async fn database_with(&self, others: &[&Self]) -> TestDatabase {
+        self.server.create_database(DATABASE).await.expect("the database can be created");
+        for other in others {
+            other.has_all_of(self).await;
+        }
+        TestDatabase::elsewhere(self.url_with(others)).await
     }
 
     /// Ends it by this signal and waits until it is gone: SIGQUIT drops all connections at once, SIGKILL does not
@@ -69,4 +215,18 @@ impl PrivateServer {
     pub async fn restart(&mut self) {
         self.server.restart().await.expect("postgres starts again");
     }
+}
+
+impl Drop for PrivateServer {
+    fn drop(&mut self) {
+        // What is frozen does not end.
+        if self.is_frozen.load(Ordering::Relaxed) {
+            self.thaw();
+        }
+    }
+}
+
+fn options(extra_settings: Vec<(String, String)>) -> Options {
+    let directory = guardian::scratch().join(format!("private-{:08x}", rand::random::<u32>()));
+    Options { lifetime: Lifetime::Passing, extra_settings, ..Options::new(directory) }
 }

@@ -3,6 +3,7 @@
 //! It lives in a thread with a runtime of its own, since each test's runtime ends with the test. That thread
 //! also makes and drops the databases, over a single connection.
 
+use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::thread;
 
@@ -25,6 +26,8 @@ pub(crate) enum Content {
     Migrated,
     /// Nothing.
     Empty,
+    /// Nothing, and made as the end of the statement says.
+    Made(&'static str),
 }
 
 #[derive(Debug)]
@@ -38,6 +41,8 @@ struct TestServer {
     /// A connection URL, complete but for the name of the database.
     url: String,
     pid: u32,
+    /// Where the programs of the server are.
+    programs: PathBuf,
     requests: mpsc::UnboundedSender<Request>,
 }
 
@@ -54,6 +59,11 @@ pub(crate) async fn create(name: &str, content: Content) -> String {
 pub(crate) fn drop_soon(name: &str) {
     // The thread is gone only when the whole server is.
     let _ = SERVER.requests.send(Request::Drop { name: name.to_owned() });
+}
+
+/// A program that came with the server.
+pub(crate) fn program(name: &str) -> PathBuf {
+    SERVER.programs.join(name)
 }
 
 /// The server's main process.
@@ -85,12 +95,14 @@ async fn serve(started: std::sync::mpsc::Sender<TestServer>) {
     // Closed again, because a database that somebody uses cannot be a template.
     let pool = shared::db::connect(&server.url(TEMPLATE), 2).await.expect("postgres takes connections");
     shared::db::migrate(&pool).await.expect("the migrations apply");
+    crate::database::may_log_in(&pool).await;
     pool.close().await;
 
     let mut connection =
         PgConnection::connect(&server.url("postgres")).await.expect("postgres takes connections");
     let (requests, mut waiting) = mpsc::unbounded_channel();
-    let ready = TestServer { url: server.url(""), pid: server.pid(), requests };
+    let programs = server.program("postgres").parent().expect("a program is in a directory").to_owned();
+    let ready = TestServer { url: server.url(""), pid: server.pid(), programs, requests };
     started.send(ready).expect("somebody waits for the server");
     while let Some(request) = waiting.recv().await {
         fulfil(request, &mut connection).await;
@@ -103,6 +115,7 @@ async fn fulfil(request: Request, connection: &mut PgConnection) {
             format!("create database {name} template {TEMPLATE}")
         }
         Request::Create { name, content: Content::Empty, .. } => format!("create database {name}"),
+        Request::Create { name, content: Content::Made(how), .. } => format!("create database {name} {how}"),
         Request::Drop { name } => format!("drop database {name} with (force)"),
     };
     let done = sqlx::query(AssertSqlSafe(statement.clone())).execute(connection).await;

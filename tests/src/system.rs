@@ -1,4 +1,6 @@
 //! A whole Payonce: databases of its own, gateway, APIs and workers as real processes, and a client with verbs.
+//!
+//! APIs and workers connect as `payonce_app`, so that every test shows that this role may do all that they do.
 
 use std::ffi::OsStr;
 
@@ -106,7 +108,7 @@ impl System {
     #[must_use]
     pub fn api(&self) -> Launch {
         Launch::api(self.program)
-            .env("DATABASE_URL", &self.database.url)
+            .env("DATABASE_URL", self.database.app_url())
             .env("API_ADDR", "127.0.0.1:0")
             .env("BOARD_ADDR", "127.0.0.1:0")
             .env("ADMIN_KEY", ADMIN_KEY)
@@ -117,7 +119,7 @@ impl System {
     #[must_use]
     pub fn worker(&self) -> Launch {
         Launch::worker(self.program)
-            .env("DATABASE_URL", &self.database.url)
+            .env("DATABASE_URL", self.database.app_url())
             .env("GATEWAY_URL", self.gateway.address("gateway"))
             .env("METRICS_ADDR", "127.0.0.1:0")
             .envs(FAST.iter().copied())
@@ -185,10 +187,22 @@ impl System {
 
     /// The rows of the gateway's journal that name this payment, as `kind op http_status`.
     pub async fn journal_of(&self, id: PaymentId) -> Vec<String> {
-        let key = id.to_string();
+        let (key, reference) = (self.gateway_key(id).await, id.to_string());
         let rows = self.journal().await;
-        let of_key = rows.iter().filter(|row| row["key"] == key.as_str() || row["reference"] == key.as_str());
+        let of_key =
+            rows.iter().filter(|row| row["key"] == key.as_str() || row["reference"] == reference.as_str());
         of_key.map(books::in_words).collect()
+    }
+
+    /// The payment's key at the gateway; of one that does not exist, the one that it would have as its id.
+    pub async fn gateway_key(&self, id: PaymentId) -> String {
+        let stored: Option<Option<String>> =
+            sqlx::query_scalar("select gateway_key from payments where id = $1")
+                .bind(id.uuid())
+                .fetch_optional(&self.database.pool)
+                .await
+                .expect("payments can be read");
+        stored.flatten().unwrap_or_else(|| id.to_string())
     }
 
     /// All that is at odds between our books and the gateway's, or within ours.

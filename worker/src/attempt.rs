@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use shared::batch::Refused;
-use shared::gateway::{LEFT, Told};
+use shared::gateway::{LEFT, SendBy, Told};
 use shared::ids::PaymentId;
 use shared::outcome::{ChargeOutcome, Exchange, Expected, FailureKind, Health, LookupOutcome, VoidOutcome};
 use shared::payment::status::{HeldReason, PaymentStatus};
@@ -18,8 +18,8 @@ use shared::{fault, metrics};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
-use crate::Context;
 use crate::breaker::{About, Pass};
+use crate::{Context, past};
 
 /// How often settling is tried before the payment is left to its lease.
 const SETTLE_TRIES: u32 = 5;
@@ -74,6 +74,9 @@ pub(crate) async fn look(
 pub(crate) async fn look_alone(context: Context, payment: PaymentId) {
     let Ok(all) = u32::try_from(context.concurrency) else { return };
     let Ok(permits) = context.permits.clone().acquire_many_owned(all).await else { return };
+    if !context.site.is_there() {
+        return;
+    }
     let Some(pass) = context.breaker.admit() else { return };
     let lease = context.lease;
     match transition::claim_alone(&context.pool, payment, &context.name, lease).await {
@@ -90,6 +93,10 @@ async fn claim(
     permit: OwnedSemaphorePermit,
     pass: Option<Pass>,
 ) -> Result<(), NotDone> {
+    // While no server takes writes nothing is claimed, as nothing could be settled. The payment stays due.
+    if !context.site.is_there() {
+        return Ok(());
+    }
     let claimed = context.claims.submit(payment).await;
     match claimed.map_err(|why| format!("it could not be claimed: {why}"))? {
         Taken::Claim(claim) => set_going(context, *claim, pass, permit),
@@ -116,7 +123,8 @@ fn set_going(context: Context, claim: Claim, pass: Option<Pass>, permits: OwnedS
 /// Uses a claim: one exchange with the gateway, one settlement.
 async fn carry_out(context: Context, mut claim: Claim, pass: Option<Pass>) {
     log_claim(&claim);
-    let (step, evidence) = ask(&context, &claim, claim.asked_at + context.lease.send_window, pass).await;
+    let send_by = SendBy::new(claim.asked_at + context.lease.send_window, claim.standing.clone());
+    let (step, evidence) = ask(&context, &claim, send_by, pass).await;
     // Others may ask the gateway by now.
     drop(claim.share.take());
     let settlement = Settlement { payment_id: claim.payment_id, token: claim.token, step, evidence };
@@ -172,12 +180,12 @@ fn log_settlement(settlement: &Settlement, status: PaymentStatus) {
         }
         Step::Fail(failure) => tracing::info!(event, status, reason = failure.code, "settled"),
         Step::Succeed(charge) => tracing::info!(event, status, charge_id = charge.id, "settled"),
-        Step::Reverse => tracing::info!(event, status, "settled"),
+        Step::Reverse { .. } => tracing::info!(event, status, "settled"),
     }
 }
 
 /// Asks the gateway what this claim is for, and decides what follows from its answer.
-async fn ask(context: &Context, claim: &Claim, send_by: Instant, pass: Option<Pass>) -> (Step, Value) {
+async fn ask(context: &Context, claim: &Claim, send_by: SendBy, pass: Option<Pass>) -> (Step, Value) {
     let policy = &context.policy;
     let Some(money) = claim.money.filter(|_| claim.held_for.is_none()) else {
         let reason = claim.held_for.unwrap_or(HeldReason::Unreadable);
@@ -186,15 +194,17 @@ async fn ask(context: &Context, claim: &Claim, send_by: Instant, pass: Option<Pa
     fault::swallow(&claim.payment_method);
     let situation = situation(context, claim, pass.as_ref());
     let stands_against = match claim.purpose {
+        Purpose::Verify if claim.looks_first => retry::before_first_look(policy),
         Purpose::Charge => retry::before_charge(&situation, policy),
         Purpose::Verify => retry::before_lookup(policy),
         Purpose::Void => retry::before_void(policy),
     };
     if let Some(step) = given_up(claim).or(stands_against) {
+        let step = retry::look_before_void(&situation, policy, step, None);
         return (step, json!({ "op": "none", LEFT: false }));
     }
     let Some(pass) = pass else { return not_asked(claim, &situation, policy) };
-    let expected = Expected { payment_id: claim.payment_id, money };
+    let expected = Expected { key: claim.key.clone(), payment_id: claim.payment_id, money };
     let (step, told, failure) = exchange(context, claim, &situation, &expected, send_by).await;
     let about = match claim.purpose {
         Purpose::Charge => About::Charge { payment: claim.payment_id, merchant: claim.merchant_id },
@@ -239,30 +249,37 @@ async fn unless_gateway_is_away(
 
 /// One exchange: what follows, what was said, and how it failed, if it did.
 async fn exchange(
-    Context { gateway, policy, .. }: &Context,
+    context: &Context,
     claim: &Claim,
     situation: &Situation,
     expected: &Expected,
-    send_by: Instant,
+    send_by: SendBy,
 ) -> (Step, Told, Option<FailureKind>) {
+    let Context { gateway, policy, .. } = context;
     match claim.purpose {
         Purpose::Charge => {
-            let told = gateway.charge(claim, expected.money, send_by).await;
+            let mut told = gateway.charge(claim, expected.money, send_by).await;
             let outcome = ChargeOutcome::of(&told.exchange, expected);
             let failure = outcome.failure();
             asked(claim.purpose, outcome.as_str(), failure, told.duration);
-            (retry::after_charge(situation, policy, outcome), told, failure)
+            let step = if let ChargeOutcome::ChargedAs(charge, named) = outcome {
+                past::adopt(context, (charge, named), &mut told.evidence).await
+            } else {
+                retry::after_charge(situation, policy, outcome)
+            };
+            (retry::look_before_void(situation, policy, step, None), told, failure)
         }
         Purpose::Verify => {
-            let told = gateway.look_up(claim, send_by).await;
+            let mut told = gateway.look_up(claim, send_by).await;
             let outcome = LookupOutcome::of(&told.exchange, expected);
             let failure = outcome.failure();
             asked(claim.purpose, outcome.as_str(), failure, told.duration);
-            (retry::after_lookup(situation, policy, outcome), told, failure)
+            let step = past::after_look(context, claim, situation, outcome, &mut told.evidence).await;
+            (step, told, failure)
         }
         Purpose::Void => {
-            let told = gateway.void(claim.payment_id, &claim.correlation_id, send_by).await;
-            let outcome = VoidOutcome::of(&told.exchange, claim.payment_id);
+            let told = gateway.void(&claim.key, &claim.correlation_id, send_by).await;
+            let outcome = VoidOutcome::of(&told.exchange, &claim.key);
             let failure = outcome.failure();
             asked(claim.purpose, outcome.as_str(), failure, told.duration);
             (retry::after_void(situation, policy, &outcome), told, failure)
@@ -282,7 +299,12 @@ fn not_asked(claim: &Claim, situation: &Situation, policy: &Policy) -> (Step, Va
     (step, json!({ "op": "none", "not_sent": REASON, LEFT: false }))
 }
 
-fn asked(purpose: Purpose, outcome: &'static str, failure: Option<FailureKind>, duration: Duration) {
+pub(crate) fn asked(
+    purpose: Purpose,
+    outcome: &'static str,
+    failure: Option<FailureKind>,
+    duration: Duration,
+) {
     metrics::gateway_called(purpose, outcome, failure, duration);
     tracing::debug!(purpose = purpose.as_str(), outcome, ?duration, "asked the gateway");
 }

@@ -92,7 +92,8 @@ async fn look(context: &Context, correcting: &Correcting, send_by: Instant, pass
     if !context.policy.profile.looks_up {
         return (Seen::Unable, json!({ "op": "none" }));
     }
-    let told = context.gateway.look_up_key(correcting.payment_id, &correcting.correlation_id, send_by).await;
+    let told =
+        context.gateway.look_up_key(&correcting.expected.key, &correcting.correlation_id, send_by).await;
     let failure = LookupOutcome::of(&told.exchange, &correcting.expected).failure();
     let seen = Seen::of(&told.exchange, &correcting.expected);
     attempt::heard_look(context, pass, (Purpose::Verify, seen.as_str()), failure, told.duration);

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use shared::decision::Seen;
-use shared::outcome::LookupOutcome;
+use shared::outcome::{LookupOutcome, Whose};
 use shared::payment::transition::{self, Decided, Deciding, Purpose};
 use tracing::Instrument as _;
 
 use crate::breaker::Pass;
-use crate::{Context, attempt};
+use crate::{Context, attempt, past};
 
 /// How often recording is tried before the decision is left to its lease.
 const RECORD_TRIES: u32 = 5;
@@ -105,9 +105,20 @@ async fn look(context: &Context, deciding: &Deciding, send_by: Instant, pass: Op
         let why = "this worker finds the gateway away".to_owned();
         return (Seen::Silent(why), json!({ "op": "none" }));
     };
-    let told = context.gateway.look_up_key(deciding.payment_id, &deciding.correlation_id, send_by).await;
-    let failure = LookupOutcome::of(&told.exchange, &deciding.expected()).failure();
-    let seen = Seen::of(&told.exchange, &deciding.expected());
+    let told = context.gateway.look_up_key(&deciding.expected.key, &deciding.correlation_id, send_by).await;
+    let failure = LookupOutcome::of(&told.exchange, &deciding.expected).failure();
+    let mut seen = Seen::of(&told.exchange, &deciding.expected);
     attempt::heard_look(context, pass, (Purpose::Verify, seen.as_str()), failure, told.duration);
+    if let Seen::One(charge) = &mut seen
+        && let Whose::Another(named) = charge.whose(&deciding.expected)
+    {
+        match past::is_forgotten(&context.pool, named).await {
+            Ok(is_forgotten) => charge.is_forgotten = is_forgotten,
+            Err(why) => {
+                tracing::warn!(%why, "could not ask whose a charge is; looking again");
+                return (Seen::NotLooked, told.evidence);
+            }
+        }
+    }
     (seen, told.evidence)
 }

@@ -74,6 +74,6 @@ async fn ready(State(shown): State<Shown>) -> (StatusCode, Json<Value>) {
     }
     match db::not_ready(&shown.pool).await {
         None => (StatusCode::OK, Json(json!({ "status": "ready" }))),
-        Some(why) => not_ready(why),
+        Some(why) => not_ready(&why),
     }
 }

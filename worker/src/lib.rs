@@ -15,7 +15,7 @@ use shared::gateway::outage::Outages;
 use shared::payment::shares::Shares;
 use shared::payment::transition::{Claiming, Lease, Settling};
 use shared::retry::Policy;
-use shared::{db, recovery};
+use shared::{db, installation, recovery};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -26,8 +26,10 @@ mod attempt;
 mod breaker;
 mod correction;
 mod decision;
+mod home;
 mod http;
 mod limit;
+mod past;
 mod probe;
 mod remedy;
 mod schedule;
@@ -43,6 +45,8 @@ use limit::Limit;
 #[derive(Clone)]
 struct Context {
     pool: PgPool,
+    /// Where its database is.
+    site: Arc<db::Site>,
     gateway: Gateway,
     policy: Arc<Policy>,
     lease: Lease,
@@ -86,7 +90,8 @@ impl Worker {
     /// Connects to the database, makes sure that its schema is up to date, and takes the address for its metrics.
     ///
     /// # Errors
-    /// Settings that contradict each other, no database, one that lacks migrations, or an address that is taken.
+    /// Settings that contradict each other, no database, one that lacks migrations or is not the one that is known, or an address
+    /// that is taken.
     pub async fn connect(settings: Settings) -> anyhow::Result<Self> {
         settings.check()?;
         shared::metrics::start();
@@ -94,6 +99,8 @@ impl Worker {
         let name: Arc<str> = shared::queue::worker_name().into();
         let pool = db::connect_as(&settings.database_url, ours, &recovery::session_name(&name)).await?;
         db::require_migrated(&pool).await?;
+        db::check_room(&pool, settings.max_connections).await?;
+        installation::admit(&pool).await?;
         let shares = Arc::new(Shares::new(settings.concurrency));
         let claiming = Claiming {
             seat: db::Seat::new(pool.clone()),
@@ -106,6 +113,7 @@ impl Worker {
             gateway: Gateway::new(&settings.gateway_url, settings.policy.gateway_timeout)?,
             claims: Batcher::new(claiming),
             settlements: Batcher::new(Settling { seat: db::Seat::new(pool.clone()) }),
+            site: db::site(&pool),
             pool,
             policy: Arc::new(settings.policy.clone()),
             lease: settings.lease,
@@ -137,7 +145,12 @@ impl Worker {
 
     /// Works until `shutdown`, then lets what is under way end: no new claims, and for what remains at the deadline the
     /// lease runs out and another worker looks it up.
-    pub async fn run(self, shutdown: CancellationToken) {
+    ///
+    /// # Errors
+    /// The database became another one than the one that is known, which ended the worker.
+    pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        // Its own, so that one worker of several in a process can end.
+        let shutdown = shutdown.child_token();
         let Self { context, settings, metrics, .. } = self;
         tracing::info!(worker = %context.name, "working");
         let shown = http::Shown {
@@ -156,7 +169,12 @@ impl Worker {
             let context = context.clone();
             move |payment| attempt::look_once_free(context.clone(), payment)
         };
-        tokio::join!(
+        let (at_home, ..) = tokio::join!(
+            async {
+                let at_home = home::watch(&context, &shutdown).await;
+                shutdown.cancel();
+                at_home
+            },
             shared::queue::work(context.pool.clone(), settings.concurrency, shutdown.clone(), look),
             probe::run(&context, settings.sweep, &shutdown),
             sweep::run(&context, settings.sweep, &shutdown),
@@ -172,6 +190,7 @@ impl Worker {
             tracing::warn!("attempts still under way at the shutdown deadline; their leases will run out");
         }
         db::close(&context.pool).await;
+        Ok(at_home?)
     }
 }
 
@@ -185,7 +204,6 @@ pub fn main() -> ExitCode {
             "service": "worker",
             "metrics": format!("http://{}", worker.metrics_addr()),
         }));
-        worker.run(shutdown).await;
-        Ok::<_, anyhow::Error>(())
+        Box::pin(worker.run(shutdown)).await
     })
 }

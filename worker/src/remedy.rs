@@ -2,12 +2,15 @@
 //!
 //! Invariant: as everywhere, no gateway call without a committed claim, which stands in the break here, and none within
 //! a transaction. Whatever dies in between is found again when the claim's lease has run out; the void has one key, so
-//! that asking twice voids once. The break stays open for a person.
+//! that asking twice voids once. Where the key may be a forgotten payment's, too, what stands is looked at first, and voided only
+//! if all of it is this payment's. The break stays open for a person.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use shared::outcome::VoidOutcome;
+use shared::db;
+use shared::gateway::SendBy;
+use shared::outcome::{Standing, VoidOutcome};
 use shared::payment::transition::{self, Purpose, Remedy};
 use shared::retry::{self, Voiding};
 use tracing::Instrument as _;
@@ -29,7 +32,7 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
             return Ok(());
         }
         let Some(pass) = context.breaker.admit() else { return Ok(()) };
-        let asked_at = Instant::now();
+        let (asked_at, standing) = (Instant::now(), db::standing(&context.pool));
         let claimed = transition::claim_remedy(&context.pool, context.lease.lease).await?;
         let Some(remedy) = claimed else { return Ok(()) };
         // Of the highest level, so that no filter takes the ids from what is logged within.
@@ -37,7 +40,8 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
             claim = %remedy.token, correlation_id = remedy.correlation_id);
         let own = context.clone();
         let carried_out = async move {
-            carry_out(&own, &remedy, asked_at, pass).await;
+            let send_by = SendBy::new(asked_at + own.lease.send_window, standing);
+            carry_out(&own, &remedy, (asked_at, send_by), pass).await;
             drop((permit, share));
         };
         context.attempts.spawn(carried_out.instrument(span));
@@ -46,13 +50,15 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
 }
 
 /// Uses a claim: one void, one record of it.
-async fn carry_out(context: &Context, remedy: &Remedy, asked_at: Instant, pass: Pass) {
-    let (outcome, evidence) = void(context, remedy, asked_at + context.lease.send_window, pass).await;
+async fn carry_out(context: &Context, remedy: &Remedy, (asked_at, send_by): (Instant, SendBy), pass: Pass) {
     let age = context.outages().without(remedy.age, asked_at);
-    let voiding = Voiding::after(age, remedy.count, &context.policy, &outcome);
+    let (voiding, outcome, evidence) = match look(context, remedy, age, send_by.clone()).await {
+        Some(stands_against) => stands_against,
+        None => void(context, remedy, age, send_by, pass).await,
+    };
     for attempt in 1..=RECORD_TRIES {
-        match transition::record_remedy(&context.pool, remedy, voiding, &outcome, &evidence).await {
-            Ok(true) => return say(voiding, &outcome, &evidence),
+        match transition::record_remedy(&context.pool, remedy, voiding, outcome, &evidence).await {
+            Ok(true) => return say(voiding, outcome, &evidence),
             Ok(false) => {
                 return tracing::warn!(event = "late_evidence", %evidence, "too late to record what a void came to");
             }
@@ -64,20 +70,46 @@ async fn carry_out(context: &Context, remedy: &Remedy, asked_at: Instant, pass: 
     }
 }
 
-async fn void(context: &Context, remedy: &Remedy, send_by: Instant, pass: Pass) -> (VoidOutcome, Value) {
-    if retry::before_void(&context.policy).is_some() {
-        return (VoidOutcome::Unsupported, json!({ "op": "none" }));
+/// What an exchange came to: what follows, the word for it, and what was said.
+type Told = (Voiding, &'static str, Value);
+
+/// What a look shows that stands against the void; none where nothing does.
+async fn look(context: &Context, remedy: &Remedy, age: Duration, send_by: SendBy) -> Option<Told> {
+    if !remedy.looks_first || retry::before_void(&context.policy).is_some() {
+        return None;
     }
-    let told = context.gateway.void(remedy.payment_id, &remedy.correlation_id, send_by).await;
-    let outcome = VoidOutcome::of(&told.exchange, remedy.payment_id);
-    let heard = (Purpose::Void, outcome.as_str());
-    attempt::heard_look(context, pass, heard, outcome.failure(), told.duration);
-    (outcome, told.evidence)
+    let (seen, evidence) = if context.policy.profile.looks_up {
+        let told = context.gateway.look_up_key(&remedy.key, &remedy.correlation_id, send_by).await;
+        let seen = Standing::of(&told.exchange, &remedy.key, remedy.payment_id);
+        attempt::asked(Purpose::Verify, seen.as_str(), seen.failure(), told.duration);
+        (seen, told.evidence)
+    } else {
+        (Standing::Unsupported, json!({ "op": "none" }))
+    };
+    let own = (remedy.is_of_this_past, remedy.nothing_returned);
+    let against = retry::before_remedy(&context.policy, (age, remedy.count), own, &seen)?;
+    Some((against, seen.as_str(), evidence))
 }
 
-fn say(voiding: Voiding, outcome: &VoidOutcome, evidence: &Value) {
-    let outcome = outcome.as_str();
+async fn void(context: &Context, remedy: &Remedy, age: Duration, send_by: SendBy, pass: Pass) -> Told {
+    let after = |outcome: &VoidOutcome| Voiding::after(age, remedy.count, &context.policy, outcome);
+    if retry::before_void(&context.policy).is_some() {
+        let unsupported = VoidOutcome::Unsupported;
+        return (after(&unsupported), unsupported.as_str(), json!({ "op": "none" }));
+    }
+    let told = context.gateway.void(&remedy.key, &remedy.correlation_id, send_by).await;
+    let outcome = VoidOutcome::of(&told.exchange, &remedy.key);
+    let heard = (Purpose::Void, outcome.as_str());
+    attempt::heard_look(context, pass, heard, outcome.failure(), told.duration);
+    (after(&outcome), outcome.as_str(), told.evidence)
+}
+
+fn say(voiding: Voiding, outcome: &str, evidence: &Value) {
     match voiding {
+        Voiding::OfAnother => {
+            tracing::error!(event = "remedy_of_another", outcome, %evidence,
+                "what stands for a payment that ended without a charge may be another payment's: a person must act");
+        }
         Voiding::Done => {
             tracing::warn!(event = "remedied", outcome, "voided a charge that came to light after the end");
         }

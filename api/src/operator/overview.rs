@@ -1,8 +1,11 @@
 //! How the whole stands, and whether anybody must get up.
 
+use std::time::Duration;
+
 use askama::Template;
 use axum::extract::State;
 use axum::response::Html;
+use shared::horizon::Holder;
 use shared::operator::{self, LATEST, Overview};
 use sqlx::PgPool;
 
@@ -58,6 +61,11 @@ pub(super) async fn page(State(pool): State<PgPool>) -> Result<Html<String>, Fai
 /// What a person must look at; none where there is nothing.
 fn verdict(now: &Overview) -> Option<String> {
     let mut wrong = Vec::new();
+    match &now.closed {
+        Some(why) => wrong.push(format!("nothing is accepted or claimed: {why}")),
+        None if !now.may_claim => wrong.push("nothing is claimed, since another server took over".to_owned()),
+        None => {}
+    }
     if now.workers == 0 && !now.under_way.is_zero() {
         wrong.push("payments are under way and no worker runs".to_owned());
     }
@@ -132,7 +140,38 @@ fn tiles(now: &Overview) -> Vec<Tile> {
             href: None,
             is_bad: now.workers == 0 && !now.under_way.is_zero(),
         },
+        oldest_snapshot(now.holder.as_ref()),
     ]
+}
+
+/// So many transactions may a standby or a slot be behind, of which nobody knows for how long.
+const TRANSACTIONS_BEHIND: i64 = 1_000_000;
+
+/// Whether somebody keeps the database from clearing dead rows. A statement takes seconds, and what is older was forgotten, or
+/// is a dump.
+fn oldest_snapshot(holder: Option<&Holder>) -> Tile {
+    let worth_a_word =
+        |it: &&Holder| it.age_seconds.map_or(it.age_transactions > TRANSACTIONS_BEHIND, |age| age >= 60.0);
+    let Some(holder) = holder.filter(worth_a_word) else {
+        return Tile {
+            label: "Oldest snapshot",
+            value: "none".to_owned(),
+            note: "nobody keeps dead rows".to_owned(),
+            href: None,
+            is_bad: false,
+        };
+    };
+    let age = holder.age_seconds.and_then(|it| Duration::try_from_secs_f64(it).ok());
+    let age = age.and_then(|it| chrono::Duration::from_std(it).ok());
+    let pid = holder.pid.map_or_else(String::new, |pid| format!("pid {pid}, "));
+    let name = holder.name.as_deref().filter(|name| !name.is_empty()).unwrap_or("without a name");
+    Tile {
+        label: "Oldest snapshot",
+        value: age.map_or_else(|| format!("{} transactions", holder.age_transactions), duration),
+        note: format!("{pid}{} ({name})", holder.held_by.replace('_', " ")),
+        href: None,
+        is_bad: holder.age_seconds.is_none_or(|age| age > 600.0),
+    }
 }
 
 /// In the order of their story.

@@ -15,7 +15,8 @@ use chrono::{DateTime, Datelike as _, Utc};
 use serde::Deserialize;
 use shared::auth::SecretHash;
 use shared::batch::Refused;
-use shared::db;
+use shared::db::failure::Failure;
+use shared::db::{self, standby};
 use shared::idempotency::{self, Key, UncheckedRequest};
 use shared::ids::PaymentId;
 use shared::metrics::{self, Accept};
@@ -103,7 +104,10 @@ async fn recorded_before(
 ) -> Result<Response, Problem> {
     let merchant = caller(app, api_key).await?.merchant;
     match store::remembered(&app.pool, merchant, &request.customer_id, key).await? {
-        Some(remembered) => replay(&remembered, idempotency::differing_fields(request, &remembered.accepted)),
+        Some(remembered) => {
+            standby::before_telling(&app.pool, remembered.accepted.created_at).await?;
+            replay(&remembered, idempotency::differing_fields(request, &remembered.accepted))
+        }
         None => Err(problem),
     }
 }
@@ -117,6 +121,7 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
         match record(&app, &payment, alone).await {
             Ok(Some(Recorded::New(accepted))) => return Ok(created(&accepted)),
             Ok(Some(Recorded::Before(remembered))) => {
+                standby::before_telling(&app.pool, remembered.accepted.created_at).await?;
                 let differing = idempotency::differences(&payment.request, payment.fingerprint, &remembered);
                 return replay(&remembered, differing);
             }
@@ -164,8 +169,7 @@ fn created(accepted: &Accepted) -> Response {
 }
 
 fn is_worth_another_try(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    matches!(code.as_deref(), Some("55P03" | "40001" | "40P01"))
+    matches!(Failure::of(error), Failure::LockedOut | Failure::Crossed)
 }
 
 /// The first answer once more, if this is the same request: if it differs in no field.
@@ -243,9 +247,20 @@ fn asked_for(
 
 async fn find(app: &App, id: PaymentId, api_key: SecretHash) -> Result<Payment, Problem> {
     match app.reads.submit(Asked { id, api_key }).await? {
-        Some(payment) => Ok(payment),
+        Some(payment) => {
+            standby::before_telling(&app.pool, payment.updated_at).await?;
+            Ok(payment)
+        }
         None => Err(told(app, api_key, Problem::NotFound("payment")).await),
     }
+}
+
+/// To be awaited before that is told which was written at these times.
+async fn told_of(app: &App, times: impl Iterator<Item = DateTime<Utc>>) -> Result<(), Problem> {
+    if let Some(newest) = times.max() {
+        standby::before_telling(&app.pool, newest).await?;
+    }
+    Ok(())
 }
 
 /// What is told of a problem with a request: a merchant is told what it is, anybody else only that they are none.
@@ -263,6 +278,7 @@ async fn events(
     if events.is_empty() {
         return Err(Problem::NotFound("payment"));
     }
+    told_of(&app, events.iter().map(|event| event.at)).await?;
     Ok(Json(render::list(events.iter().map(render::event).collect(), false)).into_response())
 }
 
@@ -307,5 +323,6 @@ async fn list(
     let mut payments = store::list(&app.pool, merchant, &filter).await?;
     let has_more = payments.len() > page;
     payments.truncate(page);
+    told_of(&app, payments.iter().map(|payment| payment.updated_at)).await?;
     Ok(Json(render::list(payments.iter().map(render::payment).collect(), has_more)).into_response())
 }

@@ -79,6 +79,11 @@ impl Client {
         Order::number(number, self.seed, self.methods)
     }
 
+    /// Where exchanges are put.
+    pub(super) fn history(&self) -> &History {
+        &self.history
+    }
+
     /// How many requests that API has under way.
     pub(super) fn under_way(&self, api: usize) -> u32 {
         self.apis.get(api).map_or(0, |api| api.under_way.load(Ordering::Relaxed))

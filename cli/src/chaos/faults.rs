@@ -4,11 +4,16 @@
 mod database;
 mod deliveries;
 mod door;
+mod failover;
 mod gateway;
+mod horizon;
+mod lost_tail;
 pub(super) mod network;
 mod outage;
 mod processes;
+mod restore;
 mod silence;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,6 +26,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep};
 
 use super::fleet::Fleet;
+use super::guardian::Guardian;
 use super::load::Load;
 use super::plan::{Plan, Scenario};
 
@@ -35,6 +41,7 @@ pub(super) struct Scene<'a> {
     pub(super) plan: &'a Plan,
     pub(super) fleet: &'a mut Fleet,
     pub(super) load: &'a Arc<Load>,
+    pub(super) guardian: &'a Guardian,
     /// The small file system that the database lies on, where there is one.
     pub(super) small_disk: Option<PathBuf>,
     pub(super) dice: StdRng,
@@ -52,6 +59,7 @@ impl<'a> Scene<'a> {
         plan: &'a Plan,
         fleet: &'a mut Fleet,
         load: &'a Arc<Load>,
+        guardian: &'a Guardian,
         small_disk: Option<PathBuf>,
     ) -> Self {
         let dice = StdRng::seed_from_u64(plan.seed);
@@ -59,6 +67,7 @@ impl<'a> Scene<'a> {
             plan,
             fleet,
             load,
+            guardian,
             small_disk,
             dice,
             fired: Fired::new(),
@@ -120,11 +129,16 @@ pub(super) async fn prepare(plan: &Plan, fleet: &Fleet) -> Result<()> {
         | Scenario::Connections
         | Scenario::DiskFull
         | Scenario::RestartStorm
+        | Scenario::Failover
+        | Scenario::LostTail
         | Scenario::SlowDatabase
         | Scenario::Partition
         | Scenario::SilentFew
         | Scenario::QuietOutage
         | Scenario::WrongDoor
+        | Scenario::HeldSnapshot
+        | Scenario::Restore
+        | Scenario::Versions
         | Scenario::All => Ok(()),
     }
 }
@@ -137,6 +151,11 @@ pub(super) async fn drive(scene: &mut Scene<'_>) -> Result<()> {
         Scenario::SilentFew => silence::play(scene).await?,
         Scenario::QuietOutage => outage::play(scene).await?,
         Scenario::WrongDoor => door::play(scene).await?,
+        Scenario::Failover => failover::play(scene).await?,
+        Scenario::LostTail => Box::pin(lost_tail::play(scene)).await?,
+        Scenario::HeldSnapshot => horizon::play(scene).await?,
+        Scenario::Restore => Box::pin(restore::play(scene)).await?,
+        Scenario::Versions => Box::pin(versions::play(scene)).await?,
         Scenario::Workers
         | Scenario::Api
         | Scenario::GatewayKill
@@ -195,9 +214,14 @@ async fn strike_once(scenario: Scenario, scene: &mut Scene<'_>) -> Result<()> {
         | Scenario::LostAnswers
         | Scenario::Deliveries
         | Scenario::ClockSkew
+        | Scenario::Failover
+        | Scenario::LostTail
         | Scenario::SilentFew
         | Scenario::QuietOutage
         | Scenario::WrongDoor
+        | Scenario::HeldSnapshot
+        | Scenario::Restore
+        | Scenario::Versions
         | Scenario::All => Ok(()),
     }
 }

@@ -1,31 +1,28 @@
 //! All that a run starts: databases, gateway, APIs and workers, as processes that it can kill.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use futures::future::{join_all, try_join_all};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use reqwest::Url;
 use shared::fault;
 use shared::ids::MerchantId;
-use sqlx::PgPool;
+use sqlx::{ConnectOptions as _, PgPool};
 
+use super::database::{self, Database};
 use super::guardian::Guardian;
+use super::past;
 use super::plan::{Plan, Scenario};
 use super::process::Process;
 use super::proxy::{Healing, Proxy};
 use super::timing;
-use crate::postgres::{Lifetime, Options, Server};
 use crate::service;
 
 const DATABASE: &str = "payonce";
 const GATEWAY_DATABASE: &str = "gateway";
 const STRANGER_DATABASE: &str = "stranger";
 const ADMIN_KEY: &str = "nobody-looks-at-this-board";
-/// Few, so that they can be taken away.
-const CONNECTIONS_MAX: &str = "120";
 const CONNECTIONS_PER_API: &str = "10";
 const CONNECTIONS_PER_WORKER: &str = "12";
 /// How far the clocks of two processes may be apart, in seconds.
@@ -45,61 +42,6 @@ impl Wires {
     }
 }
 
-/// A database server that can be killed.
-#[derive(Debug)]
-pub(super) struct Database {
-    server: Server,
-    guardian: Guardian,
-}
-
-impl Database {
-    async fn start(directory: &Path, guardian: &Guardian) -> Result<Self> {
-        let mut options = Options::new(directory);
-        options.lifetime = Lifetime::Passing;
-        let settings =
-            [("max_connections", CONNECTIONS_MAX), ("min_wal_size", "32MB"), ("max_wal_size", "64MB")];
-        options.extra_settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let server = Box::pin(Server::start(options)).await?;
-        guardian.server(server.pid());
-        // As root it may be elsewhere, where the user that runs it can work.
-        guardian.directory(server.data_dir());
-        Ok(Self { server, guardian: guardian.clone() })
-    }
-
-    /// Kills its main process, and waits until that is gone; tells whether it lived.
-    pub(super) async fn kill9(&mut self) -> Result<bool> {
-        let pid = self.server.pid();
-        let lived = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).is_ok();
-        self.server.ended().await?;
-        self.guardian.gone(pid);
-        Ok(lived)
-    }
-
-    /// Starts it again where it was, after it ended.
-    pub(super) async fn restart(&mut self) -> Result<()> {
-        Box::pin(self.server.restart()).await?;
-        self.guardian.server(self.server.pid());
-        Ok(())
-    }
-
-    /// Whether it ended, by itself.
-    pub(super) async fn has_ended(&mut self) -> bool {
-        let look = std::time::Duration::from_millis(1);
-        tokio::time::timeout(look, self.server.ended()).await.is_ok()
-    }
-
-    pub(super) fn url(&self, database: &str) -> String {
-        self.server.url(database)
-    }
-
-    async fn stop(self) -> Result<()> {
-        let pid = self.server.pid();
-        self.server.stop().await?;
-        self.guardian.gone(pid);
-        Ok(())
-    }
-}
-
 /// Where a run keeps what.
 #[derive(Debug)]
 pub(super) struct Places {
@@ -113,6 +55,12 @@ pub(super) struct Places {
 #[derive(Debug)]
 pub(super) struct Fleet {
     pub(super) database: Database,
+    /// What follows the database, and takes its place.
+    pub(super) standby: Option<Database>,
+    /// The one of its databases that is ours.
+    name: String,
+    /// Where logs and backups lie.
+    pub(super) directory: PathBuf,
     /// The gateway's own server, where ours is broken and the gateway is to be the judge.
     gateway_database: Option<Database>,
     pub(super) gateway: Process,
@@ -132,44 +80,53 @@ impl Fleet {
     pub(super) async fn start(plan: &Plan, places: &Places, guardian: &Guardian) -> Result<Self> {
         let directory = &places.directory;
         let own = places.database.clone().unwrap_or_else(|| directory.join("database"));
-        let database = Database::start(&own, guardian).await?;
-        database.server.create_database(DATABASE).await?;
+        let is_measured = plan.scenario == Scenario::HeldSnapshot && !plan.is_short;
+        let database = match &plan.elsewhere {
+            Some(elsewhere) => Database::Elsewhere { url: elsewhere.url.clone() },
+            None => Database::start(&own, guardian, is_measured).await?,
+        };
+        database.create(DATABASE).await?;
         let gateway_database = match breaks_the_database(plan.scenario) {
-            true => Some(Database::start(&directory.join("gateway-database"), guardian).await?),
+            true => Some(Database::start(&directory.join("gateway-database"), guardian, false).await?),
             false => None,
         };
         let books = gateway_database.as_ref().unwrap_or(&database);
-        books.server.create_database(GATEWAY_DATABASE).await?;
+        books.create(GATEWAY_DATABASE).await?;
 
         let pool = shared::db::connect(&database.url(DATABASE), 4).await?;
-        shared::db::migrate(&pool).await?;
-        let (mut merchants, mut secrets) = (Vec::new(), Vec::new());
-        for shop in 1..=plan.scenario.shops() {
-            let merchant = shared::merchant::find_or_create(&pool, &format!("chaos {shop}")).await?;
-            secrets.push(shared::auth::create_key(&pool, merchant.id, "payonce chaos").await?.secret);
-            merchants.push(merchant.id);
+        match &plan.old {
+            Some(old) => past::migrate_by(old, &database.url(DATABASE)).await?,
+            None => shared::db::migrate(&pool).await?,
         }
+        let (merchants, secrets) = open_shops(&pool, plan.scenario).await?;
 
         let gateway = |number, database| {
             let environment = [("GATEWAY_DATABASE_URL", books.url(database)), any_port("GATEWAY_ADDR")];
             let environment = everywhere(environment);
-            Process::start(service::Command::Simgateway, number, environment, directory, guardian)
+            Process::start((service::Command::Simgateway, number), None, environment, directory, guardian)
         };
         let stranger = if plan.scenario == Scenario::WrongDoor {
-            books.server.create_database(STRANGER_DATABASE).await?;
+            books.create(STRANGER_DATABASE).await?;
             Some(gateway(2, STRANGER_DATABASE).await?)
         } else {
             None
         };
         let gateway = gateway(1, GATEWAY_DATABASE).await?;
-        let urls = Urls::of(plan.scenario, &database.url(DATABASE), gateway.address()).await?;
+        let standby = if has_a_standby(plan) {
+            Some(database.follow(&directory.join("database-2"), 0, guardian).await?)
+        } else {
+            None
+        };
+        let reached_at = database::url_of_either(&database, standby.as_ref(), DATABASE)?;
+        let urls = Urls::of(plan.scenario, &reached_at, gateway.address()).await?;
+        let old = plan.old.as_deref();
         let api = |n| {
             let environment = api_environment(plan, &urls, n);
-            Process::start(service::Command::Api, n + 1, environment, directory, guardian)
+            Process::start((service::Command::Api, n + 1), old, environment, directory, guardian)
         };
         let worker = |n| {
             let environment = worker_environment(plan, &urls, n);
-            Process::start(service::Command::Worker, n + 1, environment, directory, guardian)
+            Process::start((service::Command::Worker, n + 1), old, environment, directory, guardian)
         };
         let (apis, workers) = tokio::try_join!(
             try_join_all((0..plan.apis).map(api)),
@@ -178,6 +135,9 @@ impl Fleet {
         let wires = urls.wires;
         Ok(Self {
             database,
+            standby,
+            name: DATABASE.to_owned(),
+            directory: directory.clone(),
             gateway_database,
             gateway,
             stranger,
@@ -190,9 +150,42 @@ impl Fleet {
         })
     }
 
+    /// The standby is the database from now on; gives what was it.
+    pub(super) async fn moved_on(&mut self, primary: Database) -> Result<Database> {
+        let was = std::mem::replace(&mut self.database, primary);
+        self.pool = shared::db::connect(&self.database_url(), 4).await?;
+        Ok(was)
+    }
+
     /// Where the database is, past all wires.
     pub(super) fn database_url(&self) -> String {
-        self.database.url(DATABASE)
+        match &self.database {
+            Database::Ours { .. } => self.database.url(&self.name),
+            // Whichever of its hosts it is now.
+            Database::Elsewhere { .. } => self.pool.connect_options().to_url_lossy().to_string(),
+        }
+    }
+
+    /// Where the gateway's is.
+    pub(super) fn gateway_url(&self) -> String {
+        self.gateway_database.as_ref().unwrap_or(&self.database).url(GATEWAY_DATABASE)
+    }
+
+    /// Another database is ours from now on. Whoever runs has the old one, until it is started again.
+    pub(super) async fn moves_to(&mut self, name: &str) -> Result<()> {
+        shared::db::close(&self.pool).await;
+        name.clone_into(&mut self.name);
+        let url = self.database_url();
+        for process in self.apis.iter_mut().chain(&mut self.workers) {
+            process.set("DATABASE_URL", url.clone());
+        }
+        self.reconnect().await
+    }
+
+    /// Connects anew, past all wires.
+    pub(super) async fn reconnect(&mut self) -> Result<()> {
+        self.pool = shared::db::connect(&self.database_url(), 4).await?;
+        Ok(())
     }
 
     /// Lets everything run that does not. What ended by itself is started again, as any supervisor would; gives how many
@@ -223,15 +216,27 @@ impl Fleet {
         let processes = self.workers.iter_mut().chain(&mut self.apis).chain([&mut self.gateway]);
         join_all(processes.chain(&mut self.stranger).map(Process::kill9)).await;
         shared::db::close(&self.pool).await;
-        for database in self.gateway_database.into_iter().chain([self.database]) {
+        for database in self.gateway_database.into_iter().chain(self.standby).chain([self.database]) {
             database.stop().await?;
         }
         Ok(())
     }
 }
 
+fn has_a_standby(plan: &Plan) -> bool {
+    matches!(plan.scenario, Scenario::Failover | Scenario::LostTail) && plan.elsewhere.is_none()
+}
+
 const fn breaks_the_database(scenario: Scenario) -> bool {
-    matches!(scenario, Scenario::Postgres | Scenario::Connections | Scenario::DiskFull | Scenario::All)
+    matches!(
+        scenario,
+        Scenario::Postgres
+            | Scenario::Connections
+            | Scenario::DiskFull
+            | Scenario::Failover
+            | Scenario::LostTail
+            | Scenario::All
+    )
 }
 
 const fn disturbs_wires(scenario: Scenario) -> bool {
@@ -324,4 +329,15 @@ fn faults(plan: &Plan, number: usize) -> Option<(&'static str, String)> {
     });
     let all: Vec<String> = ours.into_iter().chain(skew).collect();
     (!all.is_empty()).then(|| (fault::VARIABLE, all.join(",")))
+}
+
+/// The merchants, and the secret of each.
+async fn open_shops(pool: &PgPool, scenario: Scenario) -> Result<(Vec<MerchantId>, Vec<String>)> {
+    let (mut merchants, mut secrets) = (Vec::new(), Vec::new());
+    for shop in 1..=scenario.shops() {
+        let merchant = shared::merchant::find_or_create(pool, &format!("chaos {shop}")).await?;
+        secrets.push(shared::auth::create_key(pool, merchant.id, "payonce chaos").await?.secret);
+        merchants.push(merchant.id);
+    }
+    Ok((merchants, secrets))
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
 
 use super::client::{Client, Posted};
+use super::history::History;
 use super::order::Order;
 
 /// How many post at a time.
@@ -63,6 +64,9 @@ pub(super) struct Load {
     client: Client,
     found: Mutex<Found>,
     next: AtomicU64,
+    began: Instant,
+    /// When the youngest request that was acknowledged was sent, in microseconds since the beginning.
+    sent_last: AtomicU64,
     posting: AtomicU32,
     is_enough: AtomicBool,
     gave_up: AtomicBool,
@@ -91,6 +95,8 @@ impl Load {
             client,
             found: Mutex::default(),
             next: AtomicU64::new(0),
+            began: Instant::now(),
+            sent_last: AtomicU64::new(0),
             posting: AtomicU32::new(0),
             is_enough: AtomicBool::new(false),
             gave_up: AtomicBool::new(false),
@@ -147,8 +153,12 @@ impl Load {
         let mut pause = Duration::from_millis(50);
         while !self.gave_up.load(Ordering::Relaxed) {
             self.counts.exchanges.fetch_add(1, Ordering::Relaxed);
+            let sent = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
             match self.client.post(order).await {
-                Posted::Accepted(payment) => return self.acknowledged(number, order, payment),
+                Posted::Accepted(payment) => {
+                    self.sent_last.fetch_max(sent, Ordering::Relaxed);
+                    return self.acknowledged(number, order, payment);
+                }
                 Posted::Refused(why) => return self.wrong(format!("{} was refused: {why}", order.key)),
                 Posted::Later => _ = self.counts.put_off.fetch_add(1, Ordering::Relaxed),
                 Posted::Unanswered => _ = self.counts.unanswered.fetch_add(1, Ordering::Relaxed),
@@ -220,6 +230,13 @@ impl Load {
         self.is_enough.store(true, Ordering::Relaxed);
     }
 
+    /// Waits until a request was acknowledged that was sent after that moment, and tells how long after it that was.
+    pub(super) async fn acknowledged_after(&self, moment: Instant) -> Result<Duration> {
+        let since = u64::try_from(moment.duration_since(self.began).as_micros()).unwrap_or(u64::MAX);
+        self.wait(async || self.sent_last.load(Ordering::Relaxed) > since).await?;
+        Ok(moment.elapsed())
+    }
+
     /// Waits until all are posted.
     pub(super) async fn all_posted(&self) -> Result<()> {
         self.wait(async || self.posting.load(Ordering::Relaxed) == 0).await
@@ -267,6 +284,11 @@ impl Load {
         self.client.under_way(api)
     }
 
+    /// What clients were told, for a script that posts by itself.
+    pub(super) fn history(&self) -> &History {
+        self.client.history()
+    }
+
     /// How many requests were told to come back so far.
     pub(super) fn put_off(&self) -> u64 {
         read(&self.counts.put_off)
@@ -275,10 +297,14 @@ impl Load {
     /// One line about how far it is.
     pub(super) fn progress(&self) -> String {
         let Counts { acknowledged, ended, unanswered, put_off, .. } = &self.counts;
+        // A script says itself who pays what.
+        let wanted = match self.wanted() {
+            0 => String::new(),
+            wanted => format!("of at least {wanted} "),
+        };
         format!(
-            "{} of at least {} acknowledged, {} ended; {} requests unanswered, {} put off",
+            "{} {wanted}acknowledged, {} ended; {} requests unanswered, {} put off",
             read(acknowledged),
-            self.wanted(),
             read(ended),
             read(unanswered),
             read(put_off)

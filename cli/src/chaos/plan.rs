@@ -1,6 +1,7 @@
 //! What to break, how often, and under how much load.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -34,6 +35,10 @@ pub(super) enum Scenario {
     DiskFull,
     /// All workers and APIs are started again, at once, again and again
     RestartStorm,
+    /// A standby takes the database's place, whose server is killed, read only, or goes on as if nothing were
+    Failover,
+    /// A standby takes over for which no commit waited: the last commits are lost, and clients repeat themselves
+    LostTail,
     /// The database answers late
     SlowDatabase,
     /// The gateway is cut off; after that nothing passes on one wire or another for a while
@@ -44,6 +49,12 @@ pub(super) enum Scenario {
     QuietOutage,
     /// Something else answers in the gateway's place
     WrongDoor,
+    /// One session holds a snapshot while clients pay at an even --rate: no dead row is cleared
+    HeldSnapshot,
+    /// The database comes back from a backup taken under load, and clients repeat themselves
+    Restore,
+    /// Programs of two versions take turns while clients pay, and a deployment is taken back
+    Versions,
     /// All of the others that need no script, at random, for --duration
     All,
 }
@@ -69,11 +80,15 @@ impl Scenario {
             Self::Connections => Defaults::new((5_000, 10), (150, 1)).fleet(2, 2),
             Self::DiskFull => Defaults::new((5_000, 5), (200, 1)).fleet(2, 1),
             Self::RestartStorm => Defaults::new((5_000, 20), (150, 2)).fleet(3, 2),
+            Self::Failover => Defaults::new((100_000, 20), (300, 3)).fleet(2, 2),
+            Self::LostTail => Defaults::new((0, 20), (0, 2)).fleet(2, 1),
             Self::SlowDatabase => Defaults::new((5_000, 20), (100, 2)).fleet(2, 1),
             Self::Partition => Defaults::new((5_000, 20), (150, 3)).fleet(2, 1),
-            Self::SilentFew | Self::QuietOutage | Self::WrongDoor => {
+            Self::SilentFew | Self::QuietOutage | Self::WrongDoor | Self::Restore => {
                 Defaults::new((0, 0), (0, 0)).fleet(2, 1)
             }
+            Self::HeldSnapshot => Defaults::new((0, 0), (0, 0)).fleet(2, 1),
+            Self::Versions => Defaults::new((0, 0), (0, 0)).fleet(2, 2),
             Self::All => Defaults::new((30_000, 0), (300, 0)).fleet(4, 2),
         }
     }
@@ -85,7 +100,15 @@ impl Scenario {
 
     /// Whether it goes by a script of its own, which says who pays what, and when.
     pub(super) const fn is_scripted(self) -> bool {
-        matches!(self, Self::SilentFew | Self::QuietOutage | Self::WrongDoor)
+        matches!(
+            self,
+            Self::SilentFew
+                | Self::QuietOutage
+                | Self::WrongDoor
+                | Self::Restore
+                | Self::LostTail
+                | Self::Versions
+        )
     }
 
     /// How many merchants there are.
@@ -119,6 +142,13 @@ const ALL_LASTS: (Duration, Duration) = (Duration::from_mins(15), Duration::from
 /// For how long `partition` cuts the gateway off, at least.
 const CUT_LASTS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(3));
 
+/// For how long `held-snapshot` goes on.
+const HELD_LASTS: (Duration, Duration) = (Duration::from_mins(60), Duration::from_secs(60));
+/// At which rate, unless --rate says it: half of what the machine of docs/PERFORMANCE.md settles; and next to nothing.
+const HELD_RATE: (u32, u32) = (2_000, 20);
+/// What a payment leaves on disk there, its dead rows and what clients and gateway write down with it: twice what was measured.
+const BYTES_PER_PAYMENT: u64 = 12_000;
+
 /// What is going to happen.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -130,8 +160,23 @@ pub(super) struct Plan {
     pub(super) kills: u32,
     pub(super) workers: usize,
     pub(super) apis: usize,
-    /// Of `all`: how long it goes on. Of `partition`: for how long the gateway is cut off.
+    /// Of `all` and `held-snapshot`: how long it goes on. Of `partition`: for how long the gateway is cut off.
     pub(super) duration: Option<Duration>,
+    /// A database elsewhere, and the command that makes it fail over.
+    pub(super) elsewhere: Option<Elsewhere>,
+    /// Of `held-snapshot`: payments a second.
+    pub(super) rate: Option<u32>,
+    /// Of `versions`: the payonce whose programs are the old ones, where that is not this one.
+    pub(super) old: Option<PathBuf>,
+}
+
+/// A database that was there before, and is not ours to start or to kill.
+#[derive(Debug, Clone)]
+pub(super) struct Elsewhere {
+    /// All its hosts.
+    pub(super) url: String,
+    /// A shell command.
+    pub(super) strike_with: String,
 }
 
 impl Plan {
@@ -144,57 +189,106 @@ impl Plan {
         if args.kills.is_some() && !scenario.strikes() {
             bail!("--kills says nothing about {scenario}, which goes on all the time");
         }
-        let lasts = [(Scenario::All, ALL_LASTS), (Scenario::Partition, CUT_LASTS)];
+        let lasts = [
+            (Scenario::All, ALL_LASTS),
+            (Scenario::Partition, CUT_LASTS),
+            (Scenario::HeldSnapshot, HELD_LASTS),
+        ];
         let lasts = lasts.into_iter().find_map(|(one, lasts)| (one == scenario).then_some(lasts));
         if args.duration.is_some() && lasts.is_none() {
-            bail!("--duration is for the scenarios all and partition; {scenario} ends with its payments");
+            bail!(
+                "--duration is for the scenarios all, partition and held-snapshot; {scenario} ends with its payments"
+            );
+        }
+        let is_paced = scenario == Scenario::HeldSnapshot;
+        if args.rate.is_some() && !is_paced {
+            bail!("--rate is for the scenario held-snapshot; clients of {scenario} pay as fast as they can");
+        }
+        if args.payments.is_some() && is_paced {
+            bail!(
+                "--payments says nothing about {scenario}, which pays --rate payments a second for --duration"
+            );
         }
         if args.payments.is_some() && scenario.is_scripted() {
             bail!(
                 "--payments says nothing about {scenario}, which goes by a script; --short makes it shorter"
             );
         }
+        if args.database_url.is_some() && scenario != Scenario::Failover {
+            bail!(
+                "--database-url and --strike-with are for the scenario failover; {scenario} has a database of its own"
+            );
+        }
+        if args.old.is_some() && scenario != Scenario::Versions {
+            bail!("--old is for the scenario versions; {scenario} is about one version");
+        }
         let defaults = scenario.defaults();
         let (payments, kills) = if args.short { defaults.short } else { defaults.long };
+        let duration = lasts.map(|(long, short)| match args.duration {
+            Some(seconds) => Duration::from_secs(seconds),
+            None if args.short => short,
+            None => long,
+        });
+        let usual_rate = if args.short { HELD_RATE.1 } else { HELD_RATE.0 };
+        let rate = is_paced.then(|| args.rate.unwrap_or(usual_rate));
+        let paced = rate.zip(duration).map(|(rate, duration)| u64::from(rate) * duration.as_secs());
         let plan = Self {
             scenario,
             is_short: args.short,
             seed: args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
-            payments: args.payments.unwrap_or(payments),
+            payments: args.payments.or(paced).unwrap_or(payments),
             kills: args.kills.unwrap_or(kills),
             workers: args.workers.map_or(defaults.workers, usize::from),
             apis: args.apis.map_or(defaults.apis, usize::from),
-            duration: lasts.map(|(long, short)| match args.duration {
-                Some(seconds) => Duration::from_secs(seconds),
-                None if args.short => short,
-                None => long,
-            }),
+            duration,
+            elsewhere: args
+                .database_url
+                .clone()
+                .zip(args.strike_with.clone())
+                .map(|(url, strike_with)| Elsewhere { url, strike_with }),
+            rate,
+            old: args.old.clone(),
         };
-        if scenario == Scenario::Zombies && plan.workers < 2 {
+        plan.require_fleet()?;
+        Ok(plan)
+    }
+
+    fn require_fleet(&self) -> Result<()> {
+        if self.scenario == Scenario::Versions && (self.workers < 2 || self.apis < 2) {
+            bail!("versions needs --workers 2 and --apis 2 or more: one of each version");
+        }
+        if self.scenario == Scenario::Zombies && self.workers < 2 {
             bail!("zombies needs --workers 2 or more: one that freezes, and one that takes over");
         }
-        Ok(plan)
+        Ok(())
     }
 
     /// Over which time the payments are spread, if over any.
     pub(super) fn spread_over(&self) -> Option<Duration> {
-        self.duration.filter(|_| self.scenario == Scenario::All)
+        self.duration.filter(|_| matches!(self.scenario, Scenario::All | Scenario::HeldSnapshot))
+    }
+
+    /// So many bytes of disk it may take, where that is more than a little.
+    pub(super) fn disk(&self) -> Option<u64> {
+        self.rate.map(|_| self.payments * BYTES_PER_PAYMENT)
     }
 
     /// The command that does the same again.
     pub(super) fn replay(&self) -> String {
         let Self { scenario, seed, payments, workers, apis, .. } = self;
-        if scenario.is_scripted() {
-            let short = if self.is_short { " --short" } else { "" };
-            return format!(
-                "payonce chaos {scenario} --seed {seed} --workers {workers} --apis {apis}{short}"
-            );
-        }
-        let fleet = format!("--payments {payments} --workers {workers} --apis {apis}");
         let kills = if scenario.strikes() { format!(" --kills {}", self.kills) } else { String::new() };
+        let short = if self.is_short { " --short" } else { "" };
         let duration =
             self.duration.map(|duration| format!(" --duration {}", duration.as_secs())).unwrap_or_default();
-        format!("payonce chaos {scenario} --seed {seed} {fleet}{kills}{duration}")
+        let old = self.old.as_ref().map(|old| format!(" --old {}", old.display())).unwrap_or_default();
+        let paid = match self.rate {
+            _ if scenario.is_scripted() => String::new(),
+            Some(rate) => format!(" --rate {rate}"),
+            None => format!(" --payments {payments}"),
+        };
+        format!(
+            "payonce chaos {scenario} --seed {seed}{paid}{duration} --workers {workers} --apis {apis}{kills}{old}{short}"
+        )
     }
 }
 

@@ -27,6 +27,8 @@ const END_DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Process {
     role: service::Command,
+    /// The payonce that it is one of the programs of; none: this one.
+    program: Option<PathBuf>,
     environment: Vec<(&'static str, String)>,
     directory: PathBuf,
     log: PathBuf,
@@ -46,14 +48,15 @@ struct Running {
 impl Process {
     /// Starts one of that role and waits until it is ready.
     pub(super) async fn start(
-        role: service::Command,
-        number: usize,
+        (role, number): (service::Command, usize),
+        program: Option<&Path>,
         environment: Vec<(&'static str, String)>,
         directory: &Path,
         guardian: &Guardian,
     ) -> Result<Self> {
         let mut process = Self {
             role,
+            program: program.map(Path::to_owned),
             environment,
             directory: directory.to_owned(),
             log: directory.join(format!("{}-{number}.log", role.as_str())),
@@ -63,6 +66,17 @@ impl Process {
         };
         process.revive().await?;
         Ok(process)
+    }
+
+    /// Tells it something else from its next start on.
+    pub(super) fn set(&mut self, variable: &'static str, value: String) {
+        self.environment.retain(|(name, _)| *name != variable);
+        self.environment.push((variable, value));
+    }
+
+    /// It is a program of that payonce from its next start on, or of this one.
+    pub(super) fn becomes(&mut self, program: Option<&Path>) {
+        self.program = program.map(Path::to_owned);
     }
 
     /// Where it listens, the same over all its lives.
@@ -113,7 +127,8 @@ impl Process {
             .append(true)
             .open(&self.log)
             .with_context(|| format!("cannot open {}", self.log.display()))?;
-        let mut command = Command::new(service::this_program()?);
+        let program = self.program.clone().map_or_else(service::this_program, Ok)?;
+        let mut command = Command::new(program);
         command.args(["service", self.role.as_str()]);
         // Away from where an .env may lie.
         command.env_clear().current_dir(&self.directory);

@@ -154,7 +154,9 @@ impl Report {
     pub(super) fn of(plan: &Plan, seen: Seen) -> Self {
         let why = judge(plan, &seen);
         let waits = seen.verdict.code == 3 || !seen.held.is_empty();
-        let outcome = match (why.is_empty(), waits && seen.held != seen.charged_wrongly) {
+        // What waits for a person where a past came back, and why, is for the script to say.
+        let may_wait = plan.scenario == Scenario::Restore || seen.held == seen.charged_wrongly;
+        let outcome = match (why.is_empty(), waits && !may_wait) {
             (false, _) => Outcome::Violated,
             (true, true) => Outcome::WaitingForAPerson,
             (true, false) => Outcome::Held,

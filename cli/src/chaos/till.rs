@@ -74,6 +74,11 @@ pub(super) async fn in_doubt(pool: &PgPool) -> Result<(i64, i64)> {
     Ok(sqlx::query_as(read).fetch_one(pool).await?)
 }
 
+/// The one number that a statement answers.
+pub(super) async fn count(pool: &PgPool, statement: &'static str) -> Result<i64> {
+    Ok(sqlx::query_scalar(statement).fetch_one(pool).await?)
+}
+
 /// Waits until `holds`.
 pub(super) async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     let began = Instant::now();

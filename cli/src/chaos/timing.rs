@@ -29,6 +29,10 @@ pub(super) fn of(plan: &Plan) -> Vec<(&'static str, &'static str)> {
     if scenario == Scenario::QuietOutage && !plan.is_short {
         return vec![("WORKER_CONCURRENCY", "32"), ("DOUBT_DEADLINE_MS", "60000")];
     }
+    // Nothing fails there, and what is measured is what there is.
+    if scenario == Scenario::HeldSnapshot && !plan.is_short {
+        return Vec::new();
+    }
     // A gateway that does answer gets time to, on a machine that is busy: only workers shall fail there.
     let gateway_timeout = match scenario {
         Scenario::Gateway | Scenario::LostAnswers | Scenario::All => "300",
@@ -42,11 +46,16 @@ pub(super) fn of(plan: &Plan) -> Vec<(&'static str, &'static str)> {
         | Scenario::Connections
         | Scenario::DiskFull
         | Scenario::RestartStorm
+        | Scenario::Failover
+        | Scenario::LostTail
         | Scenario::SlowDatabase
         | Scenario::Partition
         | Scenario::SilentFew
         | Scenario::QuietOutage
-        | Scenario::WrongDoor => "1000",
+        | Scenario::WrongDoor
+        | Scenario::HeldSnapshot
+        | Scenario::Restore
+        | Scenario::Versions => "1000",
     };
     // A gateway that never answers a charge would hardly be asked for another one.
     let breaker_failures = if scenario == Scenario::LostAnswers { "1000" } else { "5" };
@@ -75,6 +84,8 @@ fn of_script(plan: &Plan) -> Vec<(&'static str, &'static str)> {
             vec![("GATEWAY_TIMEOUT_MS", "500"), ("SEND_WINDOW_MS", "500"), ("DOUBT_DEADLINE_MS", "6000")]
         }
         (Scenario::WrongDoor, false) => vec![("DOUBT_DEADLINE_MS", "20000")],
+        // A void starts within seconds.
+        (Scenario::Restore, _) => vec![("DOUBT_DEADLINE_MS", "5000")],
         _ => Vec::new(),
     }
 }

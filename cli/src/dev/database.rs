@@ -10,7 +10,7 @@ use shared::config;
 use sqlx::migrate::MigrateDatabase;
 
 use crate::data_dir::DataDir;
-use crate::postgres::{Options, Server};
+use crate::postgres::{Options, RoleUrls, Server};
 use crate::progress;
 
 const NAME: &str = "payonce";
@@ -18,7 +18,7 @@ const NAME: &str = "payonce";
 /// The databases, and the server under them if it is ours.
 #[derive(Debug)]
 pub(super) struct Databases {
-    pub(super) url: String,
+    pub(super) urls: RoleUrls,
     pub(super) gateway_url: String,
     home: Home,
 }
@@ -49,8 +49,9 @@ impl Databases {
         for database in [NAME, &gateway] {
             server.create_database(database).await?;
         }
-        let (url, gateway_url) = (server.url(NAME), server.url(&gateway));
-        Ok(Self { url, gateway_url, home: Home::Private(Box::new(server)) })
+        let urls = server.make_roles(NAME).await?;
+        let gateway_url = server.url(&gateway);
+        Ok(Self { urls, gateway_url, home: Home::Private(Box::new(server)) })
     }
 
     async fn foreign(url: String, data_dir: &Path, fresh: bool) -> Result<Self> {
@@ -62,7 +63,9 @@ impl Databases {
         if fresh {
             directory.clear()?;
         }
-        Ok(Self { url, gateway_url, home: Home::Foreign { directory, kept: fresh } })
+        // One name for all: what roles there are is for whoever runs that server to say.
+        let urls = RoleUrls { owner: url.clone(), app: url.clone(), reader: url };
+        Ok(Self { urls, gateway_url, home: Home::Foreign { directory, kept: fresh } })
     }
 
     pub(super) fn data_dir(&self) -> &Path {

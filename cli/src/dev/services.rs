@@ -35,7 +35,7 @@ impl Services {
             .context("cannot start the simulated gateway (--gateway-addr)")?;
         let gateway_addr = gateway.addr();
 
-        let mut settings = api::Settings::from_env_at(databases.url.clone(), admin_key.to_owned())?;
+        let mut settings = api::Settings::from_env_at(databases.urls.app.clone(), admin_key.to_owned())?;
         settings.api_addr = args.api_addr;
         settings.board_addr = args.board_addr;
         let api =
@@ -45,7 +45,7 @@ impl Services {
         let mut workers = Vec::new();
         for _ in 0..args.workers {
             let mut settings =
-                worker::Settings::from_env_at(databases.url.clone(), format!("http://{gateway_addr}"))?;
+                worker::Settings::from_env_at(databases.urls.app.clone(), format!("http://{gateway_addr}"))?;
             // The API shows the metrics of the whole process.
             settings.metrics_addr = (Ipv4Addr::LOCALHOST, 0).into();
             workers.push(worker::Worker::connect(settings).await.context("cannot start a worker")?);
@@ -58,8 +58,7 @@ impl Services {
                 for worker in workers {
                     loops.spawn(worker.run(shutdown.clone()));
                 }
-                loops.join_all().await;
-                Ok(())
+                loops.join_all().await.into_iter().collect::<Result<()>>()
             }));
         }
         running.push(Service::spawn("gateway", |shutdown| gateway.run(shutdown)));

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
+use shared::db::{NEWEST_SERVER, OLDEST_SERVER};
 
 /// Where `postgres` and `initdb` are.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ impl Binaries {
     /// Looks in `PG_BIN`, at what `pg_config` says, then where Debian and Homebrew put them, newest first.
     pub(crate) fn find() -> Result<Self> {
         if let Some(named) = shared::config::optional("PG_BIN") {
-            return Self::named(named);
+            return Self::in_directory(named.into());
         }
         let found = from_pg_config("--bindir", Path::new("pg_config"))
             .into_iter()
@@ -28,15 +29,15 @@ impl Binaries {
         let Some(directory) = found else {
             bail!("no PostgreSQL server found; {}, or set PG_BIN to the directory of its programs", remedy());
         };
-        Self { directory }.with_hstore()
+        Self { directory }.supported()
     }
 
-    fn named(directory: String) -> Result<Self> {
-        let directory = PathBuf::from(directory);
+    /// Those in that directory, as `PG_BIN` names one.
+    pub(crate) fn in_directory(directory: PathBuf) -> Result<Self> {
         if !is_server(&directory) {
-            bail!("PG_BIN is {}, which holds no postgres and initdb", directory.display());
+            bail!("{} holds no postgres and initdb (PG_BIN)", directory.display());
         }
-        Self { directory }.with_hstore()
+        Self { directory }.supported()
     }
 
     pub(crate) fn postgres(&self) -> PathBuf {
@@ -50,6 +51,23 @@ impl Binaries {
     /// Any other program of the server.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    /// Refuses programs that are too old for the migrations. Those that do not say how old they are will tell by failing.
+    fn supported(self) -> Result<Self> {
+        let output = Command::new(self.postgres()).arg("--version").output().ok();
+        let says = output.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+        if let Some(version) = major_version(&says)
+            && version < OLDEST_SERVER
+        {
+            bail!(
+                "the PostgreSQL server in {} is version {version}, and Payonce needs {OLDEST_SERVER} to {NEWEST_SERVER}; {}, or set \
+                 PG_BIN to the directory of another one's programs",
+                self.directory.display(),
+                remedy()
+            );
+        }
+        self.with_hstore()
     }
 
     /// The queue's tables need the extension `hstore`, which some systems package apart. Where its place is
@@ -78,6 +96,13 @@ impl Binaries {
             .map(|share| share.join("extension"))
             .find(|directory| directory.is_dir())
     }
+}
+
+/// Of what `postgres --version` says: `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`, or `18beta1`.
+fn major_version(says: &str) -> Option<i32> {
+    let (_, version) = says.split_once("(PostgreSQL) ")?;
+    let digits = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
+    version[..digits].parse().ok()
 }
 
 fn is_server(directory: &Path) -> bool {
@@ -117,5 +142,18 @@ fn remedy() -> &'static str {
         "install one with `sudo apk add postgresql postgresql-contrib`"
     } else {
         "install the PostgreSQL server and its contrib extensions"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::major_version;
+
+    #[test]
+    fn a_server_says_its_version_in_several_ways() {
+        assert_eq!(major_version("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n"), Some(15));
+        assert_eq!(major_version("postgres (PostgreSQL) 14.20"), Some(14));
+        assert_eq!(major_version("postgres (PostgreSQL) 18beta1\n"), Some(18));
+        assert_eq!(major_version("something else"), None);
     }
 }

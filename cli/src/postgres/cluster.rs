@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::binaries::Binaries;
 use super::owner::Owner;
 use super::postmaster::PidFile;
-use super::{LOOK_EVERY, Lifetime, START_DEADLINE, SUPERUSER, connect};
+use super::{LOOK_EVERY, Lifetime, MAINTENANCE, START_DEADLINE, SUPERUSER, connect};
 use crate::data_dir::{DataDir, beside, write_private};
 
 /// The database files and what belongs to them.
@@ -90,7 +90,7 @@ impl Cluster {
             if !found.is_server_of(&self.path) {
                 return Ok(None);
             }
-            match connect(found.port, password).await {
+            match connect(found.port, password, MAINTENANCE).await {
                 Ok(connection) => {
                     connection.close().await?;
                     return Ok(Some(found));

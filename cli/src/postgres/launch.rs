@@ -14,7 +14,7 @@ use super::binaries::Binaries;
 use super::cluster::Cluster;
 use super::owner::Owner;
 use super::postmaster::{PidFile, Postmaster};
-use super::{LOOK_EVERY, Options, START_DEADLINE, connect};
+use super::{LOOK_EVERY, MAINTENANCE, Options, START_DEADLINE, connect};
 
 const SETTINGS: [(&str, &str); 5] = [
     ("listen_addresses", "127.0.0.1"),
@@ -45,7 +45,7 @@ impl Launch<'_> {
             let log_before = self.cluster.log.metadata().map_or(0, |log| log.len());
             let mut postmaster = self.spawn(at)?;
             let ended = loop {
-                if connect(at, self.password).await.is_ok() {
+                if connect(at, self.password, MAINTENANCE).await.is_ok() {
                     return Ok((postmaster, at));
                 }
                 if let Some(how) = postmaster.ended()? {

@@ -8,7 +8,8 @@ use shared::ids::PaymentId;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::report::Report;
-use super::{KEPT, REBUILT, carry, doors, write};
+use super::{KEPT, REBUILT, carry, write};
+use crate::doors;
 use crate::progress;
 
 /// Payments whose last event is not in the new table, or that it has and the log has not.

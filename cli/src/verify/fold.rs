@@ -16,6 +16,7 @@ const LEGAL: &[(&str, Option<&str>, &str)] = &[
     ("created", None, "pending"),
     ("attempt_started", Some("pending"), "processing"),
     ("taken_over", Some("processing"), "processing"),
+    ("verifying", Some("pending"), "processing"),
     ("verifying", Some("processing"), "processing"),
     ("outcome_unknown", Some("processing"), "processing"),
     ("void_started", Some("processing"), "processing"),
@@ -24,6 +25,10 @@ const LEGAL: &[(&str, Option<&str>, &str)] = &[
     ("released", Some("processing"), "processing"),
     ("rescheduled", Some("pending"), "pending"),
     ("rescheduled", Some("processing"), "processing"),
+    ("restored", Some("pending"), "processing"),
+    ("restored", Some("processing"), "processing"),
+    ("doubted", Some("pending"), "processing"),
+    ("doubted", Some("processing"), "processing"),
     ("retry_scheduled", Some("processing"), "pending"),
     ("succeeded", Some("processing"), "succeeded"),
     ("failed", Some("processing"), "failed"),
@@ -42,9 +47,11 @@ struct Told {
     metadata: Value,
     correlation_id: String,
     created_at: DateTime<Utc>,
+    gateway_key: Option<String>,
     status: String,
     due_at: Option<DateTime<Utc>>,
     claim_token: Option<Uuid>,
+    look_first: bool,
     in_doubt: bool,
     doubt_since: Option<DateTime<Utc>>,
     void_started_at: Option<DateTime<Utc>>,
@@ -102,8 +109,8 @@ pub(super) fn check_strays(events: &[EventRow], history: &mut Check) {
 
 fn differing(told: &Told, payment: &PaymentRow) -> Vec<&'static str> {
     let mut names = differing!(told, payment:
-        merchant_id customer_id currency payment_method description metadata correlation_id created_at status due_at
-        claim_token in_doubt doubt_since void_started_at held_reason takeover_count attempt_count retries_spent delay_count verify_count
+        merchant_id customer_id currency payment_method description metadata correlation_id created_at gateway_key status due_at
+        claim_token look_first in_doubt doubt_since void_started_at held_reason takeover_count attempt_count retries_spent delay_count verify_count
         not_found_count first_sent_at send_by gateway_transaction_id failure_code failure_message failure_retryable
         version updated_at terminal_at);
     let amount = Amount::parse(&payment.amount);
@@ -147,8 +154,6 @@ fn step(told: &Told, event: &EventRow) -> Result<(), String> {
 
 fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
     let name = event.event.as_str();
-    let lacks = |field: &str| format!("has event {}, {name}, without {field}", event.version);
-    let text = |field: &str| event.evidence[field].as_str().map(str::to_owned).ok_or_else(|| lacks(field));
     told.version = event.version;
     told.status.clone_from(&event.to_status);
     told.updated_at = event.at;
@@ -156,8 +161,22 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
     if name != "rescheduled" {
         told.claim_token = None;
     }
-    told.held_reason = None;
+    if name != "restored" {
+        told.held_reason = None;
+    }
     told.retries_spent += i32::from(event.spends);
+    change(told, event)?;
+    if matches!(told.status.as_str(), "succeeded" | "failed" | "reversed") {
+        told.terminal_at = Some(event.at);
+    }
+    Ok(())
+}
+
+/// What is particular to its kind.
+fn change(told: &mut Told, event: &EventRow) -> Result<(), String> {
+    let name = event.event.as_str();
+    let lacks = |field: &str| format!("has event {}, {name}, without {field}", event.version);
+    let text = |field: &str| event.evidence[field].as_str().map(str::to_owned).ok_or_else(|| lacks(field));
     match name {
         "created" => {
             told.merchant_id = text("merchant_id")?.parse().map_err(|_| lacks("merchant_id"))?;
@@ -169,6 +188,9 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
             told.metadata = event.evidence["metadata"].clone();
             told.correlation_id.clone_from(&event.correlation_id);
             told.created_at = event.at;
+            // What was accepted before there were keys of their own does not say so, and has its id for one.
+            told.gateway_key = event.evidence["gateway_key"].as_str().map(str::to_owned);
+            told.look_first = event.evidence["look_first"] == true;
         }
         "attempt_started" => {
             told.claim_token = event.claim_token;
@@ -189,6 +211,7 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
             doubt(told, event.at);
             told.verify_count += 1;
             told.not_found_count += i32::from(event.reason.as_deref() == Some("not_found"));
+            told.look_first = told.look_first && event.reason.as_deref() != Some("restored_seen");
         }
         "retry_scheduled" => told.delay_count = if event.spends { 0 } else { told.delay_count + 1 },
         "rescheduled" => {
@@ -197,7 +220,16 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
             let send_by = event.evidence["send_by"].as_str().map(str::parse).transpose();
             told.send_by = send_by.map_err(|_| lacks("send_by"))?;
         }
+        "restored" => restored(told, event)?,
+        "doubted" => doubt(told, event.at),
+        // Only where it says so: what is an open orphan's is looked at first for ever.
+        "released" => told.look_first = told.look_first && event.evidence["look_first"] == true,
         "void_started" => {
+            told.void_started_at.get_or_insert(event.at);
+        }
+        // The key had been closed before: nobody started a void that is known of.
+        "reversed" if event.reason.as_deref() == Some("key_closed") => {
+            doubt(told, event.at);
             told.void_started_at.get_or_insert(event.at);
         }
         "held" => told.held_reason.clone_from(&event.reason),
@@ -210,9 +242,20 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
         }
         _ => {}
     }
-    if matches!(told.status.as_str(), "succeeded" | "failed" | "reversed") {
-        told.terminal_at = Some(event.at);
-    }
+    Ok(())
+}
+
+/// It came back with a restored database.
+fn restored(told: &mut Told, event: &EventRow) -> Result<(), String> {
+    let instant = |field: &str| {
+        let told = event.evidence[field].as_str().and_then(|text| text.parse().ok());
+        told.ok_or_else(|| format!("has event {}, restored, without {field}", event.version))
+    };
+    told.look_first = true;
+    (told.in_doubt, told.doubt_since) = (true, Some(event.at));
+    told.first_sent_at = Some(instant("first_sent_at")?);
+    told.send_by = Some(instant("send_by")?);
+    (told.takeover_count, told.verify_count, told.not_found_count) = (0, 0, 0);
     Ok(())
 }
 

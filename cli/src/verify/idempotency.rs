@@ -1,15 +1,18 @@
 //! Idempotency: every payment has exactly one key, every key leads to exactly one payment of its own merchant and
-//! customer, and no key is there twice.
+//! customer, no key is there twice, and the key at the gateway is the one that follows from it.
 
 use std::collections::HashSet;
 
 use anyhow::Result;
+use chrono::{DateTime, Utc};
+use sha2::{Digest as _, Sha256};
 use shared::ids::PaymentId;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::acknowledged::Clients;
 use super::ours::{advice, again};
+use super::past::key_space;
 use super::register::{Keyed, Register};
 use super::report::Check;
 
@@ -24,6 +27,10 @@ pub(super) struct KeyRow {
     pub(super) key: String,
     /// One, where all is well.
     pub(super) payment_ids: Vec<Uuid>,
+    /// Of each payment: its key at the gateway; none means its id, as of a payment that is not there.
+    gateway_keys: Vec<Option<String>>,
+    /// Whether each was made here, and not in the installation that this is a copy of.
+    is_own: Vec<bool>,
     has_fingerprint: bool,
 }
 
@@ -42,12 +49,14 @@ pub(super) async fn check(
     idempotency: &mut Check,
 ) -> Result<()> {
     let mut after: Option<KeyRow> = None;
+    let (space, own_since) = key_space(pool).await?;
     loop {
-        let page = read(pool, after.as_ref()).await?;
+        let page = read(pool, after.as_ref(), own_since).await?;
         let mut newcomers = Vec::new();
         for row in &page {
             idempotency.checked += 1;
             check_row(row, register, &mut newcomers, idempotency);
+            check_derived(row, &space, idempotency);
             if let Some(clients) = clients {
                 clients.recorded(row);
             }
@@ -92,6 +101,33 @@ fn check_row(
     }
 }
 
+/// Where a payment has a key of its own at the gateway, it is the one that is derived from what makes it unique.
+fn check_derived(row: &KeyRow, space: &str, idempotency: &mut Check) {
+    for ((id, stored), is_own) in row.payment_ids.iter().zip(&row.gateway_keys).zip(&row.is_own) {
+        let Some(stored) = stored.as_ref().filter(|_| *is_own) else { continue };
+        let derived = derived(space, row);
+        if *stored != derived {
+            let says = format!(
+                "has the key {stored} at the gateway, and not {derived}, which follows from its request"
+            );
+            idempotency.blame(PaymentId::from(*id), says);
+        }
+    }
+}
+
+/// The key at the gateway of the request that has this idempotency key.
+fn derived(space: &str, row: &KeyRow) -> String {
+    let merchant = row.merchant_id.to_string();
+    let mut hasher = Sha256::new();
+    for part in ["pk1", space, &row.operation, &merchant, &row.customer_id, &row.key] {
+        hasher.update(u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
+        hasher.update(part);
+    }
+    let digits =
+        hasher.finalize().iter().take(20).fold(String::new(), |digits, byte| format!("{digits}{byte:02x}"));
+    format!("pk1_{digits}")
+}
+
 /// Keys of payments that were not there when the payments were read: by now they are, or never were.
 async fn check_newcomers(pool: &PgPool, newcomers: &[(Uuid, String)], idempotency: &mut Check) -> Result<()> {
     let ids: Vec<Uuid> = newcomers.iter().map(|(id, _)| *id).collect();
@@ -102,21 +138,29 @@ async fn check_newcomers(pool: &PgPool, newcomers: &[(Uuid, String)], idempotenc
     Ok(())
 }
 
-async fn read(pool: &PgPool, after: Option<&KeyRow>) -> Result<Vec<KeyRow>> {
+async fn read(
+    pool: &PgPool,
+    after: Option<&KeyRow>,
+    own_since: Option<DateTime<Utc>>,
+) -> Result<Vec<KeyRow>> {
     let keys = sqlx::query_as!(
         KeyRow,
-        r#"select merchant_id, operation, customer_id, key, array_agg(payment_id) as "payment_ids!",
-                  bool_and(octet_length(fingerprint) = 32) as "has_fingerprint!"
-             from idempotency_keys
-            where (merchant_id, operation, customer_id, key) > ($1, $2, $3, $4)
-            group by merchant_id, operation, customer_id, key
-            order by merchant_id, operation, customer_id, key
+        r#"select k.merchant_id, k.operation, k.customer_id, k.key, array_agg(k.payment_id) as "payment_ids!",
+                  array_agg(p.gateway_key) as "gateway_keys!: Vec<Option<String>>",
+                  array_agg(coalesce(p.created_at >= $6, true)) as "is_own!",
+                  bool_and(octet_length(k.fingerprint) = 32) as "has_fingerprint!"
+             from idempotency_keys k
+             left join payments p on p.id = k.payment_id
+            where (k.merchant_id, k.operation, k.customer_id, k.key) > ($1, $2, $3, $4)
+            group by k.merchant_id, k.operation, k.customer_id, k.key
+            order by k.merchant_id, k.operation, k.customer_id, k.key
             limit $5"#,
         after.map_or(Uuid::nil(), |row| row.merchant_id),
         after.map_or("", |row| &row.operation),
         after.map_or("", |row| &row.customer_id),
         after.map_or("", |row| &row.key),
-        PAGE
+        PAGE,
+        own_since
     );
     keys.fetch_all(pool).await.map_err(advice)
 }

@@ -38,9 +38,12 @@ pub(super) struct PaymentRow {
     pub(super) metadata: Value,
     pub(super) correlation_id: String,
     pub(super) created_at: DateTime<Utc>,
+    /// Its key at the gateway; none means its id.
+    pub(super) gateway_key: Option<String>,
     pub(super) status: String,
     pub(super) due_at: Option<DateTime<Utc>>,
     pub(super) claim_token: Option<Uuid>,
+    pub(super) look_first: bool,
     pub(super) in_doubt: bool,
     pub(super) doubt_since: Option<DateTime<Utc>>,
     pub(super) void_started_at: Option<DateTime<Utc>>,
@@ -136,6 +139,10 @@ pub(super) async fn connect(url: &str) -> Result<PgPool> {
         ("statement_timeout", STATEMENT),
         ("lock_timeout", STATEMENT),
         ("idle_in_transaction_session_timeout", IN_SNAPSHOT),
+        // Whatever is set for the role or the database.
+        ("search_path", "public"),
+        ("default_transaction_isolation", "read committed"),
+        ("default_transaction_deferrable", "off"),
         ("timezone", "UTC"),
         // Every statement walks along an index, whatever the planner believes of a table that has just been filled.
         ("enable_seqscan", "off"),
@@ -240,7 +247,7 @@ async fn payments(snapshot: &mut Snapshot, after: Uuid, size: i64) -> sqlx::Resu
     sqlx::query_as!(
         PaymentRow,
         r#"select id, merchant_id, customer_id, amount::text as "amount!", currency, payment_method, description, metadata,
-                  correlation_id, created_at, status, due_at, claim_token, in_doubt, doubt_since, void_started_at,
+                  correlation_id, created_at, gateway_key, status, due_at, claim_token, look_first, in_doubt, doubt_since, void_started_at,
                   held_reason, takeover_count, attempt_count, retries_spent, delay_count, verify_count, not_found_count, first_sent_at, send_by,
                   gateway_transaction_id, failure_code, failure_message, failure_retryable, version, updated_at, terminal_at,
                   extract(epoch from clock_timestamp() - due_at)::float8 as overdue_s,
@@ -330,6 +337,7 @@ pub(super) struct Standing {
     pub(super) payment_method: String,
     pub(super) status: String,
     pub(super) is_held: bool,
+    pub(super) gateway_key: Option<String>,
     pub(super) gateway_transaction_id: Option<String>,
     pub(super) version: i32,
     pub(super) overdue_s: Option<f64>,
@@ -347,7 +355,7 @@ pub(super) async fn again(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<Standing>> 
     let rows = sqlx::query_as!(
         Standing,
         r#"select id, merchant_id, customer_id, amount::text as "amount!", currency, payment_method, status,
-                  held_reason is not null as "is_held!", gateway_transaction_id, version,
+                  held_reason is not null as "is_held!", gateway_key, gateway_transaction_id, version,
                   extract(epoch from clock_timestamp() - due_at)::float8 as overdue_s,
                   (select extract(epoch from clock_timestamp() - opened_at)::float8 from breaks b
                     where b.payment_id = p.id and kind = 'charged_after_end' and closed_at is null

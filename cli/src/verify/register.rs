@@ -5,9 +5,11 @@
 //! are added up as fingerprints, from which a void takes its charge's away: what is left must be the fingerprint of the
 //! one charge that is expected, or nothing. Of a payment that was corrected what stands must be what its last correction says;
 //! one that a person ended without proof, and that the journal refutes, is told apart.
+//!
+//! Whose a charge is says what it is called, and where that is no payment of ours, its key: who adopted what stands there. What
+//! nobody adopted, and a person was told of, is a forgotten payment's, and no violation.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use shared::ids::PaymentId;
 use uuid::Uuid;
@@ -16,7 +18,9 @@ use super::amount::{Amount, Currency, currency};
 use super::journal::Row;
 use super::liveness::Rule;
 use super::ours::{CorrectionRow, PaymentRow, Standing};
+use super::past::Orphan;
 use super::report::{Check, Unproven};
+use super::tally::{Tally, fingerprint, hash, key_of, key_print};
 
 /// Remarks about charges that are not as expected are kept for so many payments; they only explain.
 const REMARKED: usize = 1_000;
@@ -44,17 +48,6 @@ impl Stand {
     }
 }
 
-/// What the gateway did under one reference.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Tally {
-    /// The sum of the charges' fingerprints less those of what was undone.
-    print: u64,
-    /// What was charged less what was undone, whatever the currency.
-    net: Amount,
-    /// Charges less voids and refunds.
-    standing: i32,
-}
-
 /// One payment of ours.
 #[derive(Debug)]
 struct Entry {
@@ -68,6 +61,8 @@ struct Entry {
     currency: Currency,
     stand: Stand,
     keys: u8,
+    /// Of its key at the gateway, as far as there is room: only remarks depend on it.
+    key_print: u16,
 }
 
 /// All payments, and the gateway's charges beside them.
@@ -79,9 +74,15 @@ pub(super) struct Register {
     strangers: HashMap<Uuid, Tally>,
     /// Other references.
     foreign: HashMap<String, Tally>,
+    /// What is known of charges of forgotten payments, by key.
+    orphans: HashMap<String, Orphan>,
+    /// What stands of those that nobody adopted, by key.
+    orphaned: HashMap<String, Tally>,
     remarks: HashMap<Uuid, Vec<String>>,
     /// The few that were corrected: what stands at the gateway after all, and by which charge.
     corrected: HashMap<Uuid, (Option<Amount>, Option<String>)>,
+    /// Their keys at the gateway, where those are stored.
+    corrected_keys: HashMap<Uuid, String>,
     /// The few that a person ended without proof.
     unproven: HashSet<Uuid>,
     in_flight: u64,
@@ -98,37 +99,28 @@ pub(super) enum Keyed {
     Unknown,
 }
 
-/// A stable hash: of one build, within one run.
-fn hash(value: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
-}
-
-fn fingerprint(charge_id: &str, key: &str, amount: Option<Amount>, currency: Currency) -> u64 {
-    hash((charge_id, key, amount, currency))
-}
-
-fn expected(id: Uuid, charge_id: Option<&str>, owed: Option<Amount>, currency: Currency) -> u64 {
-    fingerprint(charge_id.unwrap_or_default(), &PaymentId::from(id).to_string(), owed, currency)
-}
-
 impl Register {
     /// Takes up the next payment; they come in the order of their ids.
     pub(super) fn add(&mut self, row: &PaymentRow) {
         let (owed, currency) = (Amount::parse(&row.amount), currency(&row.currency));
         let stand = Stand::of(&row.status);
+        let key = key_of(row.id, row.gateway_key.as_deref());
+        let charge_id = row.gateway_transaction_id.as_deref().unwrap_or_default();
         self.in_flight += u64::from(stand == Stand::UnderWay && row.held_reason.is_none());
         self.entries.push(Entry {
             id: row.id,
             owner: hash((row.merchant_id, &row.customer_id)),
-            expected: expected(row.id, row.gateway_transaction_id.as_deref(), owed, currency),
+            expected: fingerprint(charge_id, &key, owed, currency),
             owed: owed.unwrap_or_default(),
             tally: Tally::default(),
             currency,
             stand,
             keys: 0,
+            key_print: key_print(&key),
         });
+        if let (Some(key), true) = (&row.gateway_key, self.corrected.contains_key(&row.id)) {
+            self.corrected_keys.insert(row.id, key.clone());
+        }
     }
 
     /// Takes note of the few of a page that people corrected, in the order of that, or ended without proof.
@@ -138,11 +130,41 @@ impl Register {
         self.unproven.extend(unproven);
     }
 
+    /// Takes note of what is known of charges of forgotten payments; what was adopted since is the adopter's.
+    pub(super) fn learn_orphans(&mut self, orphans: Vec<Orphan>) {
+        for orphan in orphans.into_iter().filter(Orphan::is_explained) {
+            let named = orphan.reference.as_deref().and_then(|it| it.parse::<PaymentId>().ok());
+            let strange = named.and_then(|named| self.strangers.remove(&named.uuid()));
+            let known = self.orphaned.remove(&orphan.key);
+            for tally in [strange, known].into_iter().flatten() {
+                self.tally_of(orphan.owner(), &orphan.key).add(tally);
+            }
+            self.orphans.insert(orphan.key.clone(), orphan);
+        }
+    }
+
+    /// Where what stands of a payment is counted, or under a key that is nobody's.
+    fn tally_of(&mut self, owner: Option<Uuid>, key: &str) -> &mut Tally {
+        let Some(id) = owner else { return self.orphaned.entry(key.to_owned()).or_default() };
+        let at = self.entries.binary_search_by(|entry| entry.id.cmp(&id)).ok();
+        match at.and_then(|at| self.entries.get_mut(at)) {
+            Some(entry) => &mut entry.tally,
+            // It came meanwhile.
+            None => self.strangers.entry(id).or_default(),
+        }
+    }
+
+    /// How many charges of forgotten payments stand that nobody adopted.
+    pub(super) fn orphans(&self) -> u64 {
+        self.orphaned.values().filter(|tally| **tally != Tally::default()).count() as u64
+    }
+
     fn is_fine(&self, entry: &Entry) -> bool {
         let Some((stands, charge_id)) = self.corrected.get(&entry.id) else { return entry.is_fine() };
         let tally = entry.tally;
         // A refund of a part takes another fingerprint away than that of the charge.
-        let print = expected(entry.id, charge_id.as_deref(), *stands, entry.currency);
+        let key = key_of(entry.id, self.corrected_keys.get(&entry.id).map(String::as_str));
+        let print = fingerprint(charge_id.as_deref().unwrap_or_default(), &key, *stands, entry.currency);
         *stands == Some(tally.net) && tally.standing <= 1 && (tally.standing < 1 || tally.print == print)
     }
 
@@ -160,7 +182,8 @@ impl Register {
     /// How many charges stand at the gateway.
     pub(super) fn charges(&self) -> u64 {
         let ours = self.entries.iter().map(|entry| entry.tally);
-        let all = ours.chain(self.strangers.values().copied()).chain(self.foreign.values().copied());
+        let strange = self.strangers.values().chain(self.foreign.values()).chain(self.orphaned.values());
+        let all = ours.chain(strange.copied());
         all.map(|tally| u64::try_from(tally.standing).unwrap_or(0)).sum()
     }
 
@@ -195,7 +218,17 @@ impl Register {
         let currency = currency(row.currency.as_deref().unwrap_or_default());
         let print = fingerprint(charge_id, key, amount, currency);
         let book = |tally: &mut Tally| tally.book(is_charge, amount.unwrap_or_default(), print);
-        let Ok(id) = reference.parse::<PaymentId>().map(PaymentId::uuid) else {
+        let named = reference.parse::<PaymentId>().ok().map(PaymentId::uuid);
+        let owner = match (named.filter(|id| self.find(*id).is_some()), self.orphans.get(key)) {
+            (Some(id), _) => Some(id),
+            (None, Some(orphan)) => {
+                let owner = orphan.owner();
+                book(self.tally_of(owner, key));
+                return;
+            }
+            (None, _) => named,
+        };
+        let Some(id) = owner else {
             book(self.foreign.entry(reference.to_owned()).or_default());
             return;
         };
@@ -204,7 +237,8 @@ impl Register {
             return;
         };
         book(&mut entry.tally);
-        let as_owed = (amount, currency) == (Some(entry.owed), entry.currency) && key == reference;
+        let as_owed =
+            (amount, currency, key_print(key)) == (Some(entry.owed), entry.currency, entry.key_print);
         if is_charge && !as_owed && self.remarks.len() < REMARKED {
             let (amount, currency) = (row.amount.as_deref(), row.currency.as_deref());
             let remark = format!(
@@ -237,6 +271,9 @@ impl Register {
     pub(super) fn update(&mut self, now: &Standing, rule: Rule) {
         if let Some(amount) = &now.corrected_amount {
             self.corrected.insert(now.id, (Amount::parse(amount), now.corrected_charge.clone()));
+            if let Some(key) = &now.gateway_key {
+                self.corrected_keys.insert(now.id, key.clone());
+            }
         }
         if now.is_unproven {
             self.unproven.insert(now.id);
@@ -246,15 +283,18 @@ impl Register {
             stand = Stand::Voiding;
         }
         let (owed, currency) = (Amount::parse(&now.amount), currency(&now.currency));
+        let key = key_of(now.id, now.gateway_key.as_deref());
+        let charge_id = now.gateway_transaction_id.as_deref().unwrap_or_default();
         let fresh = Entry {
             id: now.id,
             owner: 0,
-            expected: expected(now.id, now.gateway_transaction_id.as_deref(), owed, currency),
+            expected: fingerprint(charge_id, &key, owed, currency),
             owed: owed.unwrap_or_default(),
             tally: self.strangers.remove(&now.id).unwrap_or_default(),
             currency,
             stand,
             keys: 1,
+            key_print: key_print(&key),
         };
         match self.entries.binary_search_by(|entry| entry.id.cmp(&now.id)) {
             // It came meanwhile.
@@ -305,20 +345,6 @@ impl Register {
     }
 }
 
-impl Tally {
-    fn book(&mut self, is_charge: bool, amount: Amount, print: u64) {
-        if is_charge {
-            self.standing += 1;
-            self.net = self.net.plus(amount);
-            self.print = self.print.wrapping_add(print);
-        } else {
-            self.standing -= 1;
-            self.net = self.net.minus(amount);
-            self.print = self.print.wrapping_sub(print);
-        }
-    }
-}
-
 impl Entry {
     fn is_fine(&self) -> bool {
         match self.stand {
@@ -358,16 +384,5 @@ mod tests {
     #[test]
     fn a_million_payments_fit() {
         assert!(std::mem::size_of::<Entry>() <= 72, "{} bytes each", std::mem::size_of::<Entry>());
-    }
-
-    #[test]
-    fn a_charge_undone_twice_does_not_stand_for_another() {
-        let (first, second) = (hash("first"), hash("second"));
-        let mut tally = Tally::default();
-        for (is_charge, print) in [(true, first), (true, second), (false, first), (false, first)] {
-            tally.book(is_charge, Amount::default(), print);
-        }
-        assert_eq!(tally.standing, 0);
-        assert_ne!(tally, Tally::default());
     }
 }

@@ -91,6 +91,8 @@ pub(super) struct Report {
     pub(super) acknowledged: Option<Acknowledged>,
     pub(super) payments: u64,
     pub(super) charges: u64,
+    /// Charges of forgotten payments, told to a person and adopted by nobody.
+    pub(super) orphans: u64,
 }
 
 impl Report {
@@ -143,6 +145,9 @@ impl Report {
         }
         let Self { payments, charges, in_flight, violations, .. } = self;
         let waiting_for_a_person = &self.for_a_person();
+        if self.orphans > 0 {
+            output::line(&format!("{} charges stand of payments that are forgotten here", self.orphans))?;
+        }
         output::line(&format!(
             "{payments} payments, {in_flight} of them under way; {charges} charges stand"
         ))?;

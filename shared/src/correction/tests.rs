@@ -15,7 +15,8 @@ fn one(id: &str, amount: i64) -> Seen {
         status: "succeeded".to_owned(),
         amount: amount.into(),
         currency: "EUR".to_owned(),
-        reference: "pay_1".to_owned(),
+        reference: Some("pay_1".to_owned()),
+        is_forgotten: false,
     };
     Seen::One(charge)
 }

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
@@ -10,16 +10,23 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use sqlx::{PgConnection, PgPool, Postgres};
 
-use super::{FRESH, PING_TIMEOUT, lives};
+use super::site::Site;
+use super::{ACQUIRE_TIMEOUT, FRESH, PING_TIMEOUT, Standing, caused_by, site};
 
 /// A kept connection is replaced then, as the pool does with its own: the server keeps memory for each that only its end
 /// gives back.
 const LONGEST_KEPT: Duration = Duration::from_mins(30);
 
+/// A connection in constant use is asked for its server's role that often, if no other one was.
+const ROLE_KNOWN: Duration = Duration::from_secs(5);
+
 /// Where a statement gets a connection: a pool, which has any of its own, or a [`Seat`], which has the same one each time.
 pub trait Lend: Sync {
     /// The pool behind it.
     fn pool(&self) -> &PgPool;
+
+    /// The moment, as far as the server is concerned.
+    fn standing(&self) -> Standing;
 
     /// A connection for one statement.
     ///
@@ -33,9 +40,16 @@ impl Lend for PgPool {
         self
     }
 
+    fn standing(&self) -> Standing {
+        super::standing(self)
+    }
+
     async fn lend(&self) -> sqlx::Result<Lent<'_>> {
         // Boxed, since it is a large part of whoever waits for it.
-        Box::pin(self.acquire()).await.map(|connection| Lent::Pooled(Pooled(connection)))
+        match Box::pin(self.acquire()).await {
+            Ok(connection) => Ok(Lent::Pooled(Pooled(connection))),
+            Err(error) => Err(Box::pin(caused_by(error, vec![site(self)])).await),
+        }
     }
 }
 
@@ -49,12 +63,14 @@ impl Lend for PgPool {
 #[derive(Debug)]
 pub struct Seat {
     pool: PgPool,
+    site: Arc<Site>,
     kept: Mutex<Option<Kept>>,
 }
 
 #[derive(Debug)]
 struct Kept {
     connection: PgConnection,
+    generation: u64,
     born: Instant,
     used: Instant,
 }
@@ -62,12 +78,22 @@ struct Kept {
 impl Seat {
     /// One that takes its connection out of the pool when it is needed; the pool may then make another.
     #[must_use]
-    pub const fn new(pool: PgPool) -> Self {
-        Self { pool, kept: Mutex::new(None) }
+    pub fn new(pool: PgPool) -> Self {
+        Self { site: site(&pool), pool, kept: Mutex::new(None) }
+    }
+
+    /// Returns once nobody is asking which server takes writes, as somebody does where a statement met none.
+    pub async fn settled(&self) {
+        self.site.settled(ACQUIRE_TIMEOUT).await;
     }
 
     fn take(&self) -> Option<Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether it need not be asked: it was used a moment ago, and some connection said lately that the server is the primary.
+    fn is_fresh(&self, kept: &Kept) -> bool {
+        kept.used.elapsed() < FRESH && self.site.is_known_to_be_primary(ROLE_KNOWN)
     }
 
     fn keep(&self, kept: Kept) {
@@ -80,15 +106,25 @@ impl Lend for Seat {
         &self.pool
     }
 
+    fn standing(&self) -> Standing {
+        self.site.standing()
+    }
+
     async fn lend(&self) -> sqlx::Result<Lent<'_>> {
-        if let Some(mut kept) = self.take().filter(|kept| kept.born.elapsed() < LONGEST_KEPT)
-            && (kept.used.elapsed() < FRESH || lives(&mut kept.connection).await.is_ok())
+        let generation = self.site.generation();
+        let is_usable = |kept: &Kept| kept.generation == generation && kept.born.elapsed() < LONGEST_KEPT;
+        if let Some(mut kept) = self.take().filter(is_usable)
+            && (self.is_fresh(&kept)
+                || matches!(self.site.lives(&mut kept.connection, FRESH).await, Ok(true)))
         {
             return Ok(Lent::Kept(kept, self));
         }
-        let connection = Box::pin(self.pool.acquire()).await?.detach();
+        let connection = match Box::pin(self.pool.acquire()).await {
+            Ok(connection) => connection.detach(),
+            Err(error) => return Err(Box::pin(caused_by(error, vec![self.site.clone()])).await),
+        };
         let now = Instant::now();
-        Ok(Lent::Kept(Kept { connection, born: now, used: now }, self))
+        Ok(Lent::Kept(Kept { connection, generation, born: now, used: now }, self))
     }
 }
 

@@ -12,12 +12,11 @@ use std::time::Duration;
 
 use apalis_postgres::PostgresStorage;
 use chrono::{DateTime, Utc};
-use sqlx::migrate::{Migrate as _, Migrator};
-use sqlx::postgres::PgPoolOptions;
-use sqlx::{FromRow, PgPool};
+use sqlx::migrate::{Migrate as _, Migration, Migrator};
+use sqlx::{AssertSqlSafe, FromRow, PgPool, SqlSafeStr as _};
 use tokio::time::{Instant, sleep};
 
-use super::{Error, InTime as _, millis};
+use super::{Error, InTime as _, fitness, for_migrations, millis, roles};
 
 static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
@@ -88,16 +87,24 @@ pub async fn migrate(pool: &PgPool) -> Result<(), Error> {
     migrate_patiently(pool, Patience::default(), |_| ()).await
 }
 
-/// Brings the database up to date: the queue library's tables, then ours. Safe to run by several processes at once, and
-/// again. `tell` hears who is waited for whenever that changes.
+/// Brings the database up to date: the queue library's tables, then ours, then who may do what. Safe to run by several
+/// processes at once, and again. `tell` hears who is waited for whenever that changes.
 ///
 /// # Errors
-/// A migration failed, or waited in vain; those before it stay applied.
+/// The database cannot be one of ours, is newer than this program, or is nothing that we may change: then nothing was
+/// written. Or a migration failed, or waited in vain; those before it stay applied.
 pub async fn migrate_patiently(
     pool: &PgPool,
     patience: Patience,
     mut tell: impl FnMut(&[Blocker]),
 ) -> Result<(), Error> {
+    let schema = schema(pool).await?;
+    if !schema.unknown.is_empty() {
+        return Err(Error::Newer(schema.unknown));
+    }
+    if !schema.pending.is_empty() {
+        fitness::require_rights(pool).await?;
+    }
     let started = Instant::now();
     let mut told: Vec<Blocker> = Vec::new();
     loop {
@@ -124,15 +131,12 @@ async fn try_once(pool: &PgPool, lock: Duration, see: &mut impl FnMut(Vec<Blocke
     // Its own connection: a migration may take longer than the limits of a request allow. It ends with the try, and so does
     // the lock by which one migrator at a time goes on.
     let lock = millis(lock).to_string();
-    let options =
-        [("statement_timeout", "0"), ("lock_timeout", &lock), ("application_name", "payonce migrate")];
-    let options = (*pool.connect_options()).clone().options(options);
-    let own = PgPoolOptions::new().max_connections(1).connect_with(options).await?;
+    let own = for_migrations(pool, &lock);
     let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&own).await?;
     let work = async {
-        PostgresStorage::setup(&own).await?;
+        queue_migrator(&own).await?.run(&own).await?;
         MIGRATOR.run(&own).await?;
-        Ok(())
+        roles::grant(&mut *own.acquire().await?).await
     };
     let done = tokio::select! {
         done = work => done,
@@ -167,17 +171,70 @@ fn is_in_the_way(why: &Error) -> bool {
     codes.into_iter().any(|code| matches!(&*code, "55P03" | "40P01"))
 }
 
+/// The queue library's migrations, without what asks for more rights than are needed.
+async fn queue_migrator(pool: &PgPool) -> sqlx::Result<Migrator> {
+    let library = PostgresStorage::migrations();
+    let mut ours = Migrator::with_migrations(library.iter().cloned().map(without_pgcrypto).collect());
+    ours.dangerous_set_table_name(library.table_name.clone());
+    // Asked for where the schema is there, it would need the right to make one all the same.
+    let schema = "select to_regnamespace('apalis') is not null";
+    if !sqlx::query_scalar::<_, bool>(schema).fetch_one(pool).await? {
+        ours.create_schema("apalis");
+    }
+    Ok(ours)
+}
+
+/// Two old ones make the extension pgcrypto for a function that a later one replaces by another, which does without. Recorded
+/// is the checksum of the library's own text.
+fn without_pgcrypto(mut migration: Migration) -> Migration {
+    let text = migration.sql.as_str();
+    if text.contains(PGCRYPTO) {
+        migration.sql = AssertSqlSafe(text.replace(PGCRYPTO, "")).into_sql_str();
+    }
+    migration
+}
+
+const PGCRYPTO: &str = "CREATE EXTENSION IF NOT EXISTS pgcrypto;";
+
+/// What this program's migrations and those of a database have not in common.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Schema {
+    /// Which the program has and the database lacks, oldest first.
+    pub pending: Vec<String>,
+    /// Which the database has and the program does not know: it was migrated by a newer one.
+    pub unknown: Vec<String>,
+}
+
+/// Compares them, in a database that can be one of ours.
+///
+/// # Errors
+/// It cannot be one ([`Error::Unfit`]); or the database's.
+pub async fn schema(pool: &PgPool) -> Result<Schema, Error> {
+    fitness::require_fit(pool).await?;
+    let mut schema = Schema::default();
+    for migrator in [&PostgresStorage::migrations(), &MIGRATOR] {
+        compare(pool, migrator, &mut schema).await?;
+    }
+    Ok(schema)
+}
+
 /// The migrations that this program has and the database lacks, oldest first.
 ///
 /// # Errors
-/// The database's.
+/// As [`schema`].
 pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<String>, Error> {
-    let mut pending = pending_of(pool, &PostgresStorage::migrations()).await?;
-    pending.extend(pending_of(pool, &MIGRATOR).await?);
-    Ok(pending)
+    Ok(schema(pool).await?.pending)
 }
 
-async fn pending_of(pool: &PgPool, migrator: &Migrator) -> Result<Vec<String>, Error> {
+/// Whether whoever connects here may bring the database up to date.
+///
+/// # Errors
+/// [`Error::Unfit`], with what an administrator must run; or the database's.
+pub async fn require_rights(pool: &PgPool) -> Result<(), Error> {
+    fitness::require_rights(pool).await
+}
+
+async fn compare(pool: &PgPool, migrator: &Migrator, schema: &mut Schema) -> Result<(), Error> {
     let mut connection = pool.acquire().await?;
     let exists: Option<String> = sqlx::query_scalar("select to_regclass($1)::text")
         .bind(&*migrator.table_name)
@@ -188,9 +245,9 @@ async fn pending_of(pool: &PgPool, migrator: &Migrator) -> Result<Vec<String>, E
         None => Vec::new(),
     };
     let is_pending = |version: i64| !applied.iter().any(|migration| migration.version == version);
-    Ok(migrator
-        .iter()
-        .filter(|migration| is_pending(migration.version))
-        .map(|migration| format!("{} {}", migration.version, migration.description))
-        .collect())
+    let pending = migrator.iter().filter(|migration| is_pending(migration.version));
+    schema.pending.extend(pending.map(|it| format!("{} {}", it.version, it.description)));
+    let unknown = applied.iter().filter(|migration| !migrator.version_exists(migration.version));
+    schema.unknown.extend(unknown.map(|it| it.version.to_string()));
+    Ok(())
 }

@@ -1,16 +1,16 @@
 //! What a look permits, case by case.
 
 use super::*;
-use crate::ids::PaymentId;
+use crate::ids::{GatewayKey, PaymentId};
 use crate::money::Money;
 
 const IN_DOUBT: Facts =
     Facts { never_in_doubt: false, voiding: false, can_void: true, honours_keys: true, was_dark: false };
 
 fn look(expected: &Expected, charges: &[(&str, &str)]) -> Seen {
-    let key = expected.payment_id;
+    let (key, reference) = (expected.key.as_str(), expected.payment_id);
     let charge = |(n, (status, amount)): (usize, &(&str, &str))| {
-        serde_json::json!({ "id": format!("ch_{n}"), "key": key, "reference": key, "status": status,
+        serde_json::json!({ "id": format!("ch_{n}"), "key": key, "reference": reference, "status": status,
                             "amount": amount, "currency": "EUR" })
     };
     let charges: Vec<_> = charges.iter().enumerate().map(charge).collect();
@@ -20,8 +20,9 @@ fn look(expected: &Expected, charges: &[(&str, &str)]) -> Seen {
 
 #[test]
 fn only_what_a_look_bears_out_is_permitted() {
+    let payment_id = PaymentId::generate();
     let money = Money::new("49.00".parse().unwrap(), "EUR".parse().unwrap()).unwrap();
-    let expected = Expected { payment_id: PaymentId::generate(), money };
+    let expected = Expected { key: GatewayKey::of(Some("pk1_1".to_owned()), payment_id), payment_id, money };
     let voiding = Facts { voiding: true, ..IN_DOUBT };
     let stuck = Facts { can_void: false, ..IN_DOUBT };
     let sure = Facts { never_in_doubt: true, can_void: false, ..IN_DOUBT };
@@ -51,6 +52,29 @@ fn only_what_a_look_bears_out_is_permitted() {
         (silent(), Facts { voiding: true, can_void: false, ..dark }, "reverse unproven"),
         (Seen::Unable, stuck, "succeed unproven, fail unproven, reverse unproven"),
         (Seen::Refused(401), dark, ""),
+    ] {
+        let words: Vec<&str> =
+            permits(&seen, &expected, facts).iter().map(|permit| permit.as_str()).collect();
+        assert_eq!(words.join(", "), permitted, "{seen:?} {facts:?}");
+    }
+}
+
+#[test]
+fn what_another_payment_was_charged_is_adopted_where_that_is_forgotten_and_else_left_alone() {
+    let payment_id = PaymentId::generate();
+    let money = Money::new("49.00".parse().unwrap(), "EUR".parse().unwrap()).unwrap();
+    let expected = Expected { key: GatewayKey::of(Some("pk1_1".to_owned()), payment_id), payment_id, money };
+    let other = PaymentId::generate();
+    let shown = |amount: &str, is_forgotten| {
+        let Seen::One(charge) = look(&expected, &[("succeeded", amount)]) else { panic!("one stands") };
+        Seen::One(Shown { reference: Some(other.to_string()), is_forgotten, ..charge })
+    };
+    let lax = Facts { honours_keys: false, ..IN_DOUBT };
+    for (seen, facts, permitted) in [
+        (shown("49.00", true), IN_DOUBT, "succeed, void"),
+        (shown("49.00", false), IN_DOUBT, "fail"),
+        (shown("48.00", true), IN_DOUBT, "fail"),
+        (shown("48.00", false), lax, ""),
     ] {
         let words: Vec<&str> =
             permits(&seen, &expected, facts).iter().map(|permit| permit.as_str()).collect();

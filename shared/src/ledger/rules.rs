@@ -53,7 +53,9 @@ pub const fn postings(event: EventType) -> &'static [Posting] {
         | EventType::Reversed
         | EventType::Held
         | EventType::Released
-        | EventType::Rescheduled => &[],
+        | EventType::Rescheduled
+        | EventType::Restored
+        | EventType::Doubted => &[],
     }
 }
 

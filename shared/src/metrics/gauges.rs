@@ -1,4 +1,4 @@
-//! The gauges: what stands in the database now, by one statement for each scrape.
+//! The gauges: what stands in the database now, by a few statements for each scrape.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,10 +7,12 @@ use metrics::gauge;
 use sqlx::PgPool;
 
 use super::{
-    BREAKS_OPEN, DEAD_LETTERS_OPEN, PAYMENTS_HELD, PAYMENTS_OPEN, PAYMENTS_OVERDUE, QUEUE_JOBS, QUEUE_OLDEST,
-    RECONCILIATION_AGE,
+    BREAKS_OPEN, CLOSED, DEAD_LETTERS_OPEN, DEAD_ROWS, PAYMENTS_HELD, PAYMENTS_OPEN, PAYMENTS_OVERDUE,
+    QUEUE_JOBS, QUEUE_OLDEST, RECONCILIATION_AGE, SESSIONS_HIDDEN, SNAPSHOT_AGE, SNAPSHOT_AGE_TRANSACTIONS,
+    SNAPSHOT_PID,
 };
 use crate::breaks::KINDS;
+use crate::horizon::{self, HOT_TABLES, Horizon};
 use crate::queue;
 
 /// Whoever scrapes more often sees the same numbers again: anybody may scrape, and the database has other work.
@@ -35,6 +37,7 @@ struct Now {
     oldest_job_age: f64,
     reconciliation_age: f64,
     dead_letters_open: f64,
+    closed: f64,
     /// How many breaks are open of each of [`KINDS`]; none where that could not be read.
     breaks_open: Option<Vec<f64>>,
 }
@@ -49,6 +52,7 @@ impl Now {
         oldest_job_age: f64::NAN,
         reconciliation_age: f64::NAN,
         dead_letters_open: f64::NAN,
+        closed: f64::NAN,
         breaks_open: None,
     };
 }
@@ -75,11 +79,36 @@ pub(super) async fn refresh(pool: &PgPool) {
     gauge!(QUEUE_OLDEST).set(now.oldest_job_age);
     gauge!(RECONCILIATION_AGE).set(now.reconciliation_age);
     gauge!(DEAD_LETTERS_OPEN).set(now.dead_letters_open);
+    gauge!(CLOSED).set(now.closed);
     for (n, &(kind, _)) in KINDS.iter().enumerate() {
         let open = now.breaks_open.as_ref().and_then(|open| open.get(n)).copied();
         gauge!(BREAKS_OPEN, "kind" => kind).set(open.unwrap_or(f64::NAN));
     }
+    show_horizon(&horizon::read(pool).await);
     fresh_for(fresh);
+}
+
+/// Who keeps dead rows from being cleared.
+fn show_horizon(horizon: &sqlx::Result<Horizon>) {
+    let or_unknown = |of: &dyn Fn(&Horizon) -> f64| horizon.as_ref().map_or(f64::NAN, of);
+    for &kind in horizon::KINDS {
+        let oldest = |age: fn(&horizon::Holder) -> f64| {
+            or_unknown(&|it| it.holders.iter().filter(|it| it.held_by == kind).map(age).fold(0.0, f64::max))
+        };
+        gauge!(SNAPSHOT_AGE, "held_by" => kind).set(oldest(|it| it.age_seconds.unwrap_or(0.0)));
+        gauge!(SNAPSHOT_AGE_TRANSACTIONS, "held_by" => kind).set(oldest(|it| float(it.age_transactions)));
+    }
+    let pid = |it: &Horizon| it.holders.first().and_then(|it| it.pid).map_or(0.0, f64::from);
+    gauge!(SNAPSHOT_PID).set(or_unknown(&pid));
+    gauge!(SESSIONS_HIDDEN).set(or_unknown(&|it| float(it.hidden)));
+    for (n, table) in HOT_TABLES.into_iter().enumerate() {
+        gauge!(DEAD_ROWS, "table" => table).set(or_unknown(&|it| float(it.dead_rows[n])));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nobody counts so many")]
+const fn float(count: i64) -> f64 {
+    count as f64
 }
 
 async fn read(pool: &PgPool) -> sqlx::Result<Now> {

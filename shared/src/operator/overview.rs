@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
+use crate::horizon::{self, Holder};
 use crate::queue;
 
 /// How the whole stands.
@@ -10,6 +11,10 @@ use crate::queue;
 pub struct Overview {
     /// When, by the database's clock.
     pub at: DateTime<Utc>,
+    /// Why nothing is accepted; none where it is.
+    pub closed: Option<String>,
+    /// Whether claims are allowed.
+    pub may_claim: bool,
     /// The last payments that came in, by status or `held`: at most [`LATEST`] of them.
     pub latest: Vec<(String, i64)>,
     /// Payments on their way: not over, and not held.
@@ -34,6 +39,8 @@ pub struct Overview {
     pub workers: i64,
     /// When the books were last compared.
     pub reconciled_at: Option<DateTime<Utc>>,
+    /// Who has kept dead rows from being cleared for longest, where that is somebody and can be seen.
+    pub holder: Option<Holder>,
 }
 
 /// How many of the last payments are counted by status.
@@ -81,6 +88,8 @@ pub async fn overview(pool: &PgPool) -> sqlx::Result<Overview> {
     )
     .fetch_all(pool)
     .await?;
+    let doors = sqlx::query!("select must_restore, may_claim() as \"may_claim!\" from installation");
+    let doors = doors.fetch_one(pool).await?;
     let under_way = sqlx::query!(
         "select count(*) as \"count!\",
                 count(*) filter (where due_at < clock_timestamp() - $2::bigint * interval '1 millisecond') as \"overdue!\",
@@ -118,6 +127,8 @@ pub async fn overview(pool: &PgPool) -> sqlx::Result<Overview> {
     .fetch_one(pool)
     .await?;
     Ok(Overview {
+        closed: doors.must_restore,
+        may_claim: doors.may_claim,
         at: under_way.at,
         latest: latest.into_iter().map(|row| (row.state, row.count)).collect(),
         under_way: Capped(under_way.count),
@@ -131,6 +142,7 @@ pub async fn overview(pool: &PgPool) -> sqlx::Result<Overview> {
         jobs_due: Capped(jobs.due),
         workers: workers(pool).await?,
         reconciled_at: reconciled_at(pool).await?,
+        holder: horizon::read(pool).await?.holders.into_iter().next(),
     })
 }
 

@@ -9,6 +9,7 @@ use super::decisions::{Decision, await_decision};
 use crate::breaks::{self, Break};
 use crate::decision::Wish;
 use crate::ids::PaymentId;
+use crate::installation;
 use crate::payment::history;
 use crate::payment::transition::{Asked, Asking, Justification, Unusable, ask, close_break, release};
 
@@ -83,6 +84,10 @@ pub async fn resolve_break(pool: &PgPool, id: i64, asked: &Resolve) -> sqlx::Res
         }
         (None, Some(_)) => return Ok(Resolved::NeedsDecision),
         (Some(_), None) => return Ok(Resolved::NothingToDecide),
+        (Some(_), Some(payment)) if !installation::owns(pool, payment).await? => {
+            let why = "must be left: the payment belongs to the installation of which this is a copy";
+            return Ok(Resolved::Unusable(Unusable { field: "decision", why }));
+        }
         (Some(Chosen::Release), Some(payment)) => {
             let version = history::row(pool, payment).await?.version;
             release(pool, payment, version, &justification).await?;

@@ -1,15 +1,17 @@
-//! A charge as the gateway shows it, and what it must look like to be ours.
+//! A charge as the gateway shows it, and whose it is.
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
-use crate::ids::PaymentId;
+use crate::ids::{GatewayKey, PaymentId};
 use crate::money::Money;
 
 /// What a charge must look like to be ours.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
-    /// Key and reference of the charge.
+    /// What it was made under.
+    pub key: GatewayKey,
+    /// What it is called there.
     pub payment_id: PaymentId,
     /// What is owed.
     pub money: Money,
@@ -30,7 +32,8 @@ pub struct Charge {
     /// Of what.
     pub currency: String,
     /// What we called it.
-    pub reference: String,
+    #[serde(default)]
+    pub reference: Option<String>,
 }
 
 /// Where a charge stands at the gateway.
@@ -47,14 +50,45 @@ pub enum ChargeStatus {
     Voided,
 }
 
+/// Whose a charge is, by what it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// This payment's.
+    Ours,
+    /// That of another payment: one that is forgotten here, or one that is known.
+    Another(PaymentId),
+    /// It is called by no payment's id, or by nothing.
+    Nobodys,
+}
+
+impl Whose {
+    /// Whose a charge of that reference is, for `payment`.
+    #[must_use]
+    pub fn of(reference: Option<&str>, payment: PaymentId) -> Self {
+        match reference.map(str::parse) {
+            Some(Ok(named)) if named == payment => Self::Ours,
+            Some(Ok(named)) => Self::Another(named),
+            Some(Err(_)) | None => Self::Nobodys,
+        }
+    }
+}
+
 impl Charge {
-    /// Whether it is for exactly this payment: key, reference, amount and currency.
-    pub(super) fn is_for(&self, expected: &Expected) -> bool {
-        let key = expected.payment_id.to_string();
-        self.key == key
-            && self.reference == key
+    /// Whether it was made under our key.
+    pub(super) fn is_under(&self, expected: &Expected) -> bool {
+        self.key == expected.key.as_str()
+    }
+
+    /// Whether it was made under our key for what is owed, whatever it is called.
+    pub(super) fn is_as_owed(&self, expected: &Expected) -> bool {
+        self.is_under(expected)
             && self.amount == expected.money.amount()
             && self.currency == expected.money.currency().code()
             && super::is_storable(&self.id)
+    }
+
+    /// Whose it is.
+    pub(super) fn whose(&self, expected: &Expected) -> Whose {
+        Whose::of(self.reference.as_deref(), expected.payment_id)
     }
 }

@@ -4,18 +4,23 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::ids::GatewayKey;
 use crate::money::Money;
 
+const OTHER: &str = "pay_0190f0000000700080000000000000bb";
+
 fn expected() -> Expected {
+    let payment_id = "pay_0190f0000000700080000000000000aa".parse().unwrap();
     Expected {
-        payment_id: "pay_0190f0000000700080000000000000aa".parse().unwrap(),
+        key: GatewayKey::of(Some("pk1_1".to_owned()), payment_id),
+        payment_id,
         money: Money::parse("12.30", "EUR".parse().unwrap()).unwrap(),
     }
 }
 
 fn charge_json(status: &str) -> Value {
-    let key = expected().payment_id.to_string();
-    json!({"id": "ch_1", "key": key, "reference": key, "status": status, "amount": "12.30", "currency": "EUR"})
+    let Expected { key, payment_id, .. } = expected();
+    json!({"id": "ch_1", "key": key.as_str(), "reference": payment_id, "status": status, "amount": "12.30", "currency": "EUR"})
 }
 
 fn with(mut charge: Value, field: &str, value: Value) -> Value {
@@ -150,7 +155,6 @@ fn what_is_not_listed_is_unknown() {
     check_charge_unknown(400, &json!("no code"));
     check_charge_unknown(402, &json!("no code"));
     check_charge_unknown(404, &json!(null));
-    check_charge_unknown(409, &json!({"code": "voided"}));
     check_charge_unknown(500, &json!({"code": "not_executed"}));
     check_charge_unknown(502, &json!(null));
     check_charge_unknown(503, &json!(null));
@@ -173,12 +177,66 @@ fn each_listing_has_its_meaning() {
     check_lookup(&json!([]), &LookupOutcome::NotFound);
     check_lookup(&json!([charge_json("succeeded")]), &LookupOutcome::Charged(charge()));
     check_lookup(&json!([charge_json("failed")]), &LookupOutcome::Declined(of(&charge_json("failed"))));
-    check_lookup(&json!([charge_json("pending")]), &LookupOutcome::Pending);
+    check_lookup(&json!([charge_json("pending")]), &LookupOutcome::Pending { is_ours: true });
     check_lookup(&json!([other_amount]), &LookupOutcome::WrongAnswer(of(&other_amount)));
-    let voided = LookupOutcome::of(&answered(200, &json!({"data": [charge_json("voided")]})), &expected());
-    assert!(matches!(voided, LookupOutcome::Contradiction(_)));
+    check_lookup(&json!([charge_json("voided")]), &LookupOutcome::KeyClosed);
     let two = json!({"data": [charge_json("failed"), charge_json("succeeded")]});
     assert!(matches!(LookupOutcome::of(&answered(200, &two), &expected()), LookupOutcome::Contradiction(_)));
+}
+
+#[test]
+fn a_charge_is_ours_by_key_and_name_and_of_another_by_its_name_alone() {
+    let other = OTHER.parse().unwrap();
+    let named = |status, name: Value| with(charge_json(status), "reference", name);
+    let of = |charge: &Value| serde_json::from_value::<Charge>(charge.clone()).unwrap();
+    for name in [json!(null), json!("order 7"), json!("pk1_1")] {
+        let nobodys = named("succeeded", name);
+        check_charge(201, &nobodys, &ChargeOutcome::WrongAnswer(of(&nobodys)));
+        check_lookup(&json!([nobodys]), &LookupOutcome::WrongAnswer(of(&nobodys)));
+    }
+    let anothers = named("succeeded", json!(OTHER));
+    check_charge(201, &anothers, &ChargeOutcome::ChargedAs(of(&anothers), other));
+    check_lookup(&json!([anothers]), &LookupOutcome::ChargedAs(of(&anothers), other));
+    // Of other money it is nobody's to adopt; under another key it is not what was asked for.
+    for (field, value) in [("amount", "1.00"), ("currency", "USD"), ("key", "pk1_2")] {
+        let wrong = with(anothers.clone(), field, json!(value));
+        check_lookup(&json!([wrong]), &LookupOutcome::WrongAnswer(of(&wrong)));
+    }
+    check_lookup(&json!([named("pending", json!(OTHER))]), &LookupOutcome::Pending { is_ours: false });
+    let declined = named("failed", json!(OTHER));
+    check_lookup(&json!([declined]), &LookupOutcome::Declined(of(&declined)));
+    check_lookup(&json!([named("voided", json!(OTHER))]), &LookupOutcome::KeyClosed);
+}
+
+#[test]
+fn a_key_that_was_closed_or_used_for_something_else_says_so() {
+    let code = |code: &str| json!({ "code": code, "message": "m" });
+    check_charge(409, &code("voided"), &ChargeOutcome::KeyClosed);
+    for (status, word) in [(422, "key_reused"), (400, "idempotency_error"), (409, "idempotency_error")] {
+        check_charge(status, &code(word), &ChargeOutcome::KeyReused(refused(word)));
+    }
+}
+
+#[test]
+fn what_stands_is_only_a_payments_where_all_of_it_is_called_so() {
+    let Expected { key, payment_id, .. } = expected();
+    let of = |charges: Value| Standing::of(&answered(200, &json!({ "data": charges })), &key, payment_id);
+    let named = |status, name: Value| with(charge_json(status), "reference", name);
+    let own = || charge_json("succeeded");
+    assert_eq!(of(json!([])), Standing::Nothing);
+    assert_eq!(of(json!([charge_json("voided"), named("failed", json!(OTHER))])), Standing::Nothing);
+    assert_eq!(of(json!([own(), own()])), Standing::OnlyIts);
+    for name in [json!(OTHER), json!(null), json!("order 7")] {
+        assert_eq!(of(json!([own(), named("succeeded", name)])), Standing::AnothersToo);
+    }
+    assert_eq!(of(json!([with(own(), "key", json!("pk1_2"))])), Standing::AnothersToo);
+    assert_eq!(of(json!([named("of_another_kind", json!(OTHER))])), Standing::AnothersToo);
+    let more = answered(200, &json!({ "data": [own()], "has_more": true }));
+    assert_eq!(Standing::of(&more, &key, payment_id), Standing::AnothersToo);
+    let unable = answered(501, &json!({ "code": "lookup_unsupported" }));
+    assert_eq!(Standing::of(&unable, &key, payment_id), Standing::Unsupported);
+    let silent = Standing::of(&silence(Silence::Timeout), &key, payment_id);
+    assert!(matches!(silent, Standing::NoAnswer(_)), "{silent:?}");
 }
 
 #[test]
@@ -214,7 +272,7 @@ fn what_no_gateway_of_this_contract_says_is_not_the_gateway() {
         assert_eq!(failure_of(&page(status)), Some(FailureKind::NotTheGateway), "{status}");
         let lookup = LookupOutcome::of(&page(status), &expected());
         assert_eq!(lookup.failure(), Some(FailureKind::NotTheGateway), "{status}");
-        let void = VoidOutcome::of(&page(status), expected().payment_id);
+        let void = VoidOutcome::of(&page(status), &expected().key);
         assert_eq!(void.failure(), Some(FailureKind::NotTheGateway), "{status}");
     }
     for (status, body) in [
@@ -243,7 +301,7 @@ fn every_failure_has_its_kind_and_says_how_the_gateway_is() {
         (code(503, "not_executed"), "not_executed", Health::Failing),
         (code(401, "unauthorized"), "unauthorized", Health::LockedOut),
         (code(429, "rate_limited"), "rate_limited", Health::Answers),
-        (code(409, "voided"), "unexpected", Health::Answers),
+        (code(409, "what"), "unexpected", Health::Answers),
         (failure_of(&Exchange::NotSent("too_late_to_send")), "not_sent", Health::Unknown),
     ];
     for (kind, word, how) in kinds {
@@ -267,8 +325,8 @@ fn only_what_never_left_left_nothing() {
 
 #[test]
 fn only_a_void_of_our_key_confirms() {
-    let key = expected().payment_id.to_string();
-    let of = |status, body: Value| VoidOutcome::of(&answered(status, &body), expected().payment_id);
+    let key = expected().key.to_string();
+    let of = |status, body: Value| VoidOutcome::of(&answered(status, &body), &expected().key);
     assert_eq!(of(201, json!({"key": key, "voided": true, "charge_id": null})), VoidOutcome::Confirmed);
     assert!(matches!(of(201, json!({"key": "other", "voided": true})), VoidOutcome::NoAnswer(_)));
     assert!(matches!(of(201, json!({"key": key, "voided": false})), VoidOutcome::NoAnswer(_)));
@@ -289,8 +347,10 @@ fn says_no(outcome: &ChargeOutcome) -> bool {
         | ChargeOutcome::RateLimited(_)
         | ChargeOutcome::NotExecuted
         | ChargeOutcome::Unreachable(_)
-        | ChargeOutcome::NotSent(_) => true,
+        | ChargeOutcome::NotSent(_)
+        | ChargeOutcome::KeyClosed => true,
         ChargeOutcome::Charged(_)
+        | ChargeOutcome::ChargedAs(..)
         | ChargeOutcome::StillWorking
         | ChargeOutcome::KeyBusy
         | ChargeOutcome::KeyReused(_)

@@ -24,9 +24,11 @@ pub struct Row {
     pub metadata: Value,
     pub correlation_id: String,
     pub created_at: DateTime<Utc>,
+    pub gateway_key: Option<String>,
     pub status: String,
     pub due_at: Option<DateTime<Utc>>,
     pub claim_token: Option<Uuid>,
+    pub look_first: bool,
     pub in_doubt: bool,
     pub doubt_since: Option<DateTime<Utc>>,
     pub void_started_at: Option<DateTime<Utc>>,
@@ -117,6 +119,9 @@ fn created(event: &Event) -> Result<Row, HistoryError> {
         metadata: event.evidence["metadata"].clone(),
         correlation_id: event.correlation_id.clone(),
         created_at: event.at,
+        // What was accepted before there were keys of their own does not say so, and has its id for one.
+        gateway_key: event.evidence["gateway_key"].as_str().map(str::to_owned),
+        look_first: event.evidence["look_first"] == true,
         status: status.as_str().to_owned(),
         due_at: event.due_at,
         claim_token: None,
@@ -145,7 +150,6 @@ fn created(event: &Event) -> Result<Row, HistoryError> {
 
 /// What a later event changes.
 fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
-    let lacks = |field| HistoryError::Lacks { version: event.version, field };
     if event.version != row.version + 1 {
         return Err(HistoryError::Gap { expected: row.version + 1, found: event.version });
     }
@@ -170,8 +174,16 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
     }
     row.retries_spent += i32::from(event.spends);
     row.terminal_at = status.is_terminal().then_some(event.at);
-    // Whatever happens to a held payment was done by a person, and ends its being held.
-    row.held_reason = None;
+    // Whatever happens to a held payment was done by a person, and ends its being held, but that it is restored.
+    if event_type != EventType::Restored {
+        row.held_reason = None;
+    }
+    change(row, event, event_type)
+}
+
+/// What is particular to its kind.
+fn change(row: &mut Row, event: &Event, event_type: EventType) -> Result<(), HistoryError> {
+    let lacks = |field| HistoryError::Lacks { version: event.version, field };
     match event_type {
         EventType::AttemptStarted => {
             row.attempt_count += 1;
@@ -186,6 +198,7 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
             row.doubt(event.at);
             row.verify_count += 1;
             row.not_found_count += i32::from(event.reason.as_deref() == Some(crate::retry::NOT_FOUND));
+            row.look_first &= event.reason.as_deref() != Some(crate::retry::RESTORED_SEEN);
         }
         EventType::VoidStarted => {
             row.void_started_at.get_or_insert(event.at);
@@ -208,7 +221,27 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
             row.doubt_since = row.doubt_since.map(|at| at.min(event.at));
             row.send_by = event.evidence["send_by"].as_str().and_then(|text| text.parse().ok());
         }
-        EventType::Created | EventType::Reversed | EventType::Released => {}
+        EventType::Restored => {
+            let instant =
+                |field: &'static str| event.evidence[field].as_str().and_then(|text| text.parse().ok());
+            row.look_first = true;
+            (row.in_doubt, row.doubt_since) = (true, Some(event.at));
+            row.first_sent_at = Some(instant("first_sent_at").ok_or_else(|| lacks("first_sent_at"))?);
+            row.send_by = Some(instant("send_by").ok_or_else(|| lacks("send_by"))?);
+            (row.takeover_count, row.verify_count, row.not_found_count) = (0, 0, 0);
+            row.left_nothing_at = None;
+        }
+        EventType::Doubted => {
+            row.doubt(event.at);
+            row.left_nothing_at = None;
+        }
+        // What is an open orphan's is looked at first for ever.
+        EventType::Released => row.look_first &= event.evidence["look_first"] == true,
+        EventType::Reversed if event.reason.as_deref() == Some(crate::retry::KEY_CLOSED) => {
+            row.doubt(event.at);
+            row.void_started_at.get_or_insert(event.at);
+        }
+        EventType::Created | EventType::Reversed => {}
     }
     Ok(())
 }
@@ -267,7 +300,8 @@ pub async fn rows(connection: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<V
     }
     let rows: Vec<Identified> = sqlx::query_as(
         "select id, merchant_id, customer_id, amount::text as amount, currency, payment_method, description, metadata,
-                correlation_id, created_at, status, due_at, claim_token, in_doubt, doubt_since, void_started_at, held_reason,
+                correlation_id, created_at, gateway_key, status, due_at, claim_token, look_first, in_doubt, doubt_since,
+                void_started_at, held_reason,
                 takeover_count, attempt_count, retries_spent, delay_count, verify_count, not_found_count, first_sent_at,
                 left_nothing_at, send_by, gateway_transaction_id, failure_code, failure_message, failure_retryable, version,
                 updated_at, terminal_at
@@ -280,95 +314,4 @@ pub async fn rows(connection: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<V
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn event(version: i32, event_type: &str, evidence: Value) -> Event {
-        Event {
-            version,
-            event_type: event_type.to_owned(),
-            from_status: None,
-            to_status: String::new(),
-            reason: None,
-            evidence,
-            claim_token: None,
-            due_at: None,
-            spends: false,
-            correlation_id: "c".to_owned(),
-            at: DateTime::from_timestamp_millis(1_700_000_000_000 + i64::from(version)).unwrap(),
-        }
-    }
-
-    fn created() -> Event {
-        let asked = json!({
-            "merchant_id": Uuid::nil(), "customer_id": "c1", "amount": "12.30", "currency": "EUR",
-            "payment_method": "sim_ok", "description": null, "metadata": {},
-        });
-        event(1, "created", asked)
-    }
-
-    fn started(version: i32) -> Event {
-        event(version, "attempt_started", json!({ "send_by": "2026-01-01T00:00:00+00:00" }))
-    }
-
-    #[test]
-    fn a_history_folds_to_its_row() {
-        let row =
-            fold(&[created(), started(2), event(3, "succeeded", json!({ "charge_id": "ch_1" }))]).unwrap();
-
-        assert_eq!((row.status.as_str(), row.version, row.attempt_count), ("succeeded", 3, 1));
-        assert_eq!(row.gateway_transaction_id.as_deref(), Some("ch_1"));
-        assert_eq!(row.first_sent_at, Some(started(2).at));
-        assert!(row.terminal_at.is_some() && !row.in_doubt);
-    }
-
-    #[test]
-    fn doubt_begins_once_and_stays() {
-        let unknown = |version| event(version, "outcome_unknown", json!({}));
-        let row =
-            fold(&[created(), started(2), unknown(3), event(4, "verifying", json!({})), unknown(5)]).unwrap();
-
-        assert!(row.in_doubt);
-        assert_eq!(row.doubt_since, Some(unknown(3).at));
-        assert_eq!(row.verify_count, 2);
-    }
-
-    #[test]
-    fn what_happens_to_a_held_payment_ends_its_being_held() {
-        let held = Event { reason: Some("wrong_answer".to_owned()), ..event(3, "held", json!({})) };
-        let due = Some(started(9).at);
-        let released =
-            Event { due_at: due, ..event(4, "released", json!({ "by": "ada", "reason": "look" })) };
-
-        let row = fold(&[created(), started(2), held.clone()]).unwrap();
-        assert_eq!((row.held_reason.as_deref(), row.due_at), (Some("wrong_answer"), None));
-        let row = fold(&[created(), started(2), held.clone(), released]).unwrap();
-        assert_eq!((row.status.as_str(), row.held_reason, row.due_at), ("processing", None, due));
-        let row = fold(&[created(), started(2), held, event(4, "reversed", json!({}))]).unwrap();
-        assert_eq!((row.status.as_str(), row.held_reason), ("reversed", None));
-    }
-
-    #[test]
-    fn rows_differ_in_facts_and_not_in_how_long_something_waits() {
-        let row = fold(&[created(), started(2)]).unwrap();
-        let late = Row { created_at: started(9).at, send_by: Some(started(9).at), ..row.clone() };
-        let other = Row { send_by: None, attempt_count: 2, ..row.clone() };
-
-        assert!(row.differences(&late).is_empty());
-        assert_eq!(row.differences(&other), ["attempt_count", "send_by"]);
-    }
-
-    #[test]
-    fn a_history_with_a_hole_or_a_step_that_cannot_be_is_refused() {
-        assert_eq!(fold(&[]), Err(HistoryError::Empty));
-        assert_eq!(fold(&[created(), started(3)]), Err(HistoryError::Gap { expected: 2, found: 3 }));
-        assert_eq!(fold(&[event(2, "created", json!({}))]), Err(HistoryError::Gap { expected: 1, found: 2 }));
-        let twice = fold(&[created(), started(2), started(3)]);
-        assert!(matches!(twice, Err(HistoryError::Illegal(_))), "{twice:?}");
-        let no_evidence = fold(&[created(), started(2), event(3, "succeeded", json!({}))]);
-        assert_eq!(no_evidence, Err(HistoryError::Lacks { version: 3, field: "charge_id" }));
-        assert!(matches!(fold(&[created(), event(2, "paid", json!({}))]), Err(HistoryError::Word(_))));
-    }
-}
+mod tests;

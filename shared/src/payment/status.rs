@@ -106,6 +106,10 @@ words! {
         Released = "released",
         /// T20: it was due further away than any wait, and is due now; a claim stays as it is.
         Rescheduled = "rescheduled",
+        /// It came back with a restored database: what the gateway has of it is looked at before anything else.
+        Restored = "restored",
+        /// A late result shows that a charge may have happened that its own history does not know of.
+        Doubted = "doubted",
     }
 }
 
@@ -122,6 +126,8 @@ words! {
         Poison = "poison",
         /// This version cannot read what is owed: another one wrote it.
         Unreadable = "unreadable",
+        /// It came back with a restored database, and the gateway shows nothing of it.
+        Restored = "restored",
     }
 }
 
@@ -156,7 +162,9 @@ impl PaymentStatus {
             (None, E::Created)
             | (Some(S::Processing), E::RetryScheduled)
             | (Some(S::Pending), E::Rescheduled) => Ok(S::Pending),
-            (Some(S::Pending), E::AttemptStarted | E::Held) => Ok(S::Processing),
+            (Some(S::Pending), E::AttemptStarted | E::Verifying | E::Held | E::Restored | E::Doubted) => {
+                Ok(S::Processing)
+            }
             (
                 Some(S::Processing),
                 E::TakenOver
@@ -165,7 +173,9 @@ impl PaymentStatus {
                 | E::VoidStarted
                 | E::Held
                 | E::Released
-                | E::Rescheduled,
+                | E::Rescheduled
+                | E::Restored
+                | E::Doubted,
             ) => Ok(S::Processing),
             (Some(S::Processing), E::Succeeded) => Ok(S::Succeeded),
             (Some(S::Processing), E::Failed) => Ok(S::Failed),
@@ -199,11 +209,18 @@ mod tests {
     }
 
     #[test]
-    fn every_event_can_happen_to_exactly_one_status_but_any_payment_under_way_can_be_held_or_rescheduled() {
+    fn every_event_can_happen_to_exactly_one_status_but_a_few_to_any_payment_under_way() {
         let froms = || std::iter::once(None).chain(PaymentStatus::ALL.iter().copied().map(Some));
         for &event in EventType::ALL {
             let possible = froms().filter(|&from| PaymentStatus::after(from, event).is_ok()).count();
-            let to_any = matches!(event, EventType::Held | EventType::Rescheduled);
+            let to_any = matches!(
+                event,
+                EventType::Verifying
+                    | EventType::Held
+                    | EventType::Rescheduled
+                    | EventType::Restored
+                    | EventType::Doubted
+            );
             assert_eq!(possible, if to_any { 2 } else { 1 }, "{event}");
         }
     }

@@ -71,6 +71,10 @@ impl Work for Reading {
     type Answer = Option<Payment>;
     type Error = sqlx::Error;
 
+    async fn settled(&self) {
+        self.seat.settled().await;
+    }
+
     async fn work(&self, asked: &[Asked]) -> sqlx::Result<Vec<Option<Payment>>> {
         find(&self.seat, asked).await
     }
@@ -290,7 +294,7 @@ pub async fn waiting_merchant(pool: &PgPool, grace_ms: i64, known: &[Uuid]) -> s
 pub async fn expired(pool: &PgPool, max_age: Duration, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "select id from payments
-          where due_at <= now() and status = 'pending' and held_reason is null
+          where due_at <= now() and status = 'pending' and held_reason is null and not look_first
             and created_at < clock_timestamp() - $1::bigint * interval '1 millisecond'
           order by due_at
           limit $2",
@@ -300,6 +304,17 @@ pub async fn expired(pool: &PgPool, max_age: Duration, limit: i64) -> sqlx::Resu
     .fetch_all(&mut *pool.lend().await?)
     .in_time()
     .await
+}
+
+/// Whether there is a payment of that id.
+///
+/// # Errors
+/// The database's.
+pub async fn is_known(pool: &PgPool, id: PaymentId) -> sqlx::Result<bool> {
+    sqlx::query_scalar!("select exists (select from payments where id = $1) as \"is_known!\"", id.uuid())
+        .fetch_one(&mut *pool.lend().await?)
+        .in_time()
+        .await
 }
 
 /// A payment by which a worker learns whether the gateway is back.

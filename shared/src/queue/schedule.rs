@@ -97,9 +97,9 @@ where
     Fut: Future<Output = Result<(), String>> + Send + 'static,
 {
     let jobs = Arc::new(Jobs::default());
-    let worker = || {
+    let worker = |is_first: bool| {
         let (run, jobs, own) = (run.clone(), jobs.clone(), Own(db::apart(&pool, OWN_CONNECTIONS)));
-        let storage = Storage::new(own.0.clone(), SCHEDULES, 1);
+        let storage = Storage::new(own.0.clone(), SCHEDULES, 1, is_first);
         let pool = pool.clone();
         let worker = WorkerBuilder::new(worker_name().as_str())
             .backend(storage.poll_with_interval(POLL))

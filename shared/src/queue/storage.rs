@@ -15,6 +15,7 @@ use sqlx::PgPool;
 use tokio::sync::Mutex;
 use ulid::Ulid;
 
+use super::pace::Pace;
 use super::{HEARTBEAT, ORPHANED_AFTER, rows};
 use crate::db::{InTime as _, Seat};
 use crate::dead_letter;
@@ -22,6 +23,10 @@ use crate::watermark::Watermark;
 
 /// What the job board says of where the jobs are.
 const STORAGE: &str = "payonce";
+
+/// The same of a worker that took another one's place in a process that goes on. None was lost by what was in hand, so claims
+/// do not count it for anybody's poison.
+const STARTED_AGAIN: &str = "payonce, started again";
 
 /// So many connections has one for its statements, beside those of the pool.
 pub(super) const SEATS: u32 = 2;
@@ -34,11 +39,12 @@ pub(super) struct Storage {
 }
 
 impl Storage {
-    /// The jobs of `queue`, fetched `batch` at a time.
-    pub(super) fn new(pool: PgPool, queue: &'static str, batch: usize) -> Self {
+    /// The jobs of `queue`, fetched `batch` at a time, for a worker that is this process's first one, or not.
+    pub(super) fn new(pool: PgPool, queue: &'static str, batch: usize, is_first: bool) -> Self {
         let seat = || Arc::new(Seat::new(pool.clone()));
         let (taking, ending) = (seat(), seat());
-        let jobs = Jobs { pool, queue, batch, watermark: Arc::default(), taking, ending };
+        let name = if is_first { STORAGE } else { STARTED_AGAIN };
+        let jobs = Jobs { pool, queue, name, batch, looks: Arc::default(), taking, ending };
         Self { jobs: Persisted::new(jobs), batch }
     }
 }
@@ -102,11 +108,19 @@ impl Codec<()> for Nothing {
 struct Jobs {
     pool: PgPool,
     queue: &'static str,
+    name: &'static str,
     batch: usize,
     /// The library clones this for each look.
-    watermark: Arc<Mutex<Watermark>>,
+    looks: Arc<Mutex<Looks>>,
     taking: Arc<Seat>,
     ending: Arc<Seat>,
+}
+
+/// Where and when the next look begins.
+#[derive(Default)]
+struct Looks {
+    watermark: Watermark,
+    pace: Pace,
 }
 
 impl Persistence for Jobs {
@@ -119,7 +133,7 @@ impl Persistence for Jobs {
             "insert into apalis.workers (id, worker_type, storage_name, layers, last_seen) values ($1, $2, $3, $4, now())",
             worker.name(),
             self.queue,
-            STORAGE,
+            self.name,
             worker.get_service()
         );
         statement.execute(&self.pool).in_time().await?;
@@ -127,17 +141,19 @@ impl Persistence for Jobs {
     }
 
     async fn heartbeat(&mut self, worker: &WorkerContext) -> Result<(), Error> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().in_time().await?;
         queries::keep_alive(&mut *connection, self.queue, worker).await?;
         queries::reenqueue_orphaned(&mut *connection, self.queue, ORPHANED_AFTER.as_secs()).await?;
         Ok(())
     }
 
     async fn fetch_next(&mut self, worker: &WorkerContext) -> Result<Vec<Task<Vec<u8>>>, Error> {
-        let mut watermark = self.watermark.lock().await;
-        let look = watermark.look();
+        let mut looks = self.looks.lock().await;
+        looks.pace.wait().await;
+        let look = looks.watermark.look();
         let taken = rows::take(&*self.taking, self.queue, worker.name(), self.batch, look.since).await?;
-        watermark.looked(look, taken.reached);
+        looks.watermark.looked(look, taken.reached);
+        looks.pace.looked(taken.found.len(), self.batch);
         let mut tasks = Vec::with_capacity(taken.found.len());
         for taken in taken.found {
             let Ok(id) = Ulid::from_string(&taken.id) else {
@@ -157,7 +173,7 @@ impl Persistence for Jobs {
         worker: &WorkerContext,
     ) -> Result<u64, Error> {
         let ids: Vec<String> = tasks.iter().filter_map(|task| Some(task.task_id()?.to_string())).collect();
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.pool.acquire().in_time().await?;
         queries::reenqueue_abandoned(&mut *connection, self.queue, worker.name(), &ids).await
     }
 

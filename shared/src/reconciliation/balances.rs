@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::run::{Run, Step};
 use super::{Counts, PAGE, say_opened};
 use crate::breaks::{self, Finding};
+use crate::db::InTime as _;
 use crate::fault;
 
 /// Adds the transfers of these payments to the sums of the pass.
@@ -44,7 +45,7 @@ pub(super) async fn add(
 /// The pass is over: compares its sums with those of the last one, account by account, and puts them in their place.
 pub(super) async fn compare(pool: &PgPool, run: &mut Run) -> sqlx::Result<bool> {
     loop {
-        let mut transaction = pool.begin().await?;
+        let mut transaction = pool.begin().in_time().await?;
         let (checked, findings) = compare_page(&mut transaction, run.pass_began_at).await?;
         let opened = breaks::open(&mut transaction, findings).await?;
         run.findings.balances.add(Counts::of(checked, &opened));

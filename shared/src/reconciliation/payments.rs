@@ -10,8 +10,9 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::run::{Run, Step};
-use super::{Counts, PAGE, balances, books, say_opened};
+use super::{Counts, PAGE, balances, books, charges, say_opened};
 use crate::breaks::{self, Finding};
+use crate::db::InTime as _;
 use crate::ids::PaymentId;
 use crate::ledger::rules;
 use crate::payment::history::{self, HistoryError, Row};
@@ -66,10 +67,10 @@ async fn compare(
     whole_at: Option<DateTime<Utc>>,
 ) -> sqlx::Result<bool> {
     let ledger = beside_the_ledger(pool, &ids).await?;
-    let gateway = books::beside_the_gateway(pool, &ids, whole_at).await?;
+    let gateway = charges::beside_the_gateway(pool, &ids, whole_at).await?;
     let histories = beside_their_events(pool, &ids).await?;
 
-    let mut transaction = pool.begin().await?;
+    let mut transaction = pool.begin().in_time().await?;
     balances::add(&mut transaction, run.pass_began_at, &ids).await?;
     let ledger = breaks::open(&mut transaction, ledger).await?;
     let gateway = breaks::open(&mut transaction, gateway).await?;

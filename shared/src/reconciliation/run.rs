@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Findings, Report, Trigger};
-use crate::db::millis;
+use crate::db::{InTime as _, millis};
 use crate::{breaks, fault, recovery};
 
 /// A run that has not been touched for so long was broken off: no page takes a tenth of it. So was one that was touched so
@@ -191,7 +191,7 @@ impl Run {
 
     /// Writes down that a step is over which had nothing more to commit. False if it is somebody else's by now.
     pub(super) async fn step_done(&self, pool: &PgPool) -> sqlx::Result<bool> {
-        let mut connection = pool.acquire().await?;
+        let mut connection = pool.acquire().in_time().await?;
         fault::durable("reconcile_step", self.save(&mut connection)).await
     }
 

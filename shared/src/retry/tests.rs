@@ -3,8 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::ids::PaymentId;
 use crate::outcome::{ChargeStatus, Failed, Refusal};
 
+mod past;
 mod profile;
 mod waits;
 
@@ -58,7 +60,7 @@ fn charge() -> Charge {
         status: ChargeStatus::Succeeded,
         amount: rust_decimal::Decimal::ONE,
         currency: "EUR".to_owned(),
-        reference: "k".to_owned(),
+        reference: Some("k".to_owned()),
     }
 }
 
@@ -263,7 +265,10 @@ fn books_that_contradict_ours_are_for_a_person() {
 fn a_void_is_asked_for_until_it_is_confirmed_and_a_person_is_told_when_that_takes_long() {
     let no_answer = VoidOutcome::NoAnswer(silent());
     let since = |void_age, verify_count| Situation { void_age, verify_count, ..in_doubt() };
-    assert_eq!(after_void(&in_doubt(), &policy(), &VoidOutcome::Confirmed), Step::Reverse);
+    assert_eq!(
+        after_void(&in_doubt(), &policy(), &VoidOutcome::Confirmed),
+        Step::Reverse { reason: VOID_CONFIRMED }
+    );
     let soon = after_void(&since(Duration::from_mins(1), 3), &policy(), &no_answer);
     assert!(matches!(soon, Step::Doubt { tells: false, .. }), "{soon:?}");
     for age in [Duration::from_mins(16), Duration::from_hours(10_000)] {
@@ -292,7 +297,7 @@ prop_compose! {
         Situation {
             in_doubt, retries_spent, delay_count, verify_count, not_found_count, age, was_sent, is_probe,
             doubt_age: if in_doubt { doubt_age } else { Duration::ZERO },
-            first_sent_age, send_by_age, void_age,
+            first_sent_age, send_by_age, void_age, is_voiding: false, from_a_return: None,
         }
     }
 }
@@ -313,6 +318,8 @@ fn any_charge_outcome() -> impl Strategy<Value = ChargeOutcome> {
         Just(O::NotSent("too_late_to_send")),
         Just(O::Unknown(silent())),
         Just(O::WrongAnswer(charge())),
+        Just(O::KeyClosed),
+        Just(O::ChargedAs(charge(), PaymentId::generate())),
     ]
 }
 
@@ -321,7 +328,8 @@ fn any_lookup_outcome() -> impl Strategy<Value = LookupOutcome> {
     prop_oneof![
         Just(O::Charged(charge())),
         Just(O::Declined(charge())),
-        Just(O::Pending),
+        Just(O::Pending { is_ours: true }),
+        Just(O::KeyClosed),
         Just(O::NotFound),
         Just(O::WrongAnswer(charge())),
         Just(O::Contradiction("two")),
@@ -352,7 +360,7 @@ proptest! {
         match after_lookup(&Situation { in_doubt: true, ..now }, &policy(), outcome) {
             Step::Retry { spends, reason, .. } => prop_assert!(found_nothing && !spends && reason == "absent"),
             Step::Doubt { spends, .. } | Step::StartVoid { spends, .. } => prop_assert!(!spends),
-            Step::Succeed(_) | Step::Fail(_) | Step::Reverse | Step::Hold(_) => prop_assert!(!found_nothing),
+            Step::Succeed(_) | Step::Fail(_) | Step::Reverse { .. } | Step::Hold(_) => prop_assert!(!found_nothing),
         }
     }
 

@@ -23,6 +23,7 @@ fn charge_call(payment_method: &str) -> Call {
         amount: "12.30".parse().unwrap(),
         currency: "EUR".to_owned(),
         payment_method: payment_method.to_owned(),
+        reference: "pay_1".to_owned(),
         is_keyless: false,
     }))
 }

@@ -39,6 +39,7 @@ impl Desk {
             amount: amount.parse().unwrap(),
             currency: "EUR".to_owned(),
             payment_method: payment_method.to_owned(),
+            reference: "pay_1".to_owned(),
             is_keyless: false,
         }))
     }

@@ -66,7 +66,8 @@ pub(super) fn charge(headers: &HeaderMap, body: &[u8], faults: &Faults) -> Resul
     let is_keyless = faults.keys_optional && !headers.contains_key("idempotency-key");
     let key = if is_keyless { None } else { Some(idempotency_key(headers)?) };
     let body: ChargeBody = json(body)?;
-    let request = ChargeRequest {
+    let reference = text("reference", body.reference)?;
+    Ok(ChargeRequest {
         amount: request::amount(&body.amount).ok_or_else(|| {
             Problem::invalid(
                 "amount must be a decimal string, more than 0 and at most 10^12, such as \"12.30\"",
@@ -75,10 +76,10 @@ pub(super) fn charge(headers: &HeaderMap, body: &[u8], faults: &Faults) -> Resul
         currency: request::currency(body.currency)
             .ok_or_else(|| Problem::invalid("currency must be three capital letters"))?,
         payment_method: text("payment_method", body.payment_method)?,
-        key: text("reference", body.reference)?,
+        key: key.unwrap_or_else(|| reference.clone()),
+        reference,
         is_keyless,
-    };
-    if key.is_none_or(|key| key == request.key) { Ok(request) } else { Err(Refusal::KeyMismatch.into()) }
+    })
 }
 
 /// The key that headers and body ask to void.

@@ -145,3 +145,22 @@ async fn a_charge_says_what_it_is() {
     let rest = ["key", "status", "amount", "currency", "reference"].map(|field| charge[field].clone());
     assert_eq!(rest, ["pay_1", "succeeded", "12.30", "EUR", "pay_1"]);
 }
+
+#[tokio::test]
+async fn a_key_is_not_a_reference_and_a_repeat_may_call_it_otherwise() {
+    let gateway = Gateway::start().await;
+    let call = |reference: &str| a_charge("pk1_1").with("reference", json!(reference));
+
+    let first = gateway.charge(call("pay_1")).await;
+    let again = gateway.charge(call("pay_2")).await;
+    let other_method = gateway.charge(call("pay_1").method("sim_slow")).await;
+
+    assert_eq!(again.answer().body, first.answer().body);
+    assert_eq!(other_method, "422 key_reused");
+    let charge = gateway.look_up("pk1_1").await.answer().json()["data"][0].clone();
+    assert_eq!((&charge["key"], &charge["reference"]), (&json!("pk1_1"), &json!("pay_1")));
+    gateway.void("pk1_1").await;
+    let moved: Vec<_> = gateway.journal().await.into_iter().filter(|row| !row["amount"].is_null()).collect();
+    let named = |kind: &str| moved.iter().find(|row| row["kind"] == kind).map(|row| row["reference"].clone());
+    assert_eq!((named("charge"), named("void")), (Some(json!("pay_1")), Some(json!("pay_1"))));
+}

@@ -10,7 +10,8 @@ async fn left_behind(system: &System, id: shared::ids::PaymentId) -> (Vec<String
     let list = system.client.get(&format!("/v1/payments/{id}/events")).await.json();
     let events = list["data"].as_array().into_iter().flatten().map(|event| text(&event["correlation_id"]));
     let journal = system.journal().await;
-    let of_payment = journal.iter().filter(|row| row["key"] == id.to_string().as_str());
+    let key = system.gateway_key(id).await;
+    let of_payment = journal.iter().filter(|row| row["key"] == key.as_str());
     (events.collect(), of_payment.map(|row| text(&row["correlation_id"])).collect())
 }
 

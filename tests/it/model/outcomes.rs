@@ -1,7 +1,7 @@
 //! What the gateway may answer, each read by the product from what comes over the wire.
 
 use serde_json::json;
-use shared::ids::PaymentId;
+use shared::ids::{GatewayKey, PaymentId};
 use shared::money::Money;
 use shared::outcome::{ChargeOutcome, Exchange, Expected, Failed, FailureKind, LookupOutcome, Silence};
 
@@ -25,8 +25,8 @@ pub(super) struct Outcomes {
 impl Outcomes {
     pub(super) fn read() -> Self {
         let id = PaymentId::generate();
-        let expected =
-            Expected { payment_id: id, money: Money::parse("12.30", "EUR".parse().unwrap()).unwrap() };
+        let money = Money::parse("12.30", "EUR".parse().unwrap()).unwrap();
+        let expected = Expected { key: GatewayKey::of(None, id), payment_id: id, money };
         let charge = |status: &str| json!({"id": "ch_1", "key": id, "reference": id, "status": status, "amount": "12.30", "currency": "EUR"});
         let answered = |status, body: serde_json::Value| Exchange::Answered {
             status,

@@ -129,6 +129,8 @@ impl Model {
                 first_sent_age: age,
                 send_by_age: age,
                 void_age: doubt_age,
+                is_voiding: state.voiding,
+                from_a_return: None,
             });
         }
         seen
@@ -326,7 +328,7 @@ impl Model {
                 row.voiding = true;
                 (EventType::VoidStarted, *spends)
             }
-            Step::Reverse => (EventType::Reversed, false),
+            Step::Reverse { .. } => (EventType::Reversed, false),
             Step::Hold(_) => {
                 row.held = true;
                 (EventType::Held, false)

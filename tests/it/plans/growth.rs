@@ -229,7 +229,7 @@ fn a_charge() -> Charge {
         status: ChargeStatus::Succeeded,
         amount: "12.30".parse().unwrap(),
         currency: "EUR".to_owned(),
-        reference: String::new(),
+        reference: None,
     }
 }
 

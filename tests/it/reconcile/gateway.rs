@@ -11,7 +11,6 @@ const DEFECTS: &[(&str, &str)] = &[
     ("delete from gateway_journal where kind = 'charge' and key = $key", "missing_at_gateway"),
     ("update gateway_journal set amount = amount + 1 where kind = 'charge' and key = $key", "charge_differs"),
     ("update gateway_journal set currency = 'USD' where kind = 'charge' and key = $key", "charge_differs"),
-    ("update gateway_journal set reference = 'other' where kind = 'charge' and key = $key", "charge_differs"),
     (
         "insert into gateway_journal (seq, at, kind, op, key, charge_id, amount, currency, reference)
          select seq + 100, at, kind, op, key, 'ch_again', amount, currency, reference
@@ -48,6 +47,20 @@ async fn a_journal_that_differs_from_a_payment_opens_exactly_one_break_once() {
 }
 
 #[tokio::test]
+async fn a_charge_that_is_called_by_no_payments_id_is_told_of_its_payment_and_of_its_key() {
+    let (system, id) = one_that_succeeded().await;
+    let renamed = "update gateway_journal set reference = 'other' where kind = 'charge' and key = $key";
+    at_the_gateway(&system, renamed, id).await;
+
+    assert_eq!(reconcile(&system).await.0, 3);
+
+    let key = system.gateway_key(id).await;
+    let mut open = open_breaks(&system).await;
+    open.sort_unstable();
+    assert_eq!(open, [format!("charge_differs of {id}"), format!("charge_unknown of key {key}")]);
+}
+
+#[tokio::test]
 async fn a_charge_of_no_payment_opens_one_break_about_its_key() {
     let (system, id) = one_that_succeeded().await;
     let stray = "insert into gateway_journal (seq, at, kind, op, key, charge_id, amount, currency, reference)
@@ -78,7 +91,7 @@ async fn a_charge_that_comes_after_its_payment_ended_without_one_opens_a_break()
     reconcile(&system).await;
     assert!(open_breaks(&system).await.is_empty());
     let late = "insert into gateway_journal (seq, at, kind, op, key, charge_id, amount, currency, reference)
-                values (901, now(), 'charge', 'charge', $key, 'ch_late', 12.30, 'EUR', $key)";
+                values (901, now(), 'charge', 'charge', $key, 'ch_late', 12.30, 'EUR', $name)";
     at_the_gateway(&system, late, id).await;
 
     let (code, report) = reconcile(&system).await;
@@ -134,9 +147,9 @@ async fn what_the_gateway_decided_while_we_were_away_is_what_becomes_of_the_paym
             "insert into gateway_keys (key, amount, currency, payment_method, charge_calls, lookup_calls, closed)
              values ($key, 12.30, 'EUR', 'sim_ok', 0, 0, false);
              insert into gateway_charges (id, key, status, amount, currency, reference, decline_code, created_at)
-             values ('ch_booked', $key, '{status}', 12.30, 'EUR', $key, {decline}, now());
+             values ('ch_booked', $key, '{status}', 12.30, 'EUR', $name, {decline}, now());
              insert into gateway_journal (seq, at, kind, op, key, charge_id, amount, currency, reference)
-             select 901, now(), 'charge', 'charge', $key, 'ch_booked', 12.30, 'EUR', $key where '{status}' = 'succeeded'"
+             select 901, now(), 'charge', 'charge', $key, 'ch_booked', 12.30, 'EUR', $name where '{status}' = 'succeeded'"
         );
         at_the_gateway(&system, &booked, id).await;
         sqlx::query("delete from apalis.jobs").execute(&system.database.pool).await.unwrap();

@@ -95,10 +95,11 @@ async fn a_break_of_a_held_payment_is_resolved_by_a_decision() {
     let problem =
         resolve(&system, &it["id"], too_early.clone()).await.assert_problem(409, "decision_refused");
     assert!(problem["detail"].as_str().unwrap().contains("decided instead: void, or release"), "{problem}");
+    let key = system.gateway_key(id).await;
     let void = reqwest::Client::new()
         .post(format!("{}/voids", system.gateway.address("gateway")))
-        .header("idempotency-key", format!("{id}:void"));
-    assert_eq!(void.json(&json!({ "key": id })).send().await.unwrap().status(), 201);
+        .header("idempotency-key", format!("{key}:void"));
+    assert_eq!(void.json(&json!({ "key": key })).send().await.unwrap().status(), 201);
     let done = resolve(&system, &it["id"], too_early.clone()).await;
 
     done.assert_status(200);

@@ -11,6 +11,7 @@ use tests::{Answer, Client, Exit, Process, Shape, System, a_payment, guardian, w
 use super::{Left, PROMISES, Without};
 use crate::PROGRAM;
 use crate::operator::{BLIND, decides, version};
+use crate::past::charged_at_the_gateway;
 
 /// What the database says to a failure that was not proved.
 const REFUSED: &str = "a payment in doubt ends by a charge found, a stored decline or a void";
@@ -223,6 +224,11 @@ pub(super) async fn answers_lost(without: Without) -> Left {
 pub(super) async fn a_charge_that_arrives_late(without: Without) -> Left {
     let mut system = without.system().await;
     without.at_the_gateway(&system, json!({ "late_arrival_ms": 3_600_000 })).await;
+    if without.0.contains(&"keys_optional") {
+        // A charge without a key is known by what it is called. So is a payment of before there were keys.
+        let of_before = sqlx::query("update installation set key_scheme = 1");
+        of_before.execute(&system.database.pool).await.unwrap();
+    }
     let id = system.accepted(a_payment().method("sim_late_arrival")).await;
     without.worker(&mut system, "", &[]).await;
     let ends = if without.0 == ["no_gateway_key"] { "failed" } else { "succeeded" };
@@ -310,5 +316,16 @@ pub(super) async fn a_person_names_a_charge_that_nobody_made(without: Without) -
         decides(&system, id, held, "void").await.assert_status(303);
     }
     system.ended(id).await;
+    Left::by(system, &[])
+}
+
+/// A charge under a payment's key by the name of another one that is known.
+pub(super) async fn a_charge_by_another_payments_name(without: Without) -> Left {
+    let mut system = without.system().await;
+    let (id, known) = (system.accepted(a_payment()).await, system.accepted(a_payment()).await);
+    charged_at_the_gateway(&system, &system.gateway_key(id).await, known, "12.30").await;
+    without.worker(&mut system, "", &[]).await;
+    system.ended(id).await;
+    system.ended(known).await;
     Left::by(system, &[])
 }

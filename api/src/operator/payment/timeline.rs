@@ -102,6 +102,10 @@ const fn explained(event: EventType) -> &'static str {
         EventType::Rescheduled => {
             "It was due further away than any wait: the database's clock was wrong. A claim stays."
         }
+        EventType::Restored => {
+            "It came back with a restored database: the gateway is asked what it has of it before anything else."
+        }
+        EventType::Doubted => "A late result shows that a charge may have happened which is forgotten here.",
     }
 }
 
@@ -112,6 +116,8 @@ const fn tone(event: EventType) -> &'static str {
         | EventType::TakenOver
         | EventType::VoidStarted
         | EventType::Rescheduled
+        | EventType::Restored
+        | EventType::Doubted
         | EventType::RetryScheduled => "warn",
         EventType::Held => "bad",
         EventType::Created

@@ -13,7 +13,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Scene;
-use crate::chaos::fleet::Database;
+use crate::chaos::database::Database;
 
 /// How long all connections stay taken: longer than a request waits for one.
 const CONNECTIONS_HELD: Duration = Duration::from_millis(3_500);

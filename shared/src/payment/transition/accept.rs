@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::auth::SecretHash;
 use crate::batch::{HasRemedy as _, Remedy, Work};
 use crate::db::{self, InTime as _, Lend, Seat};
+use crate::gateway::GATEWAY;
 use crate::idempotency::{CREATE_PAYMENT, Key, RENDERER};
 use crate::ids::PaymentId;
 use crate::money::Money;
@@ -134,7 +135,8 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Has
             &jobs.bodies,
             CREATE_PAYMENT,
             RENDERER,
-            queue_of_jobs()
+            queue_of_jobs(),
+            GATEWAY
         )
         .fetch_all(&mut *connection)
         .in_time()
@@ -171,6 +173,10 @@ impl Work for Accepting {
     /// None where a concurrent request took the key, or the API key opens nothing.
     type Answer = Option<Recorded>;
     type Error = sqlx::Error;
+
+    async fn settled(&self) {
+        self.seat.settled().await;
+    }
 
     async fn work(&self, payments: &[NewPayment]) -> sqlx::Result<Vec<Option<Recorded>>> {
         #[cfg(debug_assertions)]

@@ -9,8 +9,9 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::batch::Work;
-use crate::db::{InTime as _, Lend, Seat, millis};
-use crate::ids::{ClaimToken, MerchantId, PaymentId};
+use crate::db::failure::Failure;
+use crate::db::{InTime as _, Lend, Seat, Standing, millis, standby};
+use crate::ids::{ClaimToken, GatewayKey, MerchantId, PaymentId};
 use crate::money::{Currency, Money};
 use crate::payment::shares::{Quota, Share, Shares};
 use crate::payment::status::{EventType, HeldReason};
@@ -45,10 +46,14 @@ impl Purpose {
 pub struct Claim {
     /// Of what.
     pub payment_id: PaymentId,
+    /// Under which the gateway is asked.
+    pub key: GatewayKey,
     /// Fences the outcome.
     pub token: ClaimToken,
     /// What it may be used for.
     pub purpose: Purpose,
+    /// Whether it is for the look that comes before anything else, since its past may be forgotten here.
+    pub looks_first: bool,
     /// Whose payment it is.
     pub merchant_id: MerchantId,
     /// What is owed; none where this version cannot read it, and the payment is held.
@@ -75,6 +80,8 @@ pub struct Claim {
     /// By the claimant's own clock, before the claim was asked for: what the send window is counted from, so that it ends
     /// before the one that the database wrote down.
     pub asked_at: Instant,
+    /// From the same moment: whether the server that has this claim is still the one that takes writes.
+    pub standing: Standing,
 }
 
 impl Claim {
@@ -140,17 +147,18 @@ async fn claim_in(
     worker: &str,
     lease: Lease,
 ) -> sqlx::Result<Vec<Claim>> {
-    let asked_at = Instant::now();
+    let (asked_at, standing) = (Instant::now(), on.standing());
     let token = ClaimToken::generate();
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     let statement = claim_rows(on, &ids, token, (worker, company, quota), lease);
     let rows = match fault::durable("claim", statement).await {
         // The connection broke: it may have been committed all the same.
-        Err(sqlx::Error::Io(_)) => rows_claimed_by(on.pool(), &ids, token).await,
+        Err(why) if Failure::of(&why).may_be_done() => rows_claimed_by(on.pool(), &ids, token).await,
         other => other,
     };
     let rows = rows.inspect_err(|_| metrics::claim_failed(ids.len()))?;
-    let claims: Vec<Claim> = rows.into_iter().map(|row| row.into_claim(token, asked_at)).collect();
+    let claims: Vec<Claim> =
+        rows.into_iter().map(|row| row.into_claim(token, asked_at, standing.clone())).collect();
     metrics::claimed(&claims, ids.len());
     Ok(claims)
 }
@@ -182,6 +190,10 @@ impl Work for Claiming {
     type Item = PaymentId;
     type Answer = Taken;
     type Error = sqlx::Error;
+
+    async fn settled(&self) {
+        self.seat.settled().await;
+    }
 
     async fn work(&self, ids: &[PaymentId]) -> sqlx::Result<Vec<Taken>> {
         let with = (Company::Others, &self.shares.quota());
@@ -253,10 +265,13 @@ async fn unknown(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
 
 /// What a claim took whose answer was lost.
 async fn rows_claimed_by(pool: &PgPool, ids: &[Uuid], token: ClaimToken) -> sqlx::Result<Vec<ClaimedRow>> {
-    sqlx::query_file_as!(ClaimedRow, "queries/payment_claimed.sql", ids, token.uuid())
+    let claimed = sqlx::query_file_as!(ClaimedRow, "queries/payment_claimed.sql", ids, token.uuid())
         .fetch_all(pool)
         .in_time()
-        .await
+        .await;
+    // A server that ended meanwhile did not wait for its standby.
+    standby::barrier(pool).in_time().await?;
+    claimed
 }
 
 /// The database's clock may be set back by so much in the ordinary course of things.
@@ -270,6 +285,9 @@ pub(super) struct ClaimedRow {
     currency: String,
     payment_method: String,
     correlation_id: String,
+    gateway_key: Option<String>,
+    looks_first: bool,
+    from_a_return_ms: Option<i64>,
     at: DateTime<Utc>,
     may_charge: bool,
     lease_expired: bool,
@@ -298,17 +316,19 @@ fn first_sent_age(ms: i64) -> Duration {
 
 impl ClaimedRow {
     /// Never fails: what one row says that cannot be understood is that row's trouble alone.
-    fn into_claim(self, token: ClaimToken, asked_at: Instant) -> Claim {
+    fn into_claim(self, token: ClaimToken, asked_at: Instant, standing: Standing) -> Claim {
         let age = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         let money = self.money();
         Claim {
             payment_id: self.id.into(),
+            key: GatewayKey::of(self.gateway_key, self.id.into()),
             token,
-            purpose: match (self.may_charge, self.voiding) {
+            purpose: match (self.may_charge, self.voiding && !self.looks_first) {
                 (true, _) => Purpose::Charge,
                 (false, false) => Purpose::Verify,
                 (false, true) => Purpose::Void,
             },
+            looks_first: self.looks_first,
             merchant_id: self.merchant_id.into(),
             money,
             held_for: match (self.is_whole, self.is_blamed, money) {
@@ -332,6 +352,8 @@ impl ClaimedRow {
                 void_age: age(self.void_age_ms),
                 was_sent: self.was_sent,
                 is_probe: false,
+                is_voiding: self.voiding,
+                from_a_return: self.from_a_return_ms.map(age),
             },
             takeovers: self.takeovers.unsigned_abs(),
             is_takeover: self.lease_expired,
@@ -339,6 +361,7 @@ impl ClaimedRow {
             at: self.at,
             share: None,
             asked_at,
+            standing,
         }
     }
 

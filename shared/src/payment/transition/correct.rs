@@ -16,7 +16,7 @@ use crate::correction::{Booked, Journal, KINDS, Proposed, judge};
 use crate::db::{InTime as _, Lend as _, millis};
 use crate::decision::Seen;
 use crate::fault;
-use crate::ids::{ClaimToken, PaymentId};
+use crate::ids::{ClaimToken, GatewayKey, PaymentId};
 use crate::ledger::rules::AccountKind;
 use crate::money::{Currency, Money};
 use crate::outcome::{Expected, is_storable};
@@ -293,6 +293,7 @@ struct Row {
     owed: Decimal,
     currency: String,
     correlation_id: String,
+    gateway_key: Option<String>,
     booked: Decimal,
     booked_charge: Option<String>,
     may_be_charged: bool,
@@ -318,7 +319,11 @@ impl Row {
             correction_id: self.id,
             token,
             payment_id: self.payment_id.into(),
-            expected: Expected { payment_id: self.payment_id.into(), money },
+            expected: Expected {
+                key: GatewayKey::of(self.gateway_key, self.payment_id.into()),
+                payment_id: self.payment_id.into(),
+                money,
+            },
             correlation_id: self.correlation_id,
             kind: self.kind,
             amount: self.amount,

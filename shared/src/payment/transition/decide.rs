@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::db::{InTime as _, Lend as _, millis};
 use crate::decision::{self, Facts, Seen, Wish};
-use crate::ids::{ClaimToken, PaymentId};
+use crate::ids::{ClaimToken, GatewayKey, PaymentId};
 use crate::ledger::rules;
 use crate::money::{Currency, Money};
 use crate::outcome::Expected;
@@ -31,8 +31,8 @@ pub struct Deciding {
     pub token: ClaimToken,
     /// About which payment.
     pub payment_id: PaymentId,
-    /// What it is about.
-    pub money: Money,
+    /// What its charge must look like.
+    pub expected: Expected,
     /// Passed on to the gateway and the logs.
     pub correlation_id: String,
     /// What the person wishes.
@@ -92,6 +92,7 @@ struct Row {
     amount: Decimal,
     currency: String,
     correlation_id: String,
+    gateway_key: Option<String>,
     is_held: bool,
     voiding: bool,
     void_failed: bool,
@@ -111,11 +112,13 @@ impl Row {
             ("void", _) => Wish::Void,
             _ => Wish::Look,
         };
+        let payment_id = self.payment_id.into();
+        let money = Money::new(self.amount, currency).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;
         Ok(Deciding {
             decision_id: self.id,
             token,
-            payment_id: self.payment_id.into(),
-            money: Money::new(self.amount, currency).map_err(|e| sqlx::Error::Decode(Box::new(e)))?,
+            payment_id,
+            expected: Expected { key: GatewayKey::of(self.gateway_key, payment_id), payment_id, money },
             correlation_id: self.correlation_id,
             wish,
             is_unproven: self.is_unproven,
@@ -179,7 +182,7 @@ pub async fn record_decision(
         Verdict::Seen => (Some("seen"), None),
         Verdict::Again => (None, None),
     };
-    let permits = decision::permits(seen, &deciding.expected(), deciding.facts);
+    let permits = decision::permits(seen, &deciding.expected, deciding.facts);
     let permits: Vec<String> = permits.iter().map(|permit| permit.as_str().to_owned()).collect();
     let failure = deciding.failure();
     let posting = rules::columns();
@@ -237,12 +240,6 @@ pub enum DecideError {
 }
 
 impl Deciding {
-    /// What its charge must look like.
-    #[must_use]
-    pub const fn expected(&self) -> Expected {
-        Expected { payment_id: self.payment_id, money: self.money }
-    }
-
     /// What the look makes of the wish. Sabotage `decision_unchecked` grants every wish.
     #[must_use]
     pub fn verdict(&self, seen: &Seen) -> Verdict {
@@ -255,7 +252,7 @@ impl Deciding {
         if self.wish == Wish::Look {
             return Verdict::Seen;
         }
-        let refusal = decision::refusal(&self.wish, self.is_unproven, seen, &self.expected(), self.facts);
+        let refusal = decision::refusal(&self.wish, self.is_unproven, seen, &self.expected, self.facts);
         refusal.filter(|_| !fault::sabotaged("decision_unchecked")).map_or(Verdict::Done, Verdict::Refused)
     }
 
@@ -293,6 +290,11 @@ impl Deciding {
         }
         if let Some(charge_id) = self.wish.charge_id() {
             evidence["charge_id"] = json!(charge_id);
+        }
+        if let (Wish::Succeed { .. }, Seen::One(charge)) = (&self.wish, seen)
+            && charge.is_forgotten
+        {
+            evidence["adopted"] = json!(charge.reference);
         }
         if let Some(failure) = self.failure() {
             evidence["failure"] = json!(failure);

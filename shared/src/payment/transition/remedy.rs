@@ -11,8 +11,7 @@ use uuid::Uuid;
 
 use crate::db::{InTime as _, Lend as _, millis};
 use crate::fault;
-use crate::ids::{ClaimToken, PaymentId};
-use crate::outcome::VoidOutcome;
+use crate::ids::{ClaimToken, GatewayKey, PaymentId};
 use crate::retry::Voiding;
 
 /// The right to ask the gateway once to void what a payment's key charged.
@@ -22,8 +21,16 @@ pub struct Remedy {
     pub break_id: i64,
     /// Fences the outcome.
     pub token: ClaimToken,
-    /// Whose key.
+    /// Of which payment.
     pub payment_id: PaymentId,
+    /// Under which it was charged.
+    pub key: GatewayKey,
+    /// Whether what stands is looked at before it is voided: the key may be a forgotten payment's, too.
+    pub looks_first: bool,
+    /// Whether this payment cannot have been charged before a past came back.
+    pub is_of_this_past: bool,
+    /// Whether no past ever came back, so that no other payment can have had its key.
+    pub nothing_returned: bool,
     /// Passed on to the gateway and the logs.
     pub correlation_id: String,
     /// Since the first request may have left; zero at the first.
@@ -64,8 +71,11 @@ struct Row {
     id: i64,
     payment_id: Uuid,
     correlation_id: String,
+    gateway_key: Option<String>,
     void_count: i32,
     void_age_ms: i64,
+    is_of_this_past: bool,
+    nothing_returned: bool,
 }
 
 impl Row {
@@ -74,6 +84,10 @@ impl Row {
             break_id: self.id,
             token,
             payment_id: self.payment_id.into(),
+            looks_first: self.gateway_key.is_some(),
+            key: GatewayKey::of(self.gateway_key, self.payment_id.into()),
+            is_of_this_past: self.is_of_this_past,
+            nothing_returned: self.nothing_returned,
             correlation_id: self.correlation_id,
             age: Duration::from_millis(u64::try_from(self.void_age_ms).unwrap_or(0)),
             count: self.void_count.unsigned_abs(),
@@ -90,15 +104,15 @@ pub async fn record_remedy(
     pool: &PgPool,
     remedy: &Remedy,
     voiding: Voiding,
-    outcome: &VoidOutcome,
+    outcome: &str,
     evidence: &Value,
 ) -> sqlx::Result<bool> {
     let wait = match voiding {
-        Voiding::Done | Voiding::Impossible => None,
+        Voiding::Done | Voiding::Impossible | Voiding::OfAnother => None,
         Voiding::Again { wait, .. } => Some(millis(wait)),
     };
     let void = json!({
-        "outcome": outcome.as_str(),
+        "outcome": outcome,
         "is_over": wait.is_none(),
         "claim": remedy.token,
         "evidence": evidence,
@@ -109,7 +123,8 @@ pub async fn record_remedy(
         remedy.token.uuid(),
         wait,
         void,
-        voiding == Voiding::Done
+        voiding == Voiding::Done,
+        voiding == Voiding::OfAnother
     )
     .fetch_one(pool)
     .in_time();

@@ -8,6 +8,7 @@ use serde_json::json;
 use sqlx::PgPool;
 
 use crate::db::InTime as _;
+use crate::gateway::GATEWAY;
 use crate::ids::PaymentId;
 use crate::outcome::is_storable;
 use crate::payment::status::EventType;
@@ -90,7 +91,8 @@ pub async fn release(
         &jobs.bodies,
         queue::PAYMENTS,
         justification.by,
-        justification.reason
+        justification.reason,
+        GATEWAY
     )
     .fetch_optional(pool)
     .in_time();

@@ -37,20 +37,22 @@ pub(super) async fn enqueue(pool: &PgPool, jobs: &[String]) -> sqlx::Result<()> 
     enqueued.bind(queue::PAYMENTS).bind(jobs).execute(pool).in_time().await.map(drop)
 }
 
+const WHOLE_CLAIM: &str = include_str!("../../../queries/payment_claim.sql");
+
 /// What of the claim's statement is which guard, and what stands in its place without it.
 const CLAIM: &[(&str, &str, &str)] = &[
     ("no_lease_check", "and (due_at <= clock_timestamp()) is true", ""),
     (
         "takeover_charges",
-        "select id, merchant_id, status,",
-        "select id, merchant_id, 'pending'::text as status,",
+        "select id, merchant_id, version, status,",
+        "select id, merchant_id, version, 'pending'::text as status,",
     ),
     ("event_skipped", "  from claimed\n)", "  from claimed where false\n)"),
 ];
 
 /// The claim's statement without the guards that a test took away; none where it took none of them.
 pub(super) fn claim() -> Option<String> {
-    let whole = include_str!("../../../queries/payment_claim.sql");
+    let whole = WHOLE_CLAIM;
     let taken = CLAIM.iter().filter(|(guard, ..)| fault::sabotaged(guard));
     let left = taken.fold(whole.to_owned(), |sql, (_, part, without)| sql.replace(part, without));
     (left != whole).then(|| left.replace("!\"", "\""))
@@ -92,4 +94,16 @@ pub(super) async fn tokens_of_whoever_holds(pool: &PgPool, ids: &[Uuid]) -> sqlx
     .fetch_all(pool)
     .in_time()
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_guard_that_can_be_taken_away_stands_in_the_statement() {
+        for (guard, part, _) in CLAIM {
+            assert!(WHOLE_CLAIM.contains(part), "{guard}: nothing of the claim reads {part}");
+        }
+    }
 }

@@ -9,10 +9,11 @@ use uuid::Uuid;
 use crate::batch::{HasRemedy, Remedy, Work};
 use crate::db::{InTime as _, Lend, Seat, millis};
 use crate::dead_letter::Class;
+use crate::gateway::GATEWAY;
 use crate::ids::{ClaimToken, PaymentId};
 use crate::ledger::rules;
 use crate::payment::status::{HeldReason, IllegalTransition, PaymentStatus};
-use crate::retry::{Failure, NOT_FOUND, Step};
+use crate::retry::{Failure, KEY_CLOSED, NOT_FOUND, RESTORED_SEEN, Step};
 use crate::{fault, metrics, queue};
 
 /// The kind of the break of a void that goes without an answer: the machine goes on, and closes it when the void is confirmed.
@@ -65,6 +66,10 @@ impl Work for Settling {
     type Item = Settlement;
     type Answer = Effect;
     type Error = SettleError;
+
+    async fn settled(&self) {
+        self.seat.settled().await;
+    }
 
     async fn work(&self, settlements: &[Settlement]) -> Result<Vec<Effect>, SettleError> {
         let settled = settle(&self.seat, settlements.to_vec()).await?;
@@ -121,7 +126,10 @@ pub async fn settle(on: &impl Lend, settlements: Vec<Settlement>) -> Result<Sett
             &posting.credit_kinds,
             &posting.codes,
             queue::PAYMENTS,
-            VOID_UNANSWERED
+            VOID_UNANSWERED,
+            KEY_CLOSED,
+            RESTORED_SEEN,
+            GATEWAY
         )
         .fetch_all(&mut *connection)
         .in_time()
@@ -223,7 +231,7 @@ impl Written {
             Step::StartVoid { reason, spends } => {
                 Self { reason: Some(reason), wait: Some(Duration::ZERO), spends, ..nothing }
             }
-            Step::Reverse => Self { reason: Some("void_confirmed"), ..nothing },
+            Step::Reverse { reason } => Self { reason: Some(reason), ..nothing },
             Step::Hold(reason) => Self { held: Some(reason), ..nothing },
         }
     }

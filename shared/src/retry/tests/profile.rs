@@ -82,7 +82,9 @@ proptest! {
         let in_doubt = Situation { in_doubt: true, ..now };
         let declined = matches!(charge, ChargeOutcome::Declined(_)) || matches!(lookup, LookupOutcome::Declined(_));
         let not_found = lookup == LookupOutcome::NotFound;
-        let confirmed = void == VoidOutcome::Confirmed;
+        let confirmed = void == VoidOutcome::Confirmed
+            || charge == ChargeOutcome::KeyClosed
+            || lookup == LookupOutcome::KeyClosed;
         let steps = [
             before_charge(&in_doubt, &policy),
             before_lookup(&policy),
@@ -95,7 +97,7 @@ proptest! {
             match &step {
                 Step::Fail(_) => prop_assert!(declined, "{:?}", step),
                 Step::StartVoid { .. } => prop_assert!(policy.profile.voids, "{:?}", step),
-                Step::Reverse => prop_assert!(confirmed, "{:?}", step),
+                Step::Reverse { .. } => prop_assert!(confirmed, "{:?}", step),
                 Step::Retry { reason: "absent", .. } => {
                     prop_assert!(not_found && is_trusted(&now, &policy), "{:?}", step);
                 }

@@ -1,0 +1,85 @@
+//! `payonce orphans`: charges at the gateway of payments that are forgotten here.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::json;
+use shared::db;
+use shared::ids::PaymentId;
+use shared::installation::orphans::{self, Orphan};
+
+use crate::migrate::connect;
+use crate::output;
+
+/// See what the gateway charged for payments that were forgotten with a restored database. Needs `DATABASE_URL`.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// List orphans by key: those that no payment has adopted, or with --all the others too
+    ///
+    /// A client that repeats its request gets a payment that adopts the charge. What nobody repeats is refunded at the gateway, by a
+    /// person, who then closes its break.
+    #[command(after_help = "\
+Example:
+  payonce orphans list
+
+Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
+    List {
+        /// Adopted ones too
+        #[arg(long)]
+        all: bool,
+        /// Only those whose key comes after this one
+        #[arg(long, default_value = "")]
+        after: String,
+        /// At most so many
+        #[arg(long, default_value_t = 100)]
+        limit: u16,
+        /// Print one line of JSON: an array of the orphans
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(crate) async fn run(command: Command) -> Result<ExitCode> {
+    let Command::List { all, after, limit, json } = command;
+    let pool = connect().await?;
+    db::require_migrated(&pool).await?;
+    let found = orphans::list(&pool, all, &after, limit.into()).await?;
+    pool.close().await;
+    if json {
+        output::json(&found.iter().map(as_json).collect::<Vec<_>>())?;
+    } else if found.is_empty() {
+        output::line("there is no orphan")?;
+    } else {
+        let headings = ["KEY", "AMOUNT", "", "CHARGE", "WAS", "ADOPTED BY"];
+        output::table(&headings, &found.iter().map(as_row).collect::<Vec<_>>())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn adopted_by(it: &Orphan) -> Option<String> {
+    it.adopted_by.map(|id| PaymentId::from(id).to_string())
+}
+
+fn as_json(it: &Orphan) -> serde_json::Value {
+    json!({
+        "key": it.key,
+        "reference": it.reference,
+        "charge_id": it.charge_id,
+        "amount": it.amount.to_string(),
+        "currency": it.currency,
+        "found_at": it.found_at,
+        "adopted_by": adopted_by(it),
+    })
+}
+
+fn as_row(it: &Orphan) -> Vec<String> {
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    vec![
+        it.key.clone(),
+        it.amount.to_string(),
+        it.currency.clone(),
+        it.charge_id.clone(),
+        or_dash(it.reference.clone()),
+        or_dash(adopted_by(it)),
+    ]
+}

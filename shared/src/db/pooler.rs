@@ -1,0 +1,49 @@
+//! Finds out whether a pooler in between gives each transaction another session.
+//!
+//! There settings, prepared statements and notifications belong to nobody, and sessions are found by others in whatever state they
+//! were left. It is recognised by one session's number shown by another connection, while the first one is idle.
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection, Row as _};
+
+use super::failure::Failure;
+use super::refusal::Refusal;
+use super::{PING_TIMEOUT, within};
+
+/// Others may take the session in between.
+const TRIES: u32 = 10;
+
+/// Within a transaction, which no limit of the role's cuts short.
+const ASK: &str = "begin; set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0; select pg_backend_pid()";
+
+/// Refuses a pooler that hands sessions out by transaction.
+///
+/// # Errors
+/// It is one; or a connection broke. Where no second connection can be had nothing is said.
+pub(super) async fn refuse_transaction_mode(
+    idle: &mut PgConnection,
+    options: &PgConnectOptions,
+) -> sqlx::Result<()> {
+    let Ok(mut other) = within(PING_TIMEOUT, PgConnection::connect_with(options)).await else {
+        return Ok(());
+    };
+    let mut is_shared = false;
+    for _ in 0..TRIES {
+        let ours = pid(idle, "select pg_backend_pid()").await?;
+        match pid(&mut other, ASK).await {
+            Ok(theirs) => is_shared |= theirs == ours,
+            // A limit that was about to be lifted.
+            Err(why) if Failure::of(&why) == Failure::Canceled => {}
+            Err(why) => return Err(why),
+        }
+        sqlx::raw_sql("rollback").execute(&mut other).await?;
+    }
+    let _ = other.close().await;
+    if is_shared { Err(Refusal::TransactionPooling.into()) } else { Ok(()) }
+}
+
+/// In the simple protocol, which every pooler bears.
+async fn pid(connection: &mut PgConnection, sql: &'static str) -> sqlx::Result<String> {
+    let rows = within(PING_TIMEOUT, sqlx::raw_sql(sql).fetch_all(connection)).await?;
+    rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get_unchecked(0)
+}

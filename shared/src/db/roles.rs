@@ -1,0 +1,160 @@
+//! Who may do what: `payonce_app`, which serves, and `payonce_reader`, which looks, beside whoever owns the tables.
+//!
+//! Invariant: what is not listed is not allowed. Neither may make or change a table; what is append-only neither may change,
+//! so that not even a stolen password rewrites the books, and nobody has to trust the triggers alone.
+
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+
+use super::Error;
+
+/// The role of APIs, workers and the payonce commands that decide something.
+pub const APP: &str = "payonce_app";
+
+/// The role of `payonce verify` and of dashboards.
+pub const READER: &str = "payonce_reader";
+
+/// Each table or view, and what [`APP`] may do there beyond `select`. A new table has its line here, or nobody but its owner
+/// sees it.
+const TABLES: &[(&str, &str)] = &[
+    ("public._sqlx_migrations", ""),
+    ("public.merchants", "insert"),
+    ("public.api_keys", "insert update"),
+    ("public.payments", "insert update"),
+    ("public.payment_events", "insert"),
+    ("public.idempotency_keys", "insert"),
+    ("public.late_evidence", "insert"),
+    ("public.breaks", "insert update"),
+    ("public.ledger_accounts", "insert"),
+    ("public.ledger_transfers", "insert"),
+    ("public.ledger_entries", ""),
+    ("public.decisions", "insert update"),
+    ("public.corrections", "insert update"),
+    ("public.dead_letters", "insert update"),
+    ("public.reconciliation_runs", "insert update delete"),
+    ("public.gateway_effects", "insert"),
+    ("public.gateway_cursors", "insert update"),
+    ("public.gateway_identities", "insert update"),
+    ("public.gateway_outages", "insert update delete"),
+    ("public.account_sums", "insert update delete"),
+    ("public.account_balances", "insert update"),
+    ("public.recovery_reports", "insert delete"),
+    ("public.recovery_items", "insert"),
+    ("public.installation", "update"),
+    ("public.orphans", "insert update"),
+    ("apalis._sqlx_migrations", ""),
+    ("apalis.jobs", "insert update delete"),
+    ("apalis.workers", "insert update delete"),
+];
+
+/// What a reader has no use for: the hashes of the API keys.
+const HIDDEN: &str = "public.api_keys";
+
+const PRIVILEGES: &[&str] = &["select", "insert", "update", "delete", "truncate", "references", "trigger"];
+
+/// By what gauges tell who holds a snapshot: without it the sessions of others are shown without what they do.
+const SEES_SESSIONS: &str = "pg_read_all_stats";
+
+/// Whoever is granting, and not both at once: two who change the same rows of the catalogue fail.
+const ONE_AT_A_TIME: i64 = 0x7061_796f_6772_6e74;
+
+/// Makes the roles unless they are there. Each other database of the server may do so at the same moment.
+const MAKE: &str = "
+    do $$ begin create role payonce_app; exception when duplicate_object or unique_violation then null; end $$;
+    do $$ begin create role payonce_reader; exception when duplicate_object or unique_violation then null; end $$";
+
+/// The statements after which these roles may do what they should, and nothing else. Who owns the tables, or may act as their
+/// owner, is passed over.
+const STATEMENTS: &str = "
+    with roles as (
+        select r.oid, r.rolname from pg_roles r join pg_class p on p.oid = 'public.payments'::regclass
+         where r.rolname = any ($5) and not pg_has_role(r.oid, p.relowner, 'member')),
+    wanted as (
+        select r.oid, r.rolname, to_regclass(w.relation) as relation, w.privilege, w.is_wanted
+          from unnest($1::text[], $2::text[], $3::text[], $4::bool[]) as w (role, relation, privilege, is_wanted)
+          join roles r on r.rolname = w.role
+         where to_regclass(w.relation) is not null)
+    select format('grant usage on schema %s to %I', schema, rolname)
+      from roles cross join unnest(array['public', 'apalis']) as schema
+     where not has_schema_privilege(oid, schema, 'usage')
+     union all
+    select format('grant connect on database %I to %I', current_database(), rolname)
+      from roles where not has_database_privilege(oid, current_database(), 'connect')
+     union all
+    select format(case when is_wanted then 'grant %s on %s to %I' else 'revoke %s on %s from %I' end, privilege, relation, rolname)
+      from wanted where has_table_privilege(oid, relation, privilege) <> is_wanted";
+
+/// What of it is left to an administrator: the lines to run.
+const LEFT: &str = "
+    select format('create role %I;', name) from unnest($1::text[]) as name where to_regrole(name) is null
+     union all
+    select format('grant %I to %I;', $2, r.rolname) from pg_roles r
+     where r.rolname = any ($1) and not pg_has_role(r.oid, $2, 'usage')";
+
+/// Makes the roles where that is allowed, and brings what they may do up to date. Does nothing where the tables are not ours.
+pub(super) async fn grant(connection: &mut PgConnection) -> Result<(), Error> {
+    let (is_ours, may_make): (bool, bool) = sqlx::query_as(
+        "select (select pg_has_role(relowner, 'usage') from pg_class where oid = 'public.payments'::regclass),
+                rolsuper or rolcreaterole from pg_roles where rolname = current_user",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if !is_ours {
+        return Ok(());
+    }
+    if may_make {
+        sqlx::raw_sql(MAKE).execute(&mut *connection).await?;
+    }
+    let statements = statements(connection).await?;
+    if !statements.is_empty() {
+        // All or none of them: what is sent in one piece is one transaction.
+        let lock = format!("select pg_advisory_xact_lock({ONE_AT_A_TIME})");
+        let all = [lock].into_iter().chain(statements).collect::<Vec<_>>().join("; ");
+        sqlx::raw_sql(AssertSqlSafe(all)).execute(&mut *connection).await?;
+    }
+    if may_make {
+        see_sessions(connection).await;
+    }
+    Ok(())
+}
+
+async fn statements(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
+    let (mut roles, mut relations, mut privileges, mut wanted) = (vec![], vec![], vec![], vec![]);
+    for (role, &(relation, more)) in
+        [APP, READER].into_iter().flat_map(|role| TABLES.iter().map(move |it| (role, it)))
+    {
+        for &privilege in PRIVILEGES {
+            roles.push(role);
+            relations.push(relation);
+            privileges.push(privilege);
+            wanted.push(match (role, privilege) {
+                (APP, "select") => true,
+                (APP, _) => more.split(' ').any(|it| it == privilege),
+                (_, privilege) => privilege == "select" && relation != HIDDEN,
+            });
+        }
+    }
+    let statements = sqlx::query_scalar(STATEMENTS).bind(roles).bind(relations).bind(privileges).bind(wanted);
+    statements.bind([APP, READER].map(str::to_owned)).fetch_all(connection).await
+}
+
+/// Lets both see what others' sessions hold. Who may not grant that has it among the lines for an administrator.
+async fn see_sessions(connection: &mut PgConnection) {
+    for role in [APP, READER] {
+        let grant = format!(
+            "do $$ begin if not pg_has_role('{role}', '{SEES_SESSIONS}', 'usage') then grant {SEES_SESSIONS} to {role}; end if; end $$"
+        );
+        if let Err(why) = sqlx::raw_sql(AssertSqlSafe(grant)).execute(&mut *connection).await {
+            tracing::debug!(%why, role, "not granted");
+        }
+    }
+}
+
+/// The lines for an administrator, where roles or rights are missing that whoever migrates could not give. Without them
+/// everything works under the owner's name.
+///
+/// # Errors
+/// The database's.
+pub async fn lines_for_administrator(pool: &PgPool) -> Result<Vec<String>, Error> {
+    let roles = [APP, READER].map(str::to_owned);
+    Ok(sqlx::query_scalar(LEFT).bind(roles).bind(SEES_SESSIONS).fetch_all(pool).await?)
+}

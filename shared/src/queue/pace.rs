@@ -1,0 +1,60 @@
+//! How fast one worker's looks for jobs follow each other.
+//!
+//! The library looks whenever its worker is woken: by a hint, by a job that ended, by the clock. Where jobs come one by one and
+//! several workers are awake, each look then finds a few, and every batch costs a statement that takes it and one that ends it.
+//! So a look that left nothing is followed by the next one only after a while, in which jobs gather. A worker that was idle
+//! looks at once.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// Between two looks of which the first one left nothing. Small beside a gateway's answer.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// When to look next.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// None: at once.
+    next_at: Option<Instant>,
+}
+
+impl Pace {
+    /// Waits for the time of the next look.
+    pub(super) async fn wait(&self) {
+        if let Some(at) = self.next_at {
+            sleep_until(at).await;
+        }
+    }
+
+    /// A look was answered, which found so many jobs of those that it might have taken.
+    pub(super) fn looked(&mut self, found: usize, limit: usize) {
+        self.next_at = (found < limit).then(|| Instant::now() + PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn waited(pace: &Pace) -> Duration {
+        let before = Instant::now();
+        pace.wait().await;
+        before.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_look_that_left_nothing_is_followed_by_a_pause_and_an_idle_worker_looks_at_once() {
+        let mut pace = Pace::default();
+        assert_eq!(waited(&pace).await, Duration::ZERO);
+        pace.looked(256, 256);
+        assert_eq!(waited(&pace).await, Duration::ZERO, "more may be left");
+        for found in [0, 255] {
+            pace.looked(found, 256);
+            assert_eq!(waited(&pace).await, PAUSE);
+        }
+        pace.looked(0, 256);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(waited(&pace).await, Duration::ZERO);
+    }
+}

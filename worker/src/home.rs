@@ -1,0 +1,93 @@
+//! Whether the database is still the one that this installation knows, asked now and then for as long as the worker works.
+//!
+//! A server that took over is looked into by the gateway's books; until it is accepted the database refuses all claims. A
+//! database that is another one by now ends the worker.
+
+use std::time::Duration;
+
+use shared::installation::timeline::{self, Returned};
+use shared::installation::{self, Installation, Refused, Verdict, verdict};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::Context;
+
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Whatever stays wrong is said again after so long.
+const SAY_AGAIN: Duration = Duration::from_mins(1);
+
+/// Looks until `shutdown`.
+///
+/// # Errors
+/// The database is another one: the worker must end.
+pub(crate) async fn watch(context: &Context, shutdown: &CancellationToken) -> Result<(), Refused> {
+    let mut said_at: Option<Instant> = None;
+    while !shutdown.is_cancelled() {
+        let why = match look(context).await {
+            Ok(Look::Well) => None,
+            Ok(Look::Closed(why)) => Some(why),
+            Ok(Look::Another(why)) => return Err(why),
+            Err(why) => {
+                tracing::warn!(%why, "could not ask which database this is");
+                None
+            }
+        };
+        if let Some(why) = why
+            && said_at.is_none_or(|at| at.elapsed() >= SAY_AGAIN)
+        {
+            tracing::error!(event = "nothing_is_claimed", why, "nothing is claimed");
+            said_at = Some(Instant::now());
+        }
+        tokio::select! { () = sleep(LOOK_EVERY) => {} () = shutdown.cancelled() => {} }
+    }
+    Ok(())
+}
+
+enum Look {
+    Well,
+    /// Nothing is claimed, for that reason.
+    Closed(String),
+    Another(Refused),
+}
+
+async fn look(context: &Context) -> sqlx::Result<Look> {
+    let (installation, seen) =
+        (installation::read(&context.pool).await?, installation::seen(&context.pool).await?);
+    Ok(match verdict::judge(&installation, &seen) {
+        Verdict::Refused(why) => Look::Another(why),
+        Verdict::Known | Verdict::New => told(installation),
+        Verdict::Ahead => look_into(context, installation).await?,
+    })
+}
+
+fn told(installation: Installation) -> Look {
+    installation.must_restore.map_or(Look::Well, Look::Closed)
+}
+
+async fn look_into(context: &Context, installation: Installation) -> sqlx::Result<Look> {
+    if installation.must_restore.is_some() {
+        return Ok(told(installation));
+    }
+    Ok(match timeline::look_into(&context.pool, &context.gateway).await? {
+        Returned::NothingToDo => Look::Well,
+        Returned::Accepted => {
+            tracing::warn!(
+                event = "server_accepted",
+                "another server took over, and nothing is forgotten of what the gateway knows"
+            );
+            Look::Well
+        }
+        Returned::AcceptedBlindly => {
+            tracing::error!(
+                event = "server_accepted",
+                "another server took over, and the gateway shows no books: whether payments are forgotten is not known"
+            );
+            Look::Well
+        }
+        Returned::MustRestore(why) => Look::Closed(why),
+        Returned::Waits(why) => Look::Closed(format!(
+            "another server took over, and the gateway's books were not read to their end: {why}"
+        )),
+    })
+}

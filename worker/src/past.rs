@@ -1,0 +1,69 @@
+//! What a look or a charge shows of a payment that may be forgotten here: whether its charge is taken for this one's.
+//!
+//! Invariant: a charge that is called by another payment's id is adopted only where no such payment is known, which is asked of
+//! the database that the claim came from. Ids never come into being later. Where it cannot be asked, nothing is decided.
+
+use serde_json::{Value, json};
+use shared::fault;
+use shared::ids::PaymentId;
+use shared::outcome::{Charge, LookupOutcome};
+use shared::payment::status::HeldReason;
+use shared::payment::store;
+use shared::payment::transition::Claim;
+use shared::retry::{self, Situation, Step};
+use sqlx::PgPool;
+
+use crate::Context;
+
+/// Whether no payment of that id is known. Sabotage `adopts_anything` takes every one for forgotten.
+pub(crate) async fn is_forgotten(pool: &PgPool, named: PaymentId) -> sqlx::Result<bool> {
+    if fault::sabotaged("adopts_anything") {
+        return Ok(true);
+    }
+    store::is_known(pool, named).await.map(|is_known| !is_known)
+}
+
+/// What follows a charge under our key, of what is owed, by the name of another payment: that of a forgotten one is this
+/// payment's; that of a known one contradicts it.
+pub(crate) async fn adopt(
+    context: &Context,
+    (charge, named): (Charge, PaymentId),
+    evidence: &mut Value,
+) -> Step {
+    match is_forgotten(&context.pool, named).await {
+        Ok(true) => {
+            tracing::warn!(event = "adopted", charge_id = charge.id, made_as = %named,
+                "a payment that is forgotten here was charged under the same key; its charge is this one's");
+            evidence["adopted"] = json!(named);
+            Step::Succeed(charge)
+        }
+        Ok(false) => {
+            evidence["names"] = json!(named);
+            Step::Hold(HeldReason::Contradiction)
+        }
+        Err(why) => {
+            tracing::warn!(%why, "could not ask whose a charge is; looking again");
+            let wait = context.policy.wait_for_gateway();
+            Step::Doubt { wait, reason: "adoption_unclear", spends: false, tells: false }
+        }
+    }
+}
+
+/// What follows a look, be it one that comes first or one of the ordinary course of things.
+pub(crate) async fn after_look(
+    context: &Context,
+    claim: &Claim,
+    situation: &Situation,
+    outcome: LookupOutcome,
+    evidence: &mut Value,
+) -> Step {
+    let policy = &context.policy;
+    if let (LookupOutcome::ChargedAs(charge, named), false) = (&outcome, situation.is_voiding) {
+        return adopt(context, (charge.clone(), *named), evidence).await;
+    }
+    if claim.looks_first {
+        return retry::first_look(situation, policy, outcome);
+    }
+    let step = retry::after_lookup(situation, policy, outcome.clone());
+    retry::look_before_void(situation, policy, step, Some(&outcome))
+}
