@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use shared::db::{self, standby};
 use shared::payment::store;
 use shared::{installation, metrics};
+use sqlx::PgPool;
 
 use crate::App;
 use crate::correlation::identify;
@@ -39,7 +40,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(dead_letters::router())
         .merge(reconciliation::router())
         .merge(recovery::router())
-        .route_layer(from_fn_with_state(app.clone(), vouch))
+        .route_layer(from_fn_with_state(app.pool.clone(), vouch))
         .route("/health", get(health))
         .route("/health/live", get(health))
         .route("/health/ready", get(ready))
@@ -57,11 +58,11 @@ const LAG_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// What is said of the world must be so: no standby says that something does not exist which it has not heard of, and nothing is
 /// told that rests on a commit of which nobody knows whether it stays.
-async fn vouch(State(app): State<App>, request: Request, next: Next) -> Response {
+async fn vouch(State(pool): State<PgPool>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let vouched = match response.status() {
-        StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED => db::confirm_primary(&app.pool).await,
-        status if status.is_success() && standby::is_unsure() => standby::barrier(&app.pool).await,
+        StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED => db::confirm_primary(&pool).await,
+        status if status.is_success() && standby::is_unsure() => standby::barrier(&pool).await,
         _ => return response,
     };
     match vouched {

@@ -46,6 +46,7 @@ const NEWER: u8 = 3;
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let pool = connect().await?;
+    let patience = Duration::from_secs(args.wait.into());
     let Schema { pending, unknown } = db::schema(&pool).await?;
     let (mut applied, mut pending) = (Vec::new(), pending);
     if args.check {
@@ -56,13 +57,15 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         }
     } else if unknown.is_empty() {
         // Also where none is pending: roles may have been made meanwhile.
-        migrate(&pool, Duration::from_secs(args.wait.into())).await?;
+        migrate(&pool, patience).await?;
         (applied, pending) = (pending, applied);
         advise(&pool).await?;
     }
     let is_finished = args.finish && unknown.is_empty();
     if is_finished {
         finish(&pool).await?;
+        // What the older programs left behind is not needed any more.
+        migrate(&pool, patience).await?;
     }
     pool.close().await;
 

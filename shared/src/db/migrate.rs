@@ -18,6 +18,14 @@ use tokio::time::{Instant, sleep};
 
 use super::{Error, InTime as _, fitness, for_migrations, millis, roles};
 
+/// Drops what only programs of before derived keys read, once none of them can run: at the end, since no migration knows when.
+const RETIRE: &str = "
+    do $$ begin
+        if exists (select from installation where key_scheme = 2) then
+            drop index if exists payments_by_merchant, payments_by_customer;
+        end if;
+    end $$";
+
 static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
 /// Between two looks at who holds what a migration waits for.
@@ -136,6 +144,7 @@ async fn try_once(pool: &PgPool, lock: Duration, see: &mut impl FnMut(Vec<Blocke
     let work = async {
         queue_migrator(&own).await?.run(&own).await?;
         MIGRATOR.run(&own).await?;
+        sqlx::raw_sql(RETIRE).execute(&own).await?;
         roles::grant(&mut *own.acquire().await?).await
     };
     let done = tokio::select! {

@@ -120,8 +120,9 @@ async fn latest(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Uuid>> {
         // Ordered by both columns of the index, although one is given, which says which one to read.
         Some(merchant) => {
             sqlx::query_scalar!(
-                "select id from payments where merchant_id >= $1 and (merchant_id, id) < ($1, $2)
-                  order by merchant_id desc, id desc limit $3",
+                "select payment_id as id from idempotency_keys
+                  where substr(operation, 1) = 'create_payment' and merchant_id >= $1 and (merchant_id, payment_id) < ($1, $2)
+                  order by merchant_id desc, payment_id desc limit $3",
                 merchant.uuid(),
                 filter.below(),
                 filter.limit
@@ -166,10 +167,11 @@ async fn of_customer(
         "select found.id
            from merchants m
           cross join lateral (
-                select p.id from payments p
-                 where p.merchant_id = m.id and p.customer_id >= $2 and (p.customer_id, p.id) < ($2, $3)
-                   and ($4::text is null or p.status = $4)
-                 order by p.customer_id desc, p.id desc
+                select k.payment_id as id from idempotency_keys k
+                 where k.operation || '' = 'create_payment'
+                   and k.merchant_id = m.id and k.customer_id >= $2 and (k.customer_id, k.payment_id) < ($2, $3)
+                   and ($4::text is null or (select status from payments p where p.id = k.payment_id) = $4)
+                 order by k.customer_id desc, k.payment_id desc
                  limit $5) found
           where $1::uuid is null or m.id = $1
           order by found.id desc

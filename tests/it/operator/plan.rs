@@ -12,6 +12,7 @@ const PAYMENTS: i64 = 6_000;
 
 const FILL: &str = "
     alter table payments set (autovacuum_enabled = false);
+    alter table idempotency_keys set (autovacuum_enabled = false);
     alter table breaks set (autovacuum_enabled = false);
     alter table dead_letters set (autovacuum_enabled = false);
     set session_replication_role = replica;
@@ -28,6 +29,8 @@ const FILL: &str = "
      cross join lateral (select n % 1000 = 0 as is_held,
                                 case when n % 1000 = 0 then 'processing' when n % 100 = 1 then 'failed'
                                      else 'succeeded' end as status) s;
+    insert into idempotency_keys (merchant_id, operation, customer_id, key, fingerprint, payment_id, renderer, created_at)
+    select merchant_id, 'create_payment', customer_id, id, sha256(''), id, 1, created_at from payments;
     insert into breaks (payment_id, kind, detail, opened_at, closed_at, closed_by, closed_reason)
     select id, 'wrong_answer', '{}', now(), case when held_reason is null then now() end,
            case when held_reason is null then 'ada' end, case when held_reason is null then 'seen' end
@@ -45,7 +48,7 @@ async fn rows_read(pool: &PgPool) -> i64 {
     sqlx::raw_sql("select pg_stat_clear_snapshot()").execute(pool).await.unwrap();
     sqlx::query_scalar(
         "select sum(coalesce(idx_tup_fetch, 0) + seq_tup_read)::bigint from pg_stat_user_tables
-          where relname in ('payments', 'breaks', 'dead_letters')",
+          where relname in ('payments', 'idempotency_keys', 'breaks', 'dead_letters')",
     )
     .fetch_one(pool)
     .await

@@ -123,7 +123,11 @@ async fn a_copy_beside_the_original_leaves_alone_what_is_the_originals() {
 #[tokio::test]
 async fn keys_are_derived_once_no_older_process_is_connected() {
     let system = idle().await;
-    sqlx::raw_sql("update installation set key_scheme = 1").execute(&system.database.pool).await.unwrap();
+    // As it is where older programs made it, which list by these.
+    let of_before = "update installation set key_scheme = 1;
+        create index payments_by_merchant on payments (merchant_id, id);
+        create index payments_by_customer on payments (merchant_id, customer_id, id)";
+    sqlx::raw_sql(of_before).execute(&system.database.pool).await.unwrap();
     let finish = || payonce(&system, &["migrate", "--finish", "--json"]);
     let older =
         sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&system.database.url).await.unwrap();
@@ -139,7 +143,11 @@ async fn keys_are_derived_once_no_older_process_is_connected() {
     assert_eq!(refused, 1);
     assert!(process.stderr().contains("older processes: process "), "{}", process.stderr());
     let scheme = "select key_scheme::bigint from installation";
-    assert_eq!(sqlx::query_scalar::<_, i64>(scheme).fetch_one(&older).await.unwrap(), 1);
+    let indexes = "select count(*) from pg_indexes where indexname in ('payments_by_merchant', 'payments_by_customer')";
+    let asked = async |question: &'static str| -> i64 {
+        sqlx::query_scalar(question).fetch_one(&older).await.unwrap()
+    };
+    assert_eq!((asked(scheme).await, asked(indexes).await), (1, 2));
     // The same session: nobody whom it would be.
     sqlx::raw_sql("set application_name = 'psql'").execute(&older).await.unwrap();
     for point in ["finish_migration.before", "finish_migration.committed"] {
@@ -147,8 +155,7 @@ async fn keys_are_derived_once_no_older_process_is_connected() {
         assert_eq!(exit, Exit::Signal(9), "{point}");
     }
     assert_eq!(said(finish()).await["finished"], true);
-    let pool = shared::db::connect(&system.database.url, 1).await.unwrap();
-    assert_eq!(sqlx::query_scalar::<_, i64>(scheme).fetch_one(&pool).await.unwrap(), 2);
+    assert_eq!((asked(scheme).await, asked(indexes).await), (2, 0), "nobody lists by them any more");
 }
 
 #[tokio::test]
