@@ -20,12 +20,7 @@ async fn worker_ready(system: &System) -> (u16, String) {
 }
 
 async fn takes_writes(server: &PrivateServer, whether: bool) {
-    let setting = match whether {
-        true => "set default_transaction_read_only = off; alter system reset default_transaction_read_only",
-        false => "alter system set default_transaction_read_only = on",
-    };
-    server.execute(setting).await;
-    server.execute("select pg_reload_conf()").await;
+    server.set("default_transaction_read_only", (!whether).then_some("on")).await;
 }
 
 #[tokio::test]
@@ -50,9 +45,12 @@ async fn after_a_promotion_all_go_on_at_the_new_primary_and_what_was_acknowledge
     away.assert_problem(503, "database_unavailable");
     assert_eq!(away.header("retry-after"), "1");
     system.client.get("/v1/payments/pay_01900000000070008000000000000000").await.assert_status(503);
-    let (status, why) = ready(&system, 0).await;
-    assert_eq!(status, 503);
-    assert!(why.contains("in recovery") && why.contains("refused"), "each host has its own cause: {why}");
+    wait_until("each host to have its own cause", async || {
+        let (status, why) = ready(&system, 0).await;
+        assert_eq!(status, 503, "{why}");
+        why.contains("in recovery") && why.contains("refused")
+    })
+    .await;
     new.promote().await;
 
     let after = wait_for("a payment to be accepted", async || {
@@ -80,9 +78,12 @@ async fn while_the_primary_takes_no_writes_nobody_says_that_it_is_ready_and_all_
     system.ended(id).await;
 
     takes_writes(&server, false).await;
-    let (status, why) = ready(&system, 0).await;
-    assert_eq!(status, 503);
-    assert!(why.contains("default_transaction_read_only"), "{why}");
+    wait_until("the cause to be told", async || {
+        let (status, why) = ready(&system, 0).await;
+        assert_eq!(status, 503, "{why}");
+        why.contains("default_transaction_read_only")
+    })
+    .await;
     assert_eq!(worker_ready(&system).await.0, 503);
     for _ in 0..3 {
         system.pay(a_payment()).await.assert_problem(503, "database_unavailable");

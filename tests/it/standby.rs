@@ -14,8 +14,7 @@ async fn a_pair() -> (PrivateServer, PrivateServer) {
 }
 
 async fn wait_for_standby(primary: &PrivateServer) {
-    primary.execute("alter system set synchronous_standby_names = '*'").await;
-    primary.execute("select pg_reload_conf()").await;
+    primary.set("synchronous_standby_names", Some("*")).await;
 }
 
 #[tokio::test]

@@ -117,6 +117,30 @@ impl PrivateServer {
         }
     }
 
+    /// Sets this of the whole server, or takes it back, and returns once all have heard of it: the server tells the sessions that
+    /// it has before it begins another one.
+    pub async fn set(&self, setting: &str, value: Option<&str>) {
+        let change = match value {
+            Some(value) => format!("alter system set {setting} = '{value}'"),
+            None => format!("alter system reset {setting}"),
+        };
+        // Also where nothing may be written.
+        self.execute(&format!("set default_transaction_read_only = off; {change}")).await;
+        let url = self.server.url("postgres");
+        let mut connection = PgConnection::connect(&url).await.expect("it takes connections");
+        let before: String = sqlx::query_scalar("select clock_timestamp()::text")
+            .fetch_one(&mut connection)
+            .await
+            .expect("an answer");
+        self.execute("select pg_reload_conf()").await;
+        wait_until(format!("{setting} to be known"), async || {
+            let mut fresh = PgConnection::connect(&url).await.expect("it takes connections");
+            let heard = "select pg_conf_load_time() > $1::timestamptz";
+            sqlx::query_scalar(heard).bind(&before).fetch_one(&mut fresh).await.expect("an answer")
+        })
+        .await;
+    }
+
     /// From now on, for as long as the value lives, cuts every wait for a standby short, as an operator may.
     pub fn cut_waits_short(&self) -> AbortOnDropHandle<()> {
         let url = self.server.url("postgres");
