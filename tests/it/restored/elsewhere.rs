@@ -143,7 +143,8 @@ async fn keys_are_derived_once_no_older_process_is_connected() {
     assert_eq!(refused, 1);
     assert!(process.stderr().contains("older processes: process "), "{}", process.stderr());
     let scheme = "select key_scheme::bigint from installation";
-    let indexes = "select count(*) from pg_indexes where indexname in ('payments_by_merchant', 'payments_by_customer')";
+    let indexes =
+        "select count(*) from pg_indexes where indexname in ('payments_by_merchant', 'payments_by_customer')";
     let asked = async |question: &'static str| -> i64 {
         sqlx::query_scalar(question).fetch_one(&older).await.unwrap()
     };
