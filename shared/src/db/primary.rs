@@ -19,6 +19,8 @@ use super::within;
 
 /// How long one host may take to say who it is. All are asked at the same time.
 const EACH: Duration = Duration::from_secs(2);
+/// And while none was ever found: a busy machine is no reason not to start.
+const EACH_AT_START: Duration = Duration::from_secs(10);
 
 /// The server to work with.
 #[derive(Debug)]
@@ -48,13 +50,15 @@ impl Nobody {
     }
 }
 
-/// Asks all hosts. `preferred` is the one in use, and stays where another name leads to the same server.
+/// Asks all hosts. `preferred` is the one in use, and stays where another name leads to the same server. `room` is what is known
+/// of the server that was found before, none at the start.
 pub(super) async fn find(
     hosts: &[Host],
     preferred: usize,
     room: Option<(Room, u32)>,
 ) -> Result<Primary, Nobody> {
-    let answers = join_all(hosts.iter().map(|host| within(EACH, ask(host)))).await;
+    let each = if room.is_some() { EACH } else { EACH_AT_START };
+    let answers = join_all(hosts.iter().map(|host| within(each, ask(host)))).await;
     let (mut able, mut why) = (Vec::new(), Vec::new());
     for (at, answer) in answers.into_iter().enumerate() {
         let judged = answer.and_then(|(seen, tells_all, connection)| {

@@ -165,12 +165,15 @@ pub(super) async fn a_job_delivered_twice(without: Without) -> Left {
     let id = system.accepted(a_payment()).await;
     let first = system.add_worker([("PAYONCE_FAULTS", "charge.answered=stop"), lease]).await;
     system.workers[first].wait_until_stopped().await;
+    without.worker(&mut system, "", &[lease]).await;
+    // A worker that has not asked the gateway yet would put the job off.
+    let other = system.accepted(a_payment()).await;
+    system.ended(other).await;
     let again =
         "insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata)
          select apalis.generate_ulid(), job_type, job, 'Pending', 0, 1, run_at, 0, ''
-           from apalis.jobs where job_type = 'payments'";
-    sqlx::query(again).execute(&system.database.pool).await.unwrap();
-    without.worker(&mut system, "", &[lease]).await;
+           from apalis.jobs where job_type = 'payments' and idempotency_key = $1 || ':1'";
+    sqlx::query(again).bind(id.uuid().to_string()).execute(&system.database.pool).await.unwrap();
     let done = "select count(*) from apalis.jobs
                  where job_type = 'payments' and idempotency_key is null and status in ('Done', 'Failed')";
     wait_until("the second job to be done", async || system.count(done).await == 1).await;
