@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use shared::config::InvalidSetting;
 use shared::payment::transition::Person;
+use shared::platform::config::InvalidSetting;
 
 /// A key that can be guessed is worse than none.
 const KEY_MIN: usize = 16;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use shared::auth::Authenticating;
-use shared::batch::Batcher;
-use shared::db::{self, Seat};
-use shared::installation;
+use shared::database::batch::Batcher;
+use shared::database::{self, Seat};
+use shared::merchant::auth::Authenticating;
+use shared::operations::installation;
 use shared::payment::store::Reading;
 use shared::payment::transition::Accepting;
 use shared::queue::bell::Bell;
@@ -73,11 +73,12 @@ impl Server {
     /// # Errors
     /// No database, one that lacks migrations or is not the one that is known, or an address that is taken.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
-        shared::metrics::start();
+        shared::platform::metrics::start();
         let pool =
-            db::connect_as(&settings.database_url, settings.max_connections - SEATS, "payonce api").await?;
-        db::require_migrated(&pool).await?;
-        db::check_room(&pool, settings.max_connections).await?;
+            database::connect_as(&settings.database_url, settings.max_connections - SEATS, "payonce api")
+                .await?;
+        database::require_migrated(&pool).await?;
+        database::check_room(&pool, settings.max_connections).await?;
         installation::admit(&pool).await?;
         let (api, api_addr) = listen("API_ADDR", settings.api_addr).await?;
         let (board, board_addr) = listen("BOARD_ADDR", settings.board_addr).await?;
@@ -138,7 +139,7 @@ impl Server {
             served = serve => { served.context("the API stopped serving")?; }
             () = deadline => tracing::warn!("requests still under way at the shutdown deadline; cut off"),
         }
-        db::close(&self.pool).await;
+        database::close(&self.pool).await;
         Ok(())
     }
 }
@@ -154,9 +155,9 @@ async fn listen(setting: &str, addr: SocketAddr) -> anyhow::Result<(TcpListener,
 /// The whole program, configured by the environment.
 #[must_use]
 pub fn main() -> ExitCode {
-    shared::process::run("api", |shutdown| async move {
+    shared::platform::process::run("api", |shutdown| async move {
         let server = Server::bind(Settings::from_env()?).await?;
-        shared::process::announce(&serde_json::json!({
+        shared::platform::process::announce(&serde_json::json!({
             "event": "ready",
             "service": "api",
             "api": format!("http://{}", server.api_addr()),

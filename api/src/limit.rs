@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
+use domain::ids::KeyId;
 use governor::clock::Clock as _;
 use governor::{DefaultKeyedRateLimiter, RateLimiter};
-use shared::ids::KeyId;
-use shared::rate::Rate;
+use shared::platform::rate::Rate;
 
 use crate::problem::Problem;
 

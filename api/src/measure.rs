@@ -6,7 +6,7 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
-use shared::metrics;
+use shared::platform::metrics;
 
 /// Counts a request by its method and its route's template: what a client makes up must not become a label.
 pub(crate) async fn measure(request: Request, next: Next) -> Response {

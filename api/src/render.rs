@@ -1,12 +1,13 @@
 //! How payments look to clients.
 
+use domain::ids::PaymentId;
+use domain::money::Money;
+use domain::request::Accepted;
 use serde::Serialize;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
-use shared::json::time;
-use shared::money::Money;
-use shared::payment::{Accepted, Event, Payment};
-use shared::reconciliation::Stored;
+use shared::operations::reconciliation::Stored;
+use shared::payment::{Event, Payment};
+use shared::platform::time::rfc3339;
 
 /// A payment, in the order in which it is read.
 #[derive(Serialize)]
@@ -80,12 +81,12 @@ pub(crate) fn accepted(payment: &Accepted) -> PaymentView<'_> {
         description: payment.description.as_deref(),
         metadata: &payment.metadata,
         attempt_count: 0,
-        due_at: Some(time(payment.created_at)),
+        due_at: Some(rfc3339(payment.created_at)),
         held_reason: None,
         failure: None,
         gateway: None,
-        created_at: time(payment.created_at),
-        updated_at: time(payment.created_at),
+        created_at: rfc3339(payment.created_at),
+        updated_at: rfc3339(payment.created_at),
         terminal_at: None,
         version: 1,
     }
@@ -104,7 +105,7 @@ pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
         description: payment.description.as_deref(),
         metadata: &payment.metadata,
         attempt_count: payment.attempt_count,
-        due_at: payment.due_at.map(time),
+        due_at: payment.due_at.map(rfc3339),
         held_reason: payment.held_reason.as_deref(),
         failure: payment.failure_code.as_deref().map(|code| FailureView {
             code,
@@ -115,9 +116,9 @@ pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
             .gateway_transaction_id
             .as_deref()
             .map(|transaction_id| GatewayView { transaction_id }),
-        created_at: time(payment.created_at),
-        updated_at: time(payment.updated_at),
-        terminal_at: payment.terminal_at.map(time),
+        created_at: rfc3339(payment.created_at),
+        updated_at: rfc3339(payment.updated_at),
+        terminal_at: payment.terminal_at.map(rfc3339),
         version: payment.version,
     }
 }
@@ -139,7 +140,7 @@ pub(crate) fn event(event: &Event) -> EventView<'_> {
         reason: event.reason.as_deref(),
         evidence,
         correlation_id: &event.correlation_id,
-        at: time(event.at),
+        at: rfc3339(event.at),
     }
 }
 
@@ -154,8 +155,8 @@ pub(crate) fn run(run: &Stored) -> Value {
         "id": run.id,
         "object": "reconciliation_run",
         "trigger": run.trigger,
-        "started_at": time(run.started_at),
-        "finished_at": run.finished_at.map(time),
+        "started_at": rfc3339(run.started_at),
+        "finished_at": run.finished_at.map(rfc3339),
         "findings": run.findings,
     })
 }

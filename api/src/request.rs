@@ -8,11 +8,11 @@ use std::ops::RangeInclusive;
 
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName};
+use domain::idempotency::{Key, UncheckedRequest};
+use domain::money::{self, Currency, Money};
+use domain::request::PaymentRequest;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use shared::idempotency::{Key, UncheckedRequest};
-use shared::money::{self, Currency, Money};
-use shared::payment::transition::PaymentRequest;
 
 use crate::card_number::contains_card_number;
 use crate::problem::Problem;

@@ -11,9 +11,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use shared::db::{self, standby};
+use shared::database::{self, standby};
+use shared::operations::gauges;
+use shared::operations::installation;
 use shared::payment::store;
-use shared::{installation, metrics};
+use shared::platform::metrics;
 use sqlx::PgPool;
 
 use crate::App;
@@ -61,7 +63,7 @@ const LAG_TIMEOUT: Duration = Duration::from_millis(400);
 async fn vouch(State(pool): State<PgPool>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let vouched = match response.status() {
-        StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED => db::confirm_primary(&pool).await,
+        StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED => database::confirm_primary(&pool).await,
         status if status.is_success() && standby::is_unsure() => standby::barrier(&pool).await,
         _ => return response,
     };
@@ -83,7 +85,7 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem> {
     if app.shutdown.is_cancelled() {
         return Err(Problem::NotReady("shutting down".to_owned()));
     }
-    if let Some(why) = db::not_ready(&app.pool).await {
+    if let Some(why) = database::not_ready(&app.pool).await {
         return Err(Problem::NotReady(why));
     }
     if let Some(why) = installation::closed(&app.pool).await? {
@@ -97,7 +99,7 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem> {
 }
 
 async fn scrape(State(app): State<App>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::scrape(&app.pool).await)
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gauges::scrape(&app.pool).await)
 }
 
 const LIMIT_DEFAULT: i64 = 10;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use shared::config::{self, InvalidSetting};
-use shared::rate::Rate;
+use shared::platform::config::{self, InvalidSetting};
+use shared::platform::rate::Rate;
 
 use crate::admin_key;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use shared::ids::PaymentId;
+use domain::ids::PaymentId;
 use shared::payment::store;
 use sqlx::PgPool;
 use tokio::sync::watch;

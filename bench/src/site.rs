@@ -151,10 +151,10 @@ async fn any_open(connection: &mut PgConnection) -> Result<bool> {
 
 /// Tables, a merchant with a key, and what is stored already.
 async fn prepare(server: &BenchServer, stored: u64) -> Result<String> {
-    let pool = shared::db::connect(&server.url(DATABASE), 1).await?;
-    shared::db::migrate(&pool).await?;
+    let pool = shared::database::connect(&server.url(DATABASE), 1).await?;
+    shared::database::migrate(&pool).await?;
     let merchant = shared::merchant::find_or_create(&pool, "bench").await?;
-    let key = shared::auth::create_key(&pool, merchant.id, "bench").await?;
+    let key = shared::merchant::auth::create_key(&pool, merchant.id, "bench").await?;
     pool.close().await;
     let mut connection = server.connect(DATABASE).await?;
     fill(&mut connection, merchant.id.uuid(), stored).await?;

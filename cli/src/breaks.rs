@@ -4,14 +4,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use shared::breaks::{self, Break, Filter, KINDS};
-use shared::ids::PaymentId;
-use shared::operator::{Decision, Resolve, Resolved, resolve_break};
-use shared::{config, db, json};
+use domain::ids::PaymentId;
+use shared::database;
+use shared::operations::breaks::{self, Break, Filter, KINDS};
+use shared::operations::json;
+use shared::operations::operator::{Decision, Resolve, Resolved, resolve_break};
+use shared::platform::config;
 use sqlx::PgPool;
+use terminal::output;
 
 use crate::migrate::connect;
-use crate::output;
 
 /// List, show and resolve contradictions between the books. Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
@@ -89,7 +91,7 @@ Exit codes: 0 resolved, also before, or looked; 1 not resolved, or failed; 2 cal
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let pool = connect().await?;
-    db::require_migrated(&pool).await?;
+    database::require_migrated(&pool).await?;
     match command {
         Command::List { kind, all, limit, json } => {
             let is_open = (!all).then_some(true);

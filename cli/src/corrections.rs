@@ -6,12 +6,11 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use domain::correction::KINDS;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use shared::config;
-use shared::correction::KINDS;
-
-use crate::{output, progress};
+use shared::platform::config;
+use terminal::{output, progress};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(500);

@@ -3,13 +3,16 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use shared::dead_letter::{self, Class, Closed, Closing, Filter, Letter};
-use shared::ids::PaymentId;
-use shared::{config, db, json};
+use domain::dead_letter::Class;
+use domain::ids::PaymentId;
+use shared::database;
+use shared::operations::dead_letter::{self, Closed, Closing, Filter, Letter};
+use shared::operations::json;
+use shared::platform::config;
 use sqlx::PgPool;
+use terminal::output;
 
 use crate::migrate::connect;
-use crate::output;
 
 /// List, show and replay what the queue could not do. Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
@@ -82,7 +85,7 @@ pub(crate) struct Decision {
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let pool = connect().await?;
-    db::require_migrated(&pool).await?;
+    database::require_migrated(&pool).await?;
     match command {
         Command::List { class, all, limit, json } => {
             let is_open = (!all).then_some(true);

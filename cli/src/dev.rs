@@ -14,13 +14,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use shared::db::Patience;
+use shared::database::Patience;
+use terminal::{output, progress};
 use tokio_util::sync::CancellationToken;
 
 use self::database::Databases;
 use self::keys::DevKeys;
 use self::services::Services;
-use crate::{migrate, output, progress};
+use crate::migrate;
 
 /// Start everything: database, API, workers, simulated gateway, job board.
 ///
@@ -78,8 +79,8 @@ struct Ready {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    shared::telemetry::start("dev")?;
-    let shutdown = shared::process::shutdown_signal();
+    shared::platform::telemetry::start("dev")?;
+    let shutdown = shared::platform::process::shutdown_signal();
 
     let started = tokio::select! {
         started = start(&args) => started?,
@@ -120,7 +121,7 @@ async fn start(args: &Args) -> Result<Running> {
 
 async fn start_on(databases: &Databases, args: &Args) -> Result<(Ready, Services)> {
     refuse_taken_ports(args)?;
-    let pool = shared::db::connect(&databases.urls.owner, 2).await?;
+    let pool = shared::database::connect(&databases.urls.owner, 2).await?;
     migrate::migrate(&pool, Patience::default().longest).await?;
     let keys = DevKeys::load_or_create(databases.data_dir(), &pool).await?;
     pool.close().await;

@@ -36,7 +36,7 @@ pub(crate) async fn require_closed(connection: &mut PgConnection) -> Result<()> 
         "select format('%s, %s s ago', id, extract(epoch from clock_timestamp() - last_seen)::bigint) from apalis.workers
           where last_seen > clock_timestamp() - $1::bigint * interval '1 millisecond' order by last_seen desc",
     )
-    .bind(shared::db::millis(ORPHANED_AFTER))
+    .bind(shared::database::millis(ORPHANED_AFTER))
     .fetch_all(connection)
     .await?;
     ensure!(

@@ -6,9 +6,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 use shared::gateway::{Gateway, door};
+use terminal::output;
 
 use crate::migrate::connect;
-use crate::output;
 
 /// How long the gateway may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let (known, as_json) = match command {
         Command::Show { json } => (door::known(&pool).await.context("cannot read the known gateway")?, json),
         Command::Adopt { json } => {
-            let url = shared::config::required("GATEWAY_URL", "http://127.0.0.1:8090")?;
+            let url = shared::platform::config::required("GATEWAY_URL", "http://127.0.0.1:8090")?;
             let gateway = Gateway::new(&url, PATIENCE)?;
             (Some(door::adopt(&gateway, &pool).await.context("nothing was adopted")?), json)
         }

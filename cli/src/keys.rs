@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use domain::ids::{KeyId, MerchantId};
 use serde_json::json;
-use shared::auth::{self, KeySummary};
-use shared::ids::{KeyId, MerchantId};
 use shared::merchant;
+use shared::merchant::auth::{self, KeySummary};
+use terminal::output;
 
 use crate::migrate::connect;
-use crate::output;
 
 /// Make, list and revoke API keys. Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]

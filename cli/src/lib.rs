@@ -6,7 +6,6 @@
 //! Exit codes of every command: 0 done, 1 failed, 2 called wrongly; 3, where a command says so, left to a person.
 
 mod breaks;
-mod chaos;
 mod corrections;
 mod dead_letters;
 mod dev;
@@ -21,20 +20,14 @@ mod rebuild;
 mod reconcile;
 mod recovery;
 mod restored;
-mod service;
-mod verify;
-
-pub mod data_dir;
-pub mod postgres;
-
-mod output;
-mod progress;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use chaos::service;
 use clap::{Parser, Subcommand};
+use terminal::progress;
 
 /// Durable payment jobs: run them, look after them, prove them.
 #[derive(Debug, Parser)]
@@ -97,7 +90,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Command::Service(command) = cli.command {
         return service::run(command);
     }
-    if let Err(why) = shared::config::load_dotenv() {
+    if let Err(why) = shared::platform::config::load_dotenv() {
         progress::say(&format!("error: {why}"));
         return ExitCode::FAILURE;
     }

@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use terminal::{output, progress};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use self::client::{Client, Posted};
 use self::report::Report;
-use crate::{output, progress};
 
 /// Long enough to cost nothing, short against what is measured.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -4,11 +4,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use shared::db::{self, Blocker, Patience, Schema};
-use shared::installation;
+use shared::database::{self, Blocker, Patience, Schema};
+use shared::operations::installation;
 use sqlx::PgPool;
+use terminal::{output, progress};
 
-use crate::{doors, output, progress};
+use crate::doors;
 
 /// Bring the database up to date, or say what is missing.
 ///
@@ -47,11 +48,11 @@ const NEWER: u8 = 3;
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let pool = connect().await?;
     let patience = Duration::from_secs(args.wait.into());
-    let Schema { pending, unknown } = db::schema(&pool).await?;
+    let Schema { pending, unknown } = database::schema(&pool).await?;
     let (mut applied, mut pending) = (Vec::new(), pending);
     if args.check {
         if !pending.is_empty()
-            && let Err(why) = db::require_rights(&pool).await
+            && let Err(why) = database::require_rights(&pool).await
         {
             progress::say(&format!("payonce migrate would fail: {why}"));
         }
@@ -104,7 +105,7 @@ fn print(applied: &[String], pending: &[String], unknown: &[String]) -> Result<(
 
 /// What is left for an administrator to do, on standard error: without it everything works under the owner's name.
 async fn advise(pool: &PgPool) -> Result<()> {
-    let lines = db::lines_for_administrator(pool).await?;
+    let lines = database::lines_for_administrator(pool).await?;
     if !lines.is_empty() {
         progress::say(&format!(
             "for separate roles an administrator must run: {} Then run payonce migrate again",
@@ -128,19 +129,19 @@ async fn finish(pool: &PgPool) -> Result<()> {
 }
 
 /// Migrates, and says what takes long and who is in the way.
-pub(crate) async fn migrate(pool: &PgPool, longest: Duration) -> Result<(), db::Error> {
+pub(crate) async fn migrate(pool: &PgPool, longest: Duration) -> Result<(), database::Error> {
     let patience = Patience { longest, ..Patience::default() };
     let tell = |blockers: &[Blocker]| {
         for blocker in blockers {
             progress::say(&format!("a migration waits for {blocker}"));
         }
     };
-    progress::during("migrating the database", db::migrate_patiently(pool, patience, tell)).await
+    progress::during("migrating the database", database::migrate_patiently(pool, patience, tell)).await
 }
 
 /// Connects to the database that `DATABASE_URL` names.
 pub(crate) async fn connect() -> Result<PgPool> {
     let example = "postgres://user:password@localhost/payonce (payonce dev prints the one it uses)";
-    let url = shared::config::required("DATABASE_URL", example)?;
-    Ok(db::connect_as(&url, 2, "payonce").await?)
+    let url = shared::platform::config::required("DATABASE_URL", example)?;
+    Ok(database::connect_as(&url, 2, "payonce").await?)
 }

@@ -6,11 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use serde_json::json;
-use shared::installation::restore::{self, Books, Doing};
+use shared::operations::installation::restore::{self, Books, Doing};
+use terminal::output::{self, EXIT_USAGE};
+use terminal::progress;
 
-use crate::output::EXIT_USAGE;
 use crate::restored::{Timing, books_after, connect, lacks_gateway, name};
-use crate::{output, progress};
 
 const FOR_A_PERSON: u8 = 3;
 

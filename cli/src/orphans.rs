@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use domain::ids::PaymentId;
 use serde_json::json;
-use shared::db;
-use shared::ids::PaymentId;
-use shared::installation::orphans::{self, Orphan};
+use shared::database;
+use shared::operations::installation::orphans::{self, Orphan};
+use terminal::output;
 
 use crate::migrate::connect;
-use crate::output;
 
 /// See what the gateway charged for payments that were forgotten with a restored database. Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
@@ -42,7 +42,7 @@ Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let Command::List { all, after, limit, json } = command;
     let pool = connect().await?;
-    db::require_migrated(&pool).await?;
+    database::require_migrated(&pool).await?;
     let found = orphans::list(&pool, all, &after, limit.into()).await?;
     pool.close().await;
     if json {

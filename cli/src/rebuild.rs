@@ -13,12 +13,13 @@ use std::process::ExitCode;
 use std::str::FromStr as _;
 
 use anyhow::{Context, Result, bail, ensure};
-use shared::{config, db};
+use shared::database;
+use shared::platform::config;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection};
+use terminal::progress;
 
 use self::report::{Mode, Report};
-use crate::progress;
 
 /// The table that is in use, the one made from events, and the one that was in use before.
 const IN_USE: &str = "payments";
@@ -106,7 +107,7 @@ async fn connect() -> Result<PgConnection> {
     // One from beginning to end, so that no other one of ours is still there when the doors must be closed.
     let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await;
     let pool = pool.context("cannot connect: check DATABASE_URL, and that the server runs")?;
-    db::require_migrated(&pool).await?;
+    database::require_migrated(&pool).await?;
     Ok(pool.acquire().await?.detach())
 }
 

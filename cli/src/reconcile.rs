@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use shared::database;
 use shared::gateway::Gateway;
+use shared::operations::reconciliation::{self, Counts, GatewayBooks, Report, Trigger};
 use shared::payment::transition::Waits;
-use shared::reconciliation::{self, Counts, GatewayBooks, Report, Trigger};
-use shared::{config, db};
+use shared::platform::config;
+use terminal::{output, progress};
 use tokio_util::sync::CancellationToken;
 
 use crate::migrate::connect;
-use crate::{output, progress};
 
 /// What it exits with if there is something for a person.
 const FOR_A_PERSON: u8 = 3;
@@ -41,7 +42,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let pool = connect().await?;
-    db::require_migrated(&pool).await?;
+    database::require_migrated(&pool).await?;
     let gateway =
         config::optional("GATEWAY_URL").map(|url| Gateway::new(&url, GATEWAY_TIMEOUT)).transpose()?;
     // Somebody waits for it.

@@ -3,13 +3,15 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use shared::ids::PaymentId;
-use shared::recovery::{self, Recovered, Report};
-use shared::{db, json};
+use domain::ids::PaymentId;
+use shared::database;
+use shared::operations::json;
+use shared::operations::recovery::{self, Recovered, Report};
+use shared::platform::time::rfc3339;
 use sqlx::PgPool;
+use terminal::output;
 
 use crate::migrate::connect;
-use crate::output;
 
 /// List and show what workers found under way when they started after a crash. Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
@@ -45,7 +47,7 @@ Exit codes: 0 shown; 1 no such report, or failed; 2 called wrongly.")]
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let pool = connect().await?;
-    db::require_migrated(&pool).await?;
+    database::require_migrated(&pool).await?;
     match command {
         Command::List { limit, json } => list(&pool, limit.into(), json).await?,
         Command::Show { id, json } => show(&pool, id, json).await?,
@@ -63,12 +65,7 @@ async fn list(pool: &PgPool, limit: i64, json: bool) -> Result<()> {
         return output::line("no start has found anything under way");
     }
     let row = |it: &Report| {
-        vec![
-            it.id.to_string(),
-            json::time(it.found_at),
-            (it.payments + it.more).to_string(),
-            it.worker.clone(),
-        ]
+        vec![it.id.to_string(), rfc3339(it.found_at), (it.payments + it.more).to_string(), it.worker.clone()]
     };
     output::table(&["ID", "FOUND AT", "PAYMENTS", "BY"], &found.iter().map(row).collect::<Vec<_>>())
 }
@@ -79,11 +76,11 @@ async fn show(pool: &PgPool, id: i64, json: bool) -> Result<()> {
     if json {
         return output::json(&json::recovery(&report, &recovered));
     }
-    output::line(&format!("found by {} at {}", report.worker, json::time(report.found_at)))?;
+    output::line(&format!("found by {} at {}", report.worker, rfc3339(report.found_at)))?;
     let row = |it: &Recovered| {
         vec![
             PaymentId::from(it.payment_id).to_string(),
-            json::time(it.claimed_at),
+            rfc3339(it.claimed_at),
             it.was_doing.to_owned(),
             if it.came_back { format!("{}, by its own worker", it.became) } else { it.became.clone() },
             by(it),

@@ -10,15 +10,18 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use shared::database;
 use shared::gateway::Gateway;
-use shared::installation::restore::{self, Books, Doing, Restoring};
+use shared::operations::installation;
+use shared::operations::installation::restore::{self, Books, Doing, Restoring};
 use shared::payment::transition::Justification;
-use shared::{config, db, installation};
+use shared::platform::config;
 use sqlx::PgPool;
+use terminal::output::EXIT_USAGE;
+use terminal::progress;
 
 use self::report::Report;
-use crate::output::EXIT_USAGE;
-use crate::{doors, progress};
+use crate::doors;
 
 /// A server has ended sessions that were closed by then.
 const GONE_WITHIN: Duration = Duration::from_secs(3);
@@ -178,8 +181,8 @@ pub(crate) async fn connect(name: &str) -> Result<PgPool> {
     let example = "postgres://user:password@localhost/payonce";
     let url = config::required("DATABASE_URL", example)?;
     // One, so that no other one of ours is in the way.
-    let pool = db::connect_as(&url, 1, name).await?;
-    db::require_migrated(&pool).await?;
+    let pool = database::connect_as(&url, 1, name).await?;
+    database::require_migrated(&pool).await?;
     let mut connection = pool.acquire().await?;
     let began = Instant::now();
     // A session that was closed a moment ago may still be shown.

@@ -1,12 +1,18 @@
 //! The one place that calls a payment gateway.
 //!
+//! May use `platform` and `database`. Must not know how a payment is claimed or settled: it gets an order, and tells what
+//! came of it.
+//!
 //! Invariants: one request is one HTTP exchange, never resent and never redirected by the client beneath; every attempt
 //! for a payment carries the same key, which was fixed with the payment; and what came back is told apart only by whether bytes may have
-//! left us. What it means is for [`crate::outcome`] to say.
+//! left us. What it means is for [`domain::outcome`] to say.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use domain::ids::{GatewayKey, PaymentId};
+use domain::money::Money;
+use domain::outcome::{Exchange, LEFT, Silence};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Uri};
@@ -16,21 +22,15 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
-use crate::config::InvalidSetting;
-use crate::db::Standing;
-use crate::ids::{GatewayKey, PaymentId};
-use crate::money::Money;
-use crate::outcome::{Exchange, Silence};
-use crate::payment::transition::Claim;
-use crate::{fault, point};
+use crate::database::Standing;
+use crate::platform::config::InvalidSetting;
+use crate::platform::fault;
+use crate::point;
 
 pub mod books;
 pub mod door;
 pub mod outage;
 mod retry_after;
-
-/// The gateway's name in our books.
-pub(crate) const GATEWAY: &str = "default";
 
 /// No answer of a gateway is longer; a longer one is garbage.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -41,6 +41,21 @@ pub struct Gateway {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: String,
     timeout: Duration,
+}
+
+/// A charge, as it is ordered.
+#[derive(Debug, Clone, Copy)]
+pub struct ChargeOrder<'a> {
+    /// The key of the payment: the same for every attempt.
+    pub key: &'a GatewayKey,
+    /// How much, of what.
+    pub money: Money,
+    /// The token to charge.
+    pub payment_method: &'a str,
+    /// What the gateway's own books show beside the charge.
+    pub reference: PaymentId,
+    /// Follows the payment through the logs of both sides.
+    pub correlation_id: &'a str,
 }
 
 /// What came back, and what of it is kept.
@@ -115,30 +130,20 @@ impl Gateway {
         Ok(Self { client, base, timeout })
     }
 
-    /// Charges what is claimed.
-    pub async fn charge(&self, claim: &Claim, money: Money, send_by: impl Into<SendBy>) -> Told {
-        let key = charge_key(&claim.key);
+    /// Charges.
+    pub async fn charge(&self, order: &ChargeOrder<'_>, send_by: impl Into<SendBy>) -> Told {
+        let key = charge_key(order.key);
         let body = json!({
-            "amount": money.to_string(),
-            "currency": money.currency().code(),
-            "payment_method": claim.payment_method,
-            "reference": claim.payment_id,
+            "amount": order.money.to_string(),
+            "currency": order.money.currency().code(),
+            "payment_method": order.payment_method,
+            "reference": order.reference,
         });
-        self.call(&CHARGE, post("/charges", key.as_str(), &body), &claim.correlation_id, send_by.into()).await
+        self.call(&CHARGE, post("/charges", key.as_str(), &body), order.correlation_id, send_by.into()).await
     }
 
     /// Asks which charges were made under the payment's key.
-    pub async fn look_up(&self, claim: &Claim, send_by: impl Into<SendBy>) -> Told {
-        self.look_up_key(&claim.key, &claim.correlation_id, send_by).await
-    }
-
-    /// The same under another claim than the payment's own: that of a decision about it, or of a correction.
-    pub async fn look_up_key(
-        &self,
-        key: &GatewayKey,
-        correlation_id: &str,
-        send_by: impl Into<SendBy>,
-    ) -> Told {
+    pub async fn look_up(&self, key: &GatewayKey, correlation_id: &str, send_by: impl Into<SendBy>) -> Told {
         let request = Request::builder().method(Method::GET).uri(format!("/charges?key={key}"));
         self.call(&LOOKUP, (request, Full::default()), correlation_id, send_by.into()).await
     }
@@ -194,10 +199,6 @@ impl Gateway {
         })
     }
 }
-
-/// In the evidence of an event: whether anything of a request can have left us. Said only where nothing did; the payment's
-/// history is folded by it.
-pub const LEFT: &str = "left";
 
 /// Why a call failed that a test armed to fail.
 #[cfg(debug_assertions)]

@@ -1,39 +1,19 @@
-//! What the API and the workers share.
+//! What the API and the workers share, in wings. Each may use those above it, and `domain`; none may use one below.
 //!
-//! Read in this order: [`payment`] (statuses, events, the four statements that move a payment), [`outcome`] and
-//! [`retry`] (what a gateway's answer means and what to do next), [`gateway`] (the one place that calls it),
-//! [`idempotency`], [`ledger`], [`queue`] (the only door to the queue library), [`operator`] (what operators read),
-//! [`breaks`] (contradictions), [`reconciliation`] (how most of them are found) and [`recovery`] (what a start found).
+//! 1. [`platform`]: settings, logs, metrics, faults: knows no payment and no database.
+//! 2. [`database`]: connections, to whom, and what becomes of them; statements shared by many tasks.
+//! 3. [`queue`]: the only door to the queue library, and the only wing that names its tables.
+//! 4. [`gateway`]: the only place that calls a payment gateway.
+//! 5. [`merchant`]: who posts payments, and by which key.
+//! 6. [`payment`]: the only writer of payments.
+//! 7. [`operations`]: what looks at all of them: reconciliation, breaks, recovery, and what operators see.
 //!
-//! `payment::status`, `outcome`, `retry`, `ledger` and `money` are pure: no clock, no database, no network.
+//! `tests/it/house.rs` keeps it so.
 
-pub mod auth;
-pub mod batch;
-pub mod breaks;
-pub mod config;
-pub mod correction;
-pub mod db;
-pub mod dead_letter;
-pub mod decision;
-pub mod fault;
+pub mod database;
 pub mod gateway;
-pub mod horizon;
-pub mod idempotency;
-pub mod ids;
-pub mod installation;
-pub mod json;
-pub mod ledger;
 pub mod merchant;
-pub mod metrics;
-pub mod money;
-pub mod operator;
-pub mod outcome;
+pub mod operations;
 pub mod payment;
-pub mod process;
+pub mod platform;
 pub mod queue;
-pub mod rate;
-pub mod reconciliation;
-pub mod recovery;
-pub mod retry;
-pub mod telemetry;
-pub mod watermark;

@@ -1,8 +1,11 @@
 //! Merchants: who posts payments, and to whom the money is owed.
+//!
+//! May use `platform` and `database`.
 
+use domain::ids::MerchantId;
 use sqlx::PgPool;
 
-use crate::ids::MerchantId;
+pub mod auth;
 
 /// A merchant.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,52 +1,19 @@
 //! Payments: what a customer owes, once.
 //!
-//! [`status`] says what may follow what, [`transition`] is the only writer, [`store`] only reads, [`history`] folds
+//! May use every wing but `operations`. Nothing outside of this wing writes a payment.
+//!
+//! [`domain::status`] says what may follow what, [`transition`] is the only writer, [`store`] only reads, [`history`] folds
 //! events back into a row, [`replay`] those of all payments.
 
 use chrono::{DateTime, Utc};
-use rust_decimal::Decimal;
 use serde_json::Value;
 use uuid::Uuid;
 
 pub mod history;
 pub mod replay;
 pub mod shares;
-pub mod status;
 pub mod store;
 pub mod transition;
-
-/// What was asked for, as it was stored: never changes. The first answer to a client, and every replay of it, is
-/// drawn from this alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Accepted {
-    /// The payment's id.
-    pub id: Uuid,
-    /// The merchant's own id of who pays.
-    pub customer_id: String,
-    /// How much.
-    pub amount: Decimal,
-    /// Of what; ISO 4217.
-    pub currency: String,
-    /// The token to charge.
-    pub payment_method: String,
-    /// Free text of the merchant.
-    pub description: Option<String>,
-    /// A JSON object of strings.
-    pub metadata: Value,
-    /// When it was accepted.
-    pub created_at: DateTime<Utc>,
-}
-
-/// What an idempotency key stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remembered {
-    /// SHA-256 of the request that took the key.
-    pub fingerprint: Vec<u8>,
-    /// Which renderer made the first answer.
-    pub renderer: i16,
-    /// What that request made.
-    pub accepted: Accepted,
-}
 
 /// A payment as it stands.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]

@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use apalis::prelude::{BackendExt as _, TaskId, WorkerBuilder, WorkerBuilderExt as _, WorkerError};
 use apalis_postgres::Pubsub;
+use domain::ids::PaymentId;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
@@ -39,15 +40,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use ulid::Ulid;
 
-use crate::db::{self, InTime as _};
-use crate::ids::PaymentId;
-use crate::{dead_letter, fault};
+use crate::database::{self, InTime as _};
+use crate::platform::fault;
 use hints::Hints;
 use storage::Storage;
 
 pub mod bell;
 mod hints;
 mod pace;
+pub(crate) mod park;
 pub mod prune;
 pub mod repair;
 pub mod rows;
@@ -147,7 +148,7 @@ where
 {
     let jobs = Arc::new(Jobs::default());
     let worker = |is_first: bool| {
-        let own = Own(db::apart(&pool, OWN_CONNECTIONS));
+        let own = Own(database::apart(&pool, OWN_CONNECTIONS));
         let storage = Storage::new(own.0.clone(), PAYMENTS, concurrency, is_first);
         let backend = storage
             .poll_with_stream(Hints(Pubsub::new(own.0.clone(), PAYMENTS.to_owned())))
@@ -191,7 +192,7 @@ impl Delivered {
             Err(NotDone::Failed(why)) => return Err(why),
             Err(NotDone::Never(why)) => why,
         };
-        while let Err(error) = dead_letter::park(&self.pool, self.queue, &self.id.to_string(), &why).await {
+        while let Err(error) = park::park(&self.pool, self.queue, &self.id.to_string(), &why).await {
             tracing::warn!(%error, job_id = %self.id, why, "a job that can never be done could not be parked");
             tokio::time::sleep(PARK_AGAIN_AFTER).await;
         }
@@ -219,7 +220,7 @@ impl Own {
 impl Drop for Own {
     fn drop(&mut self) {
         let pool = self.0.clone();
-        tokio::spawn(async move { db::close(&pool).await });
+        tokio::spawn(async move { database::close(&pool).await });
     }
 }
 
@@ -276,7 +277,7 @@ impl Diligence<'_> {
         let wait = "select exists (select from apalis.jobs
                                     where job_type = $1 and status = 'Pending'
                                       and run_at < now() - $2::bigint * interval '1 millisecond')";
-        let wait = sqlx::query_scalar(wait).bind(self.queue).bind(db::millis(IDLE_AFTER));
+        let wait = sqlx::query_scalar(wait).bind(self.queue).bind(database::millis(IDLE_AFTER));
         // A database that does not answer now cannot be asked for jobs either.
         wait.fetch_one(self.pool).in_time().await.unwrap_or(false)
     }
@@ -289,7 +290,7 @@ async fn keep_working(
     shutdown: &CancellationToken,
     worker: impl Fn(bool) -> BoxFuture<'static, Result<(), WorkerError>>,
 ) {
-    let site = db::site(diligence.pool);
+    let site = database::site(diligence.pool);
     let mut is_first = true;
     while !shutdown.is_cancelled() {
         let standing = site.standing();

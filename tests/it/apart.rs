@@ -1,8 +1,8 @@
 //! One bad row spoils nothing but itself: what this version cannot read, and a history with a hole, are set apart and held
 //! with a break, and their neighbours feel nothing.
 
+use domain::ids::PaymentId;
 use serde_json::json;
-use shared::ids::PaymentId;
 use tests::{Shape, System, a_payment};
 
 use crate::PROGRAM;

@@ -3,19 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use domain::decide::{Step, VOID_CONFIRMED};
+use domain::idempotency::{self, Key};
+use domain::ids::PaymentId;
+use domain::request::PaymentRequest;
+use domain::request::Remembered;
 use futures::future::join_all;
 use rand::seq::SliceRandom as _;
 use serde_json::json;
-use shared::auth::{self, SecretHash};
-use shared::batch::Work as _;
-use shared::db::Seat;
-use shared::idempotency::{self, Key};
-use shared::ids::PaymentId;
-use shared::payment::Remembered;
-use shared::payment::transition::{
-    self, Effect, Lease, NewPayment, PaymentRequest, Recorded, Settled, Settlement, Settling,
-};
-use shared::retry::{Step, VOID_CONFIRMED};
+use shared::database::Seat;
+use shared::database::batch::Work as _;
+use shared::merchant::auth::{self, SecretHash};
+use shared::payment::transition::{self, Effect, Lease, NewPayment, Recorded, Settled, Settlement, Settling};
 use sqlx::PgPool;
 use tests::TestDatabase;
 
@@ -26,7 +25,7 @@ const CALLERS: u32 = 8;
 
 fn a_new_payment(api_key: SecretHash, key: &str) -> NewPayment {
     let request = PaymentRequest {
-        money: shared::money::Money::parse("12.30", "EUR".parse().unwrap()).unwrap(),
+        money: domain::money::Money::parse("12.30", "EUR".parse().unwrap()).unwrap(),
         customer_id: "customer-1".to_owned(),
         payment_method: "sim_ok".to_owned(),
         description: None,
@@ -43,7 +42,7 @@ fn a_new_payment(api_key: SecretHash, key: &str) -> NewPayment {
 }
 
 async fn callers(database: &TestDatabase) -> (PgPool, SecretHash) {
-    let pool = shared::db::connect(&database.url, CALLERS).await.unwrap();
+    let pool = shared::database::connect(&database.url, CALLERS).await.unwrap();
     let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap();
     let secret = auth::create_key(&pool, merchant.id, "key").await.unwrap().secret;
     (pool, SecretHash::of(&secret))
@@ -226,7 +225,7 @@ async fn a_token_that_nobody_knows_ends_nothing_and_leaves_its_evidence_and_a_do
     let _ = transition::claim(&pool, &[payment.id], "a worker", LEASE).await.unwrap();
     let stale = Settlement {
         payment_id: payment.id,
-        token: shared::ids::ClaimToken::generate(),
+        token: domain::ids::ClaimToken::generate(),
         step: Step::Reverse { reason: VOID_CONFIRMED },
         evidence: json!({ "op": "void" }),
     };
@@ -253,7 +252,7 @@ async fn a_stale_result_sent_twice_is_late_both_times_and_kept_once() {
     transition::accept(&pool, std::slice::from_ref(&payment)).await.unwrap();
     let stale = Settlement {
         payment_id: payment.id,
-        token: shared::ids::ClaimToken::generate(),
+        token: domain::ids::ClaimToken::generate(),
         step: Step::Reverse { reason: VOID_CONFIRMED },
         evidence: json!({ "op": "void" }),
     };
@@ -280,7 +279,7 @@ async fn a_stale_result_is_kept_even_where_the_current_one_is_beside_it() {
         evidence: json!({}),
     };
 
-    let both = [settlement(shared::ids::ClaimToken::generate()), settlement(claims[0].token)];
+    let both = [settlement(domain::ids::ClaimToken::generate()), settlement(claims[0].token)];
     let effects = Settling { seat: Seat::new(pool.clone()) }.work(&both).await.unwrap();
 
     assert_eq!(effects, [Effect::Late, Effect::Moved], "each by its own claim");
@@ -294,7 +293,7 @@ async fn fifty_workers_race_for_one_payment_and_one_wins() {
     let payment = a_new_payment(api_key, "raced-for");
     let id = payment.id;
     transition::accept(&pool, &[payment]).await.unwrap();
-    let crowd = shared::db::connect(&database.url, 50).await.unwrap();
+    let crowd = shared::database::connect(&database.url, 50).await.unwrap();
 
     let race = (0..50).map(|n| {
         let crowd = crowd.clone();

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use bench::{Scale, measure};
+use domain::ids::PaymentId;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
 use shared::merchant;
 use tests::{TestDatabase, books, guardian};
 use tokio::process::Command;

@@ -1,8 +1,8 @@
 //! The circuit breaker, with real processes: while the gateway is away nothing is claimed and nothing fails, and once it is
 //! back one probe brings all others.
 
+use domain::ids::PaymentId;
 use serde_json::json;
-use shared::ids::PaymentId;
 use tests::client::send;
 use tests::{Scrape, Shape, System, a_payment, wait_until};
 

@@ -1,7 +1,7 @@
 //! The job board and the operator's page in a real browser: what a person sees and does.
 
+use domain::ids::PaymentId;
 use serde_json::json;
-use shared::ids::PaymentId;
 use shared::payment::transition::{Justification, release};
 use tests::{Browser, Shape, System, a_payment, wait_until};
 

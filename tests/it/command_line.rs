@@ -347,7 +347,7 @@ async fn the_env_file_sets_what_the_environment_does_not() {
 
     assert_eq!(exit, Exit::Code(0));
     wait_until("the tables to be there", async || {
-        shared::db::pending_migrations(&database.pool).await.unwrap().is_empty()
+        shared::database::pending_migrations(&database.pool).await.unwrap().is_empty()
     })
     .await;
 }

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, TcpListener};
 
-use shared::db::{self, InTime as _, Lend as _, Seat};
+use shared::database::{self, InTime as _, Lend as _, Seat};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tests::{Exit, Launch, PrivateServer, TestDatabase, wait_until};
 
@@ -35,15 +35,15 @@ async fn of_several_hosts_the_one_that_takes_writes_is_used_and_each_other_one_h
     let closed = nowhere();
     let all = own.replace('@', &format!("@{closed},"));
 
-    let pool = db::connect(&all.replace(&primary.address(), &standby.address()), 2).await;
+    let pool = database::connect(&all.replace(&primary.address(), &standby.address()), 2).await;
     let refused = pool.unwrap_err().to_string();
-    let pool = db::connect(&all, 2).await.unwrap();
+    let pool = database::connect(&all, 2).await.unwrap();
 
     assert!(refused.contains(&format!("at {closed}/payonce: ")) && refused.contains("refused"), "{refused}");
     assert!(refused.contains(&format!("at {}/payonce: it is in recovery", standby.address())), "{refused}");
     let port: i32 = sqlx::query_scalar("select inet_server_port()").fetch_one(&pool).await.unwrap();
     assert!(primary.address().ends_with(&port.to_string()));
-    let identity = db::identity(&pool).unwrap();
+    let identity = database::identity(&pool).unwrap();
     let system: i64 = sqlx::query_scalar("select system_identifier from pg_control_system()")
         .fetch_one(&database.pool)
         .await
@@ -60,12 +60,12 @@ async fn of_two_that_take_writes_the_one_promoted_last_is_the_primary_and_the_ot
     // Nobody tells the old one.
     new.promote().await;
 
-    let pool = db::connect(&database.url.replace("?", "?application_name=x&"), 1).await.unwrap();
+    let pool = database::connect(&database.url.replace("?", "?application_name=x&"), 1).await.unwrap();
     let port: i32 = sqlx::query_scalar("select inet_server_port()").fetch_one(&pool).await.unwrap();
     assert!(new.address().ends_with(&port.to_string()), "the old one was chosen");
-    assert_eq!(db::identity(&pool).unwrap().timeline, Some(2));
+    assert_eq!(database::identity(&pool).unwrap().timeline, Some(2));
 
-    let refused = db::connect(&old.url_with(&[]), 1).await.unwrap_err().to_string();
+    let refused = database::connect(&old.url_with(&[]), 1).await.unwrap_err().to_string();
     assert!(refused.contains("split_brain") && refused.contains("timeline is 1"), "{refused}");
 }
 
@@ -75,7 +75,7 @@ async fn a_primary_that_nobody_told_of_its_successor_is_left_though_it_takes_wri
     let new = old.standby().await;
     let database = old.database_with(&[&new]).await;
     new.has_all_of(&old).await;
-    let pool = db::connect(&database.url.replace("?", "?application_name=x&"), 1).await.unwrap();
+    let pool = database::connect(&database.url.replace("?", "?application_name=x&"), 1).await.unwrap();
     let port = async || sqlx::query_scalar::<_, i32>("select inet_server_port()").fetch_one(&pool).await;
     assert!(old.address().ends_with(&port().await.unwrap().to_string()));
 
@@ -108,7 +108,7 @@ async fn whatever_role_and_database_say_a_session_has_what_promises_rest_on() {
         execute(&database.pool, &format!("alter database {name} set {setting} = '{value}'")).await;
     }
 
-    let pool = db::connect(&database.url, 1).await.unwrap();
+    let pool = database::connect(&database.url, 1).await.unwrap();
 
     for (name, value) in [
         ("synchronous_commit", "on"),
@@ -128,7 +128,7 @@ async fn whatever_role_and_database_say_a_session_has_what_promises_rest_on() {
     ] {
         assert_eq!(setting(&pool, name).await, value, "{name}");
     }
-    assert_eq!(setting(&db::apart(&pool, 1), "synchronous_commit").await, "off");
+    assert_eq!(setting(&database::apart(&pool, 1), "synchronous_commit").await, "off");
 }
 
 #[tokio::test]
@@ -138,9 +138,9 @@ async fn a_database_that_cannot_keep_what_is_promised_is_refused_and_says_what_t
     let database = server.database().await;
 
     let url = database.url.replace("/payonce", "/ascii");
-    let encoding = db::connect(&url, 1).await.unwrap_err().to_string();
+    let encoding = database::connect(&url, 1).await.unwrap_err().to_string();
     server.execute("alter database payonce set default_transaction_read_only = on").await;
-    let read_only = db::connect(&database.url, 1).await.unwrap_err().to_string();
+    let read_only = database::connect(&database.url, 1).await.unwrap_err().to_string();
 
     assert!(encoding.contains("encoding is SQL_ASCII") && encoding.contains("UTF8"), "{encoding}");
     assert!(read_only.contains("default_transaction_read_only is on"), "{read_only}");
@@ -149,8 +149,8 @@ async fn a_database_that_cannot_keep_what_is_promised_is_refused_and_says_what_t
 #[tokio::test]
 async fn one_session_that_is_ended_flushes_nothing() {
     let database = TestDatabase::fresh().await;
-    let pool = db::connect(&database.url, 2).await.unwrap();
-    let (seat, standing) = (Seat::new(pool.clone()), db::standing(&pool));
+    let pool = database::connect(&database.url, 2).await.unwrap();
+    let (seat, standing) = (Seat::new(pool.clone()), database::standing(&pool));
     let pid = async |seat: &Seat| {
         let mut lent = seat.lend().await.unwrap();
         let pid = sqlx::query_scalar::<_, i32>("select pg_backend_pid()").fetch_one(&mut *lent).await;
@@ -171,8 +171,8 @@ async fn one_session_that_is_ended_flushes_nothing() {
 async fn a_primary_that_takes_no_writes_any_more_ends_what_was_begun_and_is_used_again_when_it_does() {
     let server = PrivateServer::start().await;
     let database = server.database().await;
-    let pool = db::connect(&database.url, 2).await.unwrap();
-    let (site, standing) = (db::site(&pool), db::standing(&pool));
+    let pool = database::connect(&database.url, 2).await.unwrap();
+    let (site, standing) = (database::site(&pool), database::standing(&pool));
     let write = async || {
         sqlx::query("insert into merchants (id, name) values (gen_random_uuid(), gen_random_uuid()::text)")
             .execute(&pool)
@@ -196,13 +196,13 @@ async fn a_primary_that_takes_no_writes_any_more_ends_what_was_begun_and_is_used
 async fn who_gets_no_connection_is_told_why() {
     let mut server = PrivateServer::start().await;
     let database = server.database().await;
-    let pool = db::connect(&database.url, 1).await.unwrap();
+    let pool = database::connect(&database.url, 1).await.unwrap();
     let held = pool.acquire().await.unwrap();
 
     let all_in_use = pool.lend().await.unwrap_err().to_string();
     server.end_by(nix::sys::signal::Signal::SIGQUIT).await;
     drop(held);
-    let away = db::apart(&pool, 1).lend().await.unwrap_err().to_string();
+    let away = database::apart(&pool, 1).lend().await.unwrap_err().to_string();
 
     assert!(all_in_use.contains("DATABASE_CONNECTIONS"), "{all_in_use}");
     assert!(away.contains(&server.address()) && away.contains("refused"), "{away}");

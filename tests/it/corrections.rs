@@ -1,9 +1,9 @@
 //! Corrections: what the books have wrong about a payment that is over is put right by two people, as real processes: proposed,
 //! approved, compared with the gateway, and posted.
 
+use domain::ids::PaymentId;
 use reqwest::Method;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
 use tests::client::send;
 use tests::{Answer, Exit, Launch, Shape, System, a_payment, wait_for, wait_until};
 

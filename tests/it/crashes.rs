@@ -1,8 +1,8 @@
 //! Workers that freeze between two steps, as real processes, and go on long after another one finished their work: nothing
 //! that they still do changes anything. That they may die, fail or pause anywhere is for the matrix to show.
 
+use domain::ids::PaymentId;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
 use tests::{Exit, Shape, System, a_payment};
 
 use crate::PROGRAM;

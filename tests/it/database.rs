@@ -284,7 +284,7 @@ async fn whatever_is_set_for_roles_and_database_nothing_of_it_matters() {
         sqlx::query_scalar("select current_database()").fetch_one(&database.pool).await.unwrap();
     for setting in HOSTILE {
         run(&database.pool, format!("alter database {name} set {setting}")).await;
-        for role in [shared::db::APP, shared::db::READER] {
+        for role in [shared::database::APP, shared::database::READER] {
             run(&database.pool, format!("alter role {role} in database {name} set {setting}")).await;
         }
     }

@@ -1,8 +1,8 @@
 //! What the queue cannot do is parked with its evidence, listed, and replayed once, by whoever has the admin key.
 
+use domain::ids::PaymentId;
 use reqwest::Method;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
 use tests::client::send;
 use tests::{Answer, Exit, Launch, Process, Scrape, Shape, System, a_payment, wait_until};
 

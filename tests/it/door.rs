@@ -1,8 +1,8 @@
 //! What stands in the gateway's place: whatever does not answer as the contract says is not the gateway, and neither is
 //! another gateway. Nothing is charged there, nothing fails, ends or is held by it, and once the right one is back all goes on.
 
+use domain::ids::PaymentId;
 use serde_json::json;
-use shared::ids::PaymentId;
 use tests::stand_in::{Answers, StandIn};
 use tests::{Launch, Scrape, Shape, System, TestDatabase, a_payment, http, wait_until};
 

@@ -1,8 +1,8 @@
 //! Gateways that can do less than the simulated one, as declared and as a surprise: a doubt ends by a look, by a void or
 //! with a person, and never by a guess. And what a gateway that breaks its promise about keys leaves to be seen.
 
+use domain::ids::PaymentId;
 use serde_json::json;
-use shared::ids::PaymentId;
 use tests::{Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;

@@ -1,9 +1,9 @@
 //! Told to end: nothing is lost, no retry is spent, and the end comes.
 
+use domain::ids::PaymentId;
 use futures::StreamExt as _;
 use futures::stream;
 use serde_json::json;
-use shared::ids::PaymentId;
 use tests::{Exit, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;

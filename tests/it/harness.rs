@@ -21,7 +21,7 @@ async fn each_test_has_databases_of_its_own() {
 async fn a_fresh_database_is_migrated() {
     let database = TestDatabase::fresh().await;
 
-    let pending = shared::db::pending_migrations(&database.pool).await.unwrap();
+    let pending = shared::database::pending_migrations(&database.pool).await.unwrap();
 
     assert_eq!(pending, Vec::<String>::new());
 }

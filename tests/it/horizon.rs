@@ -1,7 +1,7 @@
 //! A snapshot that somebody holds is seen, by whoever has the right to: in the gauges, with the process, and on the operator's
 //! overview.
 
-use shared::db::APP;
+use shared::database::APP;
 use sqlx::{Connection as _, PgConnection};
 use tests::{PrivateServer, Scrape, System, a_payment, wait_until};
 
@@ -54,14 +54,14 @@ async fn without_the_right_to_see_what_is_hidden_is_counted_and_prepared_transac
     let prepare = "begin; update payments set version = version where false; select pg_current_xact_id();
                    prepare transaction 'of another'";
     sqlx::raw_sql(prepare).execute(&database.pool).await.unwrap();
-    let app = shared::db::connect(&database.app_url(), 1).await.unwrap();
+    let app = shared::database::connect(&database.app_url(), 1).await.unwrap();
 
-    let seen = shared::horizon::read(&app).await.unwrap();
+    let seen = shared::operations::horizon::read(&app).await.unwrap();
     let revoke = format!("revoke pg_read_all_stats from {APP}");
     sqlx::raw_sql(sqlx::AssertSqlSafe(revoke)).execute(&database.pool).await.unwrap();
-    let revoked = shared::horizon::read(&app).await.unwrap();
+    let revoked = shared::operations::horizon::read(&app).await.unwrap();
 
-    let kinds = |horizon: &shared::horizon::Horizon| {
+    let kinds = |horizon: &shared::operations::horizon::Horizon| {
         let mut kinds: Vec<String> = horizon.holders.iter().map(|it| it.held_by.clone()).collect();
         kinds.sort();
         kinds

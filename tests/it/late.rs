@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use domain::decide::{Failure, NOT_FOUND, Step, VOID_CONFIRMED};
+use domain::idempotency::{self, Key};
+use domain::ids::{ClaimToken, PaymentId};
+use domain::money::Money;
+use domain::outcome::{Charge, ChargeStatus};
+use domain::request::PaymentRequest;
+use domain::status::HeldReason;
 use serde_json::json;
-use shared::auth::{self, SecretHash};
-use shared::idempotency::{self, Key};
-use shared::ids::{ClaimToken, PaymentId};
-use shared::money::Money;
-use shared::outcome::{Charge, ChargeStatus};
-use shared::payment::status::HeldReason;
-use shared::payment::transition::{self, Lease, NewPayment, PaymentRequest, Settlement};
-use shared::retry::{Failure, NOT_FOUND, Step, VOID_CONFIRMED};
+use shared::merchant::auth::{self, SecretHash};
+use shared::payment::transition::{self, Lease, NewPayment, Settlement};
 use sqlx::PgPool;
 use tests::TestDatabase;
 
@@ -94,7 +95,7 @@ fn table() -> Vec<(Step, [Option<&'static str>; 3])> {
 #[tokio::test]
 async fn evidence_against_the_end_of_a_payment_opens_one_break_and_changes_nothing() {
     let database = TestDatabase::fresh().await;
-    let pool = shared::db::connect(&database.url, 2).await.unwrap();
+    let pool = shared::database::connect(&database.url, 2).await.unwrap();
     let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap().id;
     let api_key = SecretHash::of(&auth::create_key(&pool, merchant, "key").await.unwrap().secret);
     let ends = || {

@@ -2,8 +2,8 @@
 //! wait for it waits unclaimed.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::ids::PaymentId;
 use serde_json::Value;
-use shared::ids::PaymentId;
 use tests::{Exit, Scrape, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;

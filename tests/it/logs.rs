@@ -1,8 +1,8 @@
 //! What the processes log where no terminal is: JSON that can be searched, and never a secret.
 
 use chrono::DateTime;
+use domain::ids::PaymentId;
 use serde_json::Value;
-use shared::ids::PaymentId;
 use tests::client::send;
 use tests::{Exit, Launch, Process, Shape, System, a_payment, wait_for, wait_until};
 

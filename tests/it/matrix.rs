@@ -14,7 +14,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Mutex;
 
 use futures::FutureExt as _;
-use shared::fault::POINTS;
+use shared::platform::fault::POINTS;
 
 use self::cell::{Action, Cell, Lane, Outcome, Road};
 

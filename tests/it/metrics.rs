@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use shared::metrics::{ALL, Kind};
+use shared::platform::metrics::{ALL, Kind};
 use tests::client::send;
 use tests::{Answer, Exit, Launch, Scrape, Shape, System, a_payment, guardian, wait_for, wait_until};
 

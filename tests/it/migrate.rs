@@ -1,6 +1,6 @@
 //! A migration that has to wait for a reader: payments go on meanwhile, and whoever is waited for is named.
 
-use shared::ids::PaymentId;
+use domain::ids::PaymentId;
 use sqlx::{Postgres, Transaction};
 use tests::{Exit, Launch, System, a_payment, wait_until};
 

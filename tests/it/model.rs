@@ -8,8 +8,8 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use shared::payment::status::PaymentStatus;
-use shared::retry::{Policy, Profile};
+use domain::decide::{Policy, Profile};
+use domain::status::PaymentStatus;
 
 use self::protocol::{Gateway, Model, State};
 

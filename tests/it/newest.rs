@@ -39,7 +39,7 @@ async fn on_the_newest_server_every_end_a_crash_and_the_checks_are_as_everywhere
         .fetch_one(&database.pool)
         .await
         .unwrap();
-    assert_eq!(version, shared::db::NEWEST_SERVER, "scripts/setup-tests installs another one");
+    assert_eq!(version, shared::database::NEWEST_SERVER, "scripts/setup-tests installs another one");
     let (owner, reader) = (database.url.clone(), database.reader_url());
     let mut system = System::on(database, PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     let mut doomed = system.worker().env("PAYONCE_FAULTS", "charge.answered=kill@3").spawn();

@@ -8,8 +8,8 @@ mod plan;
 mod race;
 mod unproven;
 
+use domain::ids::PaymentId;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
 use shared::payment::transition::Justification;
 use tests::client::send;
 use tests::{Answer, Shape, System, a_payment};

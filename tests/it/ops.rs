@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use shared::metrics::{ALL, Kind};
+use shared::platform::metrics::{ALL, Kind};
 use tests::{Exit, Launch, TestDatabase};
 
 use crate::PROGRAM;
@@ -203,7 +203,7 @@ fn the_runbook_tells_of_every_alert_what_it_means_and_what_to_type_first() {
 #[test]
 fn the_runbook_says_of_every_kind_of_break_what_to_do_first() {
     let about_breaks = &runbook()["BreaksOpen"];
-    for (kind, _) in shared::breaks::KINDS {
+    for (kind, _) in shared::operations::breaks::KINDS {
         assert!(about_breaks.contains(&format!("`{kind}`")), "{kind} is missing");
     }
 }

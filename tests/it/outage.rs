@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
+use domain::ids::PaymentId;
 use futures::future::join_all;
 use futures::stream::{self, StreamExt as _};
 use nix::sys::signal::Signal;
-use shared::ids::PaymentId;
 use tests::client::answer;
 use tests::{PrivateServer, Shape, System, a_payment, wait_until};
 

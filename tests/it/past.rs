@@ -7,8 +7,8 @@ mod late;
 mod looked_first;
 mod voided;
 
+use domain::ids::PaymentId;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
 use sqlx::AssertSqlSafe;
 use tests::{Shape, System};
 

@@ -6,7 +6,7 @@ mod reader;
 use std::ops::Sub;
 use std::time::Duration;
 
-use shared::ids::PaymentId;
+use domain::ids::PaymentId;
 use shared::merchant;
 use shared::payment::transition::{Lease, claim};
 use sqlx::PgPool;
@@ -62,7 +62,7 @@ async fn a_claim_reads_its_payments_and_not_the_backlog() {
     let database = server.database().await;
     let merchant = merchant::find_or_create(&database.pool, "first").await.unwrap();
     // One connection, whose statistics are up to date when it asks for them.
-    let pool = shared::db::connect(&database.url, 1).await.unwrap();
+    let pool = shared::database::connect(&database.url, 1).await.unwrap();
     bench::fill(&mut pool.acquire().await.unwrap(), merchant.id.uuid(), 2_000).await.unwrap();
     // Of which none was open when the planner was told.
     sqlx::raw_sql("vacuum (analyze) payments").execute(&pool).await.unwrap();

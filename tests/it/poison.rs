@@ -1,7 +1,7 @@
 //! A payment that kills each worker that has it is found out, held and parked; nobody else suffers for long.
 
+use domain::ids::PaymentId;
 use serde_json::json;
-use shared::ids::PaymentId;
 use tests::{Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;

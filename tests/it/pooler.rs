@@ -1,7 +1,7 @@
 //! A pooler in between: by session everything works and every promise holds, by transaction it is refused.
 
 use serde_json::json;
-use shared::db;
+use shared::database;
 use tests::{Exit, Launch, Pooler, PrivateServer, Shape, System, TestDatabase, a_payment};
 
 use crate::PROGRAM;
@@ -16,7 +16,8 @@ async fn a_pooler_that_swallows_what_is_asked_for_at_connecting_cannot_undo_a_pr
     server.execute("alter role postgres set synchronous_commit = off").await;
     let pooler = Pooler::before(&server, &[("pool_mode", "session"), SWALLOWS]).await;
 
-    let pool = db::connect(&format!("{}?options=-c%20synchronous_commit%3Don", pooler.url), 2).await.unwrap();
+    let pool =
+        database::connect(&format!("{}?options=-c%20synchronous_commit%3Don", pooler.url), 2).await.unwrap();
 
     let commit: String =
         sqlx::query_scalar("select current_setting('synchronous_commit')").fetch_one(&pool).await.unwrap();

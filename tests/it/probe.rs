@@ -1,7 +1,7 @@
 //! Which payment a worker asks about to learn whether the gateway is back: another one each time, of another merchant where
 //! there is one, and a doubt only where nothing waits for its charge.
 
-use shared::ids::PaymentId;
+use domain::ids::PaymentId;
 use shared::payment::store;
 use tests::{Shape, System, a_payment};
 use uuid::Uuid;

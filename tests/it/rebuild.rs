@@ -6,9 +6,9 @@ mod exchange;
 
 use std::collections::BTreeSet;
 
+use domain::ids::PaymentId;
+use domain::status::EventType;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
-use shared::payment::status::EventType;
 use sqlx::PgPool;
 use tests::{Exit, Launch, Process, Shape, System, a_payment, wait_until};
 
@@ -120,7 +120,7 @@ async fn leave(system: &System) {
 }
 
 async fn open_the_doors(system: &mut System) {
-    system.database.pool = shared::db::connect(&system.database.url, 4).await.unwrap();
+    system.database.pool = shared::database::connect(&system.database.url, 4).await.unwrap();
 }
 
 #[tokio::test]

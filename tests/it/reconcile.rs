@@ -8,8 +8,8 @@ mod gateway;
 mod history;
 mod resolve;
 
+use domain::ids::PaymentId;
 use serde_json::Value;
-use shared::ids::PaymentId;
 use sqlx::AssertSqlSafe;
 use tests::{Exit, Launch, Process, Shape, System, a_payment, wait_until};
 

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use domain::ids::PaymentId;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
+use shared::database;
+use shared::operations::reconciliation;
+use shared::operations::recovery::{self, session_name};
 use shared::payment::transition::{Lease, claim};
-use shared::recovery::{self, session_name};
-use shared::{db, reconciliation};
 use sqlx::PgPool;
 use tests::{Exit, Shape, System, a_payment, wait_until};
 
@@ -177,8 +178,8 @@ async fn ten_workers_that_start_at_once_list_each_lost_claim_once_and_none_of_a_
     let overdue = claimed_by(&system, "payonce-b-2-LIVES", 1).await;
     let silent = claimed_by(&system, "payonce-c-3-SILENT", 1).await;
     let _sessions = [
-        db::connect_as(&system.database.url, 1, &session_name("payonce-b-2-LIVES")).await.unwrap(),
-        db::connect_as(&system.database.url, 1, &session_name("payonce-c-3-SILENT")).await.unwrap(),
+        database::connect_as(&system.database.url, 1, &session_name("payonce-b-2-LIVES")).await.unwrap(),
+        database::connect_as(&system.database.url, 1, &session_name("payonce-c-3-SILENT")).await.unwrap(),
     ];
     let queue = "insert into apalis.workers (id, worker_type, storage_name, last_seen) values
                  ('payonce-b-2-QUEUE', 'payments', '', now()), ('payonce-c-3-QUEUE', 'payments', '', now() - interval '1 minute')";

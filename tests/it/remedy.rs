@@ -1,9 +1,9 @@
 //! Charges that come to light for a payment that had ended without one, as real processes: each is voided at once, however
 //! often workers die over it, and its break tells a person so. And evidence against a payment that succeeded.
 
+use domain::held::Wish;
+use domain::ids::PaymentId;
 use serde_json::{Value, json};
-use shared::decision::Wish;
-use shared::ids::PaymentId;
 use shared::payment::transition::{Asked, Asking, Justification, ask, close_break};
 use tests::{Exit, Shape, System, a_payment, wait_for, wait_until};
 

@@ -6,8 +6,8 @@ mod elsewhere;
 mod goes_on;
 mod release;
 
+use domain::ids::PaymentId;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
 use sqlx::AssertSqlSafe;
 use tests::{Dump, Exit, Launch, Process, Shape, System, TestDatabase, a_payment};
 
@@ -93,7 +93,7 @@ async fn what_was_paid_after_the_backup_is_named_and_what_was_not_over_is_put_in
 
     let report = said(payonce(&past.system, &["restored", "--by", "ada", "--json"])).await;
 
-    past.system.database.pool = shared::db::connect(&past.system.database.url, 4).await.unwrap();
+    past.system.database.pool = shared::database::connect(&past.system.database.url, 4).await.unwrap();
     assert_eq!(report["epoch"], 2);
     assert_eq!(report["books_whole"], true);
     assert_eq!(report["orphans"], json!([{ "currency": "EUR", "count": 1, "amount": "5.00" }]), "{report}");
@@ -182,7 +182,7 @@ async fn where_nobody_knows_what_is_forgotten_a_person_has_to_say_that_it_is_mea
         "{}",
         process.stderr()
     );
-    let pool = shared::db::connect(&past.system.database.url, 1).await.unwrap();
+    let pool = shared::database::connect(&past.system.database.url, 1).await.unwrap();
     let why: Option<String> =
         sqlx::query_scalar("select must_restore from installation").fetch_one(&pool).await.unwrap();
     assert!(why.is_some_and(|why| why.contains("begun by ada")));

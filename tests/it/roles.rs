@@ -1,8 +1,8 @@
 //! What each role may not do: read from the catalogue, table by table, and tried. That `payonce_app` may do all it needs is
 //! shown by every other test, whose APIs and workers connect as that role.
 
-use cli::postgres::{Options, Server};
-use shared::db::{APP, READER};
+use postgres::{Options, Server};
+use shared::database::{APP, READER};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tests::{Exit, Launch, Shape, System, TestDatabase, a_payment};
 
@@ -184,7 +184,7 @@ async fn a_table_that_is_rebuilt_keeps_its_grants_and_payments_go_on() {
         assert_eq!(exit, Exit::Code(0), "{}", rebuild.stderr());
     }
 
-    let pool = shared::db::connect(&system.database.url, 1).await.unwrap();
+    let pool = shared::database::connect(&system.database.url, 1).await.unwrap();
     sqlx::raw_sql("drop table payments_before_rebuild").execute(&pool).await.unwrap();
     assert_eq!(format!("{:?}", relations(&pool).await), before);
 }
@@ -195,8 +195,8 @@ async fn what_an_earlier_dev_left_is_handed_over_to_the_owner() {
     let server = Server::start(Options::new(&data_dir)).await.unwrap();
     server.create_database("payonce").await.unwrap();
     let superuser = server.url("payonce");
-    let pool = shared::db::connect(&superuser, 2).await.unwrap();
-    shared::db::migrate(&pool).await.unwrap();
+    let pool = shared::database::connect(&superuser, 2).await.unwrap();
+    shared::database::migrate(&pool).await.unwrap();
     // As if a newer program had one migration more to apply.
     sqlx::raw_sql("delete from _sqlx_migrations where version = 20261128000020")
         .execute(&pool)

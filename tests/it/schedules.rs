@@ -32,7 +32,7 @@ async fn three_schedulers_of_the_librarys_enqueue_a_tick_three_times() {
 #[tokio::test]
 async fn a_tick_is_enqueued_once_however_many_enqueue_it() {
     let database = TestDatabase::fresh().await;
-    let pool = shared::db::connect(&database.url, 20).await.unwrap();
+    let pool = shared::database::connect(&database.url, 20).await.unwrap();
 
     let every = Duration::from_hours(24);
     let waits = join_all((0..20).map(|_| schedule::tick(&pool, every))).await;

@@ -1,6 +1,6 @@
 //! The last guards stand in the database itself: what no program may do, whatever its bugs, is refused there.
 
-use shared::ids::PaymentId;
+use domain::ids::PaymentId;
 use tests::{Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
@@ -148,8 +148,10 @@ async fn migrating_again_changes_nothing() {
     let system = System::with(PROGRAM, Shape::default()).await;
     let before = system.count("select count(*) from _sqlx_migrations").await;
 
-    let (first, second) =
-        tokio::join!(shared::db::migrate(&system.database.pool), shared::db::migrate(&system.database.pool));
+    let (first, second) = tokio::join!(
+        shared::database::migrate(&system.database.pool),
+        shared::database::migrate(&system.database.pool)
+    );
 
     first.unwrap();
     second.unwrap();

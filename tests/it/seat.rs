@@ -1,6 +1,6 @@
 //! A connection that is kept for one kind of statement: the same one each time, and another one once it is of no use.
 
-use shared::db::{Lend as _, Lent, Seat};
+use shared::database::{Lend as _, Lent, Seat};
 use sqlx::PgPool;
 use tests::{TestDatabase, wait_until};
 
@@ -12,7 +12,7 @@ async fn served_by(mut connection: Lent<'_>) -> sqlx::Result<i32> {
 
 async fn a_seat() -> (TestDatabase, PgPool, Seat) {
     let database = TestDatabase::fresh().await;
-    let pool = shared::db::connect(&database.url, 2).await.unwrap();
+    let pool = shared::database::connect(&database.url, 2).await.unwrap();
     let seat = Seat::new(pool.clone());
     (database, pool, seat)
 }

@@ -1,7 +1,7 @@
 //! How a worker's calls are shared out: payments of one merchant about which the gateway is silent hold up nobody else.
 
+use domain::ids::PaymentId;
 use serde_json::Value;
-use shared::ids::PaymentId;
 use tests::{Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;

@@ -5,7 +5,7 @@ mod scene;
 
 use std::collections::BTreeSet;
 
-use shared::fault::SABOTAGES;
+use shared::platform::fault::SABOTAGES;
 use tests::System;
 
 use crate::reconcile::{open_breaks, reconcile};

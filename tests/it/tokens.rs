@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use domain::ids::PaymentId;
 use serde_json::json;
-use shared::ids::PaymentId;
 use tests::{Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;

@@ -5,8 +5,8 @@ mod history;
 mod independence;
 mod tampering;
 
+use domain::ids::PaymentId;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
 use sqlx::{AssertSqlSafe, PgPool};
 use tests::{Exit, Launch, Shape, System, a_payment, wait_until};
 

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use domain::ids::PaymentId;
 use rust_decimal::Decimal;
 use serde_json::Value;
-use shared::ids::PaymentId;
 use shared::payment::Event;
 use shared::payment::history;
 use sqlx::PgPool;

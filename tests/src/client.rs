@@ -2,9 +2,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use domain::ids::PaymentId;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
 
 /// A payment to post. Everything that is not the point of a test has a default.
 #[derive(Debug, Clone)]

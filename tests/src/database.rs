@@ -81,40 +81,40 @@ impl TestDatabase {
     async fn with(content: Content) -> Self {
         let name = format!("test_{:016x}", rand::random::<u64>());
         let url = server::create(&name, content).await;
-        let pool = shared::db::connect(&url, 4).await.expect("a new database takes connections");
+        let pool = shared::database::connect(&url, 4).await.expect("a new database takes connections");
         Self { url, pool, name: Some(name) }
     }
 
     /// A database that is there already, by another way.
     pub async fn at(url: String) -> Self {
-        let pool = shared::db::connect(&url, 4).await.expect("the database takes connections");
+        let pool = shared::database::connect(&url, 4).await.expect("the database takes connections");
         Self { url, pool, name: None }
     }
 
     /// A database on a server that belongs to the test, with all of Payonce's tables.
     pub(crate) async fn elsewhere(url: String) -> Self {
-        let pool = shared::db::connect(&url, 4).await.expect("a new database takes connections");
-        shared::db::migrate(&pool).await.expect("the migrations apply");
+        let pool = shared::database::connect(&url, 4).await.expect("a new database takes connections");
+        shared::database::migrate(&pool).await.expect("the migrations apply");
         may_log_in(&pool).await;
         Self { url, pool, name: None }
     }
 
     /// A database without tables on a server that belongs to the test.
     pub(crate) async fn empty_elsewhere(url: String) -> Self {
-        let pool = shared::db::connect(&url, 4).await.expect("a new database takes connections");
+        let pool = shared::database::connect(&url, 4).await.expect("a new database takes connections");
         Self { url, pool, name: None }
     }
 
     /// Where APIs and workers connect: as the role that may do no more than serve.
     #[must_use]
     pub fn app_url(&self) -> String {
-        self.url_as(shared::db::APP, shared::db::APP)
+        self.url_as(shared::database::APP, shared::database::APP)
     }
 
     /// Where those connect who only look.
     #[must_use]
     pub fn reader_url(&self) -> String {
-        self.url_as(shared::db::READER, shared::db::READER)
+        self.url_as(shared::database::READER, shared::database::READER)
     }
 
     /// Where another role connects.
@@ -127,7 +127,7 @@ impl TestDatabase {
 
 /// Lets the roles that the migration made log in.
 pub async fn may_log_in(pool: &PgPool) {
-    for role in [shared::db::APP, shared::db::READER] {
+    for role in [shared::database::APP, shared::database::READER] {
         let alter = format!("alter role {role} login password '{role}'");
         sqlx::query(AssertSqlSafe(alter)).execute(pool).await.expect("the migration made the roles");
     }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use cli::postgres::{Lifetime, Options, Server};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use postgres::{Lifetime, Options, Server};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;

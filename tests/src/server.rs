@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::thread;
 
-use cli::postgres::{Lifetime, Options, Server};
+use postgres::{Lifetime, Options, Server};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::{mpsc, oneshot};
 
@@ -93,8 +93,8 @@ async fn serve(started: std::sync::mpsc::Sender<TestServer>) {
     guardian::remove(server.data_dir());
     server.create_database(TEMPLATE).await.expect("the template can be created");
     // Closed again, because a database that somebody uses cannot be a template.
-    let pool = shared::db::connect(&server.url(TEMPLATE), 2).await.expect("postgres takes connections");
-    shared::db::migrate(&pool).await.expect("the migrations apply");
+    let pool = shared::database::connect(&server.url(TEMPLATE), 2).await.expect("postgres takes connections");
+    shared::database::migrate(&pool).await.expect("the migrations apply");
     crate::database::may_log_in(&pool).await;
     pool.close().await;
 

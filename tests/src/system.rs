@@ -4,8 +4,8 @@
 
 use std::ffi::OsStr;
 
+use domain::ids::PaymentId;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
 
 use crate::client::{Answer, Client, Request};
 use crate::{Launch, Process, TestDatabase, books, wait_for};
@@ -272,7 +272,7 @@ impl System {
 
 async fn new_key(database: &TestDatabase, merchant: &str) -> String {
     let merchant = shared::merchant::find_or_create(&database.pool, merchant).await.expect("a merchant");
-    shared::auth::create_key(&database.pool, merchant.id, "test").await.expect("a key").secret
+    shared::merchant::auth::create_key(&database.pool, merchant.id, "test").await.expect("a key").secret
 }
 
 /// Faults that make a share of all gateway calls go wrong.

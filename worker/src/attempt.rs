@@ -5,16 +5,17 @@
 
 use std::time::{Duration, Instant};
 
+use domain::decide::{self, Failure, Policy, Purpose, Situation, Step};
+use domain::ids::PaymentId;
+use domain::outcome::LEFT;
+use domain::outcome::{ChargeOutcome, Exchange, Expected, FailureKind, Health, LookupOutcome, VoidOutcome};
+use domain::status::{HeldReason, PaymentStatus};
 use serde_json::{Value, json};
-use shared::batch::Refused;
-use shared::gateway::{LEFT, SendBy, Told};
-use shared::ids::PaymentId;
-use shared::outcome::{ChargeOutcome, Exchange, Expected, FailureKind, Health, LookupOutcome, VoidOutcome};
-use shared::payment::status::{HeldReason, PaymentStatus};
-use shared::payment::transition::{self, Claim, Effect, Purpose, SettleError, Settlement, Taken};
+use shared::database::batch::Refused;
+use shared::gateway::{SendBy, Told};
+use shared::payment::transition::{self, Claim, Effect, SettleError, Settlement, Taken};
+use shared::platform::{fault, metrics};
 use shared::queue::NotDone;
-use shared::retry::{self, Failure, Policy, Situation, Step};
-use shared::{fault, metrics};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
@@ -194,13 +195,13 @@ async fn ask(context: &Context, claim: &Claim, send_by: SendBy, pass: Option<Pas
     fault::swallow(&claim.payment_method);
     let situation = situation(context, claim, pass.as_ref());
     let stands_against = match claim.purpose {
-        Purpose::Verify if claim.looks_first => retry::before_first_look(policy),
-        Purpose::Charge => retry::before_charge(&situation, policy),
-        Purpose::Verify => retry::before_lookup(policy),
-        Purpose::Void => retry::before_void(policy),
+        Purpose::Verify if claim.looks_first => decide::before_first_look(policy),
+        Purpose::Charge => decide::before_charge(&situation, policy),
+        Purpose::Verify => decide::before_lookup(policy),
+        Purpose::Void => decide::before_void(policy),
     };
     if let Some(step) = given_up(claim).or(stands_against) {
-        let step = retry::look_before_void(&situation, policy, step, None);
+        let step = decide::look_before_void(&situation, policy, step, None);
         return (step, json!({ "op": "none", LEFT: false }));
     }
     let Some(pass) = pass else { return not_asked(claim, &situation, policy) };
@@ -258,19 +259,19 @@ async fn exchange(
     let Context { gateway, policy, .. } = context;
     match claim.purpose {
         Purpose::Charge => {
-            let mut told = gateway.charge(claim, expected.money, send_by).await;
+            let mut told = gateway.charge(&claim.order(expected.money), send_by).await;
             let outcome = ChargeOutcome::of(&told.exchange, expected);
             let failure = outcome.failure();
             asked(claim.purpose, outcome.as_str(), failure, told.duration);
             let step = if let ChargeOutcome::ChargedAs(charge, named) = outcome {
                 past::adopt(context, (charge, named), &mut told.evidence).await
             } else {
-                retry::after_charge(situation, policy, outcome)
+                decide::after_charge(situation, policy, outcome)
             };
-            (retry::look_before_void(situation, policy, step, None), told, failure)
+            (decide::look_before_void(situation, policy, step, None), told, failure)
         }
         Purpose::Verify => {
-            let mut told = gateway.look_up(claim, send_by).await;
+            let mut told = gateway.look_up(&claim.key, &claim.correlation_id, send_by).await;
             let outcome = LookupOutcome::of(&told.exchange, expected);
             let failure = outcome.failure();
             asked(claim.purpose, outcome.as_str(), failure, told.duration);
@@ -282,7 +283,7 @@ async fn exchange(
             let outcome = VoidOutcome::of(&told.exchange, &claim.key);
             let failure = outcome.failure();
             asked(claim.purpose, outcome.as_str(), failure, told.duration);
-            (retry::after_void(situation, policy, &outcome), told, failure)
+            (decide::after_void(situation, policy, &outcome), told, failure)
         }
     }
 }
@@ -291,7 +292,7 @@ async fn exchange(
 fn not_asked(claim: &Claim, situation: &Situation, policy: &Policy) -> (Step, Value) {
     const REASON: &str = "not_asked";
     let step = match claim.purpose {
-        Purpose::Charge => retry::after_charge(situation, policy, ChargeOutcome::NotSent(REASON)),
+        Purpose::Charge => decide::after_charge(situation, policy, ChargeOutcome::NotSent(REASON)),
         Purpose::Verify | Purpose::Void => {
             Step::Doubt { wait: policy.backoff_initial, reason: REASON, spends: false, tells: false }
         }

@@ -9,9 +9,9 @@ mod circuit;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use shared::metrics;
-use shared::outcome::FailureKind;
+use domain::outcome::FailureKind;
 use shared::payment::shares::Shares;
+use shared::platform::metrics;
 use tokio::sync::Notify;
 
 use circuit::{Call, Circuit, Rules, Ticket};

@@ -6,10 +6,11 @@
 
 use std::time::{Duration, Instant};
 
+use domain::decide::Purpose;
+use domain::held::Seen;
+use domain::outcome::LookupOutcome;
 use serde_json::{Value, json};
-use shared::decision::Seen;
-use shared::outcome::LookupOutcome;
-use shared::payment::transition::{self, Corrected, Correcting, Purpose};
+use shared::payment::transition::{self, Corrected, Correcting};
 use tracing::Instrument as _;
 
 use crate::breaker::Pass;
@@ -92,8 +93,7 @@ async fn look(context: &Context, correcting: &Correcting, send_by: Instant, pass
     if !context.policy.profile.looks_up {
         return (Seen::Unable, json!({ "op": "none" }));
     }
-    let told =
-        context.gateway.look_up_key(&correcting.expected.key, &correcting.correlation_id, send_by).await;
+    let told = context.gateway.look_up(&correcting.expected.key, &correcting.correlation_id, send_by).await;
     let failure = LookupOutcome::of(&told.exchange, &correcting.expected).failure();
     let seen = Seen::of(&told.exchange, &correcting.expected);
     attempt::heard_look(context, pass, (Purpose::Verify, seen.as_str()), failure, told.duration);

@@ -6,10 +6,11 @@
 
 use std::time::{Duration, Instant};
 
+use domain::decide::Purpose;
+use domain::held::Seen;
+use domain::outcome::{LookupOutcome, Whose};
 use serde_json::{Value, json};
-use shared::decision::Seen;
-use shared::outcome::{LookupOutcome, Whose};
-use shared::payment::transition::{self, Decided, Deciding, Purpose};
+use shared::payment::transition::{self, Decided, Deciding};
 use tracing::Instrument as _;
 
 use crate::breaker::Pass;
@@ -105,7 +106,7 @@ async fn look(context: &Context, deciding: &Deciding, send_by: Instant, pass: Op
         let why = "this worker finds the gateway away".to_owned();
         return (Seen::Silent(why), json!({ "op": "none" }));
     };
-    let told = context.gateway.look_up_key(&deciding.expected.key, &deciding.correlation_id, send_by).await;
+    let told = context.gateway.look_up(&deciding.expected.key, &deciding.correlation_id, send_by).await;
     let failure = LookupOutcome::of(&told.exchange, &deciding.expected).failure();
     let mut seen = Seen::of(&told.exchange, &deciding.expected);
     attempt::heard_look(context, pass, (Purpose::Verify, seen.as_str()), failure, told.duration);

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use shared::installation::timeline::{self, Returned};
-use shared::installation::{self, Installation, Refused, Verdict, verdict};
+use shared::operations::installation::timeline::{self, Returned};
+use shared::operations::installation::{self, Installation, Refused, Verdict, verdict};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 

@@ -12,7 +12,9 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use shared::{db, metrics};
+use shared::database;
+use shared::operations::gauges;
+use shared::platform::metrics;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -52,7 +54,7 @@ pub(crate) async fn serve(listener: TcpListener, shown: Shown) {
 }
 
 async fn scrape(State(shown): State<Shown>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::scrape(&shown.pool).await)
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gauges::scrape(&shown.pool).await)
 }
 
 /// This process runs.
@@ -72,7 +74,7 @@ async fn ready(State(shown): State<Shown>) -> (StatusCode, Json<Value>) {
     if shown.last_sweep.age() > shown.sweep_patience {
         return not_ready("it has not swept for a while");
     }
-    match db::not_ready(&shown.pool).await {
+    match database::not_ready(&shown.pool).await {
         None => (StatusCode::OK, Json(json!({ "status": "ready" }))),
         Some(why) => not_ready(&why),
     }

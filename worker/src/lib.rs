@@ -9,13 +9,14 @@ use std::ops::DerefMut;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shared::batch::Batcher;
+use domain::decide::Policy;
+use shared::database;
+use shared::database::batch::Batcher;
 use shared::gateway::Gateway;
 use shared::gateway::outage::Outages;
+use shared::operations::{installation, recovery};
 use shared::payment::shares::Shares;
 use shared::payment::transition::{Claiming, Lease, Settling};
-use shared::retry::Policy;
-use shared::{db, installation, recovery};
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -46,7 +47,7 @@ use limit::Limit;
 struct Context {
     pool: PgPool,
     /// Where its database is.
-    site: Arc<db::Site>,
+    site: Arc<database::Site>,
     gateway: Gateway,
     policy: Arc<Policy>,
     lease: Lease,
@@ -94,16 +95,16 @@ impl Worker {
     /// that is taken.
     pub async fn connect(settings: Settings) -> anyhow::Result<Self> {
         settings.check()?;
-        shared::metrics::start();
+        shared::platform::metrics::start();
         let ours = settings.max_connections - shared::queue::LIBRARY_CONNECTIONS - SEATS;
         let name: Arc<str> = shared::queue::worker_name().into();
-        let pool = db::connect_as(&settings.database_url, ours, &recovery::session_name(&name)).await?;
-        db::require_migrated(&pool).await?;
-        db::check_room(&pool, settings.max_connections).await?;
+        let pool = database::connect_as(&settings.database_url, ours, &recovery::session_name(&name)).await?;
+        database::require_migrated(&pool).await?;
+        database::check_room(&pool, settings.max_connections).await?;
         installation::admit(&pool).await?;
         let shares = Arc::new(Shares::new(settings.concurrency));
         let claiming = Claiming {
-            seat: db::Seat::new(pool.clone()),
+            seat: database::Seat::new(pool.clone()),
             worker: name.clone(),
             lease: settings.lease,
             shares: shares.clone(),
@@ -112,8 +113,8 @@ impl Worker {
         let context = Context {
             gateway: Gateway::new(&settings.gateway_url, settings.policy.gateway_timeout)?,
             claims: Batcher::new(claiming),
-            settlements: Batcher::new(Settling { seat: db::Seat::new(pool.clone()) }),
-            site: db::site(&pool),
+            settlements: Batcher::new(Settling { seat: database::Seat::new(pool.clone()) }),
+            site: database::site(&pool),
             pool,
             policy: Arc::new(settings.policy.clone()),
             lease: settings.lease,
@@ -189,7 +190,7 @@ impl Worker {
         if tokio::time::timeout(settings.drain_deadline(), context.attempts.wait()).await.is_err() {
             tracing::warn!("attempts still under way at the shutdown deadline; their leases will run out");
         }
-        db::close(&context.pool).await;
+        database::close(&context.pool).await;
         Ok(at_home?)
     }
 }
@@ -197,9 +198,9 @@ impl Worker {
 /// The whole program, configured by the environment.
 #[must_use]
 pub fn main() -> ExitCode {
-    shared::process::run("worker", |shutdown| async move {
+    shared::platform::process::run("worker", |shutdown| async move {
         let worker = Worker::connect(Settings::from_env()?).await?;
-        shared::process::announce(&serde_json::json!({
+        shared::platform::process::announce(&serde_json::json!({
             "event": "ready",
             "service": "worker",
             "metrics": format!("http://{}", worker.metrics_addr()),

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use domain::outcome::{FailureKind, Health, health};
 use governor::{DefaultDirectRateLimiter, RateLimiter};
-use shared::metrics;
-use shared::outcome::{FailureKind, Health, health};
-use shared::rate::Rate;
+use shared::platform::metrics;
+use shared::platform::rate::Rate;
 
 /// The limit of one worker.
 #[derive(Debug)]

@@ -3,14 +3,14 @@
 //! Invariant: a charge that is called by another payment's id is adopted only where no such payment is known, which is asked of
 //! the database that the claim came from. Ids never come into being later. Where it cannot be asked, nothing is decided.
 
+use domain::decide::{self, Situation, Step};
+use domain::ids::PaymentId;
+use domain::outcome::{Charge, LookupOutcome};
+use domain::status::HeldReason;
 use serde_json::{Value, json};
-use shared::fault;
-use shared::ids::PaymentId;
-use shared::outcome::{Charge, LookupOutcome};
-use shared::payment::status::HeldReason;
 use shared::payment::store;
 use shared::payment::transition::Claim;
-use shared::retry::{self, Situation, Step};
+use shared::platform::fault;
 use sqlx::PgPool;
 
 use crate::Context;
@@ -62,8 +62,8 @@ pub(crate) async fn after_look(
         return adopt(context, (charge.clone(), *named), evidence).await;
     }
     if claim.looks_first {
-        return retry::first_look(situation, policy, outcome);
+        return decide::first_look(situation, policy, outcome);
     }
-    let step = retry::after_lookup(situation, policy, outcome.clone());
-    retry::look_before_void(situation, policy, step, Some(&outcome))
+    let step = decide::after_lookup(situation, policy, outcome.clone());
+    decide::look_before_void(situation, policy, step, Some(&outcome))
 }

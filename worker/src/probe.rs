@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use domain::outcome::FailureKind;
 use shared::gateway::door::Closed;
 use shared::gateway::outage::{self, Others};
-use shared::metrics;
-use shared::outcome::FailureKind;
 use shared::payment::store::{self, Candidate};
+use shared::platform::metrics;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 

@@ -7,12 +7,12 @@
 
 use std::time::{Duration, Instant};
 
+use domain::decide::{self, Purpose, Voiding};
+use domain::outcome::{Standing, VoidOutcome};
 use serde_json::{Value, json};
-use shared::db;
+use shared::database;
 use shared::gateway::SendBy;
-use shared::outcome::{Standing, VoidOutcome};
-use shared::payment::transition::{self, Purpose, Remedy};
-use shared::retry::{self, Voiding};
+use shared::payment::transition::{self, Remedy};
 use tracing::Instrument as _;
 
 use crate::breaker::Pass;
@@ -32,7 +32,7 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
             return Ok(());
         }
         let Some(pass) = context.breaker.admit() else { return Ok(()) };
-        let (asked_at, standing) = (Instant::now(), db::standing(&context.pool));
+        let (asked_at, standing) = (Instant::now(), database::standing(&context.pool));
         let claimed = transition::claim_remedy(&context.pool, context.lease.lease).await?;
         let Some(remedy) = claimed else { return Ok(()) };
         // Of the highest level, so that no filter takes the ids from what is logged within.
@@ -75,11 +75,11 @@ type Told = (Voiding, &'static str, Value);
 
 /// What a look shows that stands against the void; none where nothing does.
 async fn look(context: &Context, remedy: &Remedy, age: Duration, send_by: SendBy) -> Option<Told> {
-    if !remedy.looks_first || retry::before_void(&context.policy).is_some() {
+    if !remedy.looks_first || decide::before_void(&context.policy).is_some() {
         return None;
     }
     let (seen, evidence) = if context.policy.profile.looks_up {
-        let told = context.gateway.look_up_key(&remedy.key, &remedy.correlation_id, send_by).await;
+        let told = context.gateway.look_up(&remedy.key, &remedy.correlation_id, send_by).await;
         let seen = Standing::of(&told.exchange, &remedy.key, remedy.payment_id);
         attempt::asked(Purpose::Verify, seen.as_str(), seen.failure(), told.duration);
         (seen, told.evidence)
@@ -87,13 +87,13 @@ async fn look(context: &Context, remedy: &Remedy, age: Duration, send_by: SendBy
         (Standing::Unsupported, json!({ "op": "none" }))
     };
     let own = (remedy.is_of_this_past, remedy.nothing_returned);
-    let against = retry::before_remedy(&context.policy, (age, remedy.count), own, &seen)?;
+    let against = decide::before_remedy(&context.policy, (age, remedy.count), own, &seen)?;
     Some((against, seen.as_str(), evidence))
 }
 
 async fn void(context: &Context, remedy: &Remedy, age: Duration, send_by: SendBy, pass: Pass) -> Told {
     let after = |outcome: &VoidOutcome| Voiding::after(age, remedy.count, &context.policy, outcome);
-    if retry::before_void(&context.policy).is_some() {
+    if decide::before_void(&context.policy).is_some() {
         let unsupported = VoidOutcome::Unsupported;
         return (after(&unsupported), unsupported.as_str(), json!({ "op": "none" }));
     }

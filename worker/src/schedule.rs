@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use shared::gateway::Gateway;
-use shared::metrics;
+use shared::operations::reconciliation::{self, Trigger};
 use shared::payment::transition::Waits;
+use shared::platform::metrics;
 use shared::queue::prune;
 use shared::queue::schedule::{self, Schedule, Tick};
-use shared::reconciliation::{self, Trigger};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -60,7 +60,11 @@ async fn carry_out(
             Schedule::Reconcile => {
                 let trigger = Trigger::Tick(tick.tick);
                 let run = reconciliation::run(&pool, Some(&gateway), waits, trigger, &shutdown).await;
-                metrics::reconciled(&run);
+                metrics::reconciled(match &run {
+                    Ok(Some(_)) => "finished",
+                    Ok(None) => "left",
+                    Err(_) => "failed",
+                });
                 run.map(drop)
             }
             Schedule::Prune => prune(&pool, prune_after).await,

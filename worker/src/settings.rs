@@ -3,10 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use shared::config::{self, InvalidSetting};
+use domain::decide::{Policy, Profile};
 use shared::payment::transition::Lease;
-use shared::rate::Rate;
-use shared::retry::{Policy, Profile};
+use shared::platform::config::{self, InvalidSetting};
+use shared::platform::rate::Rate;
 
 /// How a worker works.
 #[derive(Debug, Clone)]

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rand::RngExt as _;
+use shared::database::watermark::Watermark;
 use shared::payment::store::{self, Overdue};
-use shared::watermark::Watermark;
-use shared::{db, fault, metrics, point};
+use shared::platform::{fault, metrics};
+use shared::{database, point};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Context, attempt, correction, decision, remedy};
@@ -148,7 +149,7 @@ async fn overdue(
     free: usize,
     watermark: &mut Watermark,
 ) -> sqlx::Result<Vec<Overdue>> {
-    let (grace_ms, limit) = (db::millis(grace), i64::try_from(free).unwrap_or(i64::MAX));
+    let (grace_ms, limit) = (database::millis(grace), i64::try_from(free).unwrap_or(i64::MAX));
     if context.shares.are_scarce() {
         let quota = context.shares.quota();
         return store::overdue_fairly(&context.pool, grace_ms, limit, &quota.full(), quota.looks.min(limit))
@@ -162,7 +163,8 @@ async fn overdue(
 
 /// Where every call is taken, others than those who took them may wait: from now on they have their part.
 async fn see_who_waits(context: &Context, grace: Duration) -> sqlx::Result<()> {
-    let waiting = store::waiting_merchant(&context.pool, db::millis(grace), &context.shares.seen()).await?;
+    let waiting =
+        store::waiting_merchant(&context.pool, database::millis(grace), &context.shares.seen()).await?;
     waiting.into_iter().for_each(|merchant| context.shares.see(merchant));
     Ok(())
 }

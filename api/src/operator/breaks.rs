@@ -7,7 +7,7 @@ use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
-use shared::breaks::{self, Filter};
+use shared::operations::breaks::{self, Filter};
 use shared::payment::transition::{self, Justification};
 use sqlx::PgPool;
 

@@ -6,11 +6,11 @@ use axum::extract::rejection::{FormRejection, PathRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
+use domain::correction::KINDS;
+use domain::ids::PaymentId;
 use rust_decimal::Decimal;
 use serde::Deserialize;
-use shared::correction::KINDS;
-use shared::ids::PaymentId;
-use shared::operator::{self, Correction};
+use shared::operations::operator::{self, Correction};
 use shared::payment::transition::{self, Approving, Justification, Proposal, Proposing, Unusable};
 use sqlx::PgPool;
 

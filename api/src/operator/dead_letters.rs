@@ -6,9 +6,10 @@ use axum::extract::rejection::{FormRejection, PathRejection, QueryRejection};
 use axum::extract::{Extension, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
+use domain::dead_letter::Class;
+use domain::ids::PaymentId;
 use serde::Deserialize;
-use shared::dead_letter::{self, Class, Closed, Closing, Filter, Letter};
-use shared::ids::PaymentId;
+use shared::operations::dead_letter::{self, Closed, Closing, Filter, Letter};
 use sqlx::PgPool;
 
 use super::show::{self, Time, pretty};
@@ -135,7 +136,7 @@ impl From<Letter> for LetterView {
     fn from(it: Letter) -> Self {
         Self {
             id: it.id,
-            explained: Class::of(&it.class).map(Class::explained).unwrap_or_default(),
+            explained: it.class.parse().map(Class::explained).unwrap_or_default(),
             evidence: it.body().unwrap_or_else(|| pretty(&it.detail)),
             class: it.class,
             payment_id: it.payment_id.map(|id| PaymentId::from(id).to_string()),

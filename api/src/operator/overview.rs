@@ -5,8 +5,8 @@ use std::time::Duration;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Html;
-use shared::horizon::Holder;
-use shared::operator::{self, LATEST, Overview};
+use shared::operations::horizon::Holder;
+use shared::operations::operator::{self, LATEST, Overview};
 use sqlx::PgPool;
 
 use super::show::{Time, duration};
@@ -176,8 +176,7 @@ fn oldest_snapshot(holder: Option<&Holder>) -> Tile {
 
 /// In the order of their story.
 fn latest(now: &Overview, counted: i64) -> Vec<Counted> {
-    let statuses =
-        shared::payment::status::PaymentStatus::ALL.iter().map(|status| status.as_str()).chain(["held"]);
+    let statuses = domain::status::PaymentStatus::ALL.iter().map(|status| status.as_str()).chain(["held"]);
     statuses
         .filter_map(|status| now.latest.iter().find(|(found, _)| found == status))
         .map(|(status, count)| {

@@ -7,10 +7,10 @@ use axum::extract::{Extension, Path, Query, State};
 use axum::http::header::REFRESH;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Redirect, Response};
+use domain::correction::KINDS;
+use domain::ids::{ClaimToken, PaymentId};
 use serde::Deserialize;
-use shared::correction::KINDS;
-use shared::ids::{ClaimToken, PaymentId};
-use shared::operator::{self, Dossier, Entry, Job, Late};
+use shared::operations::operator::{self, Dossier, Entry, Job, Late};
 use sqlx::PgPool;
 
 use self::decision::{Came, Filled, Held};

@@ -4,10 +4,10 @@ use askama::Template;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Redirect, Response};
+use domain::ids::PaymentId;
+use domain::status::PaymentStatus;
 use serde::Deserialize;
-use shared::ids::PaymentId;
-use shared::operator::{self, Filter, Listed};
-use shared::payment::status::PaymentStatus;
+use shared::operations::operator::{self, Filter, Listed};
 use sqlx::PgPool;
 use uuid::Uuid;
 

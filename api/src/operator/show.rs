@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
-use shared::breaks::{Break, explained};
+use shared::operations::breaks::{Break, explained};
 
 /// An instant, for people and, in `datetime`, for programs.
 pub(super) struct Time {
@@ -21,7 +21,10 @@ impl Time {
 
 impl From<DateTime<Utc>> for Time {
     fn from(at: DateTime<Utc>) -> Self {
-        Self { machine: shared::json::time(at), text: at.format("%Y-%m-%d %H:%M:%S%.3f").to_string() }
+        Self {
+            machine: shared::platform::time::rfc3339(at),
+            text: at.format("%Y-%m-%d %H:%M:%S%.3f").to_string(),
+        }
     }
 }
 
@@ -126,7 +129,7 @@ impl From<Break> for BreakView {
     fn from(it: Break) -> Self {
         Self {
             id: it.id,
-            payment_id: it.payment_id.map(|id| shared::ids::PaymentId::from(id).to_string()),
+            payment_id: it.payment_id.map(|id| domain::ids::PaymentId::from(id).to_string()),
             subject: it.subject.unwrap_or_default(),
             explained: explained(&it.kind).unwrap_or_default(),
             remedy: remedy(&it.kind, &it.detail),

@@ -10,9 +10,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::Value;
-use shared::breaks::{self, Break, Filter, KINDS};
-use shared::json;
-use shared::operator::{self, Resolve, Resolved};
+use shared::operations::breaks::{self, Break, Filter, KINDS};
+use shared::operations::json;
+use shared::operations::operator::{self, Resolve, Resolved};
 
 use super::admin::Admin;
 use super::{bad_query, page_size, unreadable};

@@ -7,12 +7,12 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use domain::ids::PaymentId;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde_json::Value;
-use shared::ids::PaymentId;
+use shared::operations::{json, operator};
 use shared::payment::transition::{self, Approving, Justification, Proposal, Proposing};
-use shared::{json, operator};
 
 use super::admin::Admin;
 use super::{bad_query, page_size, unreadable};

@@ -6,10 +6,11 @@ use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use domain::dead_letter::Class;
 use serde::Deserialize;
 use serde_json::Value;
-use shared::dead_letter::{self, Class, Closed, Closing, Filter};
-use shared::json;
+use shared::operations::dead_letter::{self, Closed, Closing, Filter};
+use shared::operations::json;
 
 use super::admin::Admin;
 use super::{bad_query, page_size, unreadable};
@@ -42,7 +43,7 @@ async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Json<ListView<Value>>, Problem> {
     let Query(query) = query.map_err(bad_query)?;
-    if query.class.as_ref().is_some_and(|class| Class::of(class).is_none()) {
+    if query.class.as_ref().is_some_and(|class| class.parse::<Class>().is_err()) {
         let known: Vec<&str> = Class::ALL.iter().map(|class| class.as_str()).collect();
         return Err(Problem::invalid("class", format!("class must be one of {}", known.join(", "))));
     }

@@ -3,8 +3,8 @@
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use shared::auth::{self, Caller, SecretHash};
-use shared::ids::MerchantId;
+use domain::ids::MerchantId;
+use shared::merchant::auth::{self, Caller, SecretHash};
 
 use crate::App;
 use crate::problem::Problem;

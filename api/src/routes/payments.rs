@@ -12,17 +12,18 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use chrono::{DateTime, Datelike as _, Utc};
+use domain::idempotency::{self, Key, UncheckedRequest};
+use domain::ids::PaymentId;
+use domain::request::{Accepted, Remembered};
 use serde::Deserialize;
-use shared::auth::SecretHash;
-use shared::batch::Refused;
-use shared::db::failure::Failure;
-use shared::db::{self, standby};
-use shared::idempotency::{self, Key, UncheckedRequest};
-use shared::ids::PaymentId;
-use shared::metrics::{self, Accept};
+use shared::database::batch::Refused;
+use shared::database::failure::Failure;
+use shared::database::{self, standby};
+use shared::merchant::auth::SecretHash;
+use shared::payment::Payment;
 use shared::payment::store::{self, Asked, Filter};
 use shared::payment::transition::{self, NewPayment, Recorded};
-use shared::payment::{Accepted, Payment, Remembered};
+use shared::platform::metrics::{self, Accept};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
@@ -133,7 +134,7 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
                 let key_is_held = transition::key_is_held(&error);
                 tracing::debug!(%error, key_is_held, "accepting again");
                 waited_for = if key_is_held { Problem::KeyInProgress } else { Problem::DatabaseBusy };
-                alone = !db::is_table_locked(&error);
+                alone = !database::is_table_locked(&error);
             }
             Err(refused) => return Err(refused.into()),
         }

@@ -6,7 +6,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::Value;
-use shared::reconciliation;
+use shared::operations::reconciliation;
 
 use super::admin::Admin;
 use super::{bad_query, page_size};

@@ -5,13 +5,12 @@ use std::future;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use postgres::data_dir::DataDir;
+use postgres::{Options, RoleUrls, Server};
 use reqwest::Url;
-use shared::config;
+use shared::platform::config;
 use sqlx::migrate::MigrateDatabase;
-
-use crate::data_dir::DataDir;
-use crate::postgres::{Options, RoleUrls, Server};
-use crate::progress;
+use terminal::progress;
 
 const NAME: &str = "payonce";
 

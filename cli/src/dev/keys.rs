@@ -5,12 +5,11 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use postgres::data_dir::write_private;
 use serde::{Deserialize, Serialize};
-use shared::auth::{self, SecretHash};
 use shared::merchant;
+use shared::merchant::auth::{self, SecretHash};
 use sqlx::PgPool;
-
-use crate::data_dir::write_private;
 
 const FILE: &str = "keys.json";
 const MERCHANT: &str = "dev";

@@ -4,12 +4,12 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Error, Result, anyhow};
+use terminal::progress;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::Args;
 use super::database::Databases;
-use crate::progress;
 
 /// Everything that was started.
 pub(super) struct Services {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde::Serialize;
+use terminal::output;
 
 use super::{Sent, Statuses};
-use crate::output;
 
 /// The line that `--json` ends with.
 #[derive(Debug, Serialize)]

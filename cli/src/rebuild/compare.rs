@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context, Result};
+use domain::ids::PaymentId;
 use futures::TryStreamExt as _;
 use serde_json::Value;
-use shared::ids::PaymentId;
 use shared::payment::replay::{self, Page};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;

@@ -1,11 +1,11 @@
 //! What a rebuild found: counts, and each difference by payment and column.
 
 use anyhow::Result;
+use domain::ids::PaymentId;
 use serde::Serialize;
-use shared::ids::PaymentId;
+use terminal::output;
 
 use super::{KEPT, REBUILT};
-use crate::output;
 
 /// In JSON, which is one line, so many are named; the counts are of all. As text each one is.
 const NAMED: usize = 10_000;

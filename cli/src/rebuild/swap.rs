@@ -4,13 +4,13 @@
 //! transaction; and only if the new table is what the event log makes, to its last event.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use shared::ids::PaymentId;
+use domain::ids::PaymentId;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use terminal::progress;
 
 use super::report::Report;
 use super::{KEPT, REBUILT, carry, write};
 use crate::doors;
-use crate::progress;
 
 /// Payments whose last event is not in the new table, or that it has and the log has not.
 const BEHIND: &str = "

@@ -4,8 +4,8 @@
 //! table holds before, after a pass it is the log's picture.
 
 use anyhow::{Context, Result, bail};
+use domain::ids::PaymentId;
 use serde_json::Value;
-use shared::ids::PaymentId;
 use shared::payment::replay;
 use sqlx::{Connection as _, PgConnection};
 use uuid::Uuid;

@@ -4,13 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use serde_json::json;
-use shared::db;
-use shared::installation::orphans::Sum;
-use shared::installation::release;
+use shared::database;
+use shared::operations::installation::orphans::Sum;
+use shared::operations::installation::release;
 use shared::payment::transition::Justification;
+use terminal::{output, progress};
 
 use crate::migrate::connect;
-use crate::{output, progress};
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
@@ -47,7 +47,7 @@ pub(super) async fn run(command: Command) -> Result<ExitCode> {
     let Command::Release { all: _, by, reason, yes, json } = command;
     let justification = Justification::new(&by, &reason)?;
     let pool = connect().await?;
-    db::require_migrated(&pool).await?;
+    database::require_migrated(&pool).await?;
     let held = release::held_back(&pool).await?;
     let mut said = std::time::Instant::now();
     let tell = |so_far| {

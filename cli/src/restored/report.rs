@@ -3,10 +3,9 @@
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use shared::installation::orphans::Sum;
-use shared::installation::restore::{Found, Inventory};
-
-use crate::output;
+use shared::operations::installation::orphans::Sum;
+use shared::operations::installation::restore::{Found, Inventory};
+use terminal::output;
 
 /// What was found and done.
 #[derive(Debug, Default)]

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
+use domain::outcome::Charge;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::Request;
 use serde::Deserialize;
@@ -18,7 +19,6 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{Gateway, chain};
-use crate::outcome::Charge;
 
 /// How long a page may take: nobody waits for it.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);

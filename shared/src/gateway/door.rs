@@ -6,14 +6,15 @@
 use std::fmt;
 
 use bytes::Bytes;
+use domain::ids::GATEWAY;
+use domain::outcome::{Exchange, Failed, FailureKind, Health, is_storable, read_json};
 use http_body_util::Full;
 use hyper::{Method, Request};
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use super::{GATEWAY, Gateway};
-use crate::db::InTime as _;
-use crate::outcome::{Exchange, Failed, FailureKind, Health, is_storable, read_json};
+use super::Gateway;
+use crate::database::InTime as _;
 
 /// Who a gateway says that it is.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

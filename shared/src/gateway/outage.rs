@@ -5,11 +5,11 @@
 
 use std::time::{Duration, Instant};
 
+use domain::ids::GATEWAY;
+use domain::outcome::FailureKind;
 use sqlx::PgPool;
 
-use super::GATEWAY;
-use crate::db::{InTime as _, millis};
-use crate::outcome::FailureKind;
+use crate::database::{InTime as _, millis};
 
 /// A worker that has said nothing for so long while its breaker is open is gone.
 const SILENT_AFTER: Duration = Duration::from_secs(60);

@@ -3,13 +3,14 @@
 //! Invariant: events 1..n without gaps, only legal transitions, and the fold equals the row in every column.
 
 use chrono::{DateTime, Utc};
+use domain::ids::PaymentId;
+use domain::status::{EventType, IllegalTransition, PaymentStatus};
+use domain::words::UnknownWord;
 use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::Event;
-use super::status::{EventType, IllegalTransition, PaymentStatus, UnknownWord};
-use crate::ids::PaymentId;
 
 /// Everything that the table says of a payment.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow, serde::Serialize)]
@@ -197,8 +198,8 @@ fn change(row: &mut Row, event: &Event, event_type: EventType) -> Result<(), His
         EventType::OutcomeUnknown => {
             row.doubt(event.at);
             row.verify_count += 1;
-            row.not_found_count += i32::from(event.reason.as_deref() == Some(crate::retry::NOT_FOUND));
-            row.look_first &= event.reason.as_deref() != Some(crate::retry::RESTORED_SEEN);
+            row.not_found_count += i32::from(event.reason.as_deref() == Some(domain::decide::NOT_FOUND));
+            row.look_first &= event.reason.as_deref() != Some(domain::decide::RESTORED_SEEN);
         }
         EventType::VoidStarted => {
             row.void_started_at.get_or_insert(event.at);
@@ -237,7 +238,7 @@ fn change(row: &mut Row, event: &Event, event_type: EventType) -> Result<(), His
         }
         // What is an open orphan's is looked at first for ever.
         EventType::Released => row.look_first &= event.evidence["look_first"] == true,
-        EventType::Reversed if event.reason.as_deref() == Some(crate::retry::KEY_CLOSED) => {
+        EventType::Reversed if event.reason.as_deref() == Some(domain::decide::KEY_CLOSED) => {
             row.doubt(event.at);
             row.void_started_at.get_or_insert(event.at);
         }
@@ -250,7 +251,7 @@ fn change(row: &mut Row, event: &Event, event_type: EventType) -> Result<(), His
 fn left_nothing(before: &Row, event: &Event) -> Option<DateTime<Utc>> {
     let is_first = before.first_sent_at == Some(before.updated_at);
     let had_left_nothing = before.left_nothing_at.is_some() && before.left_nothing_at == before.first_sent_at;
-    let left_nothing = event.evidence[crate::gateway::LEFT] == false;
+    let left_nothing = event.evidence[domain::outcome::LEFT] == false;
     before.first_sent_at.filter(|_| left_nothing && !before.in_doubt && (is_first || had_left_nothing))
 }
 

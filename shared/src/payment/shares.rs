@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::transition::{Claim, Purpose};
+use super::transition::Claim;
+use domain::decide::Purpose;
 
 /// A merchant of whom nothing has come for so long has nothing to wait for.
 const LATELY: Duration = Duration::from_secs(10);

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::idempotency::{CREATE_PAYMENT, Key};
+use domain::ids::{MerchantId, PaymentId};
+use domain::request::{Accepted, Remembered};
+use domain::status::PaymentStatus;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::{Accepted, Event, Payment, Remembered};
-use crate::auth::SecretHash;
-use crate::batch::Work;
-use crate::db::{InTime as _, Lend, Seat};
-use crate::idempotency::{CREATE_PAYMENT, Key};
-use crate::ids::{MerchantId, PaymentId};
-use crate::payment::status::PaymentStatus;
-use crate::watermark::Looked;
+use super::{Event, Payment};
+use crate::database::batch::Work;
+use crate::database::watermark::Looked;
+use crate::database::{InTime as _, Lend, Seat};
+use crate::merchant::auth::SecretHash;
 
 /// No statement that makes a payment due takes longer: by then it is visible.
 const LATE: TimeDelta = TimeDelta::seconds(6);
@@ -298,7 +299,7 @@ pub async fn expired(pool: &PgPool, max_age: Duration, limit: i64) -> sqlx::Resu
             and created_at < clock_timestamp() - $1::bigint * interval '1 millisecond'
           order by due_at
           limit $2",
-        crate::db::millis(max_age),
+        crate::database::millis(max_age),
         limit
     )
     .fetch_all(&mut *pool.lend().await?)

@@ -11,8 +11,7 @@ use tokio_util::task::AbortOnDropHandle;
 use ulid::Ulid;
 
 use super::PAYMENTS;
-use crate::db::InTime as _;
-use crate::fault;
+use crate::database::{InTime as _, durable};
 
 /// Between two rings. Every ring makes every idle worker ask for jobs, so a crowd shares one.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -46,7 +45,7 @@ async fn keep_ringing(pool: PgPool, rung: Arc<Notify>) {
         let payload =
             serde_json::json!({ "job_type": PAYMENTS, "id": Ulid::generate().to_string() }).to_string();
         let statement = sqlx::query("select pg_notify('apalis::job::insert', $1)").bind(payload);
-        if let Err(why) = fault::durable("bell", statement.execute(&pool).in_time()).await {
+        if let Err(why) = durable("bell", statement.execute(&pool).in_time()).await {
             tracing::debug!(%why, "could not wake the workers; they poll");
         }
         tokio::time::sleep(PAUSE).await;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 use ulid::Ulid;
 
-use crate::fault;
+use crate::database::durable;
 
 /// Rows deleted by one statement.
 const BATCH: i64 = 1_000;
@@ -30,7 +30,7 @@ pub struct Pruned {
 pub async fn run(pool: &PgPool, after: Duration) -> sqlx::Result<Pruned> {
     let before = sqlx::query_scalar!(
         "select clock_timestamp() - $1::bigint * interval '1 millisecond' as \"before!\"",
-        crate::db::millis(after)
+        crate::database::millis(after)
     )
     .fetch_one(pool)
     .await?;
@@ -57,7 +57,7 @@ async fn finished_jobs(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64
             BATCH
         )
         .fetch_all(pool);
-        let batch = fault::durable("prune_jobs", statement).await?;
+        let batch = durable("prune_jobs", statement).await?;
         deleted += u64::try_from(batch.len()).unwrap_or(u64::MAX);
         match batch.into_iter().max() {
             Some(highest) => last = highest,
@@ -80,5 +80,5 @@ async fn dead_workers(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64>
         BATCH
     )
     .execute(pool);
-    Ok(fault::durable("prune_workers", statement).await?.rows_affected())
+    Ok(durable("prune_workers", statement).await?.rows_affected())
 }

@@ -11,9 +11,9 @@ use ulid::Ulid;
 use uuid::Uuid;
 
 use super::{ORPHANED_AFTER, PAYMENTS, PaymentJob, jobs_for};
-use crate::db::millis;
-use crate::dead_letter::Class;
-use crate::{fault, metrics};
+use crate::database::{durable, millis};
+use crate::platform::metrics;
+use domain::dead_letter::Class;
 
 /// No job takes so long, and the queue itself had its chance.
 const LOST_AFTER: Duration = ORPHANED_AFTER.saturating_mul(2);
@@ -75,7 +75,7 @@ pub async fn overdue_payments(pool: &PgPool, limit: i64) -> sqlx::Result<Repaire
         PAYMENTS
     )
     .execute(pool);
-    let repaired = fault::durable("overdue", statement).await?.rows_affected();
+    let repaired = durable("overdue", statement).await?.rows_affected();
     Ok(Repaired { checked: count(overdue.len()), found: count(jobless.len()), repaired: count(repaired) })
 }
 
@@ -128,7 +128,7 @@ pub async fn lost_jobs(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
         Class::RetryExhausted.as_str()
     )
     .fetch_one(pool);
-    let row = fault::durable("lost_jobs", statement).await?;
+    let row = durable("lost_jobs", statement).await?;
     metrics::buried(Class::RetryExhausted, row.parked.unsigned_abs());
     Ok(Repaired { checked: row.checked, found: row.found, repaired: row.repaired })
 }
@@ -245,7 +245,7 @@ async fn end(pool: &PgPool, stray: &[(&str, Stray)]) -> sqlx::Result<u64> {
         Class::RetryExhausted.as_str()
     )
     .fetch_one(pool);
-    let ended = fault::durable("stray_jobs", statement).await?;
+    let ended = durable("stray_jobs", statement).await?;
     metrics::buried(Class::NonRetryable, ended.non_retryable.unsigned_abs());
     metrics::buried(Class::RetryExhausted, ended.retry_exhausted.unsigned_abs());
     Ok(ended.ended.unsigned_abs())

@@ -5,9 +5,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
-use crate::db::{InTime as _, Lend};
-use crate::fault;
-use crate::watermark::Looked;
+use crate::database::watermark::Looked;
+use crate::database::{InTime as _, Lend, durable};
 
 /// Jobs become visible up to so much after the time at which they are due. A later one waits for a look at all there is.
 const LATE: TimeDelta = TimeDelta::milliseconds(250);
@@ -71,7 +70,7 @@ pub async fn take(
     )
     .fetch_all(&mut *connection)
     .in_time();
-    let taken = fault::durable("fetch", statement).await;
+    let taken = durable("fetch", statement).await;
     let rows = connection.back(taken)?;
     let asked_at = rows.first().map(|row| row.now);
     let youngest: Option<DateTime<Utc>> = rows.iter().filter_map(|row| row.run_at).max();
@@ -107,6 +106,6 @@ pub async fn end(on: &impl Lend, worker: &str, ended: Vec<(String, Option<String
     )
     .execute(&mut *connection)
     .in_time();
-    let ended = fault::durable("end_jobs", statement).await;
+    let ended = durable("end_jobs", statement).await;
     connection.back(ended).map(drop)
 }

@@ -16,8 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Delivered, Diligence, Jobs, NotDone, Own, Storage, keep_working, new_job_id, told, unharmed, worker_name,
 };
-use crate::db::{self, InTime as _, millis};
-use crate::fault;
+use crate::database::{self, InTime as _, durable, millis};
 
 /// The queue of ticks.
 pub const SCHEDULES: &str = "schedules";
@@ -86,7 +85,7 @@ pub async fn tick(pool: &PgPool, every: Duration) -> sqlx::Result<Duration> {
     )
     .fetch_one(pool)
     .in_time();
-    let next_ms = fault::durable("tick", statement).await?;
+    let next_ms = durable("tick", statement).await?;
     Ok(Duration::from_millis(next_ms.max(1).unsigned_abs()))
 }
 
@@ -98,7 +97,7 @@ where
 {
     let jobs = Arc::new(Jobs::default());
     let worker = |is_first: bool| {
-        let (run, jobs, own) = (run.clone(), jobs.clone(), Own(db::apart(&pool, OWN_CONNECTIONS)));
+        let (run, jobs, own) = (run.clone(), jobs.clone(), Own(database::apart(&pool, OWN_CONNECTIONS)));
         let storage = Storage::new(own.0.clone(), SCHEDULES, 1, is_first);
         let pool = pool.clone();
         let worker = WorkerBuilder::new(worker_name().as_str())

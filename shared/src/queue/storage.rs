@@ -16,10 +16,9 @@ use tokio::sync::Mutex;
 use ulid::Ulid;
 
 use super::pace::Pace;
-use super::{HEARTBEAT, ORPHANED_AFTER, rows};
-use crate::db::{InTime as _, Seat};
-use crate::dead_letter;
-use crate::watermark::Watermark;
+use super::{HEARTBEAT, ORPHANED_AFTER, park, rows};
+use crate::database::watermark::Watermark;
+use crate::database::{InTime as _, Seat};
 
 /// What the job board says of where the jobs are.
 const STORAGE: &str = "payonce";
@@ -200,7 +199,7 @@ impl Jobs {
     /// Parks a job that the library cannot name.
     async fn bury(&self, id: &str, worker: &WorkerContext) -> sqlx::Result<()> {
         let why = "its id cannot be read";
-        dead_letter::park(&self.pool, self.queue, id, why).await?;
+        park::park(&self.pool, self.queue, id, why).await?;
         rows::end(&*self.ending, worker.name(), vec![(id.to_owned(), Some(why.to_owned()))]).await
     }
 }

@@ -5,7 +5,7 @@ use tests::{System, a_payment};
 use crate::PROGRAM;
 
 /// The correlation ids in a payment's events and in the gateway's rows about it.
-async fn left_behind(system: &System, id: shared::ids::PaymentId) -> (Vec<String>, Vec<String>) {
+async fn left_behind(system: &System, id: domain::ids::PaymentId) -> (Vec<String>, Vec<String>) {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let list = system.client.get(&format!("/v1/payments/{id}/events")).await.json();
     let events = list["data"].as_array().into_iter().flatten().map(|event| text(&event["correlation_id"]));

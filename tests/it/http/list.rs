@@ -1,7 +1,7 @@
 //! `GET /v1/payments`.
 
+use domain::ids::PaymentId;
 use serde_json::Value;
-use shared::ids::PaymentId;
 use tests::{Client, System, a_payment};
 
 use super::{an_api, fields};

@@ -1,7 +1,7 @@
 //! Who may ask: the same answer for no key, an unknown and a revoked one; and nobody sees what is another's.
 
+use domain::ids::PaymentId;
 use reqwest::Method;
-use shared::ids::PaymentId;
 use tests::client::send;
 use tests::{Client, System, a_payment, raw};
 
@@ -23,10 +23,12 @@ async fn a_revoked_key(system: &System) -> String {
     let id = system.accepted(a_payment()).await;
     let before = client.get(&format!("/v1/payments/{id}")).await;
     before.assert_problem(404, "not_found");
-    let keys = shared::auth::list_keys(&system.database.pool).await;
+    let keys = shared::merchant::auth::list_keys(&system.database.pool).await;
     let key = keys.into_iter().flatten().find(|key| key.merchant_name == "revoked");
     let revoked = match key {
-        Some(key) => shared::auth::revoke_key(&system.database.pool, key.id).await.is_ok_and(|found| found),
+        Some(key) => {
+            shared::merchant::auth::revoke_key(&system.database.pool, key.id).await.is_ok_and(|found| found)
+        }
         None => false,
     };
     assert!(revoked, "the key can be revoked");
@@ -74,8 +76,8 @@ async fn a_key_that_was_revoked_is_refused_from_then_on_and_replays_nothing() {
     let system = an_api().await;
     let request = || a_payment().key("order-77");
     system.pay(request()).await.assert_status(202);
-    let keys = shared::auth::list_keys(&system.database.pool).await.unwrap();
-    shared::auth::revoke_key(&system.database.pool, keys[0].id).await.unwrap();
+    let keys = shared::merchant::auth::list_keys(&system.database.pool).await.unwrap();
+    shared::merchant::auth::revoke_key(&system.database.pool, keys[0].id).await.unwrap();
 
     system.pay(request()).await.assert_problem(401, "unauthorized");
     system.pay(a_payment()).await.assert_problem(401, "unauthorized");

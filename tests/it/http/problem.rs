@@ -1,7 +1,7 @@
 //! Every error, on every path, is a problem document with a stable code and a `Request-Id`.
 
+use domain::ids::PaymentId;
 use reqwest::Method;
-use shared::ids::PaymentId;
 use tests::a_payment;
 use tests::client::send;
 

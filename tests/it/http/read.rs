@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use domain::ids::PaymentId;
 use futures::future::join_all;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
 use tests::wait::wait_for_within;
 use tests::{System, a_payment, wait_until};
 

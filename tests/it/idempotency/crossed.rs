@@ -2,12 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use domain::ids::PaymentId;
 use futures::StreamExt as _;
 use futures::stream;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
-use shared::ids::PaymentId;
 use tests::{Client, Shape, System, a_payment};
 
 use super::CROWD;

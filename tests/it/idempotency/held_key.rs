@@ -1,6 +1,6 @@
 //! A session that inserted the same key and does not commit: the others wait for it, but not for ever.
 
-use shared::ids::PaymentId;
+use domain::ids::PaymentId;
 use sqlx::{PgConnection, PgPool, Postgres, Transaction};
 use tests::{System, wait_until};
 

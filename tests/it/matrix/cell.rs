@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use domain::ids::PaymentId;
 use serde_json::{Value, json};
-use shared::ids::PaymentId;
 use tests::{Exit, Process, Shape, System, wait_for, wait_until};
 
 use super::road;

@@ -1,9 +1,9 @@
 //! How a cell's point is reached, and what everybody does after it fired. Each names the payment, which must end.
 
+use domain::held::Wish;
+use domain::ids::PaymentId;
 use reqwest::{Method, RequestBuilder};
 use rust_decimal::Decimal;
-use shared::decision::Wish;
-use shared::ids::PaymentId;
 use shared::payment::transition::{
     Approving, Asked, Asking, Justification, Person, Proposal, Proposing, approve, ask, propose,
 };

@@ -1,9 +1,9 @@
 //! What the gateway may answer, each read by the product from what comes over the wire.
 
+use domain::ids::{GatewayKey, PaymentId};
+use domain::money::Money;
+use domain::outcome::{ChargeOutcome, Exchange, Expected, Failed, FailureKind, LookupOutcome, Silence};
 use serde_json::json;
-use shared::ids::{GatewayKey, PaymentId};
-use shared::money::Money;
-use shared::outcome::{ChargeOutcome, Exchange, Expected, Failed, FailureKind, LookupOutcome, Silence};
 
 use super::protocol::Answer;
 

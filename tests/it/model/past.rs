@@ -7,12 +7,12 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
 
+use domain::decide::{Policy, Situation};
+use domain::ids::{GatewayKey, PaymentId};
+use domain::money::Money;
+use domain::outcome::Expected;
+use domain::status::PaymentStatus;
 use serde_json::json;
-use shared::ids::{GatewayKey, PaymentId};
-use shared::money::Money;
-use shared::outcome::Expected;
-use shared::payment::status::PaymentStatus;
-use shared::retry::{Policy, Situation};
 
 mod fate;
 mod gateway;

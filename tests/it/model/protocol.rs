@@ -4,9 +4,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use shared::outcome::{ChargeOutcome, LookupOutcome, VoidOutcome};
-use shared::payment::status::{EventType, PaymentStatus};
-use shared::retry::{self, Policy, Profile, Situation, Step};
+use domain::decide::{self, Policy, Profile, Situation, Step};
+use domain::outcome::{ChargeOutcome, LookupOutcome, VoidOutcome};
+use domain::status::{EventType, PaymentStatus};
 
 use super::Without;
 use super::outcomes::{Outcomes, silence};
@@ -172,7 +172,7 @@ impl Model {
             Worker::Charging(token) => {
                 next.push(send(Message::Charge(token), Worker::AwaitingCharge(token)));
                 self.settle_charge(&idle, token, &self.outcomes.unreachable, next);
-                let stands_against = |now: &Situation| retry::before_charge(now, &self.policy);
+                let stands_against = |now: &Situation| decide::before_charge(now, &self.policy);
                 self.settle(&idle, token, self.situations(state).iter().filter_map(stands_against), next);
             }
             Worker::AwaitingCharge(token) => {
@@ -204,7 +204,7 @@ impl Model {
                     self.settle(
                         &read,
                         token,
-                        steps.map(|now| retry::after_void(&now, &self.policy, &outcome)),
+                        steps.map(|now| decide::after_void(&now, &self.policy, &outcome)),
                         next,
                     );
                 }
@@ -225,7 +225,7 @@ impl Model {
         };
         for outcome in [found, LookupOutcome::NoAnswer(silence())] {
             let steps = self.situations(state).into_iter();
-            let steps = steps.map(|now| retry::after_lookup(&now, &self.policy, outcome.clone()));
+            let steps = steps.map(|now| decide::after_lookup(&now, &self.policy, outcome.clone()));
             self.settle(idle, token, steps, next);
         }
     }
@@ -233,13 +233,13 @@ impl Model {
     /// What follows where the gateway is known not to look up or to void, or says so itself when it is asked.
     fn without_an_answer(&self, state: &State, worker: Worker) -> Option<(u8, Vec<Step>)> {
         let policy = &self.policy;
-        let no_lookup = |now: &Situation| retry::after_lookup(now, policy, LookupOutcome::Unsupported);
-        let no_void = |now: &Situation| retry::after_void(now, policy, &VoidOutcome::Unsupported);
+        let no_lookup = |now: &Situation| decide::after_lookup(now, policy, LookupOutcome::Unsupported);
+        let no_void = |now: &Situation| decide::after_void(now, policy, &VoidOutcome::Unsupported);
         let (token, before, is_kept, after): (_, _, _, &dyn Fn(&Situation) -> Step) = match worker {
             Worker::LookingUp(token) => {
-                (token, retry::before_lookup(policy), self.truth.looks_up, &no_lookup)
+                (token, decide::before_lookup(policy), self.truth.looks_up, &no_lookup)
             }
-            Worker::Voiding(token) => (token, retry::before_void(policy), self.truth.voids, &no_void),
+            Worker::Voiding(token) => (token, decide::before_void(policy), self.truth.voids, &no_void),
             Worker::Idle | Worker::Charging(_) | Worker::AwaitingCharge(_) | Worker::AwaitingVoid(_) => {
                 return None;
             }
@@ -284,7 +284,7 @@ impl Model {
     fn settle_charge(&self, then: &State, token: u8, outcome: &ChargeOutcome, next: &mut Vec<State>) {
         let blindly = self.without == Without::LookingFirst;
         let steps = self.situations(then).into_iter().map(|now| {
-            match (retry::after_charge(&now, &self.policy, outcome.clone()), blindly) {
+            match (decide::after_charge(&now, &self.policy, outcome.clone()), blindly) {
                 (Step::Doubt { wait, reason, spends, .. }, true) => Step::Retry { wait, reason, spends },
                 (step, _) => step,
             }
@@ -321,7 +321,7 @@ impl Model {
             Step::Retry { spends, .. } => (EventType::RetryScheduled, *spends),
             Step::Doubt { spends, reason, .. } => {
                 row.in_doubt = true;
-                row.not_found_count = (row.not_found_count + u8::from(*reason == retry::NOT_FOUND)).min(1);
+                row.not_found_count = (row.not_found_count + u8::from(*reason == decide::NOT_FOUND)).min(1);
                 (EventType::OutcomeUnknown, *spends)
             }
             Step::StartVoid { spends, .. } => {

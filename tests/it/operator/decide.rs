@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use domain::ids::PaymentId;
 use serde_json::json;
-use shared::ids::PaymentId;
-use shared::operator;
+use shared::operations::operator;
 use shared::payment::transition::close_break;
 use tests::{Shape, System, a_payment, wait_until};
 

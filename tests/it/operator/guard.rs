@@ -1,6 +1,6 @@
 //! What the database refuses even to a person, and what only a person may do.
 
-use shared::ids::PaymentId;
+use domain::ids::PaymentId;
 use tests::System;
 
 use super::{a_doubt_that_cannot_end, a_wrong_amount, decides, void_at_the_gateway};

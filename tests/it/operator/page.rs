@@ -1,7 +1,7 @@
 //! The operator's page over HTTP: who gets in, what is shown, and that nothing is done from elsewhere.
 
+use domain::ids::PaymentId;
 use reqwest::Method;
-use shared::ids::PaymentId;
 use tests::client::send;
 use tests::{Answer, Shape, System, a_payment};
 

@@ -1,9 +1,9 @@
 //! The operator's queries read a bounded number of rows, however many there are, and on tables without statistics.
 
-use shared::breaks;
-use shared::dead_letter;
-use shared::operator::{self, Filter, State};
-use shared::payment::status::PaymentStatus;
+use domain::status::PaymentStatus;
+use shared::operations::breaks;
+use shared::operations::dead_letter;
+use shared::operations::operator::{self, Filter, State};
 use sqlx::PgPool;
 use tests::TestDatabase;
 
@@ -59,7 +59,7 @@ async fn rows_read(pool: &PgPool) -> i64 {
 async fn no_list_reads_more_than_a_few_pages_of_rows() {
     let database = TestDatabase::fresh().await;
     // One connection, whose statistics are up to date when it asks for them.
-    let pool = shared::db::connect(&database.url, 1).await.unwrap();
+    let pool = shared::database::connect(&database.url, 1).await.unwrap();
     sqlx::raw_sql(FILL).execute(&pool).await.unwrap();
     let merchant = operator::find_merchant(&pool, "merchant 2").await.unwrap();
     let limit = 51;

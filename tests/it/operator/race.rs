@@ -1,7 +1,7 @@
 //! Who decides at the same moment, and who dies over it: of all of them one decision is made, or none.
 
+use domain::held::Wish;
 use futures::future::join_all;
-use shared::decision::Wish;
 use shared::payment::transition::{Asked, Asking, ask, release};
 use tests::client::send;
 use tests::{Exit, System, wait_until};

@@ -1,7 +1,7 @@
 //! A repeat of a forgotten request takes the charge that stands for its own, if it is what is owed and nobody else's.
 
+use domain::ids::PaymentId;
 use serde_json::json;
-use shared::ids::PaymentId;
 use tests::{System, a_payment};
 
 use super::{

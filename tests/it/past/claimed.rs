@@ -22,7 +22,7 @@ async fn payments_of_before_keep_their_id_for_a_key_and_both_kinds_go_on_togethe
     }
 
     let journal = system.journal().await;
-    let key = |name: shared::ids::PaymentId| {
+    let key = |name: domain::ids::PaymentId| {
         let charge = journal
             .iter()
             .find(|row| row["kind"] == "charge" && row["reference"] == name.to_string().as_str());

@@ -1,10 +1,10 @@
 //! Results that come to payments that know nothing of the claim that led to them: the end of the log was lost.
 
+use domain::decide::Step;
+use domain::ids::PaymentId;
+use domain::outcome::{Charge, ChargeStatus};
 use serde_json::json;
-use shared::ids::PaymentId;
-use shared::outcome::{Charge, ChargeStatus};
 use shared::payment::transition::{self, Claim, Lease, Settlement};
-use shared::retry::Step;
 use std::time::Duration;
 use tests::{System, a_payment};
 
@@ -14,7 +14,7 @@ use crate::reconcile::{behind_the_guards, open_breaks};
 const LEASE: Lease = Lease { lease: Duration::from_mins(5), send_window: Duration::from_secs(5) };
 
 async fn claimed(system: &System, id: PaymentId) -> Claim {
-    let pool = shared::db::connect(&system.database.url, 1).await.unwrap();
+    let pool = shared::database::connect(&system.database.url, 1).await.unwrap();
     let claims = transition::claim(&pool, &[id], "a worker", LEASE).await.unwrap();
     claims.into_iter().next().unwrap()
 }

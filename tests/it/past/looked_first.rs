@@ -1,7 +1,7 @@
 //! What may be a forgotten payment's is looked at before anything else, and never charged, voided or given up by the machine.
 
+use domain::ids::PaymentId;
 use serde_json::json;
-use shared::ids::PaymentId;
 use shared::payment::transition::{Justification, release};
 use tests::{System, a_payment, wait_until};
 

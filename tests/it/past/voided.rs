@@ -1,7 +1,7 @@
 //! Near the return of a past the machine voids only what is surely the payment's own.
 
+use domain::ids::PaymentId;
 use serde_json::json;
-use shared::ids::PaymentId;
 use tests::{System, a_payment, wait_for};
 
 use super::{at_home, charged_at_the_gateway, with_worker, without_worker};

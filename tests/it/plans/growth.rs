@@ -10,16 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
-use shared::auth::{self, SecretHash};
-use shared::idempotency::{self, Key};
-use shared::ids::{ClaimToken, MerchantId, PaymentId};
-use shared::money::Money;
-use shared::outcome::{Charge, ChargeStatus};
-use shared::payment::status::PaymentStatus;
+use domain::decide::Step;
+use domain::idempotency::{self, Key};
+use domain::ids::{ClaimToken, MerchantId, PaymentId};
+use domain::money::Money;
+use domain::outcome::{Charge, ChargeStatus};
+use domain::request::PaymentRequest;
+use domain::status::PaymentStatus;
+use shared::merchant::auth::{self, SecretHash};
 use shared::payment::store::{self, Asked, Filter};
-use shared::payment::transition::{self, Claim, NewPayment, PaymentRequest, Recorded, Settlement};
+use shared::payment::transition::{self, Claim, NewPayment, Recorded, Settlement};
 use shared::queue::{self, rows};
-use shared::retry::Step;
 use sqlx::{AssertSqlSafe, PgPool};
 use tests::PrivateServer;
 use uuid::Uuid;
@@ -65,7 +66,7 @@ impl Scene {
     async fn open() -> Self {
         let server = PrivateServer::quiet().await;
         let url = server.database().await.url.clone();
-        let pool = shared::db::connect(&url, 1).await.unwrap();
+        let pool = shared::database::connect(&url, 1).await.unwrap();
         let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap().id;
         let newcomer = shared::merchant::find_or_create(&pool, "newcomer").await.unwrap().id;
         let key_of =
@@ -104,7 +105,7 @@ impl Scene {
     }
 
     async fn connection(&self) -> PgPool {
-        shared::db::connect(&self.url, 1).await.unwrap()
+        shared::database::connect(&self.url, 1).await.unwrap()
     }
 
     /// Runs every hot statement a few times by this connection, while a backlog waits.

@@ -40,8 +40,8 @@ impl Scene {
     async fn open() -> Self {
         let server = PrivateServer::quiet().await;
         let database = server.database().await;
-        let pool = shared::db::connect(&database.url, 1).await.unwrap();
-        let reader = shared::db::connect(&database.url, 1).await.unwrap();
+        let pool = shared::database::connect(&database.url, 1).await.unwrap();
+        let reader = shared::database::connect(&database.url, 1).await.unwrap();
         for statement in [
             "set idle_in_transaction_session_timeout = 0",
             "begin isolation level repeatable read",

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apalis::prelude::{BoxDynError, RetryAfterError};
+use domain::ids::PaymentId;
 use futures::FutureExt as _;
-use shared::ids::PaymentId;
 use tests::{Shape, System, TestDatabase, a_payment, wait_until};
 
 use super::library::{Naive, Started, count, ours, push, push_looks};

@@ -8,9 +8,9 @@ use std::time::Duration;
 use apalis::layers::WorkerBuilderExt as _;
 use apalis::prelude::{BackendExt as _, BoxDynError, WorkerBuilder, WorkerContext};
 use apalis_postgres::{Config, PostgresStorage};
+use domain::ids::PaymentId;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use shared::ids::PaymentId;
 use tests::{TestDatabase, wait_until};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
@@ -92,7 +92,7 @@ impl Running {
         let (stop, ended) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
         let (url, told, done) = (database.url.clone(), stop.clone(), ended.clone());
         runtime.spawn(async move {
-            let pool = shared::db::connect(&url, 4).await.unwrap();
+            let pool = shared::database::connect(&url, 4).await.unwrap();
             worker(pool, told).await;
             done.store(true, Ordering::Release);
         });

@@ -1,7 +1,7 @@
 //! The table made from events takes the place of the one in use, with all that hangs on it, and the system goes on.
 
+use domain::ids::PaymentId;
 use serde_json::json;
-use shared::ids::PaymentId;
 use sqlx::PgPool;
 
 use tests::{Client, System, a_payment};

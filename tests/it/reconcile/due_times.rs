@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::ids::PaymentId;
 use serde_json::Value;
 use shared::gateway::Gateway;
-use shared::ids::PaymentId;
+use shared::operations::reconciliation::{self, Report, Trigger};
 use shared::payment::transition::{Rescheduled, Waits, reschedule};
-use shared::reconciliation::{self, Report, Trigger};
 use tests::{Shape, System, a_payment, wait_until};
 use tokio_util::sync::CancellationToken;
 
@@ -106,7 +106,7 @@ async fn a_worker_mends_it_by_itself_and_says_so() {
 async fn a_wait_that_may_be_is_left_as_it_is() {
     let (system, id) = accepted_ahead("60 seconds").await;
     let before = row(&system, id).await;
-    let waits = Waits::of(&shared::retry::Policy::default(), Duration::from_secs(30));
+    let waits = Waits::of(&domain::decide::Policy::default(), Duration::from_secs(30));
 
     let done = reschedule(&system.database.pool, waits, 100).await.unwrap();
     let (_, report) = reconcile(&system).await;

@@ -3,8 +3,8 @@
 use chrono::Utc;
 use serde_json::{Value, json};
 use shared::gateway::Gateway;
+use shared::operations::reconciliation::{self, GatewayBooks, Trigger};
 use shared::payment::transition::Waits;
-use shared::reconciliation::{self, GatewayBooks, Trigger};
 use tests::Impostor;
 use tokio_util::sync::CancellationToken;
 

@@ -8,7 +8,7 @@ use crate::matrix::RESTORE_POINTS;
 
 /// What the books come to, but for when.
 async fn outcome(past: &Past) -> Value {
-    let pool = shared::db::connect(&past.system.database.url, 1).await.unwrap();
+    let pool = shared::database::connect(&past.system.database.url, 1).await.unwrap();
     let sql = "select jsonb_build_object(
         'orphans', (select jsonb_agg(jsonb_build_array(key, amount::text) order by key) from orphans),
         'breaks', (select jsonb_agg(jsonb_build_array(kind, subject) order by kind, subject) from breaks where closed_at is null),

@@ -7,7 +7,7 @@ use super::{Past, code, idle, one, payonce, said};
 use crate::PROGRAM;
 
 async fn reopened(system: &mut System) {
-    system.database.pool = shared::db::connect(&system.database.url, 4).await.unwrap();
+    system.database.pool = shared::database::connect(&system.database.url, 4).await.unwrap();
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ async fn what_was_charged_in_a_past_that_is_forgotten_is_found_and_adopted_and_n
     past.comes_back().await;
     past.leaves().await;
     said(payonce(&past.system, &["restored", "--by", "ada", "--json"])).await;
-    past.system.database.pool = shared::db::connect(&past.system.database.url, 4).await.unwrap();
+    past.system.database.pool = shared::database::connect(&past.system.database.url, 4).await.unwrap();
     let api = past.system.api().start().await;
     past.system.client =
         tests::Client::new(vec![api.address("api").to_owned()], past.system.client.secret().to_owned());
@@ -53,7 +53,7 @@ async fn what_the_gateway_does_not_show_is_held_and_charged_once_a_person_has_re
     system.database = tests::TestDatabase::from_dump(&dump).await;
     system.database.pool.close().await;
     said(payonce(&system, &["restored", "--by", "ada", "--json"])).await;
-    system.database.pool = shared::db::connect(&system.database.url, 4).await.unwrap();
+    system.database.pool = shared::database::connect(&system.database.url, 4).await.unwrap();
     let api = system.api().start().await;
     system.client =
         tests::Client::new(vec![api.address("api").to_owned()], system.client.secret().to_owned());

@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use domain::ids::PaymentId;
 use serde_json::{Value, json};
-use shared::fault::SABOTAGES;
-use shared::ids::PaymentId;
+use shared::platform::fault::SABOTAGES;
 use sqlx::AssertSqlSafe;
 use tests::{Answer, Client, Exit, Process, Shape, System, a_payment, guardian, wait_until};
 

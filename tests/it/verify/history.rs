@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use domain::ids::{MerchantId, PaymentId};
 use serde_json::{Value, json};
-use shared::ids::{MerchantId, PaymentId};
 use tests::{System, a_payment, guardian};
 
 use super::{after_payments_by, at_rest, offences, report, verify};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shared::ids::PaymentId;
+use domain::ids::PaymentId;
 use tests::{TestDatabase, a_payment};
 
 use super::{after_payments_by, behind_the_guards, offences, report, verify};

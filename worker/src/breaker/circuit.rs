@@ -8,9 +8,9 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use shared::ids::{MerchantId, PaymentId};
-use shared::metrics;
-use shared::outcome::{FailureKind, Health, health};
+use domain::ids::{MerchantId, PaymentId};
+use domain::outcome::{FailureKind, Health, health};
+use shared::platform::metrics;
 
 /// A single merchant's failures open it where no charge was answered for so long.
 const ALONE: Duration = Duration::from_secs(10);

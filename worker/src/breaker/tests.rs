@@ -1,7 +1,7 @@
 //! What the breaker lets through, moment by moment.
 
 use super::circuit::State;
-use shared::ids::PaymentId;
+use domain::ids::PaymentId;
 
 use super::*;
 

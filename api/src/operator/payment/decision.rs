@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use domain::held::{Permit, Wish};
+use domain::ids::PaymentId;
 use serde::Deserialize;
-use shared::breaks::explained;
-use shared::decision::{Permit, Wish};
-use shared::ids::PaymentId;
-use shared::operator::{Decision, PaymentRow, await_decision};
+use shared::operations::breaks::explained;
+use shared::operations::operator::{Decision, PaymentRow, await_decision};
 use shared::payment::transition::{self, Asked, Asking, Justification, Unusable};
 use sqlx::PgPool;
 
@@ -239,7 +239,8 @@ async fn released(
 ) -> Result<Came, Failure> {
     let released = tokio::spawn(async move {
         let moved = transition::release(&pool, id, version, &justification).await?;
-        let open = shared::operator::decisions(&pool, id).await?.iter().any(|it| it.ended_at.is_none());
+        let open =
+            shared::operations::operator::decisions(&pool, id).await?.iter().any(|it| it.ended_at.is_none());
         Ok::<_, sqlx::Error>((moved, open))
     });
     Ok(match released.await?? {

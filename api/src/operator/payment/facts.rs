@@ -1,7 +1,7 @@
 //! What the row says of a payment, in the order in which one asks.
 
-use shared::ids::MerchantId;
-use shared::operator::PaymentRow;
+use domain::ids::MerchantId;
+use shared::operations::operator::PaymentRow;
 
 use crate::operator::payments::encoded;
 use crate::operator::show::{Time, pretty};

@@ -1,10 +1,10 @@
 //! A payment's history as a story: what happened, what the gateway said, what came next.
 
 use chrono::{DateTime, Utc};
+use domain::ids::ClaimToken;
+use domain::status::EventType;
 use serde_json::Value;
-use shared::ids::ClaimToken;
 use shared::payment::Event;
-use shared::payment::status::EventType;
 
 use crate::operator::show::{Time, charges, duration, pretty, told};
 

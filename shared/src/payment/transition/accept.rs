@@ -1,23 +1,22 @@
 //! T1: a request becomes a payment, once per key.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use domain::idempotency::{CREATE_PAYMENT, Key, RENDERER};
+use domain::ids::{GATEWAY, PaymentId};
+use domain::request::{Accepted, PaymentRequest, Remembered};
+use domain::status::EventType;
 use rust_decimal::Decimal;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::auth::SecretHash;
-use crate::batch::{HasRemedy as _, Remedy, Work};
-use crate::db::{self, InTime as _, Lend, Seat};
-use crate::gateway::GATEWAY;
-use crate::idempotency::{CREATE_PAYMENT, Key, RENDERER};
-use crate::ids::PaymentId;
-use crate::money::Money;
-use crate::payment::status::EventType;
-use crate::payment::{Accepted, Remembered};
+use crate::database::batch::{HasRemedy as _, Remedy, Work};
+use crate::database::{self, InTime as _, Lend, Seat, durable};
+use crate::merchant::auth::SecretHash;
+use crate::platform::{fault, metrics};
+use crate::queue;
 use crate::queue::bell::Bell;
-use crate::{fault, metrics, queue};
 
 /// A request for a payment, checked.
 #[derive(Debug, Clone)]
@@ -34,21 +33,6 @@ pub struct NewPayment {
     pub request: PaymentRequest,
     /// Follows the payment through job, worker, gateway and logs.
     pub correlation_id: String,
-}
-
-/// What a client asks for, parsed and checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PaymentRequest {
-    /// How much, of what.
-    pub money: Money,
-    /// The merchant's own id of who pays.
-    pub customer_id: String,
-    /// The token to charge.
-    pub payment_method: String,
-    /// Free text.
-    pub description: Option<String>,
-    /// Names and values of the merchant's own.
-    pub metadata: BTreeMap<String, String>,
 }
 
 /// What became of a request for a payment.
@@ -143,7 +127,7 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Has
         .await;
         connection.back(rows)
     };
-    let rows = fault::durable("accept", statement).await?;
+    let rows = durable("accept", statement).await?;
     #[cfg(debug_assertions)]
     if fault::sabotaged("job_outside") {
         super::sabotage::enqueue(on.pool(), &jobs.ids).await?;
@@ -157,7 +141,7 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Has
 /// Whether a request could not be recorded because another one, which has not ended, holds its key.
 #[must_use]
 pub fn key_is_held(error: &sqlx::Error) -> bool {
-    db::row_waited_for(error).is_some_and(|row| row.contains("idempotency_keys"))
+    database::row_waited_for(error).is_some_and(|row| row.contains("idempotency_keys"))
 }
 
 /// T1 for many requests at once.
@@ -192,7 +176,7 @@ impl Work for Accepting {
 
     /// Where a whole table is locked, each of the batch would wait for it by itself, and all that come after them.
     fn remedy(error: &sqlx::Error) -> Remedy {
-        if db::is_table_locked(error) { Remedy::None } else { error.remedy() }
+        if database::is_table_locked(error) { Remedy::None } else { error.remedy() }
     }
 }
 

@@ -2,14 +2,13 @@
 //!
 //! Invariant: one decision about a payment is open at a time, and it is about the version that the person saw.
 
+use domain::held::Wish;
+use domain::ids::PaymentId;
+use domain::outcome::is_storable;
 use sqlx::PgPool;
 
 use super::{Justification, Unusable};
-use crate::db::InTime as _;
-use crate::decision::Wish;
-use crate::fault;
-use crate::ids::PaymentId;
-use crate::outcome::is_storable;
+use crate::database::{InTime as _, durable};
 
 /// What a person wishes to become of one version of a held payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,7 +74,7 @@ pub async fn ask(pool: &PgPool, asking: &Asking) -> sqlx::Result<Asked> {
     )
     .fetch_one(pool)
     .in_time();
-    let asked = fault::durable("decision_ask", statement).await?;
+    let asked = durable("decision_ask", statement).await?;
     if let Some(id) = asked.asked {
         return Ok(Asked::Open(id));
     }
@@ -122,7 +121,7 @@ pub async fn withdraw(pool: &PgPool, id: i64, justification: &Justification) -> 
     )
     .execute(pool)
     .in_time();
-    let withdrawn = fault::durable("decision_withdraw", statement).await?;
+    let withdrawn = durable("decision_withdraw", statement).await?;
     Ok(withdrawn.rows_affected() == 1)
 }
 

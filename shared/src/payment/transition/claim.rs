@@ -5,41 +5,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
+use domain::decide::{Purpose, Situation};
+use domain::ids::{ClaimToken, GatewayKey, MerchantId, PaymentId};
+use domain::money::{Currency, Money};
+use domain::status::{EventType, HeldReason};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::batch::Work;
-use crate::db::failure::Failure;
-use crate::db::{InTime as _, Lend, Seat, Standing, millis, standby};
-use crate::ids::{ClaimToken, GatewayKey, MerchantId, PaymentId};
-use crate::money::{Currency, Money};
+use crate::database::batch::Work;
+use crate::database::failure::Failure;
+use crate::database::{InTime as _, Lend, Seat, Standing, durable, millis, standby};
+use crate::gateway::ChargeOrder;
 use crate::payment::shares::{Quota, Share, Shares};
-use crate::payment::status::{EventType, HeldReason};
-use crate::retry::Situation;
-use crate::{fault, metrics, queue};
-
-/// What a claim may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// To charge.
-    Charge,
-    /// To look up.
-    Verify,
-    /// To void, and nothing else.
-    Void,
-}
-
-impl Purpose {
-    /// The word for it in logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Charge => "charge",
-            Self::Verify => "verify",
-            Self::Void => "void",
-        }
-    }
-}
+use crate::platform::metrics;
+use crate::queue;
 
 /// The right to talk to the gateway about one payment, once.
 #[derive(Debug, Clone)]
@@ -85,6 +64,18 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// To charge this much.
+    #[must_use]
+    pub fn order(&self, money: Money) -> ChargeOrder<'_> {
+        ChargeOrder {
+            key: &self.key,
+            money,
+            payment_method: &self.payment_method,
+            reference: self.payment_id,
+            correlation_id: &self.correlation_id,
+        }
+    }
+
     /// The event that was written with it.
     #[must_use]
     pub const fn event(&self) -> EventType {
@@ -151,7 +142,7 @@ async fn claim_in(
     let token = ClaimToken::generate();
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     let statement = claim_rows(on, &ids, token, (worker, company, quota), lease);
-    let rows = match fault::durable("claim", statement).await {
+    let rows = match durable("claim", statement).await {
         // The connection broke: it may have been committed all the same.
         Err(why) if Failure::of(&why).may_be_done() => rows_claimed_by(on.pool(), &ids, token).await,
         other => other,
@@ -159,7 +150,13 @@ async fn claim_in(
     let rows = rows.inspect_err(|_| metrics::claim_failed(ids.len()))?;
     let claims: Vec<Claim> =
         rows.into_iter().map(|row| row.into_claim(token, asked_at, standing.clone())).collect();
-    metrics::claimed(&claims, ids.len());
+    for claim in &claims {
+        metrics::claimed(claim.purpose, claim.event(), claim.delay);
+        if claim.is_takeover {
+            metrics::taken_over();
+        }
+    }
+    metrics::claimed_nothing(ids.len().saturating_sub(claims.len()));
     Ok(claims)
 }
 

@@ -6,21 +6,19 @@
 
 use std::time::Duration;
 
+use domain::correction::{Booked, Journal, KINDS, Proposed, judge};
+use domain::held::Seen;
+use domain::ids::{ClaimToken, GATEWAY, GatewayKey, PaymentId};
+use domain::money::{Currency, Money};
+use domain::outcome::{Expected, is_storable};
+use domain::posting::AccountKind;
 use rust_decimal::Decimal;
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{Justification, Unusable};
-use crate::correction::{Booked, Journal, KINDS, Proposed, judge};
-use crate::db::{InTime as _, Lend as _, millis};
-use crate::decision::Seen;
-use crate::fault;
-use crate::ids::{ClaimToken, GatewayKey, PaymentId};
-use crate::ledger::rules::AccountKind;
-use crate::money::{Currency, Money};
-use crate::outcome::{Expected, is_storable};
-use crate::reconciliation::GATEWAY;
+use crate::database::{InTime as _, Lend as _, durable, millis};
 
 /// A person, and the credential by which they are one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +116,7 @@ pub async fn propose(pool: &PgPool, proposal: &Proposal) -> sqlx::Result<Proposi
     )
     .fetch_one(pool)
     .in_time();
-    let proposed = fault::durable("correction_propose", statement).await?;
+    let proposed = durable("correction_propose", statement).await?;
     match (proposed.id, proposed.is_over) {
         (Some(id), _) => return Ok(Proposing::Open(id)),
         (None, None) => return Ok(Proposing::NoSuchPayment),
@@ -171,7 +169,7 @@ pub async fn approve(pool: &PgPool, id: i64, by: &Person) -> sqlx::Result<Approv
     )
     .execute(pool)
     .in_time();
-    if fault::durable("correction_approve", statement).await?.rows_affected() == 1 {
+    if durable("correction_approve", statement).await?.rows_affected() == 1 {
         return Ok(Approving::Done);
     }
     let found = sqlx::query!(
@@ -210,7 +208,7 @@ pub async fn withdraw_correction(
     )
     .execute(pool)
     .in_time();
-    if fault::durable("correction_withdraw", statement).await?.rows_affected() == 1 {
+    if durable("correction_withdraw", statement).await?.rows_affected() == 1 {
         return Ok(Approving::Done);
     }
     let outcome = sqlx::query_scalar!("select outcome from corrections where id = $1", id);
@@ -280,7 +278,7 @@ pub async fn claim_correction(pool: &PgPool, lease: Duration) -> sqlx::Result<Op
     let token = ClaimToken::generate();
     let statement =
         sqlx::query_file_as!(Row, "queries/correction_claim.sql", token.uuid(), millis(lease), GATEWAY);
-    let row = fault::durable("correction_claim", statement.fetch_optional(pool).in_time()).await?;
+    let row = durable("correction_claim", statement.fetch_optional(pool).in_time()).await?;
     row.map(|row| row.into_correcting(token)).transpose()
 }
 
@@ -381,6 +379,6 @@ pub async fn record_correction(
     )
     .fetch_one(pool)
     .in_time();
-    let recorded = fault::durable("correction_record", statement).await?;
+    let recorded = durable("correction_record", statement).await?;
     Ok(recorded.took_effect || recorded.was_recorded)
 }

@@ -7,20 +7,21 @@
 
 use std::time::Duration;
 
+use domain::decide::{BY_HAND, Failure, Policy};
+use domain::held::{self, Facts, Seen, Wish};
+use domain::ids::{ClaimToken, GatewayKey, PaymentId};
+use domain::money::{Currency, Money};
+use domain::outcome::Expected;
+use domain::posting;
+use domain::status::{EventType, IllegalTransition, PaymentStatus};
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::db::{InTime as _, Lend as _, millis};
-use crate::decision::{self, Facts, Seen, Wish};
-use crate::ids::{ClaimToken, GatewayKey, PaymentId};
-use crate::ledger::rules;
-use crate::money::{Currency, Money};
-use crate::outcome::Expected;
-use crate::payment::status::{EventType, IllegalTransition, PaymentStatus};
-use crate::retry::{BY_HAND, Failure, Policy};
-use crate::{fault, metrics, queue};
+use crate::database::{InTime as _, Lend as _, durable, millis};
+use crate::platform::{fault, metrics};
+use crate::queue;
 
 /// The right to look at the gateway once for a decision.
 #[derive(Debug, Clone)]
@@ -76,7 +77,7 @@ pub async fn claim_decision(
     let visible = millis(policy.gateway_timeout + policy.visibility);
     let statement =
         sqlx::query_file_as!(Row, "queries/decision_claim.sql", token.uuid(), millis(lease), visible);
-    let row = fault::durable("decision_claim", statement.fetch_optional(pool).in_time()).await?;
+    let row = durable("decision_claim", statement.fetch_optional(pool).in_time()).await?;
     row.map(|row| row.into_deciding(token, policy)).transpose()
 }
 
@@ -182,10 +183,10 @@ pub async fn record_decision(
         Verdict::Seen => (Some("seen"), None),
         Verdict::Again => (None, None),
     };
-    let permits = decision::permits(seen, &deciding.expected, deciding.facts);
+    let permits = held::permits(seen, &deciding.expected, deciding.facts);
     let permits: Vec<String> = permits.iter().map(|permit| permit.as_str().to_owned()).collect();
     let failure = deciding.failure();
-    let posting = rules::columns();
+    let posting = posting::columns();
     let jobs = queue::jobs_for(std::iter::once(deciding.payment_id));
     let statement = sqlx::query_file!(
         "queries/decision_record.sql",
@@ -216,7 +217,7 @@ pub async fn record_decision(
     )
     .fetch_one(pool)
     .in_time();
-    let recorded = fault::durable("decision_record", statement).await?;
+    let recorded = durable("decision_record", statement).await?;
     Ok(match (recorded.version, recorded.took_effect, recorded.was_recorded) {
         (Some(version), _, _) => {
             metrics::event_written(event.as_str());
@@ -252,7 +253,7 @@ impl Deciding {
         if self.wish == Wish::Look {
             return Verdict::Seen;
         }
-        let refusal = decision::refusal(&self.wish, self.is_unproven, seen, &self.expected, self.facts);
+        let refusal = held::refusal(&self.wish, self.is_unproven, seen, &self.expected, self.facts);
         refusal.filter(|_| !fault::sabotaged("decision_unchecked")).map_or(Verdict::Done, Verdict::Refused)
     }
 

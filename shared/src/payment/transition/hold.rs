@@ -1,10 +1,9 @@
 //! T18 without a claim: a payment whose own history contradicts its row is halted; all others go on.
 
+use domain::ids::PaymentId;
+use domain::status::HeldReason;
 use serde_json::Value;
 use sqlx::PgConnection;
-
-use crate::ids::PaymentId;
-use crate::payment::status::HeldReason;
 
 /// Holds the payment as it stood in that version, in the transaction that opens its break. Answers false where it has moved on, is over, or is held.
 ///

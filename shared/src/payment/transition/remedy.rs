@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
+use domain::decide::Voiding;
+use domain::ids::{ClaimToken, GatewayKey, PaymentId};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::db::{InTime as _, Lend as _, millis};
-use crate::fault;
-use crate::ids::{ClaimToken, GatewayKey, PaymentId};
-use crate::retry::Voiding;
+use crate::database::{InTime as _, Lend as _, durable, millis};
 
 /// The right to ask the gateway once to void what a payment's key charged.
 #[derive(Debug, Clone)]
@@ -63,7 +62,7 @@ pub async fn remedy_is_due(pool: &PgPool) -> sqlx::Result<bool> {
 pub async fn claim_remedy(pool: &PgPool, lease: Duration) -> sqlx::Result<Option<Remedy>> {
     let token = ClaimToken::generate();
     let statement = sqlx::query_file_as!(Row, "queries/remedy_claim.sql", token.uuid(), millis(lease));
-    let row = fault::durable("remedy_claim", statement.fetch_optional(pool).in_time()).await?;
+    let row = durable("remedy_claim", statement.fetch_optional(pool).in_time()).await?;
     Ok(row.map(|row| row.into_remedy(token)))
 }
 
@@ -128,5 +127,5 @@ pub async fn record_remedy(
     )
     .fetch_one(pool)
     .in_time();
-    fault::durable("remedy_record", statement).await
+    durable("remedy_record", statement).await
 }

@@ -7,15 +7,16 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use domain::decide::Policy;
+use domain::ids::PaymentId;
+use domain::status::EventType;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::db::{InTime as _, millis};
-use crate::ids::PaymentId;
-use crate::payment::status::EventType;
+use crate::database::{InTime as _, durable, millis};
+use crate::platform::metrics;
+use crate::queue;
 use crate::queue::schedule::SCHEDULES;
-use crate::retry::Policy;
-use crate::{fault, metrics, queue};
 
 /// How far away a due time may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,13 +91,16 @@ pub async fn reschedule(pool: &PgPool, waits: Waits, limit: i64) -> sqlx::Result
     )
     .fetch_all(pool)
     .in_time();
-    let rows = fault::durable("reschedule", statement).await?;
+    let rows = durable("reschedule", statement).await?;
     let of_all = rows.first().map(|row| (row.jobs.unsigned_abs(), row.remedies.unsigned_abs()));
     let (jobs, remedies) = of_all.unwrap_or_default();
     let payments = rows.into_iter().filter_map(|row| Some((row.id?.into(), row.was_due_at?)));
     let done = Rescheduled { payments: payments.collect(), jobs, remedies };
     done.payments.iter().for_each(|_| metrics::event_written(EventType::Rescheduled.as_str()));
-    metrics::rescheduled(&done);
+    let count = u64::try_from(done.payments.len()).unwrap_or(u64::MAX);
+    metrics::rescheduled("payment", count);
+    metrics::rescheduled("job", done.jobs);
+    metrics::rescheduled("void", done.remedies);
     Ok(done)
 }
 

@@ -4,16 +4,16 @@
 //! Invariant: a release is about one version of the payment. Of two people who decide at once one wins, and the other
 //! decides nothing.
 
+use domain::decide::BY_HAND;
+use domain::ids::{GATEWAY, PaymentId};
+use domain::outcome::is_storable;
+use domain::status::EventType;
 use serde_json::json;
 use sqlx::PgPool;
 
-use crate::db::InTime as _;
-use crate::gateway::GATEWAY;
-use crate::ids::PaymentId;
-use crate::outcome::is_storable;
-use crate::payment::status::EventType;
-use crate::retry::BY_HAND;
-use crate::{fault, metrics, queue};
+use crate::database::{InTime as _, durable};
+use crate::platform::metrics;
+use crate::queue;
 
 const REASON_LENGTH_MAX: usize = 1000;
 
@@ -96,7 +96,7 @@ pub async fn release(
     )
     .fetch_optional(pool)
     .in_time();
-    let moved = fault::durable("resolve", statement).await?;
+    let moved = durable("resolve", statement).await?;
     if moved.is_some() {
         metrics::event_written(EventType::Released.as_str());
     }
@@ -125,7 +125,7 @@ pub async fn close_break(pool: &PgPool, id: i64, justification: &Justification) 
     )
     .execute(pool)
     .in_time();
-    let closed = fault::durable("close_break", statement).await?;
+    let closed = durable("close_break", statement).await?;
     Ok(closed.rows_affected() == 1)
 }
 

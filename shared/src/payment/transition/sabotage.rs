@@ -2,17 +2,18 @@
 //! shows what follows.
 
 use chrono::Utc;
+use domain::ids::ClaimToken;
+use domain::request::Accepted;
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::claim::ClaimedRow;
 use super::{Lease, NewPayment, Recorded, accept};
-use crate::db::{InTime as _, millis};
-use crate::ids::ClaimToken;
-use crate::payment::Accepted;
+use crate::database::{InTime as _, millis};
 use crate::payment::shares::Quota;
-use crate::{fault, queue};
+use crate::platform::fault;
+use crate::queue;
 
 /// `acknowledge_before_commit`: the answer, and only then the statement, which nobody waits for.
 pub(super) fn acknowledge(pool: &PgPool, payments: &[NewPayment]) -> Vec<Option<Recorded>> {

@@ -3,18 +3,18 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use domain::decide::{Failure, KEY_CLOSED, NOT_FOUND, RESTORED_SEEN, Step};
+use domain::ids::{ClaimToken, GATEWAY, PaymentId};
+use domain::posting;
+use domain::status::{HeldReason, IllegalTransition, PaymentStatus};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::batch::{HasRemedy, Remedy, Work};
-use crate::db::{InTime as _, Lend, Seat, millis};
-use crate::dead_letter::Class;
-use crate::gateway::GATEWAY;
-use crate::ids::{ClaimToken, PaymentId};
-use crate::ledger::rules;
-use crate::payment::status::{HeldReason, IllegalTransition, PaymentStatus};
-use crate::retry::{Failure, KEY_CLOSED, NOT_FOUND, RESTORED_SEEN, Step};
-use crate::{fault, metrics, queue};
+use crate::database::batch::{HasRemedy, Remedy, Work};
+use crate::database::{InTime as _, Lend, Seat, durable, millis};
+use crate::platform::{fault, metrics};
+use crate::queue;
+use domain::dead_letter::Class;
 
 /// The kind of the break of a void that goes without an answer: the machine goes on, and closes it when the void is confirmed.
 pub(crate) const VOID_UNANSWERED: &str = "void_unanswered";
@@ -136,7 +136,7 @@ pub async fn settle(on: &impl Lend, settlements: Vec<Settlement>) -> Result<Sett
         .await;
         connection.back(settled)
     };
-    let written = fault::durable("settle", statement).await?;
+    let written = durable("settle", statement).await?;
     let mut settled = Settled::default();
     for row in written {
         if row.took_effect {
@@ -158,8 +158,8 @@ pub async fn settle(on: &impl Lend, settlements: Vec<Settlement>) -> Result<Sett
 }
 
 /// The movements that each event brings. Sabotage `ledger_skipped` knows of none.
-fn posting() -> rules::Columns {
-    if fault::sabotaged("ledger_skipped") { rules::Columns::default() } else { rules::columns() }
+fn posting() -> posting::Columns {
+    if fault::sabotaged("ledger_skipped") { posting::Columns::default() } else { posting::columns() }
 }
 
 /// Why nothing was settled.

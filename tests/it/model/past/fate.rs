@@ -1,6 +1,6 @@
 //! What nobody decides: backups, their return, clients who repeat themselves, and a gateway that forgets.
 
-use shared::payment::status::PaymentStatus;
+use domain::status::PaymentStatus;
 
 use super::{Does, Message, Mode, Model, Past, State, Without, Worker};
 

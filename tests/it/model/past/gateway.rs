@@ -1,7 +1,7 @@
 //! The gateway's moves: it charges once under a key, as long as it remembers the key, and never under a closed one. And what must
 //! hold between it and our books.
 
-use shared::payment::status::PaymentStatus;
+use domain::status::PaymentStatus;
 
 use super::{Answer, Key, Message, Past, State};
 

@@ -1,12 +1,12 @@
 //! The workers' moves: claim, ask and settle, as the product decides.
 
-use serde_json::json;
-use shared::ids::PaymentId;
-use shared::outcome::{
+use domain::decide::{self, Situation, Step};
+use domain::ids::PaymentId;
+use domain::outcome::{
     Charge, ChargeOutcome, Exchange, Failed, FailureKind, LookupOutcome, Silence, VoidOutcome,
 };
-use shared::payment::status::{EventType, HeldReason, PaymentStatus};
-use shared::retry::{self, Situation, Step};
+use domain::status::{EventType, HeldReason, PaymentStatus};
+use serde_json::json;
 
 use super::{Answer, CLAIMS_MAX, Does, ID_AS_KEY, Message, Mode, Model, Past, Row, State, Without, Worker};
 
@@ -41,11 +41,11 @@ impl Model {
             Does::Charging => {
                 let (token, key, id, is_other_amount) = (row.token, row.key, row.id, row.is_other_amount);
                 let charge = Message::Charge { token, key, id, is_other_amount };
-                if situations.iter().any(|now| retry::before_charge(now, &self.policy).is_none()) {
+                if situations.iter().any(|now| decide::before_charge(now, &self.policy).is_none()) {
                     next.push(send(charge, Does::AwaitingCharge));
                 }
                 for now in &situations {
-                    let step = retry::before_charge(now, &self.policy);
+                    let step = decide::before_charge(now, &self.policy);
                     next.extend(step.map(|step| self.settled(&idle, d, &row, self.guarded(now, step, None))));
                 }
             }
@@ -69,7 +69,7 @@ impl Model {
                 if let Some(at) = state.net.iter().position(|message| *message == voided) {
                     let mut read = idle.clone();
                     read.net.remove(at);
-                    let step = retry::after_void(&situations[0], &self.policy, &VoidOutcome::Confirmed);
+                    let step = decide::after_void(&situations[0], &self.policy, &VoidOutcome::Confirmed);
                     next.push(self.settled(&read, d, &row, step));
                 }
             }
@@ -112,7 +112,7 @@ impl Model {
                 let step = if let ChargeOutcome::ChargedAs(charge, named) = &outcome {
                     self.adopted(read.rows[self.database(d)].as_ref(), charge, *named)
                 } else {
-                    retry::after_charge(&now, &self.policy, outcome.clone())
+                    decide::after_charge(&now, &self.policy, outcome.clone())
                 };
                 next.push(self.settled(&read, d, row, self.guarded(&now, step, None)));
             }
@@ -134,7 +134,7 @@ impl Model {
         if self.without == Without::LookingBeforeVoids {
             return step;
         }
-        retry::look_before_void(now, &self.policy, step, seen)
+        decide::look_before_void(now, &self.policy, step, seen)
     }
 
     /// The charge of a payment that this database does not know is this one's.
@@ -148,9 +148,9 @@ impl Model {
             return self.adopted(known, charge, *named);
         }
         if row.looks_first {
-            return retry::first_look(now, &self.policy, outcome);
+            return decide::first_look(now, &self.policy, outcome);
         }
-        let step = retry::after_lookup(now, &self.policy, outcome.clone());
+        let step = decide::after_lookup(now, &self.policy, outcome.clone());
         self.guarded(now, step, Some(&outcome))
     }
 
@@ -227,8 +227,8 @@ impl Model {
             Step::Fail(_) | Step::Retry { .. } => {}
             Step::Doubt { reason, .. } => {
                 row.in_doubt = true;
-                row.not_found_count = (row.not_found_count + u8::from(reason == retry::NOT_FOUND)).min(1);
-                row.looks_first &= reason != retry::RESTORED_SEEN;
+                row.not_found_count = (row.not_found_count + u8::from(reason == decide::NOT_FOUND)).min(1);
+                row.looks_first &= reason != decide::RESTORED_SEEN;
             }
             Step::StartVoid { .. } => row.voiding = true,
             Step::Reverse { .. } => {}

@@ -1,0 +1,343 @@
+//! All that a run starts: databases, gateway, APIs and workers, as processes that it can kill.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use domain::ids::MerchantId;
+use futures::future::{join_all, try_join_all};
+use reqwest::Url;
+use shared::platform::fault;
+use sqlx::{ConnectOptions as _, PgPool};
+
+use super::database::{self, Database};
+use super::guardian::Guardian;
+use super::past;
+use super::plan::{Plan, Scenario};
+use super::process::Process;
+use super::proxy::{Healing, Proxy};
+use super::timing;
+use crate::service;
+
+const DATABASE: &str = "payonce";
+const GATEWAY_DATABASE: &str = "gateway";
+const STRANGER_DATABASE: &str = "stranger";
+const ADMIN_KEY: &str = "nobody-looks-at-this-board";
+const CONNECTIONS_PER_API: &str = "10";
+const CONNECTIONS_PER_WORKER: &str = "12";
+/// How far the clocks of two processes may be apart, in seconds.
+const SKEW_SECS: i64 = 86_400;
+
+/// The wires that can be disturbed.
+#[derive(Debug)]
+pub(super) struct Wires {
+    pub(super) workers_to_database: Proxy,
+    pub(super) apis_to_database: Proxy,
+    pub(super) workers_to_gateway: Proxy,
+}
+
+impl Wires {
+    pub(super) fn all(&self) -> [&Proxy; 3] {
+        [&self.workers_to_database, &self.apis_to_database, &self.workers_to_gateway]
+    }
+}
+
+/// Where a run keeps what.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// Logs, history and databases.
+    pub(super) directory: PathBuf,
+    /// The database, where it must not lie in there.
+    pub(super) database: Option<PathBuf>,
+}
+
+/// Everything that was started.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) database: Database,
+    /// What follows the database, and takes its place.
+    pub(super) standby: Option<Database>,
+    /// The one of its databases that is ours.
+    name: String,
+    /// Where logs and backups lie.
+    pub(super) directory: PathBuf,
+    /// The gateway's own server, where ours is broken and the gateway is to be the judge.
+    gateway_database: Option<Database>,
+    pub(super) gateway: Process,
+    /// A gateway that is not ours, where there is one.
+    pub(super) stranger: Option<Process>,
+    pub(super) apis: Vec<Process>,
+    pub(super) workers: Vec<Process>,
+    pub(super) wires: Option<Wires>,
+    /// Past all wires.
+    pub(super) pool: PgPool,
+    /// Of each merchant.
+    pub(super) secrets: Vec<String>,
+    pub(super) merchants: Vec<MerchantId>,
+}
+
+impl Fleet {
+    pub(super) async fn start(plan: &Plan, places: &Places, guardian: &Guardian) -> Result<Self> {
+        let directory = &places.directory;
+        let own = places.database.clone().unwrap_or_else(|| directory.join("database"));
+        let is_measured = plan.scenario == Scenario::HeldSnapshot && !plan.is_short;
+        let database = match &plan.elsewhere {
+            Some(elsewhere) => Database::Elsewhere { url: elsewhere.url.clone() },
+            None => Database::start(&own, guardian, is_measured).await?,
+        };
+        database.create(DATABASE).await?;
+        let gateway_database = match breaks_the_database(plan.scenario) {
+            true => Some(Database::start(&directory.join("gateway-database"), guardian, false).await?),
+            false => None,
+        };
+        let books = gateway_database.as_ref().unwrap_or(&database);
+        books.create(GATEWAY_DATABASE).await?;
+
+        let pool = shared::database::connect(&database.url(DATABASE), 4).await?;
+        match &plan.old {
+            Some(old) => past::migrate_by(old, &database.url(DATABASE)).await?,
+            None => shared::database::migrate(&pool).await?,
+        }
+        let (merchants, secrets) = open_shops(&pool, plan.scenario).await?;
+
+        let gateway = |number, database| {
+            let environment = [("GATEWAY_DATABASE_URL", books.url(database)), any_port("GATEWAY_ADDR")];
+            let environment = everywhere(environment);
+            Process::start((service::Command::Simgateway, number), None, environment, directory, guardian)
+        };
+        let stranger = if plan.scenario == Scenario::WrongDoor {
+            books.create(STRANGER_DATABASE).await?;
+            Some(gateway(2, STRANGER_DATABASE).await?)
+        } else {
+            None
+        };
+        let gateway = gateway(1, GATEWAY_DATABASE).await?;
+        let standby = if has_a_standby(plan) {
+            Some(database.follow(&directory.join("database-2"), 0, guardian).await?)
+        } else {
+            None
+        };
+        let reached_at = database::url_of_either(&database, standby.as_ref(), DATABASE)?;
+        let urls = Urls::of(plan.scenario, &reached_at, gateway.address()).await?;
+        let old = plan.old.as_deref();
+        let api = |n| {
+            let environment = api_environment(plan, &urls, n);
+            Process::start((service::Command::Api, n + 1), old, environment, directory, guardian)
+        };
+        let worker = |n| {
+            let environment = worker_environment(plan, &urls, n);
+            Process::start((service::Command::Worker, n + 1), old, environment, directory, guardian)
+        };
+        let (apis, workers) = tokio::try_join!(
+            try_join_all((0..plan.apis).map(api)),
+            try_join_all((0..plan.workers).map(worker))
+        )?;
+        let wires = urls.wires;
+        Ok(Self {
+            database,
+            standby,
+            name: DATABASE.to_owned(),
+            directory: directory.clone(),
+            gateway_database,
+            gateway,
+            stranger,
+            apis,
+            workers,
+            wires,
+            pool,
+            secrets,
+            merchants,
+        })
+    }
+
+    /// The standby is the database from now on; gives what was it.
+    pub(super) async fn moved_on(&mut self, primary: Database) -> Result<Database> {
+        let was = std::mem::replace(&mut self.database, primary);
+        self.pool = shared::database::connect(&self.database_url(), 4).await?;
+        Ok(was)
+    }
+
+    /// Where the database is, past all wires.
+    pub(super) fn database_url(&self) -> String {
+        match &self.database {
+            Database::Ours { .. } => self.database.url(&self.name),
+            // Whichever of its hosts it is now.
+            Database::Elsewhere { .. } => self.pool.connect_options().to_url_lossy().to_string(),
+        }
+    }
+
+    /// Where the gateway's is.
+    pub(super) fn gateway_url(&self) -> String {
+        self.gateway_database.as_ref().unwrap_or(&self.database).url(GATEWAY_DATABASE)
+    }
+
+    /// Another database is ours from now on. Whoever runs has the old one, until it is started again.
+    pub(super) async fn moves_to(&mut self, name: &str) -> Result<()> {
+        shared::database::close(&self.pool).await;
+        name.clone_into(&mut self.name);
+        let url = self.database_url();
+        for process in self.apis.iter_mut().chain(&mut self.workers) {
+            process.set("DATABASE_URL", url.clone());
+        }
+        self.reconnect().await
+    }
+
+    /// Connects anew, past all wires.
+    pub(super) async fn reconnect(&mut self) -> Result<()> {
+        self.pool = shared::database::connect(&self.database_url(), 4).await?;
+        Ok(())
+    }
+
+    /// Lets everything run that does not. What ended by itself is started again, as any supervisor would; gives how many
+    /// those were.
+    pub(super) async fn heal(&mut self) -> Result<u64> {
+        for wire in self.wires.iter().flat_map(Wires::all) {
+            wire.heal(Healing::Resume);
+        }
+        let mut ended = 0;
+        if self.database.has_ended().await {
+            self.database.restart().await?;
+            ended += 1;
+        }
+        let processes = self.workers.iter_mut().chain(&mut self.apis).chain([&mut self.gateway]);
+        let revived = join_all(processes.map(async |process| {
+            process.thaw();
+            let lived = process.is_alive();
+            process.revive().await.map(|()| u64::from(!lived))
+        }));
+        for one in revived.await {
+            ended += one?;
+        }
+        Ok(ended)
+    }
+
+    /// Ends everything, the databases last.
+    pub(super) async fn stop(mut self) -> Result<()> {
+        let processes = self.workers.iter_mut().chain(&mut self.apis).chain([&mut self.gateway]);
+        join_all(processes.chain(&mut self.stranger).map(Process::kill9)).await;
+        shared::database::close(&self.pool).await;
+        for database in self.gateway_database.into_iter().chain(self.standby).chain([self.database]) {
+            database.stop().await?;
+        }
+        Ok(())
+    }
+}
+
+fn has_a_standby(plan: &Plan) -> bool {
+    matches!(plan.scenario, Scenario::Failover | Scenario::LostTail) && plan.elsewhere.is_none()
+}
+
+const fn breaks_the_database(scenario: Scenario) -> bool {
+    matches!(
+        scenario,
+        Scenario::Postgres
+            | Scenario::Connections
+            | Scenario::DiskFull
+            | Scenario::Failover
+            | Scenario::LostTail
+            | Scenario::All
+    )
+}
+
+const fn disturbs_wires(scenario: Scenario) -> bool {
+    matches!(scenario, Scenario::SlowDatabase | Scenario::Partition | Scenario::WrongDoor | Scenario::All)
+}
+
+/// Where APIs and workers find the database and the gateway.
+struct Urls {
+    apis_database: String,
+    workers_database: String,
+    gateway: String,
+    wires: Option<Wires>,
+}
+
+impl Urls {
+    async fn of(scenario: Scenario, database: &str, gateway: &str) -> Result<Self> {
+        let (apis_database, workers_database) = (database.to_owned(), database.to_owned());
+        if !disturbs_wires(scenario) {
+            return Ok(Self { apis_database, workers_database, gateway: gateway.to_owned(), wires: None });
+        }
+        let wires = Wires {
+            workers_to_database: Proxy::start(address(database)?).await?,
+            apis_to_database: Proxy::start(address(database)?).await?,
+            workers_to_gateway: Proxy::start(address(gateway)?).await?,
+        };
+        Ok(Self {
+            apis_database: through(database, &wires.apis_to_database)?,
+            workers_database: through(database, &wires.workers_to_database)?,
+            gateway: through(gateway, &wires.workers_to_gateway)?,
+            wires: Some(wires),
+        })
+    }
+}
+
+pub(super) fn address(url: &str) -> Result<SocketAddr> {
+    let port = Url::parse(url)?.port().context("an address without a port")?;
+    Ok((Ipv4Addr::LOCALHOST, port).into())
+}
+
+/// The same URL, by way of the proxy.
+fn through(url: &str, proxy: &Proxy) -> Result<String> {
+    let mut url = Url::parse(url)?;
+    url.set_port(Some(proxy.addr().port())).ok().context("an address without a port")?;
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+type Environment = Vec<(&'static str, String)>;
+
+fn any_port(variable: &'static str) -> (&'static str, String) {
+    (variable, "127.0.0.1:0".to_owned())
+}
+
+/// What every process is told.
+fn everywhere(more: impl IntoIterator<Item = (&'static str, String)>) -> Environment {
+    let level = shared::platform::config::optional("RUST_LOG").unwrap_or_else(|| "warn".to_owned());
+    [("RUST_LOG", level), ("LOG_FORMAT", "json".to_owned())].into_iter().chain(more).collect()
+}
+
+fn api_environment(plan: &Plan, urls: &Urls, number: usize) -> Environment {
+    let told = everywhere([
+        ("DATABASE_URL", urls.apis_database.clone()),
+        ("DATABASE_CONNECTIONS", CONNECTIONS_PER_API.to_owned()),
+        ("ADMIN_KEY", ADMIN_KEY.to_owned()),
+        ("CHAOS_MODE", matches!(plan.scenario, Scenario::Api | Scenario::All).to_string()),
+        any_port("API_ADDR"),
+        any_port("BOARD_ADDR"),
+    ]);
+    told.into_iter().chain(faults(plan, number)).collect()
+}
+
+fn worker_environment(plan: &Plan, urls: &Urls, number: usize) -> Environment {
+    let told = everywhere([
+        ("DATABASE_URL", urls.workers_database.clone()),
+        ("DATABASE_CONNECTIONS", CONNECTIONS_PER_WORKER.to_owned()),
+        ("GATEWAY_URL", urls.gateway.clone()),
+        any_port("METRICS_ADDR"),
+    ]);
+    let timing = timing::of(plan).into_iter().map(|(name, value)| (name, value.to_owned()));
+    // The APIs' clocks come first.
+    told.into_iter().chain(timing).chain(faults(plan, plan.apis + number)).collect()
+}
+
+/// The faults that this process itself was told of go on to what it starts, so that a guard can be taken away; and the
+/// clocks, which go wrong one way and the other in turn.
+fn faults(plan: &Plan, number: usize) -> Option<(&'static str, String)> {
+    let ours = shared::platform::config::optional(fault::VARIABLE);
+    let skew = (plan.scenario == Scenario::ClockSkew).then(|| {
+        let step = i64::try_from(number / 2 + 1).unwrap_or(1) * SKEW_SECS;
+        format!("clock={}", if number.is_multiple_of(2) { step } else { -step })
+    });
+    let all: Vec<String> = ours.into_iter().chain(skew).collect();
+    (!all.is_empty()).then(|| (fault::VARIABLE, all.join(",")))
+}
+
+/// The merchants, and the secret of each.
+async fn open_shops(pool: &PgPool, scenario: Scenario) -> Result<(Vec<MerchantId>, Vec<String>)> {
+    let (mut merchants, mut secrets) = (Vec::new(), Vec::new());
+    for shop in 1..=scenario.shops() {
+        let merchant = shared::merchant::find_or_create(pool, &format!("chaos {shop}")).await?;
+        secrets.push(shared::merchant::auth::create_key(pool, merchant.id, "payonce chaos").await?.secret);
+        merchants.push(merchant.id);
+    }
+    Ok((merchants, secrets))
+}

@@ -1,0 +1,94 @@
+//! What a payment is asked for first whose past may be forgotten here: a look, whatever else is due. Pure.
+//!
+//! Invariant: nothing that may be a forgotten payment's is charged again or voided by the machine, and nothing ends by age,
+//! tries or deadlines before the gateway has answered.
+
+use std::time::Duration;
+
+use super::{
+    KEY_CLOSED, NOT_FOUND, Policy, RESTORED_SEEN, Situation, Step, VOID_WAIT_MAX, Voiding, declined,
+};
+use crate::outcome::{LookupOutcome, Standing};
+use crate::status::HeldReason;
+
+/// What stands against the look that comes first: a gateway that has none. A person must act.
+#[must_use]
+pub fn before_first_look(policy: &Policy) -> Option<Step> {
+    (!policy.profile.looks_up).then_some(Step::Hold(HeldReason::Restored))
+}
+
+/// What follows the look that comes first. It ends the payment, goes on, or leaves it to a person; a void that had started
+/// goes on once the gateway has shown that what stands may be voided.
+#[must_use]
+pub fn first_look(now: &Situation, policy: &Policy, outcome: LookupOutcome) -> Step {
+    use LookupOutcome as O;
+    let again = |reason| Step::Doubt {
+        wait: policy.verify_wait(now.verify_count),
+        reason,
+        spends: false,
+        tells: false,
+    };
+    match outcome {
+        O::KeyClosed if !policy.profile.honours_keys => Step::Hold(HeldReason::Restored),
+        O::KeyClosed => Step::Reverse { reason: KEY_CLOSED },
+        O::NoAnswer(_) => again("lookup_failed"),
+        O::Unsupported => Step::Hold(HeldReason::Restored),
+        // That of a payment that is known here, or several: no void of ours may take them along.
+        O::ChargedAs(..) | O::Contradiction(_) => Step::Hold(HeldReason::Contradiction),
+        O::Charged(_) | O::Declined(_) | O::Pending { is_ours: true } | O::NotFound if now.is_voiding => {
+            Step::Doubt { wait: Duration::ZERO, reason: RESTORED_SEEN, spends: false, tells: false }
+        }
+        O::WrongAnswer(_) => Step::Hold(HeldReason::WrongAnswer),
+        O::Charged(charge) => Step::Succeed(charge),
+        O::Declined(_) => Step::Fail(declined()),
+        O::Pending { .. } => again("still_working"),
+        O::NotFound if now.send_by_age < policy.gateway_timeout + policy.visibility => {
+            again("not_visible_yet")
+        }
+        O::NotFound if now.not_found_count == 0 => again(NOT_FOUND),
+        O::NotFound => Step::Hold(HeldReason::Restored),
+    }
+}
+
+/// The step itself, but for a void of a payment whose key a forgotten one may have been charged under: not before the
+/// gateway has shown that nothing else stands there. `seen` is what the look that led to the step showed, if one did.
+#[must_use]
+pub fn look_before_void(now: &Situation, policy: &Policy, step: Step, seen: Option<&LookupOutcome>) -> Step {
+    let may_share = now.from_a_return.is_some_and(|distance| distance <= policy.profile.key_retention);
+    match (&step, seen) {
+        (Step::StartVoid { .. }, Some(seen)) if may_share && !seen.shows_nobody_elses() => {
+            Step::Hold(HeldReason::Unverifiable)
+        }
+        (Step::StartVoid { spends, .. }, None) if may_share && policy.profile.looks_up => {
+            Step::Doubt { wait: Duration::ZERO, reason: "look_before_void", spends: *spends, tells: false }
+        }
+        (Step::StartVoid { .. }, None) if may_share => Step::Hold(HeldReason::Unverifiable),
+        _ => step,
+    }
+}
+
+/// What stands against voiding a charge that came to light after the end, given what a look showed that `count` others were
+/// before, the first of them `age` ago; none where it may be voided. `is_its_own` says that nothing but this payment can have
+/// charged under its key since a past came back, `nothing_returned` that none ever did.
+#[must_use]
+pub fn before_remedy(
+    policy: &Policy,
+    (age, count): (Duration, u32),
+    (is_its_own, nothing_returned): (bool, bool),
+    seen: &Standing,
+) -> Option<Voiding> {
+    let wait = policy.verify_wait(count).min(VOID_WAIT_MAX);
+    match seen {
+        Standing::OnlyIts if is_its_own => None,
+        Standing::Unsupported if nothing_returned => None,
+        // What is charged is shown by then; the void closes the key for what may still be on its way.
+        Standing::Nothing if is_its_own && age > policy.gateway_timeout + policy.visibility => None,
+        Standing::Nothing if age <= policy.gateway_timeout + policy.visibility => {
+            Some(Voiding::Again { wait, is_late: false })
+        }
+        Standing::NoAnswer(_) => Some(Voiding::Again { wait, is_late: age > policy.doubt_deadline }),
+        Standing::OnlyIts | Standing::AnothersToo | Standing::Nothing | Standing::Unsupported => {
+            Some(Voiding::OfAnother)
+        }
+    }
+}

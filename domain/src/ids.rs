@@ -1,0 +1,182 @@
+//! Typed ids: a prefix that says what kind of thing it names, and a UUID as 32 lower-case hex digits.
+//!
+//! A wrong kind of id is refused when it is parsed, and every id can be told apart in a log.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+use uuid::{NoContext, Timestamp, Uuid};
+/// Why a text is no id of the wanted kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("an id here is `{prefix}` and 32 lower-case hex digits")]
+pub struct InvalidId {
+    prefix: &'static str,
+}
+
+/// The clock of new ids, where it is not this machine's: milliseconds since 1970.
+static CLOCK: OnceLock<fn() -> u64> = OnceLock::new();
+
+/// Gives new ids another clock, for the whole process. Test builds show with it that a wrong clock decides nothing.
+pub fn set_clock(clock: fn() -> u64) {
+    // Only the first call counts.
+    let _ = CLOCK.set(clock);
+}
+
+/// By this process's own clock, which may be wrong: the time in an id puts ids into an order, and decides nothing.
+fn new_uuid() -> Uuid {
+    let Some(clock) = CLOCK.get() else { return Uuid::now_v7() };
+    let ms = clock();
+    let nanos = u32::try_from(ms % 1_000).unwrap_or(0) * 1_000_000;
+    Uuid::new_v7(Timestamp::from_unix(NoContext, ms / 1_000, nanos))
+}
+
+macro_rules! typed_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// A new id, greater than every id made before it on this machine (version 7 of RFC 9562).
+            #[must_use]
+            pub fn generate() -> Self {
+                Self(new_uuid())
+            }
+
+            /// The bare UUID, for SQL.
+            #[must_use]
+            pub const fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl From<Uuid> for $name {
+            fn from(uuid: Uuid) -> Self {
+                Self(uuid)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "{}"), self.0.as_simple())
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let invalid = InvalidId { prefix: $prefix };
+                let digits = text.strip_prefix($prefix).ok_or(invalid)?;
+                let is_canonical = digits.len() == 32
+                    && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+                if !is_canonical {
+                    return Err(invalid);
+                }
+                Uuid::try_parse(digits).map(Self).map_err(|_| invalid)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+typed_id!(
+    /// A payment. Also what the gateway calls its charges.
+    PaymentId,
+    "pay_"
+);
+typed_id!(
+    /// A merchant.
+    MerchantId,
+    "mer_"
+);
+typed_id!(
+    /// An API key (not its secret).
+    KeyId,
+    "key_"
+);
+typed_id!(
+    /// The right to talk to the gateway about a payment; fences every write of its outcome.
+    ClaimToken,
+    "clm_"
+);
+
+/// The name of the one gateway, in our books and in breaks.
+pub const GATEWAY: &str = "default";
+
+/// The key under which the gateway charges a payment: one for all attempts, fixed when the payment was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct GatewayKey(String);
+
+impl GatewayKey {
+    /// The one that is stored; without one it is the payment's id, for ever.
+    #[must_use]
+    pub fn of(stored: Option<String>, payment: PaymentId) -> Self {
+        Self(stored.unwrap_or_else(|| payment.to_string()))
+    }
+
+    /// As the gateway gets it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GatewayKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_as_itself() {
+        let id = PaymentId::generate();
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn another_kind_or_another_spelling_is_refused() {
+        let id = PaymentId::generate();
+        let digits = id.uuid().as_simple().to_string();
+        for text in [
+            digits.clone(),
+            format!("mer_{digits}"),
+            format!("pay_{}", digits.to_uppercase() + "g"),
+            format!("pay_{}", id.uuid()),
+            format!("pay_{}", &digits[1..]),
+            "pay_".to_owned(),
+            String::new(),
+        ] {
+            assert!(text.parse::<PaymentId>().is_err(), "{text} was taken for a payment id");
+        }
+    }
+
+    #[test]
+    fn ids_are_ordered_by_time() {
+        let ids: Vec<_> = (0..100).map(|_| PaymentId::generate()).collect();
+        assert!(ids.is_sorted());
+    }
+}

@@ -1,0 +1,107 @@
+//! Which event of a payment moves money between which accounts. `docs/LEDGER.md` explains the accounts.
+//!
+//! Invariant: a transfer debits one account and credits another by the same amount, so the ledger is balanced by
+//! construction. It is append-only: another transfer corrects a mistake. The statement that settles a payment writes
+//! its transfers, and nothing else does.
+
+use crate::status::EventType;
+
+/// What an account is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountKind {
+    /// What the gateway has collected and owes us.
+    GatewayClearing,
+    /// What we owe a merchant.
+    MerchantPayable,
+}
+
+impl AccountKind {
+    /// The word for it in SQL.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::GatewayClearing => "gateway_clearing",
+            Self::MerchantPayable => "merchant_payable",
+        }
+    }
+}
+
+/// One movement of a payment's whole amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Posting {
+    /// Grows by the amount.
+    pub debit: AccountKind,
+    /// Shrinks by the amount.
+    pub credit: AccountKind,
+    /// What the movement is; a payment has at most one transfer of each code.
+    pub code: &'static str,
+}
+
+/// The movements that an event brings.
+#[must_use]
+pub const fn postings(event: EventType) -> &'static [Posting] {
+    match event {
+        EventType::Succeeded => &[Posting {
+            debit: AccountKind::GatewayClearing,
+            credit: AccountKind::MerchantPayable,
+            code: "payment",
+        }],
+        EventType::Created
+        | EventType::AttemptStarted
+        | EventType::TakenOver
+        | EventType::Verifying
+        | EventType::OutcomeUnknown
+        | EventType::RetryScheduled
+        | EventType::Failed
+        | EventType::VoidStarted
+        | EventType::Reversed
+        | EventType::Held
+        | EventType::Released
+        | EventType::Rescheduled
+        | EventType::Restored
+        | EventType::Doubted => &[],
+    }
+}
+
+/// The whole table as columns, for the settling statement.
+#[derive(Default)]
+#[expect(missing_docs, reason = "one column of the table of rules each")]
+pub struct Columns {
+    pub event_types: Vec<String>,
+    pub debit_kinds: Vec<String>,
+    pub credit_kinds: Vec<String>,
+    pub codes: Vec<String>,
+}
+
+/// The rules, one element of each column for each movement.
+#[must_use]
+pub fn columns() -> Columns {
+    let rows = || EventType::ALL.iter().flat_map(|&event| postings(event).iter().map(move |p| (event, p)));
+    Columns {
+        event_types: rows().map(|(event, _)| event.as_str().to_owned()).collect(),
+        debit_kinds: rows().map(|(_, posting)| posting.debit.as_str().to_owned()).collect(),
+        credit_kinds: rows().map(|(_, posting)| posting.credit.as_str().to_owned()).collect(),
+        codes: rows().map(|(_, posting)| posting.code.to_owned()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_moves_only_when_a_payment_succeeds() {
+        for &event in EventType::ALL {
+            assert_eq!(postings(event).is_empty(), event != EventType::Succeeded, "{event}");
+        }
+    }
+
+    #[test]
+    fn no_posting_debits_and_credits_one_account() {
+        let all = EventType::ALL.iter().flat_map(|&event| postings(event));
+        assert!(all.clone().count() > 0);
+        for posting in all {
+            assert_ne!(posting.debit, posting.credit);
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! The gauges: what stands in the database now, by a few statements for each scrape.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ::metrics::gauge;
+use sqlx::PgPool;
+
+use crate::operations::breaks::KINDS;
+use crate::operations::horizon::{self, HOT_TABLES, Horizon};
+use crate::platform::metrics::{
+    self, BREAKS_OPEN, CLOSED, DEAD_LETTERS_OPEN, DEAD_ROWS, PAYMENTS_HELD, PAYMENTS_OPEN, PAYMENTS_OVERDUE,
+    QUEUE_JOBS, QUEUE_OLDEST, RECONCILIATION_AGE, SESSIONS_HIDDEN, SNAPSHOT_AGE, SNAPSHOT_AGE_TRANSACTIONS,
+    SNAPSHOT_PID,
+};
+use crate::queue;
+
+/// Whoever scrapes more often sees the same numbers again: anybody may scrape, and the database has other work.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// And where the backlog is so long that reading takes a while, at most one part in so many of the time goes into it.
+const SHARE: u32 = 20;
+
+/// No reading takes longer: by then whoever had the turn is gone.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// From when on the gauges are read again.
+static STALE_AT: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// What the database shows.
+struct Now {
+    pending: f64,
+    processing: f64,
+    overdue: f64,
+    held: f64,
+    jobs_waiting: f64,
+    oldest_job_age: f64,
+    reconciliation_age: f64,
+    dead_letters_open: f64,
+    closed: f64,
+    /// How many breaks are open of each of [`KINDS`]; none where that could not be read.
+    breaks_open: Option<Vec<f64>>,
+}
+
+impl Now {
+    const UNKNOWN: Self = Self {
+        pending: f64::NAN,
+        processing: f64::NAN,
+        overdue: f64::NAN,
+        held: f64::NAN,
+        jobs_waiting: f64::NAN,
+        oldest_job_age: f64::NAN,
+        reconciliation_age: f64::NAN,
+        dead_letters_open: f64::NAN,
+        closed: f64::NAN,
+        breaks_open: None,
+    };
+}
+
+/// All metrics as text, the gauges as the database shows them now.
+pub async fn scrape(pool: &PgPool) -> String {
+    refresh(pool).await;
+    metrics::render()
+}
+
+/// Sets all gauges to what the database shows; to "not a number" where it does not answer, so that nobody takes the
+/// past for the present.
+async fn refresh(pool: &PgPool) {
+    if !is_my_turn() {
+        return;
+    }
+    let asked_at = Instant::now();
+    let (now, fresh) = match read(pool).await {
+        Ok(now) => (now, FRESH.max(asked_at.elapsed() * SHARE)),
+        Err(why) => {
+            tracing::warn!(%why, "could not read the gauges");
+            (Now::UNKNOWN, FRESH)
+        }
+    };
+    gauge!(PAYMENTS_OPEN, "status" => "pending").set(now.pending);
+    gauge!(PAYMENTS_OPEN, "status" => "processing").set(now.processing);
+    gauge!(PAYMENTS_OVERDUE).set(now.overdue);
+    gauge!(PAYMENTS_HELD).set(now.held);
+    gauge!(QUEUE_JOBS).set(now.jobs_waiting);
+    gauge!(QUEUE_OLDEST).set(now.oldest_job_age);
+    gauge!(RECONCILIATION_AGE).set(now.reconciliation_age);
+    gauge!(DEAD_LETTERS_OPEN).set(now.dead_letters_open);
+    gauge!(CLOSED).set(now.closed);
+    for (n, &(kind, _)) in KINDS.iter().enumerate() {
+        let open = now.breaks_open.as_ref().and_then(|open| open.get(n)).copied();
+        gauge!(BREAKS_OPEN, "kind" => kind).set(open.unwrap_or(f64::NAN));
+    }
+    show_horizon(&horizon::read(pool).await);
+    fresh_for(fresh);
+}
+
+/// Who keeps dead rows from being cleared.
+fn show_horizon(horizon: &sqlx::Result<Horizon>) {
+    let or_unknown = |of: &dyn Fn(&Horizon) -> f64| horizon.as_ref().map_or(f64::NAN, of);
+    for &kind in horizon::KINDS {
+        let oldest = |age: fn(&horizon::Holder) -> f64| {
+            or_unknown(&|it| it.holders.iter().filter(|it| it.held_by == kind).map(age).fold(0.0, f64::max))
+        };
+        gauge!(SNAPSHOT_AGE, "held_by" => kind).set(oldest(|it| it.age_seconds.unwrap_or(0.0)));
+        gauge!(SNAPSHOT_AGE_TRANSACTIONS, "held_by" => kind).set(oldest(|it| float(it.age_transactions)));
+    }
+    let pid = |it: &Horizon| it.holders.first().and_then(|it| it.pid).map_or(0.0, f64::from);
+    gauge!(SNAPSHOT_PID).set(or_unknown(&pid));
+    gauge!(SESSIONS_HIDDEN).set(or_unknown(&|it| float(it.hidden)));
+    for (n, table) in HOT_TABLES.into_iter().enumerate() {
+        gauge!(DEAD_ROWS, "table" => table).set(or_unknown(&|it| float(it.dead_rows[n])));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nobody counts so many")]
+const fn float(count: i64) -> f64 {
+    count as f64
+}
+
+async fn read(pool: &PgPool) -> sqlx::Result<Now> {
+    let kinds: Vec<String> = KINDS.iter().map(|&(kind, _)| kind.to_owned()).collect();
+    sqlx::query_file_as!(Now, "queries/gauges.sql", queue::PAYMENTS, &kinds).fetch_one(pool).await
+}
+
+/// Whether the gauges are old enough to be read again; until they have been, everybody else is told no.
+fn is_my_turn() -> bool {
+    let mut stale_at = STALE_AT.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_stale = stale_at.is_none_or(|at| at <= Instant::now());
+    if is_stale {
+        *stale_at = Some(Instant::now() + LONGEST);
+    }
+    is_stale
+}
+
+fn fresh_for(duration: Duration) {
+    *STALE_AT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + duration);
+}

@@ -1,0 +1,179 @@
+//! Charges at the gateway of payments that are forgotten here.
+//!
+//! Invariant: whoever posts such a payment again gets a payment with the same key at the gateway, which may only look, and
+//! adopts the charge. So an orphan stays for ever, also where it was adopted.
+
+use chrono::{DateTime, Utc};
+use domain::ids::GATEWAY;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+/// How long a look at all keys may take, in a process that has other work to do.
+const LONGEST_LOOK: &str = "60s";
+
+/// A key under which a charge stands, and which is no payment's.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unknown {
+    /// The key.
+    pub key: String,
+    /// What the payment was called.
+    pub reference: Option<String>,
+    /// The first of its charges that stand.
+    pub charge_id: String,
+    /// What stands.
+    pub amount: Decimal,
+    /// Of what.
+    pub currency: String,
+    /// All that moved money under the key.
+    effects: Value,
+}
+
+/// Which keys are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// All.
+    All,
+    /// Of effects after this row of the gateway's journal, those of which nobody knows.
+    NewsAfter(i64),
+}
+
+/// Lets the statements of this transaction read whole tables, and take their time.
+pub(super) async fn may_read_all(connection: &mut PgConnection, longest: &str) -> sqlx::Result<()> {
+    let settings = [
+        ("statement_timeout", longest),
+        ("idle_in_transaction_session_timeout", "60s"),
+        ("enable_seqscan", "on"),
+        ("enable_hashjoin", "on"),
+        ("work_mem", "64MB"),
+    ];
+    sqlx::query!(
+        "select set_config(name, value, true) from unnest($1::text[], $2::text[]) as s (name, value)",
+        &settings.map(|(name, _)| name.to_owned()),
+        &settings.map(|(_, value)| value.to_owned())
+    )
+    .fetch_all(connection)
+    .await
+    .map(drop)
+}
+
+/// The keys in our copy of the gateway's journal under which a charge stands and which are no payment's.
+///
+/// # Errors
+/// The database's.
+pub(super) async fn unknown(pool: &PgPool, which: Which) -> sqlx::Result<Vec<Unknown>> {
+    let (after, longest) = match which {
+        Which::All => (i64::MIN, "0"),
+        Which::NewsAfter(seq) => (seq, LONGEST_LOOK),
+    };
+    let mut transaction = pool.begin().await?;
+    may_read_all(&mut transaction, longest).await?;
+    let found =
+        sqlx::query_file_as!(Unknown, "queries/orphans_unknown.sql", GATEWAY, after, which == Which::All)
+            .fetch_all(&mut *transaction)
+            .await?;
+    transaction.rollback().await?;
+    Ok(found)
+}
+
+/// Keeps these orphans, and opens a break for each of which none tells.
+pub(super) async fn keep(connection: &mut PgConnection, found: &[Unknown]) -> sqlx::Result<()> {
+    let each = |read: fn(&Unknown) -> &str| found.iter().map(|it| read(it).to_owned()).collect::<Vec<_>>();
+    let keys = each(|it| &it.key);
+    sqlx::query!(
+        "insert into orphans (gateway, key, reference, charge_id, amount, currency)
+         select $1, * from unnest($2::text[], $3::text[], $4::text[], $5::numeric[], $6::text[])
+             on conflict on constraint orphans_pkey do nothing",
+        GATEWAY,
+        &keys,
+        &found.iter().map(|it| it.reference.clone()).collect::<Vec<_>>() as &[Option<String>],
+        &each(|it| &it.charge_id),
+        &found.iter().map(|it| it.amount).collect::<Vec<_>>(),
+        &each(|it| &it.currency)
+    )
+    .execute(&mut *connection)
+    .await?;
+    let details: Vec<Value> = found.iter().map(|it| json!({ "gateway": it.effects })).collect();
+    sqlx::query!(
+        "insert into breaks (subject, kind, detail, opened_at)
+         select s.subject, 'orphan', s.detail, clock_timestamp()
+           from unnest($1::text[], $2::jsonb[]) as s (subject, detail)
+          where not exists (select from breaks b
+                             where b.subject = s.subject and b.kind in ('orphan', 'charge_unknown')
+                               and (b.closed_at is null or b.detail = s.detail))
+          order by s.subject
+             on conflict do nothing",
+        &keys.iter().map(|key| format!("key {key}")).collect::<Vec<_>>(),
+        &details
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// An orphan, as it is kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Orphan {
+    /// Its key at the gateway.
+    pub key: String,
+    /// What the payment was called that is forgotten.
+    pub reference: Option<String>,
+    /// The charge that stands.
+    pub charge_id: String,
+    /// What stands.
+    pub amount: Decimal,
+    /// Of what.
+    pub currency: String,
+    /// When it was found.
+    pub found_at: DateTime<Utc>,
+    /// Which payment adopted the charge.
+    pub adopted_by: Option<Uuid>,
+}
+
+/// The orphans by key, after that key: those that nobody has adopted, or all.
+///
+/// # Errors
+/// The database's.
+pub async fn list(pool: &PgPool, all: bool, after: &str, limit: i64) -> sqlx::Result<Vec<Orphan>> {
+    sqlx::query_as!(
+        Orphan,
+        "select key, reference, charge_id, amount, currency, found_at, adopted_by
+           from orphans
+          where gateway = $1 and key > $3 and ($2 or adopted_by is null)
+          order by key limit $4",
+        GATEWAY,
+        all,
+        after,
+        limit
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// How many there are of one currency, and how much stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sum {
+    /// Which currency.
+    pub currency: String,
+    /// How many.
+    pub count: i64,
+    /// What stands of them together.
+    pub amount: Decimal,
+}
+
+/// The orphans that nobody has adopted, by currency.
+///
+/// # Errors
+/// The database's.
+pub async fn sums(connection: &mut PgConnection) -> sqlx::Result<Vec<Sum>> {
+    sqlx::query_as!(
+        Sum,
+        "select currency, count(*) as \"count!\", sum(amount) as \"amount!\"
+           from orphans where gateway = $1 and adopted_by is null
+          group by currency order by currency",
+        GATEWAY
+    )
+    .fetch_all(connection)
+    .await
+}

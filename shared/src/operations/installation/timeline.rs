@@ -1,0 +1,142 @@
+//! How a server that took over is accepted: by the gateway's books, read from where we were to their end.
+//!
+//! Invariant: until then nothing is claimed (`may_claim()` in SQL). One worker reads for all. Where the gateway remembers a
+//! payment that is forgotten here, or a key of a kind that nobody was to make yet, a person has to run `payonce restored`.
+
+use std::future::{Future, ready};
+use std::time::Duration;
+
+use sqlx::{PgConnection, PgPool};
+
+use super::orphans::{self, Which};
+use super::{Installation, read, seen};
+use crate::database::{InTime as _, durable};
+use crate::gateway::Gateway;
+use crate::gateway::books::{Bounds, Unread};
+use crate::operations::breaks::Opened;
+use crate::operations::reconciliation::copy::{Copied, Copies, copy, cursor};
+
+/// The number of the lock by which one process at a time reads.
+const ONE_AT_A_TIME: i64 = 0x0070_6179_6f6e_6401;
+
+/// How far one try reads. The next one goes on from there.
+const BOUNDS: Bounds = Bounds { pages: 10_000, time: Duration::from_mins(5) };
+
+/// What became of looking into it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Returned {
+    /// The server is the one that is known, or another process looks into it.
+    NothingToDo,
+    /// Nothing is forgotten: the server is the known one from now on.
+    Accepted,
+    /// The gateway shows no books, so that nobody knows: the server is the known one from now on.
+    AcceptedBlindly,
+    /// A person has to run `payonce restored`, for that reason.
+    MustRestore(String),
+    /// The books could not be read to their end; for that reason, and not for long, as far as it is known.
+    Waits(String),
+}
+
+/// Copies, for nobody's report.
+pub(super) struct Unaccompanied;
+
+impl Copies for Unaccompanied {
+    fn page(
+        &mut self,
+        _: &mut PgConnection,
+        _: i64,
+        _: &Opened,
+    ) -> impl Future<Output = sqlx::Result<bool>> + Send {
+        ready(Ok(true))
+    }
+
+    fn rest(&mut self) -> impl Future<Output = ()> + Send {
+        ready(())
+    }
+}
+
+/// Looks into it where the server is on a later timeline than is known.
+///
+/// # Errors
+/// The database's; it is tried again.
+pub async fn look_into(pool: &PgPool, gateway: &Gateway) -> sqlx::Result<Returned> {
+    if !is_ahead(&read(pool).await?, seen(pool).await?.timeline) {
+        return Ok(Returned::NothingToDo);
+    }
+    // The lock goes with its connection, also where this process is killed.
+    let mut own = pool.acquire().await?.detach();
+    let lock = sqlx::query_scalar!("select pg_try_advisory_lock($1) as \"got!\"", ONE_AT_A_TIME);
+    if !lock.fetch_one(&mut own).in_time().await? {
+        return Ok(Returned::NothingToDo);
+    }
+    let (installation, timeline) = (read(pool).await?, seen(pool).await?.timeline);
+    if !is_ahead(&installation, timeline) {
+        return Ok(Returned::NothingToDo);
+    }
+    look(pool, gateway, &installation, timeline).await
+}
+
+fn is_ahead(installation: &Installation, timeline: i32) -> bool {
+    let known = installation.known.as_ref().is_some_and(|known| known.timeline < timeline);
+    known && installation.must_restore.is_none()
+}
+
+async fn look(
+    pool: &PgPool,
+    gateway: &Gateway,
+    installation: &Installation,
+    timeline: i32,
+) -> sqlx::Result<Returned> {
+    let from = cursor(pool).await?;
+    let is_blind = match copy(pool, gateway, &mut Unaccompanied, &from, BOUNDS).await? {
+        Copied::Whole => false,
+        Copied::Unread(Unread::NotOffered(_)) => true,
+        Copied::Unread(why) => return Ok(Returned::Waits(why.to_string())),
+        Copied::Partly | Copied::TakenOver => {
+            return Ok(Returned::Waits("the gateway's books are long".to_owned()));
+        }
+    };
+    // What was compared before had its payment then, and so it has now.
+    let unknown = orphans::unknown(pool, Which::NewsAfter(from.compared_up_to)).await?;
+    if let Some(first) = unknown.first() {
+        let why = format!(
+            "another server took over, and {} payments are forgotten of which the gateway shows a charge, the first under the key {}",
+            unknown.len(),
+            first.key
+        );
+        return must_restore(pool, why).await;
+    }
+    if installation.key_scheme == 1 && has_derived_keys(pool, from.compared_up_to).await? {
+        let why = "another server took over, and it is forgotten that `payonce migrate --finish` had run"
+            .to_owned();
+        return must_restore(pool, why).await;
+    }
+    let statement = sqlx::query!(
+        "update installation set timeline = $1, returned_at = clock_timestamp() where timeline < $1 and must_restore is null",
+        timeline
+    )
+    .execute(pool)
+    .in_time();
+    durable("accept_timeline", statement).await?;
+    Ok(if is_blind { Returned::AcceptedBlindly } else { Returned::Accepted })
+}
+
+/// Whether the gateway knows derived keys, which a database that does not remember having made any lost.
+async fn has_derived_keys(pool: &PgPool, after: i64) -> sqlx::Result<bool> {
+    sqlx::query_scalar!(
+        "select exists (select from gateway_effects where gateway = $1 and seq > $2 and key like 'pk1\\_%') as \"has!\"",
+        domain::ids::GATEWAY,
+        after
+    )
+    .fetch_one(pool)
+    .in_time()
+    .await
+}
+
+async fn must_restore(pool: &PgPool, why: String) -> sqlx::Result<Returned> {
+    let statement = sqlx::query!("update installation set must_restore = $1 where must_restore is null", why)
+        .execute(pool)
+        .in_time();
+    durable("must_restore", statement).await?;
+    Ok(Returned::MustRestore(why))
+}

@@ -1,0 +1,220 @@
+//! What the operator's page reads: over all merchants, newest first. Nothing here writes but `resolve`,
+//! through the one writer.
+//!
+//! Invariant: every query reads a bounded number of rows by an index, however large the tables have grown, so that
+//! looking at a system in trouble does not add to the trouble.
+
+use chrono::{DateTime, Utc};
+use domain::ids::{MerchantId, PaymentId};
+use serde_json::Value;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::operations::breaks::Break;
+use crate::payment::Event;
+use crate::payment::history;
+
+pub use crate::payment::history::Row as PaymentRow;
+use crate::queue;
+
+mod corrections;
+mod decisions;
+mod list;
+mod overview;
+mod resolve;
+
+pub use corrections::{Correction, correction, corrections};
+pub use decisions::{Decision, await_decision, decisions};
+pub use list::{Filter, Listed, State, list};
+pub use overview::{Capped, LATEST, Overview, overview};
+pub use resolve::{Resolve, Resolved, resolve_break};
+
+/// One payment with all that is known about it.
+#[derive(Debug, Clone)]
+pub struct Dossier {
+    /// Which.
+    pub id: PaymentId,
+    /// As it stands.
+    pub row: PaymentRow,
+    /// Whose it is.
+    pub merchant_name: String,
+    /// Its history, oldest first; of a very long one only the last events before the asked-for version.
+    pub events: Vec<Event>,
+    /// Whether older events were left out.
+    pub has_older_events: bool,
+    /// What came after a claim was gone.
+    pub late: Vec<Late>,
+    /// Contradictions, the open ones first.
+    pub breaks: Vec<Break>,
+    /// What people wished to become of it, newest first.
+    pub decisions: Vec<Decision>,
+    /// What people corrected about it, newest first.
+    pub corrections: Vec<Correction>,
+    /// What its money did.
+    pub entries: Vec<Entry>,
+    /// Its jobs that the queue still knows, newest first.
+    pub jobs: Vec<Job>,
+}
+
+/// A result that changed nothing, because its claim was gone.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the columns of the table `late_evidence`, which explains them")]
+pub struct Late {
+    pub claim_token: Uuid,
+    pub event_type: String,
+    pub reason: Option<String>,
+    pub evidence: Value,
+    pub at: DateTime<Utc>,
+}
+
+/// One side of a movement of money.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the columns of the view `ledger_entries`, which explains them")]
+pub struct Entry {
+    pub side: String,
+    pub account: String,
+    pub amount: String,
+    pub currency: String,
+    pub code: String,
+    pub created_at: DateTime<Utc>,
+}
+
+/// A look at the payment, as the queue has it.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the columns of the queue's table")]
+pub struct Job {
+    pub id: String,
+    pub status: String,
+    pub run_at: DateTime<Utc>,
+    pub done_at: Option<DateTime<Utc>>,
+    pub lock_by: Option<String>,
+    /// Which version of the payment asked for it.
+    pub version: i32,
+}
+
+/// At most so many events of one payment at a time.
+const EVENTS_MAX: i64 = 200;
+/// At most so many rows of each other kind about one payment.
+const ROWS_MAX: i64 = 100;
+
+/// All about one payment; none where there is no such payment. `before` asks for the events before that version.
+///
+/// # Errors
+/// The database's.
+pub async fn dossier(pool: &PgPool, id: PaymentId, before: Option<i32>) -> sqlx::Result<Option<Dossier>> {
+    let row = match history::row(pool, id).await {
+        Err(sqlx::Error::RowNotFound) => return Ok(None),
+        other => other?,
+    };
+    let merchant_name = sqlx::query_scalar!("select name from merchants where id = $1", row.merchant_id)
+        .fetch_optional(pool)
+        .await?;
+    let mut events = events(pool, id, before.unwrap_or(i32::MAX)).await?;
+    let has_older_events = events.len() > usize::try_from(EVENTS_MAX).unwrap_or(usize::MAX);
+    if has_older_events {
+        events.pop();
+    }
+    events.reverse();
+    Ok(Some(Dossier {
+        id,
+        merchant_name: merchant_name.unwrap_or_default(),
+        events,
+        has_older_events,
+        late: late(pool, id).await?,
+        breaks: breaks_of(pool, id).await?,
+        decisions: decisions(pool, id).await?,
+        corrections: corrections(pool, Some(id), false, None, ROWS_MAX).await?,
+        entries: entries(pool, id).await?,
+        jobs: jobs(pool, id, row.version).await?,
+        row,
+    }))
+}
+
+/// Newest first, and one more than is shown.
+async fn events(pool: &PgPool, id: PaymentId, before: i32) -> sqlx::Result<Vec<Event>> {
+    sqlx::query_as!(
+        Event,
+        "select version, type as event_type, from_status, to_status, reason, evidence, claim_token, due_at, spends,
+                correlation_id, at
+           from payment_events
+          where payment_id = $1 and version < $2
+          order by payment_id desc, version desc
+          limit $3",
+        id.uuid(),
+        before,
+        EVENTS_MAX + 1
+    )
+    .fetch_all(pool)
+    .await
+}
+
+async fn late(pool: &PgPool, id: PaymentId) -> sqlx::Result<Vec<Late>> {
+    sqlx::query_as!(
+        Late,
+        "select claim_token, event_type, reason, evidence, at
+           from late_evidence where payment_id = $1 order by at desc limit $2",
+        id.uuid(),
+        ROWS_MAX
+    )
+    .fetch_all(pool)
+    .await
+}
+
+async fn breaks_of(pool: &PgPool, id: PaymentId) -> sqlx::Result<Vec<Break>> {
+    sqlx::query_as!(
+        Break,
+        "select b.id, b.payment_id, b.subject, b.kind, b.detail, b.opened_at, b.closed_at, b.closed_by, b.closed_reason,
+                p.held_reason is not null as \"is_held!\"
+           from breaks b join payments p on p.id = b.payment_id
+          where b.payment_id = $1
+          order by b.closed_at desc nulls first, b.id desc
+          limit $2",
+        id.uuid(),
+        ROWS_MAX
+    )
+    .fetch_all(pool)
+    .await
+}
+
+async fn entries(pool: &PgPool, id: PaymentId) -> sqlx::Result<Vec<Entry>> {
+    sqlx::query_as!(
+        Entry,
+        "select e.side as \"side!\", a.kind as account, e.amount::text as \"amount!\", e.currency as \"currency!\",
+                e.code as \"code!\", e.created_at as \"created_at!\"
+           from ledger_entries e join ledger_accounts a on a.id = e.account_id
+          where e.payment_id = $1
+          order by e.created_at, e.transfer_id, e.side desc
+          limit $2",
+        id.uuid(),
+        ROWS_MAX
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// By their keys, which name payment and version: the queue has no other way to a payment's jobs.
+async fn jobs(pool: &PgPool, id: PaymentId, version: i32) -> sqlx::Result<Vec<Job>> {
+    sqlx::query_as!(
+        Job,
+        "select j.id, j.status, j.run_at, j.done_at, j.lock_by, v.version as \"version!\"
+           from generate_series($2::integer, greatest($2 - $3, 1), -1) as v (version)
+           join apalis.jobs j on j.job_type = $4 and j.idempotency_key = $1::uuid || ':' || v.version
+          order by v.version desc",
+        id.uuid(),
+        version,
+        i32::try_from(ROWS_MAX).unwrap_or(i32::MAX),
+        queue::PAYMENTS
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// The merchant of that name or id; none if there is none.
+///
+/// # Errors
+/// The database's.
+pub async fn find_merchant(pool: &PgPool, name_or_id: &str) -> sqlx::Result<Option<MerchantId>> {
+    let id = name_or_id.parse().map(MerchantId::uuid).ok();
+    let found = sqlx::query_scalar!("select id from merchants where id = $1 or name = $2", id, name_or_id);
+    Ok(found.fetch_optional(pool).await?.map(MerchantId::from))
+}

@@ -1,0 +1,327 @@
+//! The row of a run: who carries it out, how far it has come, what it found.
+//!
+//! Invariants: one tick is under way at a time; whoever goes on with a run takes it from whoever had it, who then writes
+//! nothing more; and what a page found is saved with the place that it led to, in one transaction.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::types::Json;
+use sqlx::{PgConnection, PgPool};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Findings, Report, Trigger};
+use crate::database::{InTime as _, durable, millis};
+use crate::operations::{breaks, recovery};
+
+/// A run that has not been touched for so long was broken off: no page takes a tenth of it. So was one that was touched so
+/// far in the future: the clock was wrong.
+const BROKEN_OFF_AFTER: Duration = Duration::from_mins(1);
+
+/// After each page a run rests so many times as long as the page took. Payments come first: one that is accepted or settled
+/// meanwhile finds nine tenths of the time to itself, also where a million stored ones are walked over.
+const REST: u32 = 9;
+
+/// Long before a run looks broken off.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+
+/// Open breaks are counted no further.
+const BREAKS_COUNTED: i64 = 1_000;
+
+/// The parts of a run, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Repair,
+    Journal,
+    Payments,
+    Balances,
+    Charges,
+    Done,
+}
+
+impl Step {
+    const ALL: &[Self] =
+        &[Self::Repair, Self::Journal, Self::Payments, Self::Balances, Self::Charges, Self::Done];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Repair => "repair",
+            Self::Journal => "journal",
+            Self::Payments => "payments",
+            Self::Balances => "balances",
+            Self::Charges => "charges",
+            Self::Done => "done",
+        }
+    }
+
+    fn parse(word: &str) -> Self {
+        Self::ALL.iter().copied().find(|step| step.as_str() == word).unwrap_or(Self::Repair)
+    }
+}
+
+/// A run under way.
+pub(super) struct Run {
+    pub(super) id: i64,
+    holder: Uuid,
+    pub(super) step: Step,
+    /// Payments up to this one have been compared; none: from the first one on.
+    pub(super) compared_up_to: Option<Uuid>,
+    /// When the pass over all payments began that this run is part of.
+    pub(super) pass_began_at: DateTime<Utc>,
+    /// Charges at the gateway up to this one have been compared.
+    pub(super) listed_up_to: Option<String>,
+    pub(super) findings: Findings,
+    /// When it last came from a rest.
+    rested_at: Instant,
+    hurry: CancellationToken,
+}
+
+struct Row {
+    id: i64,
+    step: String,
+    compared_up_to: Option<Uuid>,
+    pass_began_at: Option<DateTime<Utc>>,
+    started_at: DateTime<Utc>,
+    listed_up_to: Option<String>,
+    counts: Json<Findings>,
+}
+
+/// The run's row. A tick goes on in the books where the last one ended; the same tick again, or the next one after a
+/// while, with a run that was broken off.
+pub(super) async fn begin(
+    pool: &PgPool,
+    trigger: Trigger,
+    hurry: &CancellationToken,
+) -> sqlx::Result<Option<Run>> {
+    let holder = Uuid::now_v7();
+    let row = match trigger {
+        Trigger::Tick(tick) => begin_tick(pool, tick, holder).await?,
+        Trigger::Command => Some(begin_command(pool, holder).await?),
+    };
+    Ok(row.map(|row| Run {
+        id: row.id,
+        holder,
+        step: Step::parse(&row.step),
+        compared_up_to: row.compared_up_to,
+        pass_began_at: row.pass_began_at.unwrap_or(row.started_at),
+        listed_up_to: row.listed_up_to,
+        findings: row.counts.0,
+        rested_at: Instant::now(),
+        hurry: hurry.clone(),
+    }))
+}
+
+async fn begin_tick(pool: &PgPool, tick: DateTime<Utc>, holder: Uuid) -> sqlx::Result<Option<Row>> {
+    let statement = sqlx::query_as!(
+        Row,
+        "with unfinished as materialized (
+             select id, tick, touched_at from reconciliation_runs
+              where trigger = 'tick' and finished_at is null
+                for update),
+         taken as (
+             update reconciliation_runs r
+                set holder = $2, touched_at = clock_timestamp()
+               from unfinished u
+              where r.id = u.id
+                and (u.tick = $1
+                     or u.touched_at not between clock_timestamp() - $3::bigint * interval '1 millisecond'
+                                             and clock_timestamp() + $3 * interval '1 millisecond')
+             returning r.*),
+         made as (
+             insert into reconciliation_runs (trigger, tick, holder, compared_up_to, pass_began_at, listed_up_to)
+             select 'tick', $1, $2, last.compared_up_to, last.pass_began_at, last.listed_up_to
+               from (select) one
+               left join lateral (select * from reconciliation_runs where trigger = 'tick' order by id desc limit 1) last
+                 on true
+              where not exists (select from unfinished)
+                 on conflict do nothing
+             returning *)
+         select id as \"id!\", step as \"step!\", compared_up_to, pass_began_at, started_at as \"started_at!\", listed_up_to,
+                counts as \"counts!: Json<Findings>\"
+           from (select * from taken union all select * from made) run",
+        tick,
+        holder,
+        millis(BROKEN_OFF_AFTER)
+    )
+    .fetch_optional(pool);
+    durable("reconcile_begin", statement).await
+}
+
+async fn begin_command(pool: &PgPool, holder: Uuid) -> sqlx::Result<Row> {
+    let statement = sqlx::query_as!(
+        Row,
+        "insert into reconciliation_runs (trigger, holder) values ('command', $1)
+         returning id, step, compared_up_to, pass_began_at, started_at, listed_up_to, counts as \"counts: Json<Findings>\"",
+        holder
+    )
+    .fetch_one(pool);
+    durable("reconcile_begin", statement).await
+}
+
+impl Run {
+    /// Between two pages: leaves the database to payments for a while, unless the run is in a hurry.
+    pub(super) async fn rest(&mut self) {
+        let rest = (self.rested_at.elapsed() * REST).min(LONGEST_REST);
+        tokio::select! { () = tokio::time::sleep(rest) => {} () = self.hurry.cancelled() => {} }
+        self.rested_at = Instant::now();
+    }
+
+    /// Writes down how far it has come. False if it is somebody else's by now: then nothing may be committed.
+    pub(super) async fn save(&self, connection: &mut PgConnection) -> sqlx::Result<bool> {
+        let saved = sqlx::query!(
+            "update reconciliation_runs
+                set step = $3, compared_up_to = $4, pass_began_at = $5, listed_up_to = $6, counts = $7,
+                    touched_at = clock_timestamp()
+              where id = $1 and holder = $2 and finished_at is null",
+            self.id,
+            self.holder,
+            self.step.as_str(),
+            self.compared_up_to,
+            self.pass_began_at,
+            self.listed_up_to,
+            Json(&self.findings) as Json<&Findings>
+        )
+        .execute(connection)
+        .await?;
+        Ok(saved.rows_affected() == 1)
+    }
+
+    /// Writes down that a step is over which had nothing more to commit. False if it is somebody else's by now.
+    pub(super) async fn step_done(&self, pool: &PgPool) -> sqlx::Result<bool> {
+        let mut connection = pool.acquire().in_time().await?;
+        durable("reconcile_step", self.save(&mut connection)).await
+    }
+
+    /// Closes it. None if it is somebody else's by now.
+    pub(super) async fn finish(mut self, pool: &PgPool) -> sqlx::Result<Option<Report>> {
+        self.findings.breaks_open = breaks::count_open(pool, BREAKS_COUNTED).await?;
+        // Where the pass is over the next run begins another one.
+        let statement = sqlx::query!(
+            "update reconciliation_runs
+                set finished_at = clock_timestamp(), counts = $3, step = 'done',
+                    pass_began_at = case when compared_up_to is not null then pass_began_at end
+              where id = $1 and holder = $2 and finished_at is null
+             returning started_at, finished_at as \"finished_at!\"",
+            self.id,
+            self.holder,
+            Json(&self.findings) as Json<&Findings>
+        )
+        .fetch_optional(pool);
+        let row = durable("reconcile_finish", statement).await?;
+        Ok(row.map(|row| Report {
+            run: self.id,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            findings: self.findings,
+        }))
+    }
+}
+
+/// A run as it is listed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Stored {
+    /// Its number.
+    pub id: i64,
+    /// What asked for it: `tick` or `command`.
+    pub trigger: String,
+    /// When it started.
+    pub started_at: DateTime<Utc>,
+    /// When it was done; none while it is under way, or where it was broken off.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// What it came to, as far as it has come.
+    pub findings: Findings,
+}
+
+/// The last runs before number `before`, newest first.
+///
+/// # Errors
+/// The database's.
+pub async fn list(pool: &PgPool, before: Option<i64>, limit: i64) -> sqlx::Result<Vec<Stored>> {
+    let rows = sqlx::query!(
+        "select id, trigger, started_at, finished_at, counts as \"counts: Json<Findings>\"
+           from reconciliation_runs where id < $1 order by id desc limit $2",
+        before.unwrap_or(i64::MAX),
+        limit
+    )
+    .fetch_all(pool)
+    .await?;
+    let stored = rows.into_iter().map(|row| Stored {
+        id: row.id,
+        trigger: row.trigger,
+        started_at: row.started_at,
+        finished_at: row.finished_at,
+        findings: row.counts.0,
+    });
+    Ok(stored.collect())
+}
+
+/// Deletes the reports of ticks and of starts of more than `days` ago, and the sums of passes that nobody goes on with.
+///
+/// # Errors
+/// The database's.
+pub async fn forget(pool: &PgPool, days: i32) -> sqlx::Result<u64> {
+    let reports = sqlx::query!(
+        "delete from reconciliation_runs where tick < clock_timestamp() - make_interval(days => $1)",
+        days
+    )
+    .execute(pool);
+    let deleted = durable("prune_reports", reports).await?.rows_affected();
+    let sums = sqlx::query!(
+        "delete from account_sums s
+          where pass_began_at < clock_timestamp() - make_interval(days => $1)
+            and not exists (select from reconciliation_runs r where r.pass_began_at = s.pass_began_at)",
+        days
+    )
+    .execute(pool);
+    durable("prune_sums", sums).await?;
+    Ok(deleted + recovery::forget(pool, days).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn a_run(hurry: CancellationToken) -> Run {
+        Run {
+            id: 1,
+            holder: Uuid::nil(),
+            step: Step::Payments,
+            compared_up_to: None,
+            pass_began_at: DateTime::UNIX_EPOCH,
+            listed_up_to: None,
+            findings: Findings::default(),
+            rested_at: Instant::now(),
+            hurry,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_rests_many_times_as_long_as_a_page_took() {
+        let mut run = a_run(CancellationToken::new());
+        for page in [Duration::from_millis(30), Duration::from_millis(200)] {
+            tokio::time::advance(page).await;
+            let before = Instant::now();
+            run.rest().await;
+            // The clock of the runtime is one of whole milliseconds.
+            let rested = before.elapsed();
+            assert!(
+                rested >= page * REST && rested <= page * REST + Duration::from_millis(2),
+                "{rested:?} after {page:?}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_in_a_hurry_does_not_rest() {
+        let hurry = CancellationToken::new();
+        let mut run = a_run(hurry.clone());
+        tokio::time::advance(Duration::from_millis(30)).await;
+        hurry.cancel();
+        let before = Instant::now();
+        run.rest().await;
+        assert_eq!(before.elapsed(), Duration::ZERO);
+    }
+}

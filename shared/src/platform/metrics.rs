@@ -1,0 +1,368 @@
+//! Metrics in Prometheus' text format: every name there is, and one function for each fact that is counted.
+//!
+//! Invariants: a label has a handful of values that are known beforehand (a route's template, a word of ours), never an
+//! id or anything that a client chose. All that runs in one process shares one recorder.
+//!
+//! The gauges are the same whichever process is asked, for they are read from the database at each scrape: take the
+//! `max` over processes, where counters and histograms take the `sum`. Each worker's breaker is its own; the `max` tells
+//! whether any is open.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use domain::dead_letter::Class;
+use domain::decide::Purpose;
+use domain::outcome::FailureKind;
+use domain::status::{EventType, PaymentStatus};
+use metrics::{
+    SharedString, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+
+/// What kind of number it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// How long something took, in seconds.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// What it says, with its labels.
+    pub help: &'static str,
+}
+
+/// Declares every metric once: constant, kind, name and what it says.
+macro_rules! metrics {
+    ($($constant:ident $kind:ident $name:literal $help:literal)+) => {
+        $(#[doc = $help] pub const $constant: &str = $name;)+
+
+        /// Every metric there is.
+        pub const ALL: &[Metric] = &[$(Metric { name: $name, kind: Kind::$kind, help: $help }),+];
+    };
+}
+
+metrics! {
+    HTTP_REQUESTS Counter "http_requests_total"
+        "Requests answered by the API, by method, route (its template) and status."
+    HTTP_REQUEST_DURATION Histogram "http_request_duration_seconds"
+        "How long the API took to answer, by method and route; without those that were asked to wait."
+    ACCEPTS Counter "payment_accepts_total"
+        "Well-formed requests for a payment, by result: created, replayed, refused (another request had the key)."
+    EVENTS Counter "payment_events_total"
+        "Events written to the histories of payments, by event: attempts, looks, retries, ends."
+    E2E Histogram "payment_e2e_seconds"
+        "From a payment's acceptance to its end, by status: succeeded, failed or reversed."
+    CLAIMS Counter "claims_total"
+        "Claims, by purpose (charge, verify, void; none where it got nothing) and result: taken, nothing, failed."
+    QUEUE_DELAY Histogram "event_queue_delay_seconds"
+        "From the moment a payment was due to its claim, by purpose."
+    GATEWAY_CALLS Counter "gateway_calls_total"
+        "Exchanges with the gateway, by op (charge, lookup, void) and what the answer meant."
+    GATEWAY_CALL_DURATION Histogram "gateway_call_duration_seconds"
+        "How long an exchange with the gateway took, by op."
+    FAILURES Counter "gateway_failures_total"
+        "Exchanges that gave no usable answer, and workers that were lost, by kind: timeout, reset, unreachable, `not_the_gateway`, `worker_lost` and others."
+    BREAKER Gauge "gateway_breaker_state"
+        "Whether a worker asks the gateway: 0 yes (closed), 1 one probe is under way (half-open), 2 no (open)."
+    PUT_OFF Counter "gateway_put_off_total"
+        "Looks at due payments that were put off, because a worker had called the gateway as often as it may."
+    SETTLE_DURATION Histogram "settle_duration_seconds"
+        "From the gateway's answer to its commit, with all tries."
+    LATE_EVIDENCE Counter "late_evidence_total"
+        "Results that came after their claim was gone: they changed nothing and are kept."
+    RESCHEDULED Counter "rescheduled_total"
+        "What was due further away than any wait and was pulled near, by kind: payment, job, void; the database's clock was wrong."
+    SWEEPS Counter "sweeps_total"
+        "Looks for due payments that no job came for, by result: ok, failed."
+    SWEEP_FOUND Counter "sweep_found_total"
+        "Payments that a sweep found due."
+    QUEUE_JOBS Gauge "queue_jobs_waiting"
+        "Jobs that are due and that no worker has fetched."
+    QUEUE_OLDEST Gauge "queue_oldest_job_age_seconds"
+        "How long the oldest of these has been due; 0 where there is none."
+    PAYMENTS_OPEN Gauge "payments_open"
+        "Payments that are not over and not held, by status: pending, processing."
+    PAYMENTS_OVERDUE Gauge "payments_overdue"
+        "Payments that have been due for more than 10 s and that nobody took."
+    PAYMENTS_HELD Gauge "payments_held"
+        "Payments that wait for a person."
+    BREAKS_OPEN Gauge "breaks_open"
+        "Contradictions that no person has closed, by kind."
+    DEAD_LETTERS Counter "dead_letters_total"
+        "What the queue could not do and parked, by class: `non_retryable`, `retry_exhausted`, poison."
+    DEAD_LETTERS_OPEN Gauge "dead_letters_open"
+        "Dead letters that no person has replayed or discarded."
+    DEAD_LETTER_REPLAYS Counter "dead_letter_replays_total"
+        "Replays that were asked for, by result: replayed, duplicate (it had been closed before, and nothing happened)."
+    CLOSED Gauge "installation_closed"
+        "Whether nothing is claimed: 1 where a past came back, the database is another one, or another server took over and was not looked into; 0 ordinarily."
+    RECONCILIATIONS Counter "reconciliation_runs_total"
+        "Reconciliations that the schedule started, by result: finished, failed, left (another one was under way)."
+    RECONCILIATION_AGE Gauge "reconciliation_age_seconds"
+        "How long ago the last reconciliation ended; +Inf where none has."
+    SNAPSHOT_AGE Gauge "database_snapshot_age_seconds"
+        "For how long the oldest snapshot has kept dead rows from being cleared, by who holds it: session, `idle_in_transaction`, prepared."
+    SNAPSHOT_AGE_TRANSACTIONS Gauge "database_snapshot_age_transactions"
+        "How many transactions began since; also by slot and standby, of which nobody knows since when."
+    SNAPSHOT_PID Gauge "database_snapshot_pid"
+        "The server's process that holds the oldest of them; 0 where none does, or where it is no process."
+    SESSIONS_HIDDEN Gauge "database_sessions_hidden"
+        "Sessions that do not show what they hold, for want of the right `pg_read_all_stats`."
+    DEAD_ROWS Gauge "database_dead_rows"
+        "Dead rows that were not cleared yet, by table: payments, apalis.jobs."
+}
+
+/// From a quarter of a millisecond, which a repeated request takes, to 60 s.
+const BUCKETS: &[f64] = &[
+    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
+];
+
+/// Between two moments at which measured durations are counted into their buckets, where nobody scrapes.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
+
+/// Starts to record. Called by every part of a process before it does anything; only the first call matters.
+pub fn start() {
+    RECORDER.get_or_init(|| {
+        let recorder = PrometheusBuilder::new().set_buckets(BUCKETS).unwrap_or_default().build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::error!("metrics are recorded by somebody else");
+        }
+        describe();
+        let upkeep = handle.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(UPKEEP).await;
+                upkeep.run_upkeep();
+            }
+        });
+        handle
+    });
+}
+
+/// Says what each metric means, and shows those that may never happen as zero: an increase from nothing is none.
+fn describe() {
+    for metric in ALL {
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.help),
+            Kind::Gauge => describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => describe_histogram!(metric.name, metric.help),
+        }
+    }
+    for &event in EventType::ALL {
+        counter!(EVENTS, "event" => event.as_str()).increment(0);
+    }
+    for kind in FailureKind::ALL {
+        counter!(FAILURES, "kind" => kind.as_str()).increment(0);
+    }
+    for result in ["finished", "failed", "left"] {
+        counter!(RECONCILIATIONS, "result" => result).increment(0);
+    }
+    for &class in Class::ALL {
+        buried(class, 0);
+    }
+    for result in ["replayed", "duplicate"] {
+        counter!(DEAD_LETTER_REPLAYS, "result" => result).increment(0);
+    }
+    for kind in ["payment", "job", "void"] {
+        rescheduled(kind, 0);
+    }
+    counter!(PUT_OFF).increment(0);
+    counter!(LATE_EVIDENCE).increment(0);
+    counter!(SWEEP_FOUND).increment(0);
+}
+
+/// What the answer to a scrape is called.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// All metrics as text. `operations::gauges` has the gauges read first.
+#[must_use]
+pub fn render() -> String {
+    RECORDER.get().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// The API answered. `duration` is none for a request that was asked to wait.
+pub fn http_answered(method: &'static str, route: String, status: u16, duration: Option<Duration>) {
+    if let Some(duration) = duration {
+        histogram!(HTTP_REQUEST_DURATION, "method" => method, "route" => route.clone()).record(duration);
+    }
+    counter!(HTTP_REQUESTS, "method" => method, "route" => route, "status" => status.to_string())
+        .increment(1);
+}
+
+/// What became of a well-formed request for a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accept {
+    /// It made a payment.
+    Created,
+    /// It was made before, by the same request.
+    Replayed,
+    /// Its key was taken by another request.
+    Refused,
+}
+
+/// A well-formed request for a payment was answered.
+pub fn accepted(accept: Accept) {
+    let result = match accept {
+        Accept::Created => "created",
+        Accept::Replayed => "replayed",
+        Accept::Refused => "refused",
+    };
+    counter!(ACCEPTS, "result" => result).increment(1);
+}
+
+/// An event was committed to a payment's history.
+pub(crate) fn event_written(event: impl Into<SharedString>) {
+    counter!(EVENTS, "event" => event.into()).increment(1);
+}
+
+/// A payment was claimed by this `event`, `delay` after it was due.
+pub(crate) fn claimed(purpose: Purpose, event: EventType, delay: Duration) {
+    event_written(event.as_str());
+    counter!(CLAIMS, "purpose" => purpose.as_str(), "result" => "taken").increment(1);
+    histogram!(QUEUE_DELAY, "purpose" => purpose.as_str()).record(delay);
+}
+
+/// A claim took over from a worker that was lost.
+pub(crate) fn taken_over() {
+    counter!(FAILURES, "kind" => FailureKind::WorkerLost.as_str()).increment(1);
+}
+
+/// So many of the payments that were asked for could not be claimed.
+pub(crate) fn claimed_nothing(count: usize) {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    counter!(CLAIMS, "purpose" => "none", "result" => "nothing").increment(count);
+}
+
+/// The database did not answer a claim.
+pub(crate) fn claim_failed(asked: usize) {
+    let asked = u64::try_from(asked).unwrap_or(u64::MAX);
+    counter!(CLAIMS, "purpose" => "none", "result" => "failed").increment(asked);
+}
+
+/// The gateway was asked. `outcome` is what its answer meant.
+pub fn gateway_called(
+    purpose: Purpose,
+    outcome: &'static str,
+    failure: Option<FailureKind>,
+    duration: Duration,
+) {
+    if let Some(kind) = failure {
+        counter!(FAILURES, "kind" => kind.as_str()).increment(1);
+    }
+    let op = match purpose {
+        Purpose::Charge => "charge",
+        Purpose::Verify => "lookup",
+        Purpose::Void => "void",
+    };
+    counter!(GATEWAY_CALLS, "op" => op, "outcome" => outcome).increment(1);
+    histogram!(GATEWAY_CALL_DURATION, "op" => op).record(duration);
+}
+
+/// A read that was about no payment did not find the gateway.
+pub fn door_closed(kind: FailureKind) {
+    counter!(FAILURES, "kind" => kind.as_str()).increment(1);
+}
+
+/// Whether a worker asks the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Breaker {
+    /// It does.
+    Closed,
+    /// One probe is under way.
+    HalfOpen,
+    /// It does not.
+    Open,
+}
+
+/// A worker's breaker changed.
+pub fn breaker(state: Breaker) {
+    let state = match state {
+        Breaker::Closed => 0.0,
+        Breaker::HalfOpen => 1.0,
+        Breaker::Open => 2.0,
+    };
+    gauge!(BREAKER).set(state);
+}
+
+/// A claim was settled, `duration` after the gateway's answer.
+pub fn settled(duration: Duration) {
+    histogram!(SETTLE_DURATION).record(duration);
+}
+
+/// A payment ended, `age` after it was accepted.
+pub fn ended(status: PaymentStatus, age: Duration) {
+    histogram!(E2E, "status" => status.as_str()).record(age);
+}
+
+/// A result came after its claim was gone.
+pub(crate) fn came_late() {
+    counter!(LATE_EVIDENCE).increment(1);
+}
+
+/// A look had to wait for the limit of gateway calls.
+pub fn put_off() {
+    counter!(PUT_OFF).increment(1);
+}
+
+/// So many dead letters of this class were parked.
+pub(crate) fn buried(class: Class, count: u64) {
+    counter!(DEAD_LETTERS, "class" => class.as_str()).increment(count);
+}
+
+/// Somebody asked for a replay; a duplicate had no effect.
+pub(crate) fn replay_asked(is_duplicate: bool) {
+    let result = if is_duplicate { "duplicate" } else { "replayed" };
+    counter!(DEAD_LETTER_REPLAYS, "result" => result).increment(1);
+}
+
+/// The schedule ran a reconciliation: finished, failed, left.
+pub fn reconciled(result: &'static str) {
+    counter!(RECONCILIATIONS, "result" => result).increment(1);
+}
+
+/// So much was due too far away, and was pulled near: payment, job, void.
+pub(crate) fn rescheduled(kind: &'static str, count: u64) {
+    counter!(RESCHEDULED, "kind" => kind).increment(count);
+}
+
+/// A sweep found so many payments, or failed.
+pub fn swept(found: Option<usize>) {
+    let result = if found.is_some() { "ok" } else { "failed" };
+    counter!(SWEEPS, "result" => result).increment(1);
+    counter!(SWEEP_FOUND).increment(u64::try_from(found.unwrap_or(0)).unwrap_or(u64::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_name_is_one_of_a_kind_and_says_its_unit() {
+        let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        for metric in ALL {
+            let ends_well = match metric.kind {
+                Kind::Counter => metric.name.ends_with("_total"),
+                Kind::Gauge => !metric.name.ends_with("_total"),
+                Kind::Histogram => metric.name.ends_with("_seconds"),
+            };
+            assert!(ends_well, "{metric:?}");
+            assert!(metric.help.ends_with('.'), "{metric:?}");
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Ledger: one transfer for each payment that succeeded, of what is owed and between the right accounts, and none for
+//! any other; and one for each correction that changed an amount, of just that.
+//!
+//! A transfer debits and credits one amount in one row; what is left to check are the accounts' owners, kinds and
+//! currencies.
+
+use domain::ids::PaymentId;
+
+use super::amount::Amount;
+use super::ours::{CorrectionRow, PaymentRow, TransferRow};
+use super::report::Check;
+
+/// Compares one payment with its transfers.
+pub(super) fn check(
+    payment: &PaymentRow,
+    transfers: &[TransferRow],
+    corrections: &[CorrectionRow],
+    ledger: &mut Check,
+) {
+    ledger.checked += 1;
+    let id = PaymentId::from(payment.id);
+    let has_succeeded = payment.status == "succeeded";
+    let is_correction = |transfer: &&TransferRow| transfer.code.starts_with("correction_");
+    for why in corrected(payment, transfers.iter().filter(is_correction), corrections) {
+        ledger.blame(id, why);
+    }
+    let transfers: Vec<&TransferRow> = transfers.iter().filter(|it| !is_correction(it)).collect();
+    match (has_succeeded, transfers.as_slice()) {
+        (true, [transfer]) => {
+            if let Some(why) = differs(payment, transfer) {
+                ledger.blame(id, why);
+            }
+        }
+        (false, []) => {}
+        (true, []) => ledger.blame(id, "is succeeded, but has no transfer in the ledger"),
+        (_, many) => ledger.blame(id, format!("is {}, but has {} transfers", payment.status, many.len())),
+    }
+}
+
+/// Transfers that belong to no payment.
+pub(super) fn check_strays(transfers: &[TransferRow], ledger: &mut Check) {
+    for transfer in transfers {
+        let id = PaymentId::from(transfer.payment_id);
+        let TransferRow { amount, currency, .. } = transfer;
+        ledger.blame(id, format!("has a transfer of {amount} {currency}, but no such payment exists"));
+    }
+}
+
+/// What is wrong with the transfers of corrections.
+fn corrected<'a>(
+    payment: &PaymentRow,
+    transfers: impl Iterator<Item = &'a TransferRow>,
+    corrections: &[CorrectionRow],
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut transfers: Vec<&TransferRow> = transfers.collect();
+    for correction in corrections {
+        let code = format!("correction_{}", correction.id);
+        let own =
+            transfers.iter().position(|transfer| transfer.code == code).map(|at| transfers.swap_remove(at));
+        let (is_taken_back, amount) =
+            correction.delta.strip_prefix('-').map_or((false, &*correction.delta), |amount| (true, amount));
+        let moved = Amount::parse(amount);
+        match own {
+            None if moved == Some(Amount::default()) => {}
+            None => wrong.push(format!("has {code} of {amount}, but no transfer of it")),
+            Some(transfer) if moved.is_none() || Amount::parse(&transfer.amount) != moved => {
+                wrong.push(format!("has {code} of {amount}, but its transfer is of {}", transfer.amount));
+            }
+            Some(transfer) => wrong.extend(misplaced(payment, transfer, is_taken_back)),
+        }
+    }
+    wrong.extend(
+        transfers.iter().map(|it| format!("has a transfer {}, which no correction was posted for", it.code)),
+    );
+    wrong
+}
+
+fn differs(payment: &PaymentRow, transfer: &TransferRow) -> Option<String> {
+    let owed = (Amount::parse(&payment.amount), &payment.currency);
+    let posted = (Amount::parse(&transfer.amount), &transfer.currency);
+    if posted.0.is_none() || owed != posted {
+        return Some(format!(
+            "owes {} {}, but its transfer is of {} {}",
+            payment.amount, payment.currency, transfer.amount, transfer.currency
+        ));
+    }
+    if transfer.code != "payment" {
+        return Some(format!("has a transfer with the code {}", transfer.code));
+    }
+    misplaced(payment, transfer, false)
+}
+
+/// Whether it is between other accounts than it must be: the other way round where something is taken back.
+fn misplaced(payment: &PaymentRow, transfer: &TransferRow, is_taken_back: bool) -> Option<String> {
+    let currency = Some(&payment.currency);
+    let debit = (transfer.debit_kind.as_deref(), transfer.debit_currency.as_ref(), transfer.debit_merchant);
+    let credit =
+        (transfer.credit_kind.as_deref(), transfer.credit_currency.as_ref(), transfer.credit_merchant);
+    let ((gateway, gateway_does), (merchant, merchant_does)) = if is_taken_back {
+        ((credit, "credit"), (debit, "debit"))
+    } else {
+        ((debit, "debit"), (credit, "credit"))
+    };
+    if gateway != (Some("gateway_clearing"), currency, None) {
+        return Some(format!(
+            "has a transfer that does not {gateway_does} the house's gateway_clearing of its currency"
+        ));
+    }
+    if merchant != (Some("merchant_payable"), currency, Some(payment.merchant_id)) {
+        return Some(format!(
+            "has a transfer that does not {merchant_does} its merchant's merchant_payable of its currency"
+        ));
+    }
+    None
+}

@@ -1,0 +1,258 @@
+//! `payonce verify`: joins our books with the gateway's and says whether anything was charged twice, lost or forgotten.
+//!
+//! An independent reader, for people who do not trust the rest: it selects from our tables and gets the gateway's journal,
+//! and uses none of the code that writes either. A test holds it to that.
+//!
+//! It reads ours first, then the journal to its end, then every suspect again: what moved in between is no violation, so
+//! that it can be run at any time.
+
+mod acknowledged;
+mod amount;
+mod by_hand;
+mod fold;
+mod idempotency;
+mod journal;
+mod ledger;
+mod liveness;
+mod ours;
+mod outage;
+mod past;
+mod register;
+mod report;
+mod tally;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use sqlx::PgPool;
+use terminal::{output, progress};
+use uuid::Uuid;
+
+use crate::acknowledged::Clients;
+use crate::journal::Journal;
+use crate::liveness::{Liveness, Rule};
+use crate::register::Register;
+use crate::report::{Check, Report, Unproven};
+
+/// What it exits with.
+const VIOLATIONS: u8 = 1;
+const CALLED_WRONGLY: u8 = 2;
+const FOR_A_PERSON: u8 = 3;
+
+/// So many suspects are looked at again at a time.
+const SUSPECTS: usize = 1_000;
+
+/// Check our books against the gateway's: nothing charged twice, lost or forgotten
+///
+/// Reads the database and the gateway's journal, and writes nothing. Safe to run at any time, also under load. Seven checks:
+/// charge (what the gateway took is what the payments say), ledger, history (events make the payments), `by_hand` (what people
+/// decided is borne out), idempotency (keys), liveness (nobody forgot a payment, and none is only taken over again and again),
+/// and, with --history, acknowledged (what clients were told is there).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  payonce verify --database-url postgres://user:password@localhost/payonce --gateway-url http://127.0.0.1:8090
+
+Exit codes: 0 clean; 1 violations, or it could not be checked (then standard output is empty); 2 called wrongly;
+3 no violations, but something waits for a person, also what one ended without proof and the gateway's journal refutes;
+or payments have waited for longer than --grace, and only because every worker finds the gateway away.")]
+pub struct Args {
+    /// Payonce's database; without it, `DATABASE_URL`
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+    /// The payment gateway; without it, `GATEWAY_URL`
+    #[arg(long, value_name = "URL")]
+    gateway_url: Option<String>,
+    /// What clients were told, as JSON lines: their complete history
+    #[arg(long, value_name = "FILE")]
+    history: Option<PathBuf>,
+    /// How long a payment may be due before it counts as forgotten, and a charge after its end stand that workers are
+    /// to have voided; the default outlasts a lease and a gateway's pause
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    grace: u32,
+    /// How far in the future a payment may be due, at most; later than after the longest wait or lease that is set
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    longest_wait: u32,
+    /// Demand that nothing is under way: each payment over or held, no void to come, no job left
+    #[arg(long)]
+    at_rest: bool,
+    /// Print one line of JSON instead of the table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the report, and tells by the exit code what it says.
+///
+/// # Errors
+/// It could not be checked.
+pub async fn run(args: Args) -> Result<ExitCode> {
+    let (database, mut journal, clients) = match prepare(&args) {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            progress::say(&format!("error: {error:#}"));
+            return Ok(ExitCode::from(CALLED_WRONGLY));
+        }
+    };
+    let pool = ours::connect(&database).await?;
+    journal.reach().await?;
+    let rule = Rule { grace_s: args.grace, longest_wait_s: args.longest_wait, at_rest: args.at_rest };
+    let report = Checks::new(rule, clients).run(&pool, &mut journal).await?;
+    pool.close().await;
+    if args.json {
+        output::json(&report)?;
+    } else {
+        report.print()?;
+    }
+    Ok(match (report.violations, report.for_a_person() + report.held_back) {
+        (0, 0) => ExitCode::SUCCESS,
+        (0, _) => ExitCode::from(FOR_A_PERSON),
+        _ => ExitCode::from(VIOLATIONS),
+    })
+}
+
+/// What was asked for, as far as it can be told without asking anybody.
+fn prepare(args: &Args) -> Result<(String, Journal, Option<Clients>)> {
+    let database = given(args.database_url.as_ref(), "DATABASE_URL");
+    let database =
+        database.context("give --database-url, or set DATABASE_URL (payonce dev --json prints it)")?;
+    let gateway = given(args.gateway_url.as_ref(), "GATEWAY_URL");
+    let gateway = gateway.context("give --gateway-url, or set GATEWAY_URL (payonce dev prints it)")?;
+    let clients = args.history.as_deref().map(Clients::read).transpose()?;
+    Ok((database, Journal::new(&gateway)?, clients))
+}
+
+fn given(option: Option<&String>, variable: &str) -> Option<String> {
+    option.cloned().or_else(|| std::env::var(variable).ok()).filter(|value| !value.is_empty())
+}
+
+/// Everything that is known so far.
+#[derive(Debug)]
+struct Checks {
+    rule: Rule,
+    register: Register,
+    charge: Check,
+    clients: Option<Clients>,
+    ledger: Check,
+    history: Check,
+    by_hand: Check,
+    idempotency: Check,
+    liveness: Liveness,
+    succeeded: u64,
+    transfers: usize,
+}
+
+impl Checks {
+    fn new(rule: Rule, clients: Option<Clients>) -> Self {
+        Self {
+            rule,
+            register: Register::default(),
+            charge: Check::new("charge"),
+            clients,
+            ledger: Check::new("ledger"),
+            history: Check::new("history"),
+            by_hand: Check::new("by_hand"),
+            idempotency: Check::new("idempotency"),
+            liveness: Liveness::new(rule),
+            succeeded: 0,
+            transfers: 0,
+        }
+    }
+
+    async fn run(mut self, pool: &PgPool, journal: &mut Journal) -> Result<Report> {
+        progress::during("reading our payments", self.read_ours(pool)).await?;
+        let Self { register, clients, idempotency, .. } = &mut self;
+        register.learn_orphans(past::orphans(pool).await?);
+        let keys = idempotency::check(pool, register, clients, idempotency);
+        progress::during("reading our idempotency keys", keys).await?;
+        let booked = journal.read_to_its_end(|row| register.book(row));
+        progress::during("reading the gateway's journal", booked).await?;
+        progress::during("looking at suspects again", self.look_again(pool, journal)).await?;
+        let unproven = self.register.judge(&mut self.charge);
+        let waiting_for_a_person = ours::waiting_for_a_person(pool).await?;
+        Ok(self.conclude(waiting_for_a_person, unproven))
+    }
+
+    /// All payments, each with its events and transfers.
+    async fn read_ours(&mut self, pool: &PgPool) -> Result<()> {
+        let mut pages = ours::Pages::new(pool);
+        while let Some(page) = pages.next().await? {
+            let (mut events, mut transfers) = (page.events.as_slice(), page.transfers.as_slice());
+            let mut corrections = page.corrections.as_slice();
+            self.register.learn(&page.corrections, &page.unproven);
+            self.transfers += transfers.len();
+            for payment in &page.payments {
+                let (strays, own_events) = split_off(&mut events, payment.id, |event| event.payment_id);
+                fold::check_strays(strays, &mut self.history);
+                fold::check(payment, own_events, &mut self.history);
+                by_hand::check(payment, own_events, &mut self.by_hand);
+                let (strays, own) = split_off(&mut transfers, payment.id, |transfer| transfer.payment_id);
+                ledger::check_strays(strays, &mut self.ledger);
+                let (_, corrected) = split_off(&mut corrections, payment.id, |it| it.payment_id);
+                corrected.iter().for_each(|it| by_hand::check_correction(it, &mut self.by_hand));
+                ledger::check(payment, own, corrected, &mut self.ledger);
+                self.liveness.see(payment, own_events);
+                self.register.add(payment);
+                self.succeeded += u64::from(payment.status == "succeeded");
+            }
+            fold::check_strays(events, &mut self.history);
+            ledger::check_strays(transfers, &mut self.ledger);
+        }
+        if self.succeeded > 0 && self.transfers == 0 {
+            self.ledger.blame("the ledger", format!("is empty, but {} payments succeeded", self.succeeded));
+        }
+        Ok(())
+    }
+
+    /// Every suspect as it stands now, and then what the journal says by now: a payment that has ended did so after all
+    /// that the gateway did for it. Whoever came even later is for the next run.
+    async fn look_again(&mut self, pool: &PgPool, journal: &mut Journal) -> Result<()> {
+        self.liveness.ask_workers(pool).await?;
+        let mut suspects = self.register.suspects();
+        suspects.extend(self.liveness.suspects());
+        for ids in suspects.chunks(SUSPECTS) {
+            for now in ours::again(pool, ids).await? {
+                self.register.update(&now, self.rule);
+                self.liveness.see_again(&now);
+            }
+        }
+        self.register.learn_orphans(past::orphans(pool).await?);
+        journal.read_to_its_end(|row| self.register.book(row)).await?;
+        for ids in self.register.strangers().chunks(SUSPECTS) {
+            for newcomer in ours::again(pool, ids).await? {
+                self.register.pass_over(newcomer.id);
+            }
+        }
+        if let Some(clients) = &mut self.clients {
+            clients.look_up(pool).await?;
+        }
+        self.liveness.check_jobs(pool).await
+    }
+
+    fn conclude(self, waiting_for_a_person: u64, unproven: Unproven) -> Report {
+        let (acknowledged, counts) = self.clients.map(Clients::conclude).unzip();
+        let mut checks = vec![self.charge];
+        checks.extend(acknowledged);
+        checks.extend([self.ledger, self.history, self.by_hand, self.idempotency, self.liveness.check]);
+        Report {
+            violations: Report::sum(&checks),
+            checks,
+            waiting_for_a_person,
+            unproven,
+            held_back: self.liveness.held_back,
+            in_flight: self.register.in_flight(),
+            acknowledged: counts,
+            payments: self.register.payments(),
+            charges: self.register.charges(),
+            orphans: self.register.orphans(),
+        }
+    }
+}
+
+/// Takes off the front of `rows`, which are in the order of their payments, those before `id` and those of `id`.
+fn split_off<'a, T>(rows: &mut &'a [T], id: Uuid, payment: fn(&T) -> Uuid) -> (&'a [T], &'a [T]) {
+    let (before, rest) = rows.split_at(rows.partition_point(|row| payment(row) < id));
+    let (own, rest) = rest.split_at(rest.partition_point(|row| payment(row) <= id));
+    *rows = rest;
+    (before, own)
+}
