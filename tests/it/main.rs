@@ -21,6 +21,7 @@ mod failover;
 mod gateway;
 mod harness;
 mod horizon;
+mod house;
 mod http;
 mod idempotency;
 mod installation;
