@@ -1,14 +1,15 @@
-//! What a correction may put right about a payment that is over, given the gateway's journal and a look. Pure.
+//! Which correction of a payment that is over may be made, given the gateway's journal and a look. Pure.
 //!
-//! Invariant: after a correction the ledger has of the payment what stands at the gateway, and nothing is corrected on
-//! anybody's word alone: what two people say must be what the journal says, and the look must not contradict it.
+//! Invariant: after a correction the ledger says of the payment what stands at the gateway. Nothing is
+//! corrected on anybody's word alone: the proposal must be what the journal says, and the look must not
+//! contradict it. Without a journal the look alone must say it.
 
 use rust_decimal::Decimal;
 
 use crate::held::Seen;
 use crate::money::{Currency, Money};
 
-/// Every kind there is, with what it says.
+/// Every kind of correction, with the sentence that explains it.
 pub const KINDS: &[(&str, &str)] = &[
     ("charge_missing", "It is posted, and nothing was ever charged: the posting is taken back."),
     (
@@ -20,45 +21,45 @@ pub const KINDS: &[(&str, &str)] = &[
     ("other_charge", "The amount is right, and stands by another charge than the payment names."),
 ];
 
-/// What the journal's copy says of a payment's key.
+/// What our copy of the gateway's journal says of a payment's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Journal {
-    /// Charges of which something stands, each with how much.
+    /// The charges of which something stands, each with the amount that stands.
     pub standing: Vec<(String, Decimal)>,
     /// Whether anything was ever charged.
     pub was_charged: bool,
-    /// Whether anything is of another currency or reference.
+    /// Whether any row is of another currency or reference.
     pub is_other: bool,
 }
 
-/// What our books have of a payment.
+/// What our books say of a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Booked {
-    /// What is posted, corrections included.
+    /// The amount that is posted, corrections included.
     pub amount: Decimal,
-    /// Of what.
+    /// The currency of the payment.
     pub currency: Currency,
-    /// By which charge.
+    /// The charge that the payment names; none where it names none.
     pub charge_id: Option<String>,
     /// Whether a charge could be the payment's: it succeeded, or a person ended it without proof.
     pub may_be_charged: bool,
 }
 
-/// What was proposed.
+/// A correction as it was proposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proposed<'a> {
     /// One of [`KINDS`].
     pub kind: &'a str,
-    /// What stands at the gateway.
+    /// The amount that stands at the gateway, by the proposal.
     pub amount: Decimal,
-    /// By which charge.
+    /// The charge by which it stands; none where nothing does.
     pub charge_id: Option<&'a str>,
 }
 
-/// What is to be added to the ledger (less than nothing: taken back), or why nothing is corrected.
+/// The amount to add to the ledger. It is below zero where something is taken back.
 ///
 /// # Errors
-/// Why not, for whoever asked.
+/// The sentence that tells the people who asked why nothing is corrected.
 pub fn judge(
     proposed: Proposed<'_>,
     booked: &Booked,
@@ -96,7 +97,7 @@ pub fn judge(
     Ok(amount - booked.amount)
 }
 
-/// The one charge that stands, with how much of it; none where nothing does.
+/// The one charge that stands, with the amount that stands; none where nothing does.
 fn stands(
     booked: &Booked,
     seen: &Seen,
@@ -113,7 +114,7 @@ fn stands(
         Seen::GivenBack | Seen::Declined | Seen::Nothing | Seen::Unable => None,
     };
     let Some(journal) = journal else {
-        // A gateway may forget a key, and be asked at the wrong address.
+        // A gateway may forget a key, or be asked at the wrong address.
         if matches!(seen, Seen::Nothing | Seen::Unable) {
             return Err(format!("{seen} and keeps no journal: that proves nothing"));
         }
@@ -132,7 +133,7 @@ fn stands(
     let disagree = match (&shown, &booked_there) {
         _ if *seen == Seen::Unable => false,
         (None, None) => false,
-        // Of what is listed, a part may have been given back.
+        // A part of the listed amount may have been given back.
         (Some((id, listed)), Some((booked_id, net))) => id != booked_id || net > listed,
         (Some(_), None) | (None, Some(_)) => true,
     };

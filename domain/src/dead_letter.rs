@@ -1,21 +1,21 @@
-//! Why the queue gives something up.
+//! The classes of dead letters: why the queue gives up a job or a payment.
 
 use crate::words;
 
 words! {
     /// Why a job or a payment was given up.
     Class {
-        /// It can never be done: it cannot be read, or names no payment.
+        /// The job can never be done: its id or body cannot be read, or no payment has its id.
         NonRetryable = "non_retryable",
-        /// Its worker was lost more often than the job is delivered.
+        /// Each worker that took the job was lost, as often as a job is delivered.
         RetryExhausted = "retry_exhausted",
-        /// A payment by which each worker was lost that had it. It is held.
+        /// Each worker that held the payment was lost. The payment is held.
         Poison = "poison",
     }
 }
 
 impl Class {
-    /// What it says, to an operator.
+    /// The sentence that operators read about this class.
     #[must_use]
     pub const fn explained(self) -> &'static str {
         match self {

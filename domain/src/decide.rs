@@ -1,7 +1,8 @@
-//! What to do next about a payment, given where it stands and what the gateway just said. Pure.
+//! What to do next about a payment, given where it stands and what the gateway just said. Pure, but for the
+//! random part of a wait.
 //!
-//! Invariant: a payment in doubt never fails by running out of tries or time; its ways out are a charge found, a
-//! decline that the gateway stored, a confirmed void, or a person.
+//! Invariant: a payment in doubt never fails by running out of tries or time. Its ways out are a charge
+//! found, a stored decline, a confirmed void, a closed key, or a person.
 
 use std::time::Duration;
 
@@ -19,11 +20,11 @@ use policy::{RETRY_AFTER_MAX, VOID_WAIT_MAX};
 /// What the gateway may be asked about a claimed payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// To charge.
+    /// One charge may be sent.
     Charge,
-    /// To look up.
+    /// One look-up may be sent.
     Verify,
-    /// To void, and nothing else.
+    /// One void may be sent, and nothing else.
     Void,
 }
 
@@ -39,36 +40,38 @@ impl Purpose {
     }
 }
 
-/// Where a claimed payment stands. Ages are by the database's clock, at the time of the claim.
+/// Where a claimed payment stands. Ages are counted by the database's clock, up to the claim.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Situation {
-    /// A charge may have happened.
+    /// Whether a charge may have happened.
     pub in_doubt: bool,
-    /// Outcomes that used up a try.
+    /// How many outcomes used up a try.
     pub retries_spent: u32,
-    /// Outcomes in a row, up to now, that used up none.
+    /// How many outcomes in a row, up to now, used up none.
     pub delay_count: u32,
-    /// Looks since the last attempt.
+    /// How many looks there were since the last attempt.
     pub verify_count: u32,
-    /// Of these, the ones that found nothing when a charge must have been visible.
+    /// How many of these looks found nothing when a charge must have been visible.
     pub not_found_count: u32,
-    /// Since the request was accepted.
+    /// The time since the request was accepted.
     pub age: Duration,
-    /// Since the first doubt, without the time in which the gateway was away; zero without doubt.
+    /// The time since the first doubt, without the time in which the gateway was away; zero without doubt.
     pub doubt_age: Duration,
-    /// Since the first charge may have left.
+    /// The time since the first charge may have left.
     pub first_sent_age: Duration,
-    /// Since the last moment at which the last charge may have left; zero before that moment.
+    /// The time since the last moment at which the last charge may have left; zero before that moment.
     pub send_by_age: Duration,
-    /// Since the first void may have left, without the time in which the gateway was away; zero before.
+    /// The time since the first void may have left, without the time in which the gateway was away; zero
+    /// before.
     pub void_age: Duration,
-    /// Whether an earlier attempt may have reached the gateway, whatever came of it.
+    /// Whether an earlier attempt may have reached the gateway, whatever was answered.
     pub was_sent: bool,
-    /// Whether this is a question to a gateway that may still be away: it uses up no try.
+    /// Whether this is a question to a gateway that may still be away. Such a probe uses up no try.
     pub is_probe: bool,
-    /// Whether a void has started, also where a look comes first.
+    /// Whether a void has started, also where a look comes before it.
     pub is_voiding: bool,
-    /// How far from the last return of a past it was accepted, where its key could be that of a payment forgotten then.
+    /// The distance in time between the acceptance and the last return of a past. None where the payment's
+    /// key cannot be that of a payment forgotten then.
     pub from_a_return: Option<Duration>,
 }
 
@@ -77,57 +80,57 @@ pub struct Situation {
 pub struct Failure {
     /// Stable and machine-readable.
     pub code: String,
-    /// For people.
+    /// A sentence for people.
     pub message: String,
     /// Whether a new payment with the same data may succeed.
     pub retryable: bool,
 }
 
-/// What happens to the payment now. Each is one transition of the state machine.
+/// What happens to the payment now. Each step is written as one event; see [`Step::event`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// T11.
+    /// The event `succeeded`, with the charge that the gateway shows.
     Succeed(Charge),
-    /// T15.
+    /// The event `failed`, with what the client is told.
     Fail(Failure),
-    /// T10: surely not charged by this attempt; try again after `wait`.
+    /// The event `retry_scheduled`: this attempt surely did not charge.
     Retry {
-        /// How long to wait.
+        /// The wait before the next attempt.
         wait: Duration,
-        /// Why.
+        /// The event's reason.
         reason: &'static str,
         /// Whether a try is used up.
         spends: bool,
     },
-    /// T9: it may have been charged; look again after `wait`.
+    /// The event `outcome_unknown`: a charge may have happened.
     Doubt {
-        /// How long to wait.
+        /// The wait before the next look.
         wait: Duration,
-        /// Why.
+        /// The event's reason.
         reason: &'static str,
         /// Whether a try is used up.
         spends: bool,
-        /// Whether a person is told, although the machine goes on.
+        /// Whether a break tells a person, although the workers go on.
         tells: bool,
     },
-    /// T16a: only a void can end it now.
+    /// The event `void_started`: only a void can end the doubt now.
     StartVoid {
-        /// Why.
+        /// The event's reason.
         reason: &'static str,
         /// Whether a try was used up.
         spends: bool,
     },
-    /// T16.
+    /// The event `reversed`.
     Reverse {
-        /// Why.
+        /// The event's reason.
         reason: &'static str,
     },
-    /// T18.
+    /// The event `held`, with why a person must act.
     Hold(HeldReason),
 }
 
 impl Step {
-    /// The event that it is written as.
+    /// The event that this step is written as.
     #[must_use]
     pub const fn event(&self) -> EventType {
         match self {
@@ -142,29 +145,30 @@ impl Step {
     }
 }
 
-/// The reason of a void that is due because nobody can ask what became of a charge.
+/// The reason of a void that is due because the gateway does not tell what became of a charge.
 pub const LOOKUP_UNSUPPORTED: &str = "lookup_unsupported";
 
-/// The reason of whatever ends or is looked up because its time is over.
+/// The reason of an end, or of a look, that is due because the payment's time is over.
 pub const EXPIRED: &str = "expired";
 
-/// The reason of the looks that count towards "absent": found nothing although a charge must have been visible.
+/// The reason of a look that found nothing although a charge must have been visible. The second such look
+/// means "absent".
 pub const NOT_FOUND: &str = "not_found";
 
 /// The reason of an end by a void that we asked for.
 pub const VOID_CONFIRMED: &str = "void_confirmed";
 
-/// The reason of an end by a key that somebody else, or a forgotten past, had closed.
+/// The reason of an end by a key that was closed by others, or in a past that is forgotten here.
 pub const KEY_CLOSED: &str = "key_closed";
 
-/// The reason of going on with a void after the look that comes first where a database was restored.
+/// The reason of going on with a void after the first look, where a database was restored.
 pub const RESTORED_SEEN: &str = "restored_seen";
 
-/// The reason of what a person decided, which the machine gives for nothing.
+/// The reason of what a person decided. The machine gives it for nothing.
 pub const BY_HAND: &str = "by_hand";
 
-/// What stands against sending a charge although the payment is due; none in the ordinary course of things. A payment can
-/// have waited for long since its retry was decided, or be in the hands of other settings.
+/// What stands against sending a charge although the payment is due; none as a rule. The payment may have
+/// waited for long since its retry was decided, or its settings may have changed meanwhile.
 #[must_use]
 pub fn before_charge(now: &Situation, policy: &Policy) -> Option<Step> {
     if now.in_doubt && !key_is_trusted(now, policy) {
@@ -173,8 +177,8 @@ pub fn before_charge(now: &Situation, policy: &Policy) -> Option<Step> {
     end_of_time(now, policy)
 }
 
-/// What stands against a lookup: a gateway that has none. A charge sent again would be answered too, where the gateway
-/// honours keys, but a charge is never a question: the doubt goes to the void.
+/// What stands against a look-up: a gateway that has none. Where the gateway honours keys it would answer a
+/// repeated charge too. But a charge is never a question, so the doubt goes to the void.
 #[must_use]
 pub fn before_lookup(policy: &Policy) -> Option<Step> {
     (!policy.profile.looks_up).then(|| end_of_doubt(policy, LOOKUP_UNSUPPORTED, false))
@@ -192,11 +196,13 @@ pub fn after_charge(now: &Situation, policy: &Policy, outcome: ChargeOutcome) ->
     use ChargeOutcome as O;
     match outcome {
         O::Charged(charge) => Step::Succeed(charge),
-        // Of a payment that is known here. That of a forgotten one is ours, which whoever can ask says.
+        // The other payment is known here. A caller that can ask the database turns a forgotten payment's
+        // charge into ours.
         O::ChargedAs(..) | O::KeyReused(_) => Step::Hold(HeldReason::Contradiction),
         O::KeyClosed => Step::Reverse { reason: KEY_CLOSED },
         O::Declined(refusal) => {
-            // A gateway's word that is one of ours would say that we gave up, or that a person decided.
+            // With one of our own codes the gateway would seem to say that we gave up, or that a person
+            // decided.
             let is_ours =
                 matches!(refusal.code.as_str(), "retries_exhausted" | "expired" | "non_retryable" | BY_HAND);
             let code = if is_ours { "declined".to_owned() } else { refusal.code };
@@ -226,20 +232,20 @@ pub fn after_charge(now: &Situation, policy: &Policy, outcome: ChargeOutcome) ->
     }
 }
 
-/// The wait before the next attempt: each outcome that used up a try makes it longer, and so does each in a row that used
-/// up none.
+/// The wait before the next attempt. Each outcome that used up a try makes it longer. So does each outcome in
+/// a row that used up none.
 fn next_wait(now: &Situation, policy: &Policy) -> Duration {
     policy.backoff(now.retries_spent.saturating_add(now.delay_count).saturating_add(1))
 }
 
-/// What follows a lookup.
+/// What follows a look-up.
 #[must_use]
 pub fn after_lookup(now: &Situation, policy: &Policy, outcome: LookupOutcome) -> Step {
     use LookupOutcome as O;
     match outcome {
         O::Charged(charge) => Step::Succeed(charge),
         O::Declined(_) => Step::Fail(declined()),
-        // Where keys are not honoured another charge may be on its way, until a void of ours closes it.
+        // Where keys are not honoured, another charge may be on its way until our own void closes the key.
         O::KeyClosed if !policy.profile.honours_keys => end_of_doubt(policy, KEY_CLOSED, false),
         O::KeyClosed => Step::Reverse { reason: KEY_CLOSED },
         O::Pending { .. } => doubt(now, policy, "still_working", false),
@@ -255,7 +261,7 @@ pub fn after_lookup(now: &Situation, policy: &Policy, outcome: LookupOutcome) ->
     }
 }
 
-/// A decline that a look showed.
+/// The failure of a payment whose decline a look-up showed.
 fn declined() -> Failure {
     Failure {
         code: "declined".to_owned(),
@@ -264,8 +270,8 @@ fn declined() -> Failure {
     }
 }
 
-/// What follows a request to void. One that is not answered is asked for again and again: nobody can end the doubt
-/// better than the void.
+/// What follows a request to void. A void without an answer is asked for again and again: nothing ends the
+/// doubt better.
 #[must_use]
 pub fn after_void(now: &Situation, policy: &Policy, outcome: &VoidOutcome) -> Step {
     match Voiding::after(now.void_age, now.verify_count, policy, outcome) {
@@ -277,26 +283,27 @@ pub fn after_void(now: &Situation, policy: &Policy, outcome: &VoidOutcome) -> St
     }
 }
 
-/// How far a void has come, be it of a payment in doubt or of a charge that came to light after the end.
+/// How far a void has come: of a payment in doubt, or of a charge that came to light after the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Voiding {
     /// Nothing is charged, and nothing will be.
     Done,
-    /// Not known; ask again.
+    /// The answer is not known; ask again.
     Again {
-        /// After so long.
+        /// The wait before the next request.
         wait: Duration,
-        /// Whether it has gone without an answer for longer than a doubt may last.
+        /// Whether there has been no answer for longer than a doubt may last.
         is_late: bool,
     },
     /// The gateway cannot void.
     Impossible,
-    /// What stands may be another payment's: no machine voids it.
+    /// The charge that stands may be another payment's: no machine voids it.
     OfAnother,
 }
 
 impl Voiding {
-    /// After `age` since the first request and `count` requests without an answer, this outcome.
+    /// How far a void is with this outcome. `age` is the time since the first request, `count` the number of
+    /// requests without an answer.
     #[must_use]
     pub fn after(age: Duration, count: u32, policy: &Policy, outcome: &VoidOutcome) -> Self {
         match outcome {
@@ -310,8 +317,8 @@ impl Voiding {
     }
 }
 
-/// The gateway does not know our key, and would by now. Sent again only under the same key, and only while the
-/// gateway still keeps it.
+/// The gateway does not know our key, and by now it would. The charge is sent again under the same key only,
+/// and only while the gateway still keeps it.
 fn absent(now: &Situation, policy: &Policy) -> Step {
     if !key_is_trusted(now, policy) {
         return end_of_doubt(policy, "key_not_trusted", false);
@@ -331,7 +338,7 @@ fn key_is_trusted(now: &Situation, policy: &Policy) -> bool {
     honours_keys && now.first_sent_age < key_retention.saturating_sub(policy::KEY_RETENTION_MARGIN)
 }
 
-/// This attempt did not charge: again, unless tries or time are used up.
+/// This attempt did not charge. Another one follows, unless tries or time are used up.
 fn retry(now: &Situation, policy: &Policy, wait: Duration, reason: &'static str, spends: bool) -> Step {
     let spends = spends && !now.is_probe;
     if spends && now.retries_spent >= policy.max_retries {
@@ -341,8 +348,8 @@ fn retry(now: &Situation, policy: &Policy, wait: Duration, reason: &'static str,
     end_of_time(now, policy).unwrap_or(Step::Retry { wait, reason, spends })
 }
 
-/// What follows when a payment has taken too long; none if it has not. What was ever sent is looked up first, whatever was
-/// answered: age alone ends nothing that may have reached the gateway.
+/// What follows when a payment has taken too long; none if it has not. A payment that was ever sent is looked
+/// up first, whatever was answered. Age alone ends nothing that may have reached the gateway.
 fn end_of_time(now: &Situation, policy: &Policy) -> Option<Step> {
     if now.in_doubt {
         let has_lasted = now.doubt_age > policy.doubt_deadline;
@@ -359,12 +366,13 @@ fn end_of_time(now: &Situation, policy: &Policy) -> Option<Step> {
     Some(give_up(now, policy, EXPIRED, message, false))
 }
 
-/// Whether the payment has waited for longer than one may.
+/// Whether the payment is older than a payment may get.
 fn is_expired(now: &Situation, policy: &Policy) -> bool {
     now.age > policy.max_age
 }
 
-/// The end of a payment that was not charged by this attempt: failed, unless an earlier attempt may have charged it.
+/// The end of a payment that this attempt did not charge. It fails, unless an earlier attempt may have
+/// charged it.
 fn give_up(now: &Situation, policy: &Policy, reason: &'static str, message: String, spends: bool) -> Step {
     if now.in_doubt {
         return end_of_doubt(policy, reason, spends);
@@ -372,13 +380,13 @@ fn give_up(now: &Situation, policy: &Policy, reason: &'static str, message: Stri
     Step::Fail(Failure { code: reason.to_owned(), message, retryable: true })
 }
 
-/// The machine can learn no more about a payment in doubt: it is voided, and where the gateway cannot, a person must act.
-/// No void is started that cannot be carried out, so that a charge found later is still the payment's.
+/// The end of a doubt about which the machine can learn no more: a void, or a person where the gateway cannot
+/// void. No void starts that cannot be carried out, so that a charge found later is still the payment's.
 fn end_of_doubt(policy: &Policy, reason: &'static str, spends: bool) -> Step {
     before_void(policy).unwrap_or(Step::StartVoid { reason, spends })
 }
 
-/// It may have been charged: look again, unless the doubt has lasted long enough.
+/// A charge may have happened. A look follows, unless the doubt has lasted long enough.
 fn doubt(now: &Situation, policy: &Policy, reason: &'static str, spends: bool) -> Step {
     if now.in_doubt && now.doubt_age > policy.doubt_deadline {
         return end_of_doubt(policy, "doubt_deadline", spends);

@@ -1,66 +1,68 @@
 //! What a person may decide about a held payment, given what a look at the gateway shows. Pure.
 //!
-//! Invariant: an end needs evidence that the gateway keeps under our key, or that nothing was ever in doubt; whatever is
-//! not clear leads to a void. Without proof a payment ends only where the gateway is silent or unable, and is marked so.
+//! Invariant: an end needs evidence that the gateway keeps under our key, or that nothing was ever in doubt.
+//! Whatever is not clear leads to a void. An end without proof is marked so. It is possible only where the
+//! gateway is silent, cannot look up, or shows nothing and cannot void.
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
 use crate::outcome::{Exchange, Expected, Whose, is_storable};
 
-/// A charge as a look shows it. Its status is the gateway's own word, which may be one that we do not know.
+/// A charge as a look shows it. Its status is the gateway's own word, which may be unknown here.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Shown {
-    /// The gateway's own id.
+    /// The gateway's own id of the charge.
     pub id: String,
-    /// The key it was made under.
+    /// The key that it was made under.
     pub key: String,
-    /// `succeeded`, `failed`, `pending`, `voided`, `refunded`, or anything else.
+    /// `succeeded`, `failed`, `pending`, `voided`, `refunded`, or any other word.
     pub status: String,
-    /// How much.
+    /// The amount, in the currency's own unit.
     #[serde(deserialize_with = "crate::money::exact")]
     pub amount: Decimal,
-    /// Of what.
+    /// The currency code as the gateway writes it.
     pub currency: String,
-    /// What we called it.
+    /// The name that we gave the charge: a payment's id.
     #[serde(default)]
     pub reference: Option<String>,
-    /// Whether it is called by the id of another payment that is not known here, which whoever looks asks the database.
+    /// Whether the reference is the id of another payment that is not known here. The caller asks the
+    /// database and sets it.
     #[serde(skip)]
     pub is_forgotten: bool,
 }
 
 impl Shown {
-    /// Whose it is, by what it is called.
+    /// Whose charge it is, by its reference.
     #[must_use]
     pub fn whose(&self, expected: &Expected) -> Whose {
         Whose::of(self.reference.as_deref(), expected.payment_id)
     }
 }
 
-/// What one look at the gateway showed.
+/// The result of one look at the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     /// One charge stands under our key.
     One(Shown),
-    /// Several stand.
+    /// Several charges stand; the number says how many.
     Several(usize),
-    /// One is not decided, or in a state that we do not know.
+    /// A charge is not decided, has an unknown status, another key or no usable id, or the list goes on.
     Undecided,
-    /// None stands; what was charged was voided or refunded.
+    /// No charge stands. Something was charged, and was voided or refunded.
     GivenBack,
-    /// None stands; the gateway stored a decline.
+    /// No charge stands; the gateway stored a decline.
     Declined,
-    /// The gateway knows of none.
+    /// The gateway knows of no charge.
     Nothing,
     /// The gateway is declared not to look up.
     Unable,
-    /// No answer that tells anything came.
+    /// No answer came, or the gateway failed; the text says how.
     Silent(String),
-    /// It answered, and did not let us look: our credentials, too many requests, or something that is no gateway. That is no
-    /// silence.
+    /// An answer came that did not let us look: our credentials, too many requests, or no gateway at all. The
+    /// number is the HTTP status. This is no silence.
     Refused(u16),
-    /// We did not look.
+    /// Nobody looked.
     NotLooked,
 }
 
@@ -93,7 +95,7 @@ impl Seen {
         }
         let body = match exchange {
             Exchange::Answered { status: 200, is_json: true, body, .. } => body,
-            // Also where it says that it does not look up, but was not declared to.
+            // 405 and 501 count here too: the gateway was declared to look up.
             Exchange::Answered { status: status @ (405 | 500..), is_json: true, .. } => {
                 return Self::Silent(format!("HTTP {status}"));
             }
@@ -108,7 +110,8 @@ impl Seen {
         }
     }
 
-    /// A charge under another key is no evidence about this one: it is as unclear as a status that we do not know.
+    /// Judges the list of charges. A charge under another key is no evidence about this one. It is as unclear
+    /// as an unknown status.
     fn among(shown: Vec<Shown>, expected: &Expected) -> Self {
         let key = expected.key.as_str();
         let is = |charge: &Shown, words: &[&str]| words.contains(&charge.status.as_str());
@@ -128,13 +131,15 @@ impl Seen {
         }
     }
 
-    /// Whether the one charge that stands is another payment's: of one that is known, or of other money than is owed.
+    /// Whether the one charge that stands is another payment's: a known payment's, or one of other money than
+    /// is owed.
     fn is_anothers(&self, expected: &Expected) -> bool {
         let Self::One(charge) = self else { return false };
         matches!(charge.whose(expected), Whose::Another(_)) && self.exactly(expected).is_none()
     }
 
-    /// The charge that stands, if it is exactly this payment's, or of one that is forgotten here.
+    /// The one charge that stands, if it is of exactly what is owed and belongs to this payment or to a
+    /// forgotten one.
     fn exactly(&self, expected: &Expected) -> Option<&Shown> {
         let Self::One(charge) = self else { return None };
         let owed = (expected.money.amount(), expected.money.currency().code());
@@ -171,21 +176,21 @@ impl std::fmt::Display for Seen {
     }
 }
 
-/// What a person wishes.
+/// A person's wish for a held payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     /// To see what the gateway shows now.
     Look,
-    /// The gateway took exactly what is owed, by this charge of its own.
+    /// To let it succeed: the gateway took exactly what is owed.
     Succeed {
-        /// The gateway's id of the charge.
+        /// The gateway's own id of the charge.
         charge_id: String,
     },
-    /// Nothing was charged.
+    /// To let it fail: nothing was charged.
     Fail,
-    /// What was charged has been given back.
+    /// To reverse it: what was charged has been given back.
     Reverse,
-    /// Whatever was charged is to be undone, and the key closed.
+    /// To void it: whatever was charged is undone, and the key is closed.
     Void,
 }
 
@@ -202,7 +207,7 @@ impl Wish {
         }
     }
 
-    /// The charge that it names.
+    /// The charge that the person names; none for any wish but a success.
     #[must_use]
     pub fn charge_id(&self) -> Option<&str> {
         match self {
@@ -212,42 +217,43 @@ impl Wish {
     }
 }
 
-/// Where the held payment stands.
+/// The facts about a held payment that decide what is permitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
-    /// No charge of it can be anywhere: none was sent whose answer is not known.
+    /// Whether no charge can be anywhere: none was sent whose answer is not known.
     pub never_in_doubt: bool,
-    /// A void has been asked for.
+    /// Whether a void has been asked for.
     pub voiding: bool,
-    /// The machine can have it voided: it is in doubt, and the gateway can, as far as is known.
+    /// Whether the machine can have it voided: the payment is in doubt, and the gateway can void as far as is
+    /// known.
     pub can_void: bool,
-    /// One key charges once, so that what the gateway stored under it is all there is.
+    /// Whether one key charges once, so that the gateway stored under it all there is.
     pub honours_keys: bool,
-    /// The gateway has been as silent for as long as a doubt may last.
+    /// Whether the gateway has told nothing for as long as a doubt may last.
     pub was_dark: bool,
 }
 
-/// What may be decided.
+/// An end or a step that may be decided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Permit {
-    /// It succeeded, by the charge that was seen.
+    /// The payment succeeds, by the charge that was seen.
     Succeed,
-    /// It failed.
+    /// The payment fails.
     Fail,
-    /// It is reversed.
+    /// The payment is reversed.
     Reverse,
-    /// It is to be voided.
+    /// The payment is voided by the workers.
     Void,
-    /// It succeeded, without proof.
+    /// The payment succeeds, without proof.
     SucceedUnproven,
-    /// It failed, without proof.
+    /// The payment fails, without proof.
     FailUnproven,
-    /// It is reversed, without proof.
+    /// The payment is reversed, without proof.
     ReverseUnproven,
 }
 
 impl Permit {
-    /// All there are.
+    /// Every permit there is.
     pub const ALL: &[Self] = &[
         Self::Succeed,
         Self::Fail,
@@ -272,7 +278,7 @@ impl Permit {
         }
     }
 
-    /// What it takes to do so; none for a mere look.
+    /// The permit that a wish needs; none for a mere look.
     const fn needed(wish: &Wish, is_unproven: bool) -> Option<Self> {
         match (wish, is_unproven) {
             (Wish::Look, _) => None,
@@ -292,12 +298,12 @@ impl Permit {
 pub fn permits(seen: &Seen, expected: &Expected, facts: Facts) -> Vec<Permit> {
     let mut permits = Vec::new();
     match seen {
-        // Nothing else is charged under one key; and no void of ours may take it along.
+        // Nothing else is charged under one key, and no void of ours may take the charge along.
         Seen::One(_) if seen.is_anothers(expected) => {
             return if facts.honours_keys { vec![Permit::Fail] } else { permits };
         }
         Seen::One(_) if !facts.voiding && seen.exactly(expected).is_some() => permits.push(Permit::Succeed),
-        // Another charge may be on its way where one key charges twice: that is for a void to end.
+        // Where one key charges twice, another charge may be on its way: that is for a void to end.
         Seen::Declined | Seen::GivenBack if facts.can_void && !facts.honours_keys => {}
         Seen::Declined => return vec![Permit::Fail],
         Seen::GivenBack => return vec![Permit::Reverse],
@@ -317,7 +323,8 @@ pub fn permits(seen: &Seen, expected: &Expected, facts: Facts) -> Vec<Permit> {
     if is_dark && !facts.voiding {
         permits.push(Permit::SucceedUnproven);
     }
-    // Where a void can end the doubt, nothing fails without proof; and what cannot be voided is in doubt for ever.
+    // Where a void can end the doubt, nothing fails without proof. What cannot be voided is in doubt for
+    // ever.
     let is_stuck = is_dark || *seen == Seen::Nothing;
     if is_stuck && !facts.can_void && !facts.voiding {
         permits.push(Permit::FailUnproven);
@@ -340,7 +347,7 @@ pub fn refusal(
     let needed = Permit::needed(wish, is_unproven)?;
     let permits = permits(seen, expected, facts);
     if permits.contains(&needed) {
-        // What was seen is the evidence, and not what somebody typed.
+        // The evidence is what was seen, and not what a person typed.
         let named = wish.charge_id().filter(|_| !is_unproven);
         let is_seen = named.is_none() || seen.exactly(expected).map(|charge| charge.id.as_str()) == named;
         return (!is_seen).then(|| format!("{seen}, and none by the id {}", named.unwrap_or_default()));

@@ -1,7 +1,7 @@
 //! Idempotency keys: the same request made twice is one payment, and the same answer.
 //!
-//! Follows the IETF draft "The Idempotency-Key HTTP Header Field". The key's scope is merchant, operation and customer.
-//! Uniqueness never expires: a retry after two days must not charge again.
+//! The rules follow the IETF draft "The Idempotency-Key HTTP Header Field". The key's scope is merchant,
+//! operation and customer. Uniqueness never expires: a retry after two days must not charge again.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +14,8 @@ use crate::request::{Accepted, Remembered};
 /// The operation under which `POST /v1/payments` records its keys.
 pub const CREATE_PAYMENT: &str = "create_payment";
 
-/// The renderer that makes first answers today. A change of the answer's form is a new number, and the old renderer
-/// stays for the keys that name it.
+/// The renderer that makes first answers today. A changed form of the answer gets a new number. The old
+/// renderer stays for the keys that name it.
 pub const RENDERER: i16 = 1;
 
 /// A client's key: 1 to 255 visible ASCII characters.
@@ -28,11 +28,11 @@ pub struct Key(String);
 pub struct InvalidKey;
 
 impl Key {
-    /// Reads the header's value: bare (`order-77`), or a structured-field string (`"order-77"`, RFC 9651). Both
-    /// spellings are the same key.
+    /// Reads the header's value: bare (`order-77`), or a structured-field string (`"order-77"`, RFC 9651).
+    /// Both spellings are the same key.
     ///
     /// # Errors
-    /// Empty, too long, other characters, or a quote that does not close.
+    /// The key is empty or too long, has other characters, or its quote does not close.
     pub fn parse(value: &[u8]) -> Result<Self, InvalidKey> {
         let text = std::str::from_utf8(value).map_err(|_| InvalidKey)?.trim_matches([' ', '\t']);
         let key = match text.strip_prefix('"') {
@@ -67,7 +67,8 @@ fn unquote(inside: &str) -> Result<String, InvalidKey> {
     Ok(key)
 }
 
-/// SHA-256 of the normalised request: spelling, field order and trailing zeros do not matter (`12.3` = `"12.30"`).
+/// The SHA-256 of the normalised request. Spelling, field order and trailing zeros do not matter (`12.3` =
+/// `"12.30"`).
 #[must_use]
 pub fn fingerprint(request: &PaymentRequest) -> [u8; 32] {
     let normalised = serde_json::json!([
@@ -81,20 +82,20 @@ pub fn fingerprint(request: &PaymentRequest) -> [u8; 32] {
     Sha256::digest(normalised.to_string()).into()
 }
 
-/// A request as it was read, by no rules but that of its form.
+/// A request as it was read, with no rules applied but those of its form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UncheckedRequest {
-    /// How much. Any number, so that it can be compared where the currency is none any more.
+    /// Any number, so that it can be compared even where its currency is not valid any more.
     pub amount: Decimal,
-    /// Of what, as the client wrote it.
+    /// The currency code as the client wrote it.
     pub currency: String,
-    /// The merchant's own id of who pays.
+    /// The merchant's own id of the customer.
     pub customer_id: String,
-    /// The token to charge.
+    /// The token of the payment method to charge.
     pub payment_method: String,
-    /// Free text.
+    /// The merchant's free text, if there is any.
     pub description: Option<String>,
-    /// Names and values of the merchant's own.
+    /// The merchant's own names and values.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -111,8 +112,8 @@ impl From<&PaymentRequest> for UncheckedRequest {
     }
 }
 
-/// In which fields a checked request differs from the one that took its key. Equal fingerprints differ in nothing; where a
-/// currency's digits were changed since, others may differ in nothing either.
+/// The fields in which a checked request differs from the one that took its key. Equal fingerprints differ in
+/// nothing. Other fingerprints may differ in nothing too, where a currency's digits were changed since.
 #[must_use]
 pub fn differences(
     request: &PaymentRequest,

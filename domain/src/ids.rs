@@ -14,16 +14,18 @@ pub struct InvalidId {
     prefix: &'static str,
 }
 
-/// The clock of new ids, where it is not this machine's: milliseconds since 1970.
+/// The clock of new ids, in milliseconds since 1970, where it is not this machine's.
 static CLOCK: OnceLock<fn() -> u64> = OnceLock::new();
 
-/// Gives new ids another clock, for the whole process. Test builds show with it that a wrong clock decides nothing.
+/// Gives new ids another clock, for the whole process. Test builds use it to show that a wrong clock decides
+/// nothing.
 pub fn set_clock(clock: fn() -> u64) {
     // Only the first call counts.
     let _ = CLOCK.set(clock);
 }
 
-/// By this process's own clock, which may be wrong: the time in an id puts ids into an order, and decides nothing.
+/// A new UUID by this process's own clock, which may be wrong. The time puts ids into an order, and decides
+/// nothing.
 fn new_uuid() -> Uuid {
     let Some(clock) = CLOCK.get() else { return Uuid::now_v7() };
     let ms = clock();
@@ -38,7 +40,8 @@ macro_rules! typed_id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// A new id, greater than every id made before it on this machine (version 7 of RFC 9562).
+            /// A new id (version 7 of RFC 9562). By the machine's own clock it is greater than every id that
+            /// this process made before.
             #[must_use]
             pub fn generate() -> Self {
                 Self(new_uuid())
@@ -100,22 +103,22 @@ macro_rules! typed_id {
 }
 
 typed_id!(
-    /// A payment. Also what the gateway calls its charges.
+    /// The id of a payment. It is also the reference of its charges at the gateway.
     PaymentId,
     "pay_"
 );
 typed_id!(
-    /// A merchant.
+    /// The id of a merchant.
     MerchantId,
     "mer_"
 );
 typed_id!(
-    /// An API key (not its secret).
+    /// The id of an API key, which is not its secret.
     KeyId,
     "key_"
 );
 typed_id!(
-    /// The right to talk to the gateway about a payment; fences every write of its outcome.
+    /// The token of a claim. Every write of the claim's outcome must name it.
     ClaimToken,
     "clm_"
 );
@@ -123,18 +126,19 @@ typed_id!(
 /// The name of the one gateway, in our books and in breaks.
 pub const GATEWAY: &str = "default";
 
-/// The key under which the gateway charges a payment: one for all attempts, fixed when the payment was accepted.
+/// The key under which the gateway charges a payment: one for all attempts, fixed when the payment was
+/// accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct GatewayKey(String);
 
 impl GatewayKey {
-    /// The one that is stored; without one it is the payment's id, for ever.
+    /// The stored key. Without one the key is the payment's id, for ever.
     #[must_use]
     pub fn of(stored: Option<String>, payment: PaymentId) -> Self {
         Self(stored.unwrap_or_else(|| payment.to_string()))
     }
 
-    /// As the gateway gets it.
+    /// The key as the gateway gets it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0

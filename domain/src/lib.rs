@@ -1,11 +1,18 @@
 //! What money, payments and a gateway's answers mean, and what follows from them.
 //!
-//! Everything here is a function of its arguments: no clock, no database, no network, no environment. The manifest
-//! keeps it so, for it names no crate that could reach any of them. Whoever moves a payment asks here what may follow.
+//! Decisions are pure: a function here depends on its arguments alone. Two things are not pure, and decide
+//! nothing: a new id carries the time of this process's clock, and [`decide::Policy::backoff`] varies its
+//! wait at random. The manifest names no crate that reaches a database or a network. Every part that moves a
+//! payment asks here what may follow.
 //!
-//! Read in this order: [`status`] (where a payment can stand), [`outcome`] (what an answer of the gateway means),
-//! [`decide`] (what to do next), [`posting`] (which money moves), [`held`] and [`correction`] (what a person may do),
-//! [`request`] and [`idempotency`] (what a client asks, once), [`money`], [`ids`], [`words`](mod@words).
+//! Read in this order:
+//! - [`status`]: where a payment can stand;
+//! - [`outcome`]: what an answer of the gateway means;
+//! - [`decide`]: what to do next;
+//! - [`posting`]: which money moves;
+//! - [`held`] and [`correction`]: what a person may do;
+//! - [`request`] and [`idempotency`]: what a client asks, once;
+//! - [`money`], [`ids`], [`words`](mod@words), [`dead_letter`].
 
 pub mod correction;
 pub mod dead_letter;

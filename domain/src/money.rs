@@ -1,7 +1,7 @@
 //! Money: an exact decimal amount and its ISO 4217 currency.
 //!
-//! Invariant: an amount has at most as many digits after the point as its currency, is more than zero and at most
-//! [`MAX_AMOUNT`]; it is never rounded and never passes through a float.
+//! Invariant: an amount is more than zero and at most [`MAX_AMOUNT`], with at most as many digits after the
+//! point as its currency has. It is never rounded and never passes through a float.
 
 #![deny(clippy::float_arithmetic)]
 
@@ -13,12 +13,12 @@ use rust_decimal::Decimal;
 /// The largest amount of one payment, in the currency's own unit: 10^12.
 pub const MAX_AMOUNT: Decimal = Decimal::from_parts(3_567_587_328, 232, 0, false, 0);
 
-/// An ISO 4217 currency that has a number of minor digits (so neither gold nor a testing code).
+/// An ISO 4217 currency that has a number of minor digits, so neither gold nor a testing code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency(iso_currency::Currency);
 
 impl Currency {
-    /// Digits after the point, by ISO 4217: 2 for EUR, 0 for JPY, 3 for KWD.
+    /// The number of digits after the point, by ISO 4217: 2 for EUR, 0 for JPY, 3 for KWD.
     #[must_use]
     pub fn digits(self) -> u32 {
         self.0.exponent().map_or(0, u32::from)
@@ -40,24 +40,24 @@ impl fmt::Display for Currency {
 /// Why a text is no amount of money.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMoney {
-    /// Not three upper-case letters of ISO 4217, or a code without minor digits.
+    /// The code is not three upper-case letters of ISO 4217, or has no minor digits.
     #[error("currency must be an ISO 4217 code in upper case, such as EUR")]
     Currency,
-    /// Not a plain decimal number.
+    /// The text is no plain decimal number.
     #[error("amount must be a decimal number, best sent as a string, such as \"12.30\"")]
     NotANumber,
-    /// More digits than the currency has. Rounding would change what is owed.
+    /// The amount has more digits than the currency. Rounding would change what is owed.
     #[error("amount has more digits after the point than {code}, which has {digits}")]
     TooManyDigits {
-        /// The currency's code.
+        /// The three-letter code of the currency.
         code: &'static str,
-        /// How many digits it has.
+        /// The number of digits that it has.
         digits: u32,
     },
-    /// Zero or less.
+    /// The amount is zero or less.
     #[error("amount must be more than zero")]
     NotPositive,
-    /// More than [`MAX_AMOUNT`].
+    /// The amount is more than [`MAX_AMOUNT`].
     #[error("amount must be at most {MAX_AMOUNT}")]
     TooLarge,
 }
@@ -76,8 +76,8 @@ impl FromStr for Currency {
 
 /// What is owed: more than zero, exact, in one currency.
 ///
-/// Displayed as the bare amount with exactly the currency's digits; equal amounts are equal however they were
-/// written (`12.3` = `12.30`).
+/// It is displayed as the bare amount with exactly the currency's digits. Equal amounts are equal in every
+/// spelling (`12.3` = `12.30`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Money {
     amount: Decimal,
@@ -88,7 +88,7 @@ impl Money {
     /// Reads an amount exactly, from the digits of a JSON string or number.
     ///
     /// # Errors
-    /// Anything that is no plain decimal, has too many digits for the currency, or is out of range.
+    /// The text is no plain decimal, has too many digits for the currency, or is out of range.
     pub fn parse(amount: &str, currency: Currency) -> Result<Self, InvalidMoney> {
         Self::new(decimal(amount)?, currency)
     }
@@ -96,7 +96,7 @@ impl Money {
     /// Checks an amount that is already a number, such as one read from the database.
     ///
     /// # Errors
-    /// Too many digits for the currency, or out of range.
+    /// The amount has too many digits for the currency, or is out of range.
     pub fn new(amount: Decimal, currency: Currency) -> Result<Self, InvalidMoney> {
         if amount <= Decimal::ZERO {
             return Err(InvalidMoney::NotPositive);
@@ -118,7 +118,7 @@ impl Money {
         self.amount
     }
 
-    /// The currency.
+    /// The currency that the amount is in.
     #[must_use]
     pub const fn currency(self) -> Currency {
         self.currency
@@ -134,13 +134,14 @@ impl fmt::Display for Money {
 /// Reads an amount exactly, whatever its currency and its size.
 ///
 /// # Errors
-/// Anything that is no plain decimal.
+/// The text is no plain decimal.
 pub fn decimal(amount: &str) -> Result<Decimal, InvalidMoney> {
     parse_decimal(amount).ok_or(InvalidMoney::NotANumber)
 }
 
-/// A decimal as JSON writes numbers (RFC 8259, section 6), so also `1e2`; no sign but a minus, no blanks, no
-/// underscores. `None` where it is none, or has more digits than can be held exactly.
+/// Reads a decimal as JSON writes numbers (RFC 8259, section 6), so `1e2` too. It allows no sign but a minus,
+/// no blanks and no underscores. None where the text is no such number, or has more digits than can be held
+/// exactly.
 fn parse_decimal(text: &str) -> Option<Decimal> {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (mantissa, exponent) =
@@ -166,7 +167,7 @@ fn parse_decimal(text: &str) -> Option<Decimal> {
     }
 }
 
-/// Reads a decimal from a JSON string, exactly: an amount with more digits than can be held is an error.
+/// Reads a decimal from a JSON string, exactly: more digits than can be held are an error.
 pub(crate) fn exact<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
     let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
     parse_decimal(&text).ok_or_else(|| serde::de::Error::custom("no exact decimal"))

@@ -1,6 +1,7 @@
-//! What a gateway's answer means: one exhaustive classification of every exchange, pure.
+//! What a gateway's answer means: one exhaustive classification of every exchange. Pure.
 //!
-//! Invariant: whatever is not listed here as a definite answer is unknown, and unknown is never read as "no".
+//! Invariant: an answer that is not listed here as a definite one is unknown, and unknown is never read as
+//! "no".
 
 use std::time::Duration;
 
@@ -20,36 +21,36 @@ pub use void::VoidOutcome;
 
 use failure::Told;
 
-/// In the evidence of an event: whether anything of a request can have left us. It is written only where nothing did. The
-/// fold of a payment's history reads it.
+/// The name in an event's evidence that says whether anything of a request can have left us. It is written
+/// only where nothing did. The fold of a payment's history reads it.
 pub const LEFT: &str = "left";
 
-/// What came back over the wire from one request.
+/// The result of one HTTP request on the wire.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Exchange {
-    /// A whole HTTP answer.
+    /// A whole HTTP answer came.
     Answered {
         /// The HTTP status code.
         status: u16,
-        /// Whether its content type is JSON: without that it is not the gateway that answers.
+        /// Whether the content type is JSON. Without that, no gateway has answered.
         is_json: bool,
-        /// The body's bytes.
+        /// The bytes of the body.
         body: Vec<u8>,
-        /// How long the `Retry-After` header asks to wait, where it can be understood.
+        /// The wait that the `Retry-After` header asks for, where it can be understood.
         retry_after: Option<Duration>,
     },
     /// The connection could not be made (name, connect or TLS): no byte of the request left us.
     Unreachable(String),
-    /// Something may have been sent and no whole answer came.
+    /// Something may have been sent, and no whole answer came.
     Unanswered(Silence, String),
-    /// We did not send it, knowingly.
+    /// We did not send it, knowingly; the text is the reason.
     NotSent(&'static str),
 }
 
 /// How an answer failed to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Silence {
-    /// Not within the time that we wait.
+    /// No answer came within the time that we wait.
     Timeout,
     /// The connection broke.
     Reset,
@@ -66,12 +67,12 @@ impl Exchange {
     }
 }
 
-/// What an attempt to charge came to. The comment says whether *this* attempt charged.
+/// What an attempt to charge means. Each comment says first whether *this* attempt charged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChargeOutcome {
-    /// Yes: exactly what is owed. Also a replay of an earlier success under our key.
+    /// Yes: exactly what is owed. A replay of an earlier success under our key counts too.
     Charged(Charge),
-    /// Not by this attempt, but under our key, for exactly what is owed, and by the name of that other payment.
+    /// Not by this attempt. Our key was charged exactly what is owed, under the name of that other payment.
     ChargedAs(Charge, PaymentId),
     /// Unknown: accepted, decided later.
     StillWorking,
@@ -81,13 +82,13 @@ pub enum ChargeOutcome {
     Invalid(Refusal),
     /// Unknown: our key belongs to another request there.
     KeyReused(Refusal),
-    /// No, and nothing ever is under our key: it was closed.
+    /// No, and nothing will ever be charged under our key: it was closed.
     KeyClosed,
     /// No: our credentials were refused.
     Unauthorized,
     /// Unknown: a request with our key is still running.
     KeyBusy,
-    /// No: too many requests.
+    /// No: too many requests; the wait is what the gateway asks for.
     RateLimited(Option<Duration>),
     /// No: the gateway says so itself.
     NotExecuted,
@@ -95,11 +96,11 @@ pub enum ChargeOutcome {
     Unreachable(String),
     /// No: we did not send it.
     NotSent(&'static str),
-    /// Unknown: something answered that is not the gateway, so that nothing is known of the request.
+    /// Unknown: no gateway answered, so nothing is known of the request.
     NotTheGateway(String),
     /// Unknown: timeout, reset, server error, or an answer that is not listed.
     Unknown(Failed),
-    /// Unknown: an answer about another amount, currency or key.
+    /// Unknown: an answer about another amount, currency or key, or without a usable id or reference.
     WrongAnswer(Charge),
 }
 
@@ -179,7 +180,7 @@ impl ChargeOutcome {
                 Err(_) => Self::failed(told.failed()),
             },
             (402, Some(refusal)) => Self::Declined(refusal.clone()),
-            // The second is what some gateways call it.
+            // `idempotency_error` is what some gateways call it.
             (400 | 409 | 422, Some(refusal))
                 if matches!(refusal.code.as_str(), "key_reused" | "idempotency_error") =>
             {
@@ -193,7 +194,7 @@ impl ChargeOutcome {
         }
     }
 
-    /// The outcome of a charge that got no answer about it.
+    /// The outcome of a charge without an answer about it.
     fn failed(failed: Failed) -> Self {
         match failed.kind {
             FailureKind::Unauthorized => Self::Unauthorized,
@@ -211,31 +212,31 @@ impl ChargeOutcome {
     }
 }
 
-/// What a lookup by key says about all attempts so far.
+/// What a look-up by key says about all attempts so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LookupOutcome {
-    /// One succeeded charge, exactly what is owed.
+    /// One succeeded charge, of exactly what is owed.
     Charged(Charge),
-    /// One succeeded charge, exactly what is owed, by the name of that other payment.
+    /// One succeeded charge, of exactly what is owed, under the name of that other payment.
     ChargedAs(Charge, PaymentId),
-    /// One declined charge, whatever it is called.
+    /// One declined charge, under any name.
     Declined(Charge),
-    /// One charge, not decided.
+    /// One charge that is not decided.
     Pending {
         /// Whether it is called by our payment's id.
         is_ours: bool,
     },
-    /// No charge visible.
+    /// No charge is visible.
     NotFound,
-    /// One charge, undone: nothing is ever charged under our key.
+    /// One charge that was undone: nothing is ever charged under our key.
     KeyClosed,
-    /// A charge for another amount or currency.
+    /// One charge of another amount, currency or key, or without a usable id or reference.
     WrongAnswer(Charge),
     /// More than one charge.
     Contradiction(&'static str),
     /// The gateway does not look up.
     Unsupported,
-    /// The lookup itself failed. Means nothing.
+    /// The look-up itself failed, which says nothing about the charge.
     NoAnswer(Failed),
 }
 
@@ -301,7 +302,7 @@ impl LookupOutcome {
             Ok(told) => told,
             Err(failed) => return Self::NoAnswer(failed),
         };
-        // 404 is not among them: some gateways say so of a key that they do not know.
+        // 404 does not count here: some gateways answer so for a key that they do not know.
         if told.is_unsupported() {
             return Self::Unsupported;
         }
@@ -326,11 +327,11 @@ impl LookupOutcome {
     }
 }
 
-/// Reads an answer that is about no payment; none where the gateway says, in the words of the contract, that it has no such
-/// thing.
+/// Reads an answer that is about no payment. None where the gateway says, in the words of the contract, that
+/// it has no such thing.
 ///
 /// # Errors
-/// It did not answer as the contract says.
+/// The answer is not one of the contract's.
 pub fn read_json<T: serde::de::DeserializeOwned>(exchange: &Exchange) -> Result<Option<T>, Failed> {
     let told = Told::of(exchange)?;
     if told.is_unsupported() || (told.status == 404 && told.refusal.is_some()) {
@@ -352,7 +353,7 @@ pub const fn health(failure: Option<FailureKind>) -> Health {
     }
 }
 
-/// Whether a gateway's word can be stored and shown: 1 to 255 characters, none of them a control character.
+/// Whether a gateway's word can be stored and shown: 1 to 255 characters, without control characters.
 pub fn is_storable(word: &str) -> bool {
     (1..=255).contains(&word.chars().count()) && !word.chars().any(char::is_control)
 }

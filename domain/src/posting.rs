@@ -1,12 +1,12 @@
 //! Which event of a payment moves money between which accounts. `docs/LEDGER.md` explains the accounts.
 //!
-//! Invariant: a transfer debits one account and credits another by the same amount, so the ledger is balanced by
-//! construction. It is append-only: another transfer corrects a mistake. The statement that settles a payment writes
-//! its transfers, and nothing else does.
+//! Invariant: a transfer debits one account and credits another by the same amount, so the ledger is balanced
+//! by construction. It is append-only: another transfer corrects a mistake. The statement that ends a payment
+//! writes its transfers, and only an approved correction adds another one.
 
 use crate::status::EventType;
 
-/// What an account is for.
+/// The purpose of an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountKind {
     /// What the gateway has collected and owes us.
@@ -29,11 +29,11 @@ impl AccountKind {
 /// One movement of a payment's whole amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Posting {
-    /// Grows by the amount.
+    /// The account whose debits grow by the amount.
     pub debit: AccountKind,
-    /// Shrinks by the amount.
+    /// The account whose credits grow by the amount.
     pub credit: AccountKind,
-    /// What the movement is; a payment has at most one transfer of each code.
+    /// The word for the movement. A payment has at most one transfer of each code.
     pub code: &'static str,
 }
 
@@ -63,7 +63,7 @@ pub const fn postings(event: EventType) -> &'static [Posting] {
     }
 }
 
-/// The whole table as columns, for the settling statement.
+/// The whole table as columns, for the statements that post and that compare.
 #[derive(Default)]
 #[expect(missing_docs, reason = "one column of the table of rules each")]
 pub struct Columns {

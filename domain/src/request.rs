@@ -12,47 +12,41 @@ use crate::money::Money;
 /// What a client asks for, parsed and checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaymentRequest {
-    /// How much, of what.
+    /// The amount that is owed, and its currency.
     pub money: Money,
-    /// The merchant's own id of who pays.
+    /// The merchant's own id of the customer.
     pub customer_id: String,
-    /// The token to charge.
+    /// The token of the payment method to charge.
     pub payment_method: String,
-    /// Free text.
+    /// The merchant's free text, if there is any.
     pub description: Option<String>,
-    /// Names and values of the merchant's own.
+    /// The merchant's own names and values.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// What was asked for, as it was stored: never changes. The first answer to a client, and every replay of it, is
-/// drawn from this alone.
+/// A request as it was stored, which never changes. The first answer to a client and every replay of it are
+/// rendered from this alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the columns of the table `payments` that an acceptance writes")]
 pub struct Accepted {
-    /// The payment's id.
     pub id: Uuid,
-    /// The merchant's own id of who pays.
     pub customer_id: String,
-    /// How much.
     pub amount: Decimal,
-    /// Of what; ISO 4217.
     pub currency: String,
-    /// The token to charge.
     pub payment_method: String,
-    /// Free text of the merchant.
     pub description: Option<String>,
-    /// A JSON object of strings.
+    /// A JSON object whose values are strings.
     pub metadata: Value,
-    /// When it was accepted.
     pub created_at: DateTime<Utc>,
 }
 
 /// What an idempotency key stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remembered {
-    /// SHA-256 of the request that took the key.
+    /// The SHA-256 of the normalised request that took the key.
     pub fingerprint: Vec<u8>,
-    /// Which renderer made the first answer.
+    /// The number of the renderer that made the first answer.
     pub renderer: i16,
-    /// What that request made.
+    /// The payment that the request made.
     pub accepted: Accepted,
 }

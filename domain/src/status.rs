@@ -1,22 +1,24 @@
-//! The statuses of a payment and the events that move it. Pure; `docs/STATES.md` draws the same table and a test
-//! compares the two.
+//! The statuses of a payment and the events that move it. Pure.
 //!
-//! Invariant: terminal is terminal, and nothing but an event of this table changes a status.
+//! Invariants: no event follows a terminal status, and only an event of this table changes a status.
+//! `docs/STATES.md` draws the same table, and a test compares the two.
 
 use crate::words;
 
 words! {
     /// Where a payment stands.
     PaymentStatus {
-        /// Waiting for its first or next attempt. A claim moves it on once `due_at` has come.
+        /// The payment waits for its first or next attempt. A claim moves it on once `due_at` has come.
         Pending = "pending",
-        /// Claimed, or waiting for its next look. Its claimant moves it on, or whoever takes it over.
+        /// The payment is claimed, waits for its next look, or is held. Its claimant moves it on, a worker
+        /// that takes over, or a person.
         Processing = "processing",
-        /// Charged, evidence in hand, ledger posted. Terminal.
+        /// The gateway charged what is owed, as its evidence or a person says. The ledger is posted.
+        /// Terminal.
         Succeeded = "succeeded",
-        /// Surely not charged. Terminal.
+        /// The payment was surely not charged, or a person says so. Terminal.
         Failed = "failed",
-        /// The doubt ended by a confirmed void. Terminal.
+        /// The doubt ended by a confirmed void, by a closed key, or by a person. Terminal.
         Reversed = "reversed",
     }
 }
@@ -24,69 +26,70 @@ words! {
 words! {
     /// One appended fact of a payment's history.
     EventType {
-        /// T1: the request was accepted.
+        /// The request was accepted.
         Created = "created",
-        /// T7: a claim that may charge.
+        /// A worker claimed the payment and may charge.
         AttemptStarted = "attempt_started",
-        /// T8: a claim over a lease that ran out. May look up or void, never charge.
+        /// A worker claimed the payment over a lease that ran out. It may look up or void, and never charges.
         TakenOver = "taken_over",
-        /// T8: a claim for a look that was due. May look up or void, never charge.
+        /// A worker claimed the payment for a look or a void that was due. It never charges.
         Verifying = "verifying",
-        /// T9: a charge may have happened; look again later.
+        /// A charge may have happened; a worker looks again later.
         OutcomeUnknown = "outcome_unknown",
-        /// T10: this attempt surely did not charge; try again later.
+        /// This attempt surely did not charge; a worker tries again later.
         RetryScheduled = "retry_scheduled",
-        /// T11: the gateway charged exactly what is owed.
+        /// The gateway charged exactly what is owed, or a person decided so.
         Succeeded = "succeeded",
-        /// T15: surely not charged, and not tried again.
+        /// The payment was surely not charged and is not tried again, or a person decided so.
         Failed = "failed",
-        /// T16a: out of tries while in doubt; from here only a void.
+        /// Only a void can end the doubt from here on.
         VoidStarted = "void_started",
-        /// T16: the gateway confirmed the void.
+        /// The gateway confirmed the void or shows that the key is closed, or a person decided so.
         Reversed = "reversed",
-        /// T18: out of the machine's hands until a person acts.
+        /// The workers leave the payment alone until a person acts.
         Held = "held",
-        /// T19: a person gave it back to the machine.
+        /// A person gave the payment back to the workers.
         Released = "released",
-        /// T20: it was due further away than any wait, and is due now; a claim stays as it is.
+        /// The payment was due further away than any wait. It is due now, or a lease from now if it is
+        /// claimed; a claim stays.
         Rescheduled = "rescheduled",
-        /// It came back with a restored database: what the gateway has of it is looked at before anything else.
+        /// The payment came back with a restored database. A look at the gateway comes before anything else.
         Restored = "restored",
-        /// A late result shows that a charge may have happened that its own history does not know of.
+        /// A late result shows a possible charge of which the payment's own history knows nothing.
         Doubted = "doubted",
     }
 }
 
 words! {
-    /// Why a payment is out of the machine's hands.
+    /// Why a payment waits for a person.
     HeldReason {
-        /// The gateway's books say another amount, currency or key.
+        /// The gateway's books show another amount, currency or key.
         WrongAnswer = "wrong_answer",
-        /// The gateway's books contradict themselves or ours.
+        /// The gateway's books contradict themselves or ours, or the payment's events contradict its row.
         Contradiction = "contradiction",
-        /// Neither lookup nor void can end the doubt.
+        /// Neither look-up nor void can end the doubt.
         Unverifiable = "unverifiable",
-        /// Each worker that had it was lost.
+        /// Each worker that held the payment was lost.
         Poison = "poison",
-        /// This version cannot read what is owed: another one wrote it.
+        /// This version cannot read what is owed: another version wrote it.
         Unreadable = "unreadable",
-        /// It came back with a restored database, and the gateway shows nothing of it.
+        /// The payment came back with a restored database, and the gateway shows nothing of it.
         Restored = "restored",
     }
 }
 
-/// An event that cannot follow.
+/// An event that cannot follow the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{event} cannot happen to a payment that is {}", from.map_or("new", PaymentStatus::as_str))]
 pub struct IllegalTransition {
     /// The status before; none for a payment that does not exist yet.
     pub from: Option<PaymentStatus>,
-    /// What was to happen.
+    /// The event that was refused.
     pub event: EventType,
 }
 
 impl PaymentStatus {
-    /// Whether nothing can happen to it any more.
+    /// Whether no event can follow.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         match self {
@@ -95,10 +98,10 @@ impl PaymentStatus {
         }
     }
 
-    /// The status after `event`, from `from` (none: the payment does not exist yet).
+    /// The status after `event`; `from` is none for a payment that does not exist yet.
     ///
     /// # Errors
-    /// The pair is not in the table.
+    /// The event cannot follow that status.
     pub fn after(from: Option<Self>, event: EventType) -> Result<Self, IllegalTransition> {
         use EventType as E;
         use PaymentStatus as S;

@@ -11,10 +11,10 @@ macro_rules! words {
         }
 
         impl $name {
-            /// Every value, in the order of their story.
+            /// Every value, in the order of the declaration.
             pub const ALL: &[Self] = &[$(Self::$variant),+];
 
-            /// The word for it in SQL, JSON and logs.
+            /// The one spelling in SQL, JSON and logs.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -48,12 +48,12 @@ macro_rules! words {
     };
 }
 
-/// A word that is none of its kind.
+/// A text that is no word of the enum that was to be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a {kind}: use one of {known}")]
 pub struct UnknownWord {
-    /// What it was to be.
+    /// The name of that enum.
     pub kind: &'static str,
-    /// The words there are, for the one who wrote it.
+    /// All words of that enum, with commas between, for the person who wrote the text.
     pub known: String,
 }

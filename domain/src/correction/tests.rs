@@ -1,4 +1,4 @@
-//! What is corrected, and what is not, case by case.
+//! Which corrections are made and which are refused, case by case.
 
 use super::*;
 use crate::held::Shown;
@@ -70,7 +70,7 @@ fn what_stands_at_the_gateway_is_what_the_ledger_has_in_the_end() {
     }
 }
 
-/// What is proposed, what is booked, what is seen, what the journal has, and why it is refused.
+/// A proposal, what is booked, what is seen, what the journal has, and why the proposal is refused.
 type Case = (Proposed<'static>, Booked, Seen, Option<Journal>, &'static str);
 
 fn refused_cases() -> Vec<Case> {

@@ -1,7 +1,7 @@
-//! What a payment is asked for first whose past may be forgotten here: a look, whatever else is due. Pure.
+//! The look that comes before anything else, for a payment whose past may be forgotten here. Pure.
 //!
-//! Invariant: nothing that may be a forgotten payment's is charged again or voided by the machine, and nothing ends by age,
-//! tries or deadlines before the gateway has answered.
+//! Invariants: the machine neither charges again nor voids what may be a forgotten payment's. No age,
+//! deadline or number of tries ends such a payment before the gateway has answered.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use super::{
 use crate::outcome::{LookupOutcome, Standing};
 use crate::status::HeldReason;
 
-/// What stands against the look that comes first: a gateway that has none. A person must act.
+/// What stands against the look that comes first: a gateway without look-ups. A person must act.
 #[must_use]
 pub fn before_first_look(policy: &Policy) -> Option<Step> {
     (!policy.profile.looks_up).then_some(Step::Hold(HeldReason::Restored))
 }
 
-/// What follows the look that comes first. It ends the payment, goes on, or leaves it to a person; a void that had started
-/// goes on once the gateway has shown that what stands may be voided.
+/// What follows the look that comes first. It ends the payment, leads to another look, or holds the payment
+/// for a person. A void that had started goes on once the gateway has shown that what stands may be voided.
 #[must_use]
 pub fn first_look(now: &Situation, policy: &Policy, outcome: LookupOutcome) -> Step {
     use LookupOutcome as O;
@@ -33,7 +33,7 @@ pub fn first_look(now: &Situation, policy: &Policy, outcome: LookupOutcome) -> S
         O::KeyClosed => Step::Reverse { reason: KEY_CLOSED },
         O::NoAnswer(_) => again("lookup_failed"),
         O::Unsupported => Step::Hold(HeldReason::Restored),
-        // That of a payment that is known here, or several: no void of ours may take them along.
+        // The charge is a known payment's, or there are several: no void of ours may take them along.
         O::ChargedAs(..) | O::Contradiction(_) => Step::Hold(HeldReason::Contradiction),
         O::Charged(_) | O::Declined(_) | O::Pending { is_ours: true } | O::NotFound if now.is_voiding => {
             Step::Doubt { wait: Duration::ZERO, reason: RESTORED_SEEN, spends: false, tells: false }
@@ -50,8 +50,9 @@ pub fn first_look(now: &Situation, policy: &Policy, outcome: LookupOutcome) -> S
     }
 }
 
-/// The step itself, but for a void of a payment whose key a forgotten one may have been charged under: not before the
-/// gateway has shown that nothing else stands there. `seen` is what the look that led to the step showed, if one did.
+/// The step itself, unless it starts a void under a key that a forgotten payment may have been charged under.
+/// Such a void waits until the gateway has shown that nothing else stands there. `seen` is the outcome of the
+/// look that led to the step, if there was one.
 #[must_use]
 pub fn look_before_void(now: &Situation, policy: &Policy, step: Step, seen: Option<&LookupOutcome>) -> Step {
     let may_share = now.from_a_return.is_some_and(|distance| distance <= policy.profile.key_retention);
@@ -67,9 +68,10 @@ pub fn look_before_void(now: &Situation, policy: &Policy, step: Step, seen: Opti
     }
 }
 
-/// What stands against voiding a charge that came to light after the end, given what a look showed that `count` others were
-/// before, the first of them `age` ago; none where it may be voided. `is_its_own` says that nothing but this payment can have
-/// charged under its key since a past came back, `nothing_returned` that none ever did.
+/// What stands against voiding a charge that came to light after its payment's end; none where it may be
+/// voided. `count` is the number of earlier requests, `age` the time since the first, and `seen` the result
+/// of a look. `is_its_own` says that only this payment can have charged under its key since a past came back.
+/// `nothing_returned` says that no past ever came back.
 #[must_use]
 pub fn before_remedy(
     policy: &Policy,
@@ -81,7 +83,8 @@ pub fn before_remedy(
     match seen {
         Standing::OnlyIts if is_its_own => None,
         Standing::Unsupported if nothing_returned => None,
-        // What is charged is shown by then; the void closes the key for what may still be on its way.
+        // By then every charge is shown. The void also closes the key for a charge that may still be on its
+        // way.
         Standing::Nothing if is_its_own && age > policy.gateway_timeout + policy.visibility => None,
         Standing::Nothing if age <= policy.gateway_timeout + policy.visibility => {
             Some(Voiding::Again { wait, is_late: false })

@@ -5,58 +5,60 @@ use std::time::Duration;
 use backoff::ExponentialBackoffBuilder;
 use backoff::backoff::Backoff as _;
 
-/// How one gateway is retried, looked up and given up on.
+/// The rules for one gateway. The settings of a worker give the values.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
-    /// Tries after the first one.
+    /// How many tries may follow the first one.
     pub max_retries: u32,
-    /// Wait before the first retry.
+    /// The wait before the first retry.
     pub backoff_initial: Duration,
-    /// Each wait is so many times the one before it; at least 1.
+    /// The factor from one wait to the next; at least 1.
     pub backoff_multiplier: f64,
-    /// The longest wait before a retry.
+    /// The longest wait before a retry, without its random part.
     pub backoff_max: Duration,
-    /// Waits before the looks that follow an unknown outcome; the last one repeats.
+    /// The waits before the looks that follow an unknown outcome. The last one repeats.
     pub verify_waits: Vec<Duration>,
     /// How long one exchange with the gateway may take.
     pub gateway_timeout: Duration,
-    /// How long after a charge arrived at the gateway a lookup may still not show it.
+    /// How long a look-up may still not show a charge that has arrived at the gateway.
     pub visibility: Duration,
-    /// How long doubt may last, from its first moment, before the payment is voided; and how long a void may go without
-    /// an answer before a person is told. Time in which the gateway was away does not count.
+    /// How long a doubt may last before the payment is voided, and how long a void may go without an answer
+    /// before a person is told. Time in which the gateway was away does not count.
     pub doubt_deadline: Duration,
     /// What the gateway can do.
     pub profile: Profile,
-    /// How long a payment that was never in doubt may wait for a gateway that is away.
+    /// The age after which a payment ends: it fails if it was never sent. If it was, it is looked up, and
+    /// voided if nothing is found.
     pub max_age: Duration,
 }
 
-/// What a gateway promises: what it has not promised is never asked of it, and nothing is built upon it.
+/// The promises of one gateway. What it has not promised is never asked of it, and nothing is built upon it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Profile {
     /// One key charges once.
     pub honours_keys: bool,
-    /// For how long it keeps that promise, from the first request on.
+    /// How long the gateway keeps that promise, counted from the first request.
     pub key_retention: Duration,
-    /// It tells which charges were made under a key.
+    /// The gateway tells which charges were made under a key.
     pub looks_up: bool,
-    /// It undoes whatever a key charged, and closes the key: a charge that arrives later charges nothing.
+    /// The gateway undoes whatever a key charged, and closes the key: a charge that arrives later charges
+    /// nothing.
     pub voids: bool,
 }
 
 /// A key is not trusted for its last hour: clocks differ, and a request can be on its way for a while.
 pub(super) const KEY_RETENTION_MARGIN: Duration = Duration::from_hours(1);
 
-/// Workers with other settings may run beside, and clocks are adjusted.
+/// A margin beyond the longest wait: other workers may have other settings, and clocks are adjusted.
 const TOO_FAR_MARGIN: Duration = Duration::from_mins(15);
 
-/// No gateway makes us wait longer than this by `Retry-After`.
+/// The longest wait that a gateway's `Retry-After` gets.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_mins(1);
 
-/// A void that is not answered is asked for again at least so often.
+/// The longest wait between two requests to void.
 pub(super) const VOID_WAIT_MAX: Duration = Duration::from_mins(1);
 
-/// Waits are told apart up to this number; what comes later waits as long.
+/// The number of waits that are told apart; each later wait is as long.
 const STEPS_MAX: u32 = 1_000;
 
 impl Default for Policy {
@@ -94,13 +96,13 @@ impl Policy {
             .with_randomization_factor(0.1)
             .with_max_elapsed_time(None)
             .build();
-        // The longest wait is reached long before that, and each step costs a moment.
+        // Each step costs a moment, and the longest wait is reached long before this limit.
         let n = n.clamp(1, STEPS_MAX) as usize;
         std::iter::from_fn(|| waits.next_backoff()).nth(n - 1).unwrap_or(self.backoff_max)
     }
 
-    /// What is due later than this from now got that from no wait of ours: the longest of them, with claims of `lease`, and a
-    /// margin for workers with other settings.
+    /// The distance from now beyond which no wait of ours leads: the longest of all waits and of a `lease`. A
+    /// margin is added for workers with other settings.
     #[must_use]
     pub fn too_far(&self, lease: Duration) -> Duration {
         let backoff = self.backoff_max.mul_f64(1.1).max(self.backoff_initial);
@@ -108,7 +110,8 @@ impl Policy {
         TOO_FAR_MARGIN + backoff.max(look).max(lease).max(RETRY_AFTER_MAX)
     }
 
-    /// The wait before the next look at a payment about which nothing can be learnt while the gateway is away.
+    /// The wait before the next look at a payment about which nothing can be learnt while the gateway is
+    /// away.
     #[must_use]
     pub fn wait_for_gateway(&self) -> Duration {
         self.verify_waits.last().copied().unwrap_or(self.backoff_max)

@@ -19,19 +19,19 @@ fn forgetful() -> Policy {
     with(|profile| profile.honours_keys = false)
 }
 
-/// A gateway that differs in this.
+/// The usual gateway, but for this difference.
 fn with(difference: impl FnOnce(&mut Profile)) -> Policy {
     let mut policy = policy();
     difference(&mut policy.profile);
     policy
 }
 
-/// A first attempt, just claimed.
+/// A first attempt that was just claimed.
 fn first() -> Situation {
     Situation::default()
 }
 
-/// A payment whose charge must be visible by now.
+/// A payment in doubt whose charge must be visible by now.
 fn in_doubt() -> Situation {
     Situation {
         in_doubt: true,
@@ -64,7 +64,7 @@ fn charge() -> Charge {
     }
 }
 
-/// How long a payment waits that stands so.
+/// The wait before the next attempt, after this outcome.
 #[track_caller]
 fn wait_after(now: &Situation, policy: &Policy, outcome: ChargeOutcome) -> Duration {
     let step = after_charge(now, policy, outcome);

@@ -6,32 +6,32 @@ use serde::Deserialize;
 use crate::ids::{GatewayKey, PaymentId};
 use crate::money::Money;
 
-/// What a charge must look like to be ours.
+/// What a charge must look like to be this payment's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Expected {
-    /// What it was made under.
+    /// The gateway key that all its charges are made under.
     pub key: GatewayKey,
-    /// What it is called there.
+    /// The payment's id, which is the reference of its charges.
     pub payment_id: PaymentId,
-    /// What is owed.
+    /// The amount and currency that are owed.
     pub money: Money,
 }
 
 /// A charge as the gateway shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Charge {
-    /// The gateway's own id.
+    /// The gateway's own id of the charge.
     pub id: String,
-    /// The idempotency key it was made under.
+    /// The idempotency key that it was made under.
     pub key: String,
     /// Where it stands at the gateway.
     pub status: ChargeStatus,
-    /// How much.
+    /// The amount, in the currency's own unit.
     #[serde(deserialize_with = "crate::money::exact")]
     pub amount: Decimal,
-    /// Of what.
+    /// The currency code as the gateway writes it.
     pub currency: String,
-    /// What we called it.
+    /// The name that we gave the charge: a payment's id.
     #[serde(default)]
     pub reference: Option<String>,
 }
@@ -40,29 +40,29 @@ pub struct Charge {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChargeStatus {
-    /// Not decided.
+    /// The charge is not decided.
     Pending,
-    /// Money moved.
+    /// The money moved.
     Succeeded,
-    /// Declined.
+    /// The charge was declined.
     Failed,
-    /// Undone.
+    /// The charge was undone.
     Voided,
 }
 
-/// Whose a charge is, by what it is called.
+/// Whose a charge is, by its reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Whose {
-    /// This payment's.
+    /// It is this payment's.
     Ours,
-    /// That of another payment: one that is forgotten here, or one that is known.
+    /// It is another payment's, which may be known or forgotten here.
     Another(PaymentId),
-    /// It is called by no payment's id, or by nothing.
+    /// It has no reference, or one that is no payment's id.
     Nobodys,
 }
 
 impl Whose {
-    /// Whose a charge of that reference is, for `payment`.
+    /// Reads a charge's reference for `payment`.
     #[must_use]
     pub fn of(reference: Option<&str>, payment: PaymentId) -> Self {
         match reference.map(str::parse) {
@@ -79,7 +79,7 @@ impl Charge {
         self.key == expected.key.as_str()
     }
 
-    /// Whether it was made under our key for what is owed, whatever it is called.
+    /// Whether it was made under our key for what is owed, under any reference.
     pub(super) fn is_as_owed(&self, expected: &Expected) -> bool {
         self.is_under(expected)
             && self.amount == expected.money.amount()
@@ -87,7 +87,7 @@ impl Charge {
             && super::is_storable(&self.id)
     }
 
-    /// Whose it is.
+    /// Whose charge it is.
     pub(super) fn whose(&self, expected: &Expected) -> Whose {
         Whose::of(self.reference.as_deref(), expected.payment_id)
     }

@@ -1,7 +1,7 @@
 //! How an exchange with the gateway failed, in one word, and what that says of the gateway itself.
 //!
-//! Invariant: an answer counts only with the contract's status, content type and JSON shape. Whatever else answers is
-//! not the gateway, and its words are final for nothing.
+//! Invariant: an answer counts only with the contract's status, content type and JSON shape. Anything else
+//! that answers is not the gateway, and its words are final for nothing.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use super::{Exchange, Silence};
 pub enum Health {
     /// It answers: yes, no, or later.
     Answers,
-    /// It refuses our credentials, so it will refuse every request.
+    /// It refuses our credentials, so it may refuse every request.
     LockedOut,
     /// It answers that it cannot: 503 `not_executed`, or another 5xx of its own.
     Failing,
@@ -22,20 +22,20 @@ pub enum Health {
     Silent,
     /// The way to it is closed: no connection, or something else answers in its place.
     Shut,
-    /// Nothing: we sent nothing.
+    /// Nothing is known, since nothing was sent or the worker is lost.
     Unknown,
 }
 
 /// How an exchange failed: the word for it in events, metrics and answers to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
-    /// No whole answer within `GATEWAY_TIMEOUT_MS`.
+    /// No whole answer came within `GATEWAY_TIMEOUT_MS`.
     Timeout,
     /// The connection broke after something may have been sent.
     Reset,
-    /// No connection: name, connect or TLS. No byte of the request left us.
+    /// No connection was made (name, connect or TLS): no byte of the request left us.
     Unreachable,
-    /// An answer that no gateway of this contract gives: a proxy's page, a redirect, another service.
+    /// No gateway of this contract answers so: a proxy's page, a redirect, another service.
     NotTheGateway,
     /// The gateway says that something went wrong there (5xx).
     ServerError,
@@ -43,18 +43,18 @@ pub enum FailureKind {
     NotExecuted,
     /// The gateway refuses our credentials (401, 403).
     Unauthorized,
-    /// Too many requests (429).
+    /// The gateway got too many requests (429).
     RateLimited,
-    /// An answer of the contract that does not fit the question.
+    /// An answer of the contract does not fit the question.
     Unexpected,
     /// We did not send it, knowingly.
     NotSent,
-    /// Whoever had the claim is gone, and what it sent is not known.
+    /// The worker that had the claim is gone, and what it sent is not known.
     WorkerLost,
 }
 
 impl FailureKind {
-    /// Every kind.
+    /// Every kind there is.
     pub const ALL: &[Self] = &[
         Self::Timeout,
         Self::Reset,
@@ -69,7 +69,7 @@ impl FailureKind {
         Self::WorkerLost,
     ];
 
-    /// The word for it.
+    /// The word for it in events, metrics and answers to clients.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -87,7 +87,7 @@ impl FailureKind {
         }
     }
 
-    /// What it says of the gateway.
+    /// What this kind says of the gateway.
     #[must_use]
     pub const fn health(self) -> Health {
         match self {
@@ -107,13 +107,13 @@ impl fmt::Display for FailureKind {
     }
 }
 
-/// An exchange that gave no usable answer: of which kind, and in detail for people.
+/// An exchange without a usable answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}: {detail}")]
 pub struct Failed {
-    /// Of which kind.
+    /// The kind of the failure, which decides what follows.
     pub kind: FailureKind,
-    /// In more words.
+    /// The failure in more words, for people.
     pub detail: String,
 }
 
@@ -129,13 +129,13 @@ impl Failed {
 pub struct Refusal {
     /// Stable and machine-readable.
     pub code: String,
-    /// For people.
+    /// A sentence for people; empty where the gateway sent none.
     #[serde(default)]
     pub message: String,
 }
 
 impl Refusal {
-    /// A refusal whose words can be kept. One that says nothing usable is as good as none.
+    /// Reads a refusal, if its words can be kept. A refusal that says nothing usable is as good as none.
     fn read(body: &[u8]) -> Option<Self> {
         let refusal: Self = serde_json::from_slice(body).ok()?;
         let message = refusal.message.chars().filter(|c| !c.is_control()).take(1000).collect();
@@ -143,17 +143,17 @@ impl Refusal {
     }
 }
 
-/// A whole answer in JSON, apart from what it means.
+/// A whole answer in JSON, apart from its meaning.
 pub(super) struct Told<'a> {
     pub(super) status: u16,
     pub(super) body: &'a [u8],
-    /// Its refusal, where it is one.
+    /// The refusal that it is, where the status says so and its words can be kept.
     pub(super) refusal: Option<Refusal>,
     pub(super) retry_after: Option<std::time::Duration>,
 }
 
 impl<'a> Told<'a> {
-    /// The answer, or how there was none of the gateway's.
+    /// The answer, or how the exchange failed without one of the gateway's.
     pub(super) fn of(exchange: &'a Exchange) -> Result<Self, Failed> {
         match exchange {
             Exchange::Answered { status, body, is_json: true, retry_after } => {
@@ -170,7 +170,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// The failure that this answer is, where it is none of those that were hoped for.
+    /// The failure that this answer is, where it is none of the expected ones.
     pub(super) fn failed(&self) -> Failed {
         let kind = match (self.status, &self.refusal) {
             (401 | 403, Some(_)) => FailureKind::Unauthorized,
@@ -183,7 +183,7 @@ impl<'a> Told<'a> {
         Failed::new(kind, format!("unexpected answer {}", self.status))
     }
 
-    /// An answer of the contract that does not fit the question.
+    /// The failure of an answer of the contract that does not fit the question.
     pub(super) fn unexpected(&self, why: &str) -> Failed {
         Failed::new(FailureKind::Unexpected, format!("answered {}: {why}", self.status))
     }

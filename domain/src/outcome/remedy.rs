@@ -1,20 +1,20 @@
 //! What stands under the key of a payment that ended without a charge, before that is voided.
 //!
-//! Invariant: what may be another payment's is never said to be this one's alone.
+//! Invariant: a charge that may be another payment's is never said to be this one's alone.
 
 use serde::Deserialize;
 
 use super::{Exchange, Failed, FailureKind, Told, Whose};
 use crate::ids::{GatewayKey, PaymentId};
 
-/// What a look showed before a void.
+/// The result of a look before a void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
-    /// Something, and all of it is called by the payment's id.
+    /// Something stands, and all of it is called by the payment's id.
     OnlyIts,
-    /// Something that may be another payment's.
+    /// Something stands that may be another payment's.
     AnothersToo,
-    /// Nothing.
+    /// Nothing stands under the key.
     Nothing,
     /// The gateway does not look up.
     Unsupported,
@@ -44,7 +44,7 @@ impl Standing {
         }
     }
 
-    /// Reads the answer to `GET /charges?key=…`. What is not surely given back or declined stands.
+    /// Reads the answer to `GET /charges?key=…`. A charge stands unless it was surely given back or declined.
     #[must_use]
     pub fn of(exchange: &Exchange, key: &GatewayKey, payment: PaymentId) -> Self {
         #[derive(Deserialize)]

@@ -32,7 +32,7 @@ fn answered(status: u16, body: &Value) -> Exchange {
     Exchange::Answered { status, is_json: true, body: body.to_string().into_bytes(), retry_after: None }
 }
 
-/// The same words from somebody who does not say that they are JSON.
+/// The same words from a sender who does not declare them as JSON.
 fn not_as_json(exchange: Exchange) -> Exchange {
     match exchange {
         Exchange::Answered { status, ref body, retry_after, .. } => {
@@ -197,7 +197,7 @@ fn a_charge_is_ours_by_key_and_name_and_of_another_by_its_name_alone() {
     let anothers = named("succeeded", json!(OTHER));
     check_charge(201, &anothers, &ChargeOutcome::ChargedAs(of(&anothers), other));
     check_lookup(&json!([anothers]), &LookupOutcome::ChargedAs(of(&anothers), other));
-    // Of other money it is nobody's to adopt; under another key it is not what was asked for.
+    // A charge of other money is nobody's to adopt. One under another key was not asked for.
     for (field, value) in [("amount", "1.00"), ("currency", "USD"), ("key", "pk1_2")] {
         let wrong = with(anothers.clone(), field, json!(value));
         check_lookup(&json!([wrong]), &LookupOutcome::WrongAnswer(of(&wrong)));
@@ -282,7 +282,7 @@ fn what_no_gateway_of_this_contract_says_is_not_the_gateway() {
     ] {
         assert_eq!(failure_of(&answered(status, &body)), Some(FailureKind::NotTheGateway), "{status} {body}");
     }
-    // Its very own words count only in its own dress.
+    // The gateway's own words count only with its status and content type.
     assert_eq!(failure_of(&answered(201, &charge_json("succeeded"))), None);
     let undressed = not_as_json(answered(201, &charge_json("succeeded")));
     assert_eq!(failure_of(&undressed), Some(FailureKind::NotTheGateway));
@@ -338,7 +338,7 @@ fn only_a_void_of_our_key_confirms() {
     }
 }
 
-/// Whether the outcome says that nothing was charged by this attempt.
+/// Whether the outcome says that this attempt charged nothing.
 fn says_no(outcome: &ChargeOutcome) -> bool {
     match outcome {
         ChargeOutcome::Declined(_)

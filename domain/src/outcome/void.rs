@@ -1,4 +1,4 @@
-//! What a request to void came to.
+//! What an answer to a request to void means.
 //!
 //! Invariant: only a void of our own key confirms anything.
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Exchange, Failed, FailureKind, Told};
 use crate::ids::GatewayKey;
 
-/// What a request to void came to.
+/// The outcome of a request to void.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VoidOutcome {
     /// Whatever the key charged is undone, and the key is closed.

@@ -1,4 +1,4 @@
-//! What is looked at first: nothing of it is charged, voided or given up before the gateway has answered.
+//! The look that comes first: before the gateway has answered nothing is charged, voided or given up.
 
 use super::*;
 use crate::outcome::Standing;
@@ -71,7 +71,7 @@ proptest! {
             Step::Retry { .. } | Step::StartVoid { .. } => prop_assert!(false, "{:?}", step),
             Step::Doubt { .. } => {}
             Step::Succeed(_) | Step::Fail(_) => prop_assert!(!is_voiding && !is_open, "{:?}", step),
-            // Whatever its age: only an answer ends it.
+            // Only an answer ends it, at any age.
             Step::Reverse { .. } | Step::Hold(_) => prop_assert!(!is_open, "{:?}", step),
         }
     }

@@ -1,4 +1,4 @@
-//! What gateways that can do less lead to: every profile, with every situation and every outcome.
+//! Gateways that can do less: every profile, with every situation and every outcome.
 
 use super::*;
 
@@ -50,7 +50,7 @@ fn where_nothing_can_be_voided_the_end_of_a_doubt_is_for_a_person() {
     assert_eq!(after_lookup(&absent, &without_voids(), LookupOutcome::NotFound), held);
 }
 
-/// Every gateway that there can be.
+/// Every combination of promises.
 fn any_profile() -> impl Strategy<Value = Policy> {
     any::<(bool, bool, bool)>().prop_map(|(honours_keys, looks_up, voids)| {
         with(|profile| *profile = Profile { honours_keys, looks_up, voids, ..*profile })
@@ -65,7 +65,7 @@ fn any_void_outcome() -> impl Strategy<Value = VoidOutcome> {
     ]
 }
 
-/// Whether the key was promised to charge once, and still is.
+/// Whether the gateway promised to charge once for the key, and still does.
 fn is_trusted(now: &Situation, policy: &Policy) -> bool {
     policy.profile.honours_keys && now.first_sent_age < Duration::from_hours(23)
 }

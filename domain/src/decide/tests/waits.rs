@@ -1,4 +1,4 @@
-//! How long each wait is: the number in the sequence, tied to its time.
+//! The length of each wait: the number in the sequence, tied to its time.
 
 use super::*;
 
