@@ -1,14 +1,17 @@
-//! What the API and the workers share, in wings. Each may use those above it, and `domain`; none may use one below.
+//! What the API and the workers share, in wings. Each wing may use those above it, and `domain`; none may use
+//! one below.
 //!
-//! 1. [`platform`]: settings, logs, metrics, faults: knows no payment and no database.
-//! 2. [`database`]: connections, to whom, and what becomes of them; statements shared by many tasks.
-//! 3. [`queue`]: the only door to the queue library, and the only wing that names its tables.
-//! 4. [`gateway`]: the only place that calls a payment gateway.
+//! 1. [`platform`]: settings, logs, metrics, an orderly end, and the faults of test builds.
+//! 2. [`database`]: connections and what becomes of them; statements that many tasks share.
+//! 3. [`queue`]: the only door to the queue library, but for its migrations, which [`database`] runs.
+//!    Statements of other wings name its tables too.
+//! 4. [`gateway`]: the only wing that calls a payment gateway.
 //! 5. [`merchant`]: who posts payments, and by which key.
-//! 6. [`payment`]: the only writer of payments.
-//! 7. [`operations`]: what looks at all of them: reconciliation, breaks, recovery, and what operators see.
+//! 6. [`payment`]: the writer of payments. Only the steps of `payonce restored`, in [`operations`], write
+//!    them too.
+//! 7. [`operations`]: reconciliation, breaks, recovery, restore, and what operators see.
 //!
-//! `tests/it/house.rs` keeps it so.
+//! `tests/it/house.rs` compares this order with the `use` lines.
 
 pub mod database;
 pub mod gateway;

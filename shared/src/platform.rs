@@ -1,6 +1,9 @@
-//! What any program needs, whatever it is for: settings, logs, metrics, an orderly end, and the faults of test builds.
+//! What any program needs, whatever it is for: settings, logs, metrics, an orderly end, and the faults of
+//! test builds.
 //!
-//! May use `domain`, whose words metrics carry. Must not know that there is a database, a queue or a gateway.
+//! This wing may use `domain`, whose words metrics carry, and no other wing. It opens no connection. Of the
+//! database it knows the driver's errors, with which faults fail, and the driver's log, which [`notices`]
+//! hears.
 
 pub mod config;
 pub mod fault;

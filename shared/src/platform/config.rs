@@ -1,13 +1,15 @@
-//! The only place that reads the environment, and the file `.env` in the working directory.
+//! The only place of APIs, workers and this crate that reads the environment, and the file `.env` in the
+//! working directory.
 //!
-//! A setting that is missing and has no default, or that cannot be read, refuses to start and says which, why, and what
-//! it should look like.
+//! A program does not start with a setting that cannot be read, or that is missing and has no default. The
+//! error says which setting, why, and what it should look like.
 
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// No wait of ours is longer, and the database could not add much more to a time.
+/// The longest duration of a setting. No wait of ours is longer, and the database could not add much more to
+/// a time.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
 
 /// Why the program does not start.
@@ -28,8 +30,8 @@ impl InvalidSetting {
 /// Every setting there is, each with its default and what it is for.
 const EXAMPLE: &str = include_str!("../../../.env.example");
 
-/// Takes what the file `.env` of the working directory sets and the environment does not, if there is one. Called before
-/// anything else runs.
+/// Takes the variables that `.env` in the working directory sets and the environment does not. Without such a
+/// file it does nothing. Called before anything else runs.
 ///
 /// # Errors
 /// The file cannot be read, or names something that is no setting: most likely a misspelt one.
@@ -66,7 +68,7 @@ pub fn optional(name: &str) -> Option<String> {
 /// The variable's value.
 ///
 /// # Errors
-/// It is unset or empty.
+/// The variable is unset or empty.
 pub fn required(name: &str, example: &str) -> Result<String, InvalidSetting> {
     optional(name)
         .ok_or_else(|| InvalidSetting::new(name, format_args!("is not set; for example {name}={example}")))
@@ -75,7 +77,7 @@ pub fn required(name: &str, example: &str) -> Result<String, InvalidSetting> {
 /// The variable's value, read as `T`, or `default`.
 ///
 /// # Errors
-/// It is set and is no `T`.
+/// The variable is set and is no `T`.
 pub fn parsed<T: FromStr<Err: Display>>(name: &str, default: T) -> Result<T, InvalidSetting> {
     Ok(parsed_optional(name)?.unwrap_or(default))
 }
@@ -83,7 +85,7 @@ pub fn parsed<T: FromStr<Err: Display>>(name: &str, default: T) -> Result<T, Inv
 /// The variable's value, read as `T`; none if it is unset or empty.
 ///
 /// # Errors
-/// It is set and is no `T`.
+/// The variable is set and is no `T`.
 pub fn parsed_optional<T: FromStr<Err: Display>>(name: &str) -> Result<Option<T>, InvalidSetting> {
     let Some(text) = optional(name) else { return Ok(None) };
     let read = text.parse().map(Some);
@@ -93,7 +95,7 @@ pub fn parsed_optional<T: FromStr<Err: Display>>(name: &str) -> Result<Option<T>
 /// The variable's value in whole milliseconds, or `default`.
 ///
 /// # Errors
-/// It is set and is no whole number.
+/// The variable is set and is no whole number, or is more than a year.
 pub fn millis(name: &str, default: Duration) -> Result<Duration, InvalidSetting> {
     match optional(name) {
         None => Ok(default),
@@ -107,7 +109,7 @@ pub fn millis(name: &str, default: Duration) -> Result<Duration, InvalidSetting>
 /// The variable's value as whole milliseconds with commas between, or `default`.
 ///
 /// # Errors
-/// It is set and is no such list.
+/// The variable is set and is no such list.
 pub fn millis_list(name: &str, default: Vec<Duration>) -> Result<Vec<Duration>, InvalidSetting> {
     let Some(text) = optional(name) else { return Ok(default) };
     let read = |item: &str| item.trim().parse().map(Duration::from_millis);

@@ -1,13 +1,16 @@
-//! Named places where a test build can be made to stop, to die, to fail, to pause or to drop a guard, by the variable
+//! Named places where a test build can be made to stop, die, fail, pause or drop a guard, by the variable
 //! `PAYONCE_FAULTS`.
 //!
-//! `PAYONCE_FAULTS=claim.committed=stop,sabotage=no_fence`: at the first passage of that point the process sends itself
-//! SIGSTOP (`stop`) or SIGKILL (`kill`), the operation there fails as it could fail by itself (`error`), or its task
-//! pauses for so many milliseconds (`delay:1500`). `settle.before=kill@2` means the second passage. A sabotage takes one
-//! guard away for good; `clock=-3600` sets this process's own clock an hour back, as far as the time in new ids is
-//! concerned, which is all that it is asked for; `poison=pm_1` makes the process kill itself whenever it has a payment of
-//! that method in hand. A build without debug assertions has none of this, and refuses to start
-//! when the variable is set.
+//! The variable is a list with commas between, such as `claim.committed=stop,sabotage=no_fence`:
+//! - `<point>=stop` and `<point>=kill` send the process SIGSTOP or SIGKILL at the first passage of the point;
+//! - `<point>=error` makes the operation there fail as it could fail by itself;
+//! - `<point>=delay:1500` makes the task there pause for 1,500 ms;
+//! - `<point>=kill@2` means the second passage;
+//! - `sabotage=<guard>` takes one guard away for good;
+//! - `clock=-3600` sets this process's clock an hour back, for new ids alone;
+//! - `poison=<method>` makes the process kill itself whenever it has a payment of that method in hand.
+//!
+//! A build without debug assertions has none of this, and refuses to start when the variable is set.
 //!
 //! [`durable`](crate::database::durable) puts a point before and after each statement that commits,
 //! [`point`](crate::point) names any other place.
@@ -88,9 +91,9 @@ struct Point {
 struct Armed {
     points: Vec<Point>,
     sabotages: Vec<String>,
-    /// The payment method that kills whoever has it.
+    /// The payment method that kills each process that has it in hand.
     poison: Option<String>,
-    /// By how much this process's clock is wrong.
+    /// The seconds by which this process's clock is wrong.
     clock_secs: Option<i64>,
 }
 
@@ -99,7 +102,7 @@ static ARMED: LazyLock<Armed> = LazyLock::new(|| {
     parse(&crate::platform::config::optional(VARIABLE).unwrap_or_default()).unwrap_or_default()
 });
 
-/// How often the armed points were passed, in their order: each fires once.
+/// How often each armed point was passed, in their order: each fires once.
 #[cfg(debug_assertions)]
 static PASSED: LazyLock<Vec<AtomicUsize>> =
     LazyLock::new(|| ARMED.points.iter().map(|_| AtomicUsize::new(0)).collect());
@@ -136,7 +139,7 @@ fn parse(text: &str) -> Result<Armed, InvalidFaults> {
 /// Checks the variable at start-up.
 ///
 /// # Errors
-/// It is set in a build that has no faults, or names what does not exist.
+/// The variable is set in a build that has no faults, or names what does not exist.
 pub fn check() -> Result<(), InvalidFaults> {
     match crate::platform::config::optional(VARIABLE) {
         None => Ok(()),
@@ -152,8 +155,8 @@ pub fn check() -> Result<(), InvalidFaults> {
     }
 }
 
-/// A named place, which does nothing unless a test armed it, and is nothing in a build without debug assertions. Where it
-/// is to fail, the function returns that error, or does what is given.
+/// A named place. It does nothing unless a test armed it, and is nothing in a build without debug assertions.
+/// Where it is to fail, the function returns that error, or does what is given.
 #[macro_export]
 macro_rules! point {
     ($name:expr) => {
@@ -171,7 +174,8 @@ macro_rules! point {
 /// What [`point`](crate::point) stands for in a test build.
 ///
 /// # Errors
-/// It is armed to fail: no connection was free, or, where the operation is done by then, the connection broke.
+/// The point is armed to fail. The error says that no connection was free, or that it broke if the operation
+/// is done by then.
 #[cfg(debug_assertions)]
 pub async fn reach(name: &str) -> sqlx::Result<()> {
     use nix::sys::signal::Signal;
@@ -199,7 +203,7 @@ fn signal(signal: nix::sys::signal::Signal, name: &str) {
     }
 }
 
-/// Kills this process where the payment has the method that a test made poisonous; each time.
+/// Kills this process if the payment has the method that a test made poisonous, each time.
 #[cfg(debug_assertions)]
 pub fn swallow(payment_method: &str) {
     use nix::sys::signal::{Signal, raise};
@@ -232,7 +236,7 @@ pub const fn sabotaged(_guard: &str) -> bool {
     false
 }
 
-/// Milliseconds since 1970 by this process's clock, where a test set it wrong.
+/// Milliseconds since 1970 by this process's clock, if a test set it wrong.
 #[cfg(debug_assertions)]
 #[must_use]
 pub fn wrong_clock_ms() -> Option<u64> {

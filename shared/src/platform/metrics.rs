@@ -1,11 +1,12 @@
-//! Metrics in Prometheus' text format: every name there is, and one function for each fact that is counted.
+//! Metrics in the text format of Prometheus: every name there is, and one function for each fact that is
+//! counted.
 //!
-//! Invariants: a label has a handful of values that are known beforehand (a route's template, a word of ours), never an
-//! id or anything that a client chose. All that runs in one process shares one recorder.
+//! Invariants: a label has a handful of values that are known beforehand (a route's template, a word of
+//! ours), never an id or a client's text. All parts of one process share one recorder.
 //!
-//! The gauges are the same whichever process is asked, for they are read from the database at each scrape: take the
-//! `max` over processes, where counters and histograms take the `sum`. Each worker's breaker is its own; the `max` tells
-//! whether any is open.
+//! Most gauges are read from the database at a scrape, so they are the same in every process: take the `max`
+//! over processes. Counters and histograms are each process's own: take the `sum`. A worker's breaker is its
+//! own gauge; the `max` tells whether any is open.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -19,29 +20,29 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
-/// What kind of number it is.
+/// The kind of number that a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Only grows.
+    /// It only grows.
     Counter,
-    /// Goes up and down.
+    /// It goes up and down.
     Gauge,
-    /// How long something took, in seconds.
+    /// It shows how long something took, in seconds.
     Histogram,
 }
 
-/// One metric.
+/// One metric, as it is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Metric {
-    /// Its name.
+    /// The name, with its unit.
     pub name: &'static str,
-    /// Its kind.
+    /// The kind of number.
     pub kind: Kind,
-    /// What it says, with its labels.
+    /// The sentence that says what it shows, with its labels.
     pub help: &'static str,
 }
 
-/// Declares every metric once: constant, kind, name and what it says.
+/// Declares every metric once: constant, kind, name and help.
 macro_rules! metrics {
     ($($constant:ident $kind:ident $name:literal $help:literal)+) => {
         $(#[doc = $help] pub const $constant: &str = $name;)+
@@ -122,17 +123,19 @@ metrics! {
         "Dead rows that were not cleared yet, by table: payments, apalis.jobs."
 }
 
-/// From a quarter of a millisecond, which a repeated request takes, to 60 s.
+/// The buckets' upper bounds in seconds: from a quarter of a millisecond, which a repeated request takes, to
+/// 60 s.
 const BUCKETS: &[f64] = &[
     0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 ];
 
-/// Between two moments at which measured durations are counted into their buckets, where nobody scrapes.
+/// The pause between two times at which measured durations are counted into their buckets. Without it they
+/// wait for a scrape.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
-/// Starts to record. Called by every part of a process before it does anything; only the first call matters.
+/// Starts to record. Every part of a process calls it before it does anything; only the first call matters.
 pub fn start() {
     RECORDER.get_or_init(|| {
         let recorder = PrometheusBuilder::new().set_buckets(BUCKETS).unwrap_or_default().build_recorder();
@@ -152,7 +155,8 @@ pub fn start() {
     });
 }
 
-/// Says what each metric means, and shows those that may never happen as zero: an increase from nothing is none.
+/// Tells the recorder what each metric means. Counters that may never grow are shown as zero, since an
+/// increase from nothing is none.
 fn describe() {
     for metric in ALL {
         match metric.kind {
@@ -184,16 +188,16 @@ fn describe() {
     counter!(SWEEP_FOUND).increment(0);
 }
 
-/// What the answer to a scrape is called.
+/// The content type of the answer to a scrape.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All metrics as text. `operations::gauges` has the gauges read first.
+/// All metrics as text. `operations::gauges` has the gauges read before.
 #[must_use]
 pub fn render() -> String {
     RECORDER.get().map(PrometheusHandle::render).unwrap_or_default()
 }
 
-/// The API answered. `duration` is none for a request that was asked to wait.
+/// Counts an answer of the API. `duration` is none for a request that was asked to wait.
 pub fn http_answered(method: &'static str, route: String, status: u16, duration: Option<Duration>) {
     if let Some(duration) = duration {
         histogram!(HTTP_REQUEST_DURATION, "method" => method, "route" => route.clone()).record(duration);
@@ -202,18 +206,18 @@ pub fn http_answered(method: &'static str, route: String, status: u16, duration:
         .increment(1);
 }
 
-/// What became of a well-formed request for a payment.
+/// The result of a well-formed request for a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accept {
-    /// It made a payment.
+    /// The request made a payment.
     Created,
-    /// It was made before, by the same request.
+    /// The same request had made the payment before.
     Replayed,
-    /// Its key was taken by another request.
+    /// Another request had taken the key.
     Refused,
 }
 
-/// A well-formed request for a payment was answered.
+/// Counts the answer to a well-formed request for a payment.
 pub fn accepted(accept: Accept) {
     let result = match accept {
         Accept::Created => "created",
@@ -223,36 +227,36 @@ pub fn accepted(accept: Accept) {
     counter!(ACCEPTS, "result" => result).increment(1);
 }
 
-/// An event was committed to a payment's history.
+/// Counts an event that was committed to a payment's history.
 pub(crate) fn event_written(event: impl Into<SharedString>) {
     counter!(EVENTS, "event" => event.into()).increment(1);
 }
 
-/// A payment was claimed by this `event`, `delay` after it was due.
+/// Counts a claim with its `event`, and how long after the payment was due it came.
 pub(crate) fn claimed(purpose: Purpose, event: EventType, delay: Duration) {
     event_written(event.as_str());
     counter!(CLAIMS, "purpose" => purpose.as_str(), "result" => "taken").increment(1);
     histogram!(QUEUE_DELAY, "purpose" => purpose.as_str()).record(delay);
 }
 
-/// A claim took over from a worker that was lost.
+/// Counts a claim that took over from a lost worker.
 pub(crate) fn taken_over() {
     counter!(FAILURES, "kind" => FailureKind::WorkerLost.as_str()).increment(1);
 }
 
-/// So many of the payments that were asked for could not be claimed.
+/// Counts payments that were asked for and could not be claimed.
 pub(crate) fn claimed_nothing(count: usize) {
     let count = u64::try_from(count).unwrap_or(u64::MAX);
     counter!(CLAIMS, "purpose" => "none", "result" => "nothing").increment(count);
 }
 
-/// The database did not answer a claim.
+/// Counts claims that the database did not answer.
 pub(crate) fn claim_failed(asked: usize) {
     let asked = u64::try_from(asked).unwrap_or(u64::MAX);
     counter!(CLAIMS, "purpose" => "none", "result" => "failed").increment(asked);
 }
 
-/// The gateway was asked. `outcome` is what its answer meant.
+/// Counts a call of the gateway. `outcome` is what the answer meant.
 pub fn gateway_called(
     purpose: Purpose,
     outcome: &'static str,
@@ -271,7 +275,7 @@ pub fn gateway_called(
     histogram!(GATEWAY_CALL_DURATION, "op" => op).record(duration);
 }
 
-/// A read that was about no payment did not find the gateway.
+/// Counts a read about no payment that did not find the gateway.
 pub fn door_closed(kind: FailureKind) {
     counter!(FAILURES, "kind" => kind.as_str()).increment(1);
 }
@@ -279,15 +283,15 @@ pub fn door_closed(kind: FailureKind) {
 /// Whether a worker asks the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Breaker {
-    /// It does.
+    /// The worker asks.
     Closed,
     /// One probe is under way.
     HalfOpen,
-    /// It does not.
+    /// The worker does not ask.
     Open,
 }
 
-/// A worker's breaker changed.
+/// Shows the state of a worker's breaker.
 pub fn breaker(state: Breaker) {
     let state = match state {
         Breaker::Closed => 0.0,
@@ -297,48 +301,48 @@ pub fn breaker(state: Breaker) {
     gauge!(BREAKER).set(state);
 }
 
-/// A claim was settled, `duration` after the gateway's answer.
+/// Measures a settlement, from the gateway's answer to its commit.
 pub fn settled(duration: Duration) {
     histogram!(SETTLE_DURATION).record(duration);
 }
 
-/// A payment ended, `age` after it was accepted.
+/// Measures a payment that ended, from its acceptance on.
 pub fn ended(status: PaymentStatus, age: Duration) {
     histogram!(E2E, "status" => status.as_str()).record(age);
 }
 
-/// A result came after its claim was gone.
+/// Counts a result that came after its claim was gone.
 pub(crate) fn came_late() {
     counter!(LATE_EVIDENCE).increment(1);
 }
 
-/// A look had to wait for the limit of gateway calls.
+/// Counts a look that had to wait for the limit of gateway calls.
 pub fn put_off() {
     counter!(PUT_OFF).increment(1);
 }
 
-/// So many dead letters of this class were parked.
+/// Counts dead letters of this class.
 pub(crate) fn buried(class: Class, count: u64) {
     counter!(DEAD_LETTERS, "class" => class.as_str()).increment(count);
 }
 
-/// Somebody asked for a replay; a duplicate had no effect.
+/// Counts a replay that was asked for. A duplicate had no effect.
 pub(crate) fn replay_asked(is_duplicate: bool) {
     let result = if is_duplicate { "duplicate" } else { "replayed" };
     counter!(DEAD_LETTER_REPLAYS, "result" => result).increment(1);
 }
 
-/// The schedule ran a reconciliation: finished, failed, left.
+/// Counts a reconciliation of the schedule: finished, failed, left.
 pub fn reconciled(result: &'static str) {
     counter!(RECONCILIATIONS, "result" => result).increment(1);
 }
 
-/// So much was due too far away, and was pulled near: payment, job, void.
+/// Counts what was due too far away and was pulled near: payment, job, void.
 pub(crate) fn rescheduled(kind: &'static str, count: u64) {
     counter!(RESCHEDULED, "kind" => kind).increment(count);
 }
 
-/// A sweep found so many payments, or failed.
+/// Counts a sweep, with the number of payments that it found; none where it failed.
 pub fn swept(found: Option<usize>) {
     let result = if found.is_some() { "ok" } else { "failed" };
     counter!(SWEEPS, "result" => result).increment(1);

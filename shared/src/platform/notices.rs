@@ -1,6 +1,7 @@
 //! Hears what the database driver logs beside an answer: the server's warnings.
 //!
-//! The driver hands them to nobody. It only logs them, so a layer of the subscriber listens, whatever is logged.
+//! The driver gives warnings to no caller and only logs them. So a layer of the subscriber listens, at any
+//! level of logging.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +13,11 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
-/// Where the driver says what the server says beside its answers.
+/// The log target under which the driver repeats what the server says beside its answers.
 const NOTICES: &str = "sqlx::postgres::notice";
 
 tokio::task_local! {
-    /// Whether the statement under way was warned about.
+    /// Whether the server warned about the statement under way.
     static WARNED: Arc<AtomicBool>;
 }
 
@@ -34,7 +35,7 @@ impl<S: Subscriber> Layer<S> for Listener {
     }
 }
 
-/// What the statement gave, and whether the server warned about it.
+/// The result of the statement, and whether the server warned about it.
 pub(crate) async fn beside<T>(statement: impl Future<Output = T>) -> (T, bool) {
     let warned = Arc::new(AtomicBool::new(false));
     let done = WARNED.scope(warned.clone(), statement).await;

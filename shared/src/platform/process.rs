@@ -1,4 +1,4 @@
-//! What every program of Payonce does the same way: logs, one line on stdout once it is ready, and an orderly end on
+//! What API and worker do the same way: logs, one line on stdout once they are ready, and an orderly end on
 //! SIGTERM or Ctrl-C.
 
 use std::future::Future;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::platform::{config, fault, telemetry};
 
-/// Runs a program to its end: sets up logs and signals, prints why it failed.
+/// Runs a program to its end: sets up logs and signals, and logs why it failed.
 pub fn run<F, E>(service: &'static str, program: impl FnOnce(CancellationToken) -> F) -> ExitCode
 where
     F: Future<Output = Result<(), E>>,
@@ -26,7 +26,7 @@ where
                 fault::check().map_err(|e| e.to_string())?;
                 let ended = runtime
                     .block_on(async { program(shutdown_signal()).await.map_err(|e| format!("{e:#}")) });
-                // What still blocks, a name look-up for one, does not hold up the end.
+                // A blocked thread, such as a name look-up, does not hold up the end.
                 runtime.shutdown_timeout(Duration::from_secs(1));
                 ended
             },
@@ -43,7 +43,8 @@ where
 /// The exit code of a program that was told to end a second time, before it was done.
 const EXIT_TOLD_TWICE: i32 = 130;
 
-/// Cancelled at the first SIGTERM or Ctrl-C; the second ends the process at once, which is safe at any moment.
+/// A token that the first SIGTERM or Ctrl-C cancels. The second one ends the process at once, which is safe
+/// at any moment.
 #[must_use]
 pub fn shutdown_signal() -> CancellationToken {
     let shutdown = CancellationToken::new();

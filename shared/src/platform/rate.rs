@@ -1,4 +1,4 @@
-//! How often something may happen, as a setting says it: so many times a second.
+//! How often something may happen in a second, as a setting says it.
 //!
 //! Invariant: rounding makes it rarer, never more often.
 
@@ -10,12 +10,13 @@ use governor::Quota;
 use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive as _;
 
-/// Once in a quarter of an hour.
+/// 0.001 in a second: once in 1,000 seconds.
 const RAREST: Decimal = Decimal::from_parts(1, 0, 0, false, 3);
 const MOST_OFTEN: Decimal = Decimal::from_parts(1_000_000, 0, 0, false, 0);
 const NANOS: Decimal = Decimal::from_parts(1_000_000_000, 0, 0, false, 0);
 
-/// So many times a second; after a pause as many at once as fit into one second, and at least one.
+/// A number of times in a second. After a pause as many may come at once as fit into one second, and at least
+/// one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate(Quota);
 
@@ -40,13 +41,13 @@ impl FromStr for Rate {
 }
 
 impl Rate {
-    /// With so many at once after a pause.
+    /// The same rate, with this many at once after a pause.
     #[must_use]
     pub const fn with_burst(self, burst: NonZeroU32) -> Self {
         Self(self.0.allow_burst(burst))
     }
 
-    /// In the words of the library that counts.
+    /// The rate as the library that counts takes it.
     #[must_use]
     pub const fn quota(self) -> Quota {
         self.0

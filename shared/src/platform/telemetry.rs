@@ -1,8 +1,8 @@
 //! Logs, to stderr: one line of JSON for each event, or readable text on a terminal.
 //!
-//! Invariant: a line of JSON has what the spans around it know (`payment_id`, `claim`, `correlation_id`, …) at its top
-//! level, so that a search for one payment needs no path; and nothing is logged that opens anything: no API key beyond
-//! its prefix, no admin key, no password of a database.
+//! Invariants: a line of JSON has the fields of the spans around it (`payment_id`, `claim`, `correlation_id`,
+//! …) at its top level, so that a search for one payment needs no path. Nothing that opens anything is
+//! logged: no API key beyond its prefix, no admin key, no password of a database.
 
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};
@@ -21,14 +21,14 @@ use tracing_subscriber::{EnvFilter, Registry};
 use crate::platform::config::{self, InvalidSetting};
 use crate::platform::notices;
 
-/// What is logged where `RUST_LOG` says nothing.
+/// The filter where `RUST_LOG` says nothing.
 const DEFAULT_FILTER: &str = "info,apalis=warn,apalis_core=warn,apalis_postgres=warn,sqlx=warn";
 
-/// Starts to log, at the level that `RUST_LOG` says, in the form that `LOG_FORMAT` says: without it, text on a terminal
-/// and JSON anywhere else. A second start in one process changes nothing.
+/// Starts to log, at the level of `RUST_LOG` and in the form of `LOG_FORMAT`. Without `LOG_FORMAT` a terminal
+/// gets text, and anything else gets JSON. A second start in one process changes nothing.
 ///
 /// # Errors
-/// `LOG_FORMAT` is no format; then it logs all the same.
+/// `LOG_FORMAT` is no format. The process logs all the same.
 pub fn start(service: &'static str) -> Result<(), InvalidSetting> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let is_terminal = std::io::stderr().is_terminal();
@@ -40,7 +40,7 @@ pub fn start(service: &'static str) -> Result<(), InvalidSetting> {
             Box::new(tracing_subscriber::fmt::layer().with_ansi(is_terminal).with_writer(std::io::stderr))
         }
     };
-    // What the database warns of is heard, whatever is logged.
+    // The database's warnings are heard at any level of logging.
     let registry = Registry::default().with(layer.with_filter(filter)).with(notices::layer());
     if registry.try_init().is_ok() {
         std::panic::set_hook(Box::new(log_panic));
@@ -48,7 +48,7 @@ pub fn start(service: &'static str) -> Result<(), InvalidSetting> {
     format.map(drop)
 }
 
-/// How a line looks.
+/// The form of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Format {
     Json,
@@ -67,7 +67,7 @@ impl FromStr for Format {
     }
 }
 
-/// A panic is a line like any other.
+/// Logs a panic as a line like any other.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("a panic without words");
     let place = panic.location().map(ToString::to_string);
@@ -82,7 +82,7 @@ struct JsonLines {
 /// The names that every line has, and that no field can take.
 const OWN: [&str; 5] = ["timestamp", "level", "service", "message", "target"];
 
-/// As long as most lines are.
+/// The bytes that most lines need.
 const LINE: usize = 512;
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
@@ -108,25 +108,25 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for JsonLines {
         let (level, target) = (event.metadata().level().as_str(), event.metadata().target());
         let mut line = Line::begin(self.service, level, target, fields.get("message"));
         line.add(&fields);
-        // From the innermost span outwards: what is nearer to the event hides what is farther.
+        // From the innermost span outwards: a nearer field hides a farther one of the same name.
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(of_span) = span.extensions().get::<Fields>() {
                 line.add(of_span);
             }
         }
-        // Whole lines only, and a log that nobody takes must not stop anybody.
+        // Whole lines only, and a log that nobody takes must not stop the process.
         std::io::stderr().lock().write_all(&line.end()).ok();
     }
 }
 
-/// A line as it is written: every payment has three, so nothing is copied that need not be.
+/// A line as it is written. Every payment has three, so nothing is copied without need.
 struct Line {
     json: Vec<u8>,
     names: Vec<&'static str>,
 }
 
 impl Line {
-    /// The fields that every line has; `message` is JSON already.
+    /// A line with the fields that every line has; `message` is JSON already.
     fn begin(service: &str, level: &str, target: &str, message: Option<&str>) -> Self {
         let mut line = Self { json: Vec::with_capacity(LINE), names: OWN.to_vec() };
         line.json.push(b'{');
@@ -138,7 +138,7 @@ impl Line {
         line
     }
 
-    /// Those of `fields` whose names it does not have yet.
+    /// Adds those of `fields` whose names the line does not have yet.
     fn add(&mut self, fields: &Fields) {
         for (name, value) in &fields.0 {
             if !self.names.contains(name) {
@@ -168,7 +168,7 @@ fn text(string: &str) -> String {
     serde_json::to_string(string).unwrap_or_default()
 }
 
-/// The fields of a span or an event, by name: their values as JSON.
+/// The fields of a span or an event: names, and values as JSON.
 #[derive(Default)]
 struct Fields(Vec<(&'static str, String)>);
 

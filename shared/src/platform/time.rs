@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-/// RFC 3339 in UTC, to the microsecond, as Postgres keeps it.
+/// An instant as text by RFC 3339: in UTC, to the microsecond, which is as fine as Postgres keeps it.
 #[must_use]
 pub fn rfc3339(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Micros, true)

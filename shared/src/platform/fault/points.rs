@@ -1,6 +1,6 @@
 //! The names of all fault points.
 
-/// Every point, in the order of a payment's life, then of a person's decisions, and then of what is done now and then.
+/// Every point, in the order of a payment's life, then of a person's decisions, then of occasional work.
 pub const POINTS: &[&str] = &[
     "accept.before",
     "accept.committed",
