@@ -1,11 +1,17 @@
-//! Connections: how they are made, to whom, and what becomes of them.
+//! Connections: how they are made, to which server, and what becomes of them.
 //!
-//! Read in this order: [`hosts`] (`DATABASE_URL`), [`primary`] (which host takes writes), [`session`] (what each session is set to,
-//! and who its server is), [`site`] (the generation that pools, seats and claims belong to), [`lend`] (connections for statements
-//! that are sent all the time), [`batch`] (one statement for many tasks), [`durable`](fn@durable) (a statement that commits),
-//! [`failure`] (what an error means), [`standby`] (commits that wait for one).
+//! Read in this order:
+//! - [`hosts`]: the hosts of `DATABASE_URL`;
+//! - [`primary`]: which host takes writes;
+//! - [`session`]: what each session is set to, and who its server is;
+//! - [`site`]: the generation that pools, seats and claims belong to;
+//! - [`lend`]: connections for statements that are sent all the time;
+//! - [`batch`]: one statement for many tasks;
+//! - [`durable`](fn@durable): a statement that commits;
+//! - [`failure`]: what an error means;
+//! - [`standby`]: commits that wait for a standby.
 //!
-//! May use `platform`. Must not know what is in the tables, but for the migrations that make them.
+//! This wing may use `platform`. Of the tables it knows what migrations and rights need, and no more.
 
 use std::future::Future;
 use std::io;
@@ -54,57 +60,58 @@ pub use standing::Standing;
 /// How long a request waits for a free connection before it is told to come back.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A server that lives has answered any statement by then, if only to say that it took too long: the connection is dead,
-/// and its other end too far gone to say so.
+/// The longest wait for an answer. A server that lives has answered any statement by then, if only to say
+/// that it took too long. So the connection is dead, and its other end too far gone to say so.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a connection that comes back to the pool may take to show that it lives.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A connection that was used so recently is taken to live.
+/// A connection that was used within this time is taken to live.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How long who has no connection waits for whoever asks why.
+/// How long a caller without a connection waits for the cause.
 const CAUSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why there is no usable database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `DATABASE_URL` cannot be meant so.
+    /// `DATABASE_URL` cannot be used as it is.
     #[error("cannot connect to the database at DATABASE_URL: {0}")]
     Url(String),
-    /// No host that it names can be used: each with its own cause.
+    /// None of its hosts can be used; the text gives each host's own cause.
     #[error("cannot connect to the database {0}: check DATABASE_URL, and that the server runs")]
     Connect(String),
     /// The tables could not be set up.
     #[error("cannot migrate the database: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
-    /// Others held what a migration needs, for as long as it was to be tried. Those before it stay applied.
+    /// Other sessions held what a migration needs until the time was over. The migrations before it stay
+    /// applied.
     #[error(
         "migrating the database waited {} s in vain for {}: wait until that has ended, or end it (select \
          pg_terminate_backend(<pid>)), then run `payonce migrate` again; what was applied stays, and nothing is half-applied",
         .waited.as_secs(), migrate::named(.by)
     )]
     LockedOut {
-        /// For how long it was tried.
+        /// How long the migration was tried.
         waited: Duration,
-        /// Who was seen to hold it at last.
+        /// The sessions that were last seen to hold it.
         by: Vec<Blocker>,
     },
     /// A statement failed.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
-    /// The program is newer than the schema.
+    /// The program is newer than the schema; the list names the pending migrations.
     #[error("the database is behind this program by {}: run `payonce migrate`", .0.join(", "))]
     Behind(Vec<String>),
-    /// The schema is newer than the program.
+    /// The schema is newer than the program; the list names the unknown migrations.
     #[error(
         "the database is newer than this program, which does not know its migrations {}: run the program that migrated it, or a \
          newer one (where these migrations say that old code may run meanwhile: ALLOW_NEWER_DATABASE=true)",
         .0.join(", ")
     )]
     Newer(Vec<String>),
-    /// Payments could not live in this database, or it may not be migrated by whoever asked.
+    /// Payments could not live in this database, or the caller may not migrate it.
     #[error("{0}")]
     Unfit(String),
     /// A setting cannot be read.
@@ -112,8 +119,8 @@ pub enum Error {
     Setting(#[from] InvalidSetting),
 }
 
-/// Connects to the host that takes writes, with the settings that the rules about money need: durable commits, and no statement,
-/// lock or forgotten transaction that holds others up for long.
+/// Connects to the host that takes writes, with the settings that the rules about money need. Commits are
+/// durable, and no statement, lock or forgotten transaction holds others up for long.
 ///
 /// # Errors
 /// The URL cannot be read, or none of its hosts can be used.
@@ -121,7 +128,7 @@ pub async fn connect(url: &str, max_connections: u32) -> Result<PgPool, Error> {
     connect_as(url, max_connections, "payonce").await
 }
 
-/// The same, under a name that the database shows to others, of at most 63 bytes.
+/// Connects as [`connect`] does, under a name that the database shows to others, of at most 63 bytes.
 ///
 /// # Errors
 /// See [`connect`].
@@ -135,13 +142,14 @@ pub async fn connect_as(url: &str, max_connections: u32, name: &str) -> Result<P
     let pool = pool_options(&site, max_connections, Durability::Promised).connect_lazy_with(options);
     site.adopt(&pool, max_connections);
     site.watch();
-    // One is there from the beginning, by which others see that this process lives.
+    // One connection exists from the beginning: by it others see that this process lives.
     drop(pool.acquire().in_time().await?);
     Ok(pool)
 }
 
-/// Further connections to the same database, made when they are needed, for code that may never give one back and whose
-/// commits may be lost with the server: they are answered before they reach the disk.
+/// A further pool for the same database, whose connections are made when they are needed. It is for code that
+/// may never give one back, and whose commits may be lost with the server. Those are answered before they
+/// reach the disk.
 #[must_use]
 pub fn apart(pool: &PgPool, max_connections: u32) -> PgPool {
     let (site, options) = (site(pool), (*pool.connect_options()).clone());
@@ -150,7 +158,8 @@ pub fn apart(pool: &PgPool, max_connections: u32) -> PgPool {
     apart
 }
 
-/// One further connection, for migrations: they may take as long as they need, but wait for each lock only that long.
+/// A pool of one further connection, for migrations. They may take as long as they need, but wait for each
+/// lock only this long.
 pub(crate) fn for_migrations(pool: &PgPool, lock_timeout_ms: &str) -> PgPool {
     let (site, options) = (site(pool), (*pool.connect_options()).clone().application_name("payonce migrate"));
     let limits = format!(
@@ -169,29 +178,30 @@ pub(crate) fn for_migrations(pool: &PgPool, lock_timeout_ms: &str) -> PgPool {
     own.connect_lazy_with(options)
 }
 
-/// Where the database of a pool is.
+/// The site of a pool: all hosts of its database, and which one takes writes.
 #[must_use]
 pub fn site(pool: &PgPool) -> Arc<Site> {
     Site::of(pool).unwrap_or_else(|| Site::at(vec![Host::of((*pool.connect_options()).clone())]))
 }
 
-/// Which server takes this pool's writes, as it was last seen. None before anything was heard of it.
+/// The server that takes this pool's writes, as it was last seen. None before one was seen.
 #[must_use]
 pub fn identity(pool: &PgPool) -> Option<Identity> {
     site(pool).identity()
 }
 
-/// The moment, as far as the server is concerned: what begins now stands while [`Standing::holds`].
+/// The standing of now: what begins now is valid while [`Standing::holds`].
 #[must_use]
 pub fn standing(pool: &PgPool) -> Standing {
     site(pool).standing()
 }
 
-/// Makes sure that the server which answers is the primary, and no standby that knows only of the past: whoever says of something
-/// that it does not exist asks before. Costs nothing where a connection said so a moment ago.
+/// Makes sure that the server which answers is the primary, and no standby that knows only of the past. A
+/// caller that says of something that it does not exist asks this before. It costs nothing if a connection
+/// said so a moment ago.
 ///
 /// # Errors
-/// It is none; or the database's.
+/// The server is not the primary; or the database's error.
 pub async fn confirm_primary(pool: &PgPool) -> sqlx::Result<()> {
     let site = site(pool);
     if site.is_known_to_be_primary(FRESH) {
@@ -204,10 +214,10 @@ pub async fn confirm_primary(pool: &PgPool) -> sqlx::Result<()> {
     }
 }
 
-/// Says at start where all connections that this process may take are more than the server has left.
+/// Warns at start if the server has fewer connections left than this process may take.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn check_room(pool: &PgPool, connections: u32) -> sqlx::Result<()> {
     let site = site(pool);
     site.may_take(connections);
@@ -240,7 +250,8 @@ fn pool_options(site: &Arc<Site>, max_connections: u32, durability: Durability) 
             let site = made.clone();
             Box::pin(async move { welcome(&site, connection, durability).await })
         })
-        // The library's own tests of a connection may wait for ever: one that vanished would keep its place in the pool.
+        // The library's own tests of a connection may wait for ever: one that vanished would keep its place
+        // in the pool.
         .test_before_acquire(false)
         .before_acquire(move |connection, meta| {
             let site = lent.clone();
@@ -255,7 +266,7 @@ fn pool_options(site: &Arc<Site>, max_connections: u32, durability: Durability) 
         })
 }
 
-/// A connection's first statement: it is set, and its server must be the one that takes writes.
+/// A connection's first statement. It sets the session, and the server must be the one that takes writes.
 async fn welcome(
     site: &Arc<Site>,
     connection: &mut PgConnection,
@@ -271,14 +282,15 @@ async fn welcome(
     admitted
 }
 
-/// A statement that is not waited for without end. Where the network or the server's host is gone, nothing else would ever
-/// tell: no packet comes any more, not even one that says so. Nor is it waited for once another server takes writes: an old
-/// primary that nobody told may keep it for ever.
+/// A statement that is not waited for without end. Where the network or the server's host is gone, no packet
+/// comes any more, not even one that says so. The wait also ends once another server takes writes: an old
+/// primary that was never told may keep a statement for ever.
 pub trait InTime<T: Send>: Future<Output = sqlx::Result<T>> + Send + Sized {
-    /// Its answer; the error of a broken connection where none comes. Where the database is away somebody asks who is there.
+    /// The statement's answer, or the error of a broken connection if none comes. Where the database is away,
+    /// a task asks the hosts who is there.
     fn in_time(self) -> impl Future<Output = sqlx::Result<T>> + Send {
         async move {
-            // Boxed, since it is a large part of whoever waits for it.
+            // Boxed, since it is a large part of the future that waits for it.
             let done = tokio::select! {
                 biased;
                 done = within(ANSWER_TIMEOUT, Box::pin(self)) => done,
@@ -303,12 +315,12 @@ async fn within<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>)
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// Has somebody ask who is there; and where a pool gave up, says why it got no connection.
+/// Has a task ask who is there. If a pool gave up, the error then says why it got no connection.
 async fn with_cause(error: sqlx::Error) -> sqlx::Error {
     caused_by(error, site::all()).await
 }
 
-/// The same of these sites.
+/// The same for these sites.
 async fn caused_by(error: sqlx::Error, sites: Vec<Arc<Site>>) -> sqlx::Error {
     sites.iter().for_each(Site::alarm);
     if !matches!(error, sqlx::Error::PoolTimedOut) {
@@ -332,16 +344,16 @@ pub fn is_locked_out(error: &sqlx::Error) -> bool {
     Failure::of(error) == Failure::LockedOut
 }
 
-/// Where that was a row of another transaction: what the server says of it, with the name of its table. None where it was no
-/// row, but a whole table.
+/// The server's words about the row of another transaction that a statement waited for in vain, with the
+/// table's name. None if it waited for no row, but for a whole table.
 #[must_use]
 pub fn row_waited_for(error: &sqlx::Error) -> Option<&str> {
     let told = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
-    // "while inserting index tuple (0,1) in relation …": nothing of the kind is said of a wait for a table.
+    // "while inserting index tuple (0,1) in relation …". For a table the server says nothing of the kind.
     told.r#where().filter(|_| is_locked_out(error))
 }
 
-/// Whether that was a whole table.
+/// Whether a statement waited in vain for a whole table.
 #[must_use]
 pub fn is_table_locked(error: &sqlx::Error) -> bool {
     is_locked_out(error) && row_waited_for(error).is_none()
@@ -353,7 +365,7 @@ pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Gives the connections back, without waiting for one whose server does not answer any more.
+/// Closes a pool, without waiting for a connection whose server does not answer any more.
 pub async fn close(pool: &PgPool) {
     if tokio::time::timeout(ACQUIRE_TIMEOUT, pool.close()).await.is_err() {
         tracing::warn!("a database connection did not end in time");

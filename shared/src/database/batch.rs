@@ -1,11 +1,12 @@
 //! Group commit: what many tasks want done at the same time is done by one statement.
 //!
-//! What costs is not the row, it is the round trip, the statement's start and the commit. So tasks hand their items in and
-//! wait; one batch is under way at a time, and whatever has come together meanwhile leaves as the next one. There is no
-//! timer: a lone item leaves at once and pays nothing, a crowd pays once.
+//! The cost is not the row, but the round trip, the statement's start and the commit. So tasks hand their
+//! items in and wait. One batch is under way at a time, and the items that have come meanwhile leave as the
+//! next one. There is no timer: a lone item leaves at once and pays nothing, a crowd pays once.
 //!
-//! Invariants: an item that was taken in is worked on whether or not anybody still waits for its answer; first come,
-//! first served; no item waits while no batch is under way; at most `CAPACITY` wait, and what comes on top is refused.
+//! Invariants: an item that was taken in is worked on, even if its task has stopped waiting. First come,
+//! first served. No item waits while no batch is under way. At most `CAPACITY` items wait, and any more are
+//! refused.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -19,33 +20,36 @@ use crate::database::failure::Failure;
 /// Items in one batch. Beyond some hundred rows a statement gains nothing more by being larger.
 const BATCH: usize = 256;
 
-/// So many items of a batch that failed are tried by themselves at a time, so that one which is held up holds up few.
+/// The items of a failed batch that are tried by themselves at a time, so that one which is held up holds up
+/// few.
 const APART: usize = 4;
 
 /// Items that may wait.
 const CAPACITY: usize = 4_096;
 
-/// What is done with a batch.
+/// The work that is done with a batch.
 pub trait Work: Send + Sync + 'static {
-    /// What comes in.
+    /// What a task hands in.
     type Item: Send + Sync + 'static;
-    /// What each item is answered.
+    /// What the task is answered.
     type Answer: Send + 'static;
-    /// Why a whole batch came to nothing.
+    /// Why a whole batch failed.
     type Error: HasRemedy + Send + Sync + 'static;
 
-    /// Works on all of `items` together, or on none of them. One answer for each, in the order of the items.
+    /// Works on all of `items` together, or on none of them. There is one answer for each, in the order of
+    /// the items.
     fn work(
         &self,
         items: &[Self::Item],
     ) -> impl Future<Output = Result<Vec<Self::Answer>, Self::Error>> + Send;
 
-    /// What to do with a batch that this befell.
+    /// What to do with a batch that failed so.
     fn remedy(failure: &Self::Error) -> Remedy {
         failure.remedy()
     }
 
-    /// Returns once it is worth while to do a batch again: where its database was away, once it is known who is there.
+    /// Returns once a batch is worth doing again. If its database was away, that is once it is known who is
+    /// there.
     fn settled(&self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
@@ -53,18 +57,18 @@ pub trait Work: Send + Sync + 'static {
 
 /// An error that knows what helps.
 pub trait HasRemedy: std::fmt::Display {
-    /// What to do with the batch that it befell.
+    /// What to do with the batch that failed so.
     fn remedy(&self) -> Remedy;
 }
 
-/// What to do with a batch that came to nothing.
+/// What to do with a batch that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// Once more, as it is.
+    /// Try it once more, as it is.
     Again,
-    /// Each item by itself, so that one does not fail the others.
+    /// Try each item by itself, so that one does not fail the others.
     OneByOne,
-    /// Nothing.
+    /// Tell each task that it failed.
     None,
 }
 
@@ -77,13 +81,13 @@ impl HasRemedy for sqlx::Error {
 /// Why an item has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused<E> {
-    /// Too many wait already. It was not taken in.
+    /// Too many items wait already. It was not taken in.
     #[error("too much is waiting to be written")]
     Full,
-    /// Its batch failed, and so did what was tried for it.
+    /// Its batch failed, and so did the remedy that was tried.
     #[error("{0}")]
     Failed(Arc<E>),
-    /// Its batch ended in a panic. What became of it is not known.
+    /// Its batch ended in a panic, so it is not known whether the item was worked on.
     #[error("a batch ended in a panic")]
     Lost,
 }
@@ -108,15 +112,15 @@ impl<W: Work> Clone for Batcher<W> {
 }
 
 impl<W: Work> Batcher<W> {
-    /// Batches of this work.
+    /// A batcher for this work, with nothing in its line.
     pub fn new(work: W) -> Self {
         Self { work: Arc::new(work), line: Arc::new(Mutex::new(Line::new(BATCH, CAPACITY))) }
     }
 
-    /// Hands an item in and waits for its answer. Who stops waiting does not stop the work.
+    /// Hands an item in and waits for its answer. The work goes on if the caller stops waiting.
     ///
     /// # Errors
-    /// It was not taken in, or its batch failed.
+    /// The item was not taken in, or its batch failed.
     pub async fn submit(&self, item: W::Item) -> Result<W::Answer, Refused<W::Error>> {
         let (tell, told) = oneshot::channel();
         let is_idle = self.line().push(Waiting { item, tell }).map_err(|Full| Refused::Full)?;
@@ -126,7 +130,7 @@ impl<W: Work> Batcher<W> {
         told.await.unwrap_or(Err(Refused::Lost))
     }
 
-    /// Works on batches until nobody waits.
+    /// Works on batches until no item waits.
     async fn run(self) {
         loop {
             let batch = self.line().take();
@@ -139,7 +143,7 @@ impl<W: Work> Batcher<W> {
             let answers =
                 tokio::spawn(async move { answers(&*work, &items).await }).await.unwrap_or_default();
             for (tell, answer) in tell.into_iter().zip(answers) {
-                // Nobody may wait any more.
+                // The caller may have stopped waiting.
                 let _ = tell.send(answer);
             }
         }
@@ -151,7 +155,7 @@ impl<W: Work> Batcher<W> {
     }
 }
 
-/// The answers to a batch, after what its failure called for.
+/// The answers to a batch, after the remedy that its failure called for.
 async fn answers<W: Work>(work: &W, items: &[W::Item]) -> Vec<Answered<W>> {
     let failure = match worked_on(work, items).await {
         Ok(answers) => return answers.into_iter().map(Ok).collect(),
@@ -168,7 +172,7 @@ async fn answers<W: Work>(work: &W, items: &[W::Item]) -> Vec<Answered<W>> {
     items.iter().map(|_| Err(Refused::Failed(failure.clone()))).collect()
 }
 
-/// Tried twice where that may help.
+/// Works on a batch, twice if that may help.
 async fn worked_on<W: Work>(work: &W, items: &[W::Item]) -> Result<Vec<W::Answer>, W::Error> {
     match work.work(items).await {
         Err(failure) if W::remedy(&failure) == Remedy::Again => {
@@ -180,7 +184,8 @@ async fn worked_on<W: Work>(work: &W, items: &[W::Item]) -> Result<Vec<W::Answer
     }
 }
 
-/// Who waits, and whether somebody works: all that decides, as a plain value. Whoever shares it locks it.
+/// The line of waiting items, and whether a task works on it. It is a plain value that decides everything;
+/// tasks that share it lock it.
 #[derive(Debug)]
 struct Line<T> {
     waiting: VecDeque<T>,
@@ -189,7 +194,7 @@ struct Line<T> {
     capacity: usize,
 }
 
-/// No room in the line.
+/// The line has no room.
 #[derive(Debug, PartialEq, Eq)]
 struct Full;
 
@@ -198,8 +203,8 @@ impl<T> Line<T> {
         Self { waiting: VecDeque::new(), is_worked_on: false, batch, capacity }
     }
 
-    /// Takes an item in. With `true` nobody works on the line, and the caller does now: it must call [`Self::take`] until
-    /// nothing comes.
+    /// Takes an item in. It answers `true` if no task works on the line. Then the caller does, and must call
+    /// [`Self::take`] until nothing comes.
     fn push(&mut self, item: T) -> Result<bool, Full> {
         if self.waiting.len() >= self.capacity {
             return Err(Full);
@@ -209,7 +214,7 @@ impl<T> Line<T> {
         Ok(!was_worked_on)
     }
 
-    /// The next batch. With none the line is the caller's no more.
+    /// The next batch. Once it is empty, the line is not the caller's any more.
     fn take(&mut self) -> Vec<T> {
         let batch: Vec<T> = self.waiting.drain(..self.waiting.len().min(self.batch)).collect();
         self.is_worked_on = !batch.is_empty();

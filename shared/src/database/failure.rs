@@ -1,19 +1,20 @@
-//! What an error of the database means: read here, and nowhere else.
+//! What an error of the database means for the caller.
 //!
-//! Invariant: each SQLSTATE is looked at once. What is done about a failure (repeating, trying one by one, telling a client to
-//! come back) follows from its kind.
+//! Invariant: what is done about a failure (repeating, trying one by one, telling a client to come back)
+//! follows from its kind. Only two places read an SQLSTATE for themselves: `migrate`, to try again, and
+//! `session`, to ask for less.
 
 use std::borrow::Cow;
 
 use super::refusal;
 use crate::database::batch::Remedy;
 
-/// A kind of failure. Codes are those of the server (manual, appendix A).
+/// A kind of failure. The codes are those of the server's manual, appendix A.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// The connection is gone, or its server is. What it was asked to do may be done.
+    /// The connection is gone, or its server is. The statement may have been carried out.
     Gone,
-    /// No connection came in time, or none can be had that may be used: nothing was asked.
+    /// No connection came in time, or none that may be used: nothing was asked.
     NoConnection,
     /// The server takes no writes.
     ReadOnly,
@@ -21,7 +22,7 @@ pub enum Failure {
     Unsure,
     /// The server is out of connections.
     TooManyConnections,
-    /// It is out of something else: memory, disk.
+    /// The server is out of something else: memory, disk.
     NoRoom,
     /// Another session holds what the statement needs.
     LockedOut,
@@ -29,13 +30,13 @@ pub enum Failure {
     Crossed,
     /// The statement took too long, or somebody ended it.
     Canceled,
-    /// Something in one row: a value, a constraint.
+    /// A row has a bad value, or breaks a constraint.
     BadData,
-    /// A fault of ours.
+    /// The fault is ours.
     Ours,
 }
 
-/// An answer that came, of a commit that nobody may rely on.
+/// A commit that was answered, and that nobody may rely on.
 #[derive(Debug, thiserror::Error)]
 #[error("the commit was not confirmed by a standby: {0}")]
 pub(super) struct UnknownCommit(pub(super) &'static str);
@@ -46,7 +47,7 @@ pub(super) struct UnknownCommit(pub(super) &'static str);
 pub(super) struct NoConnection(pub(super) String);
 
 impl Failure {
-    /// Which kind it is.
+    /// The kind of failure that an error is.
     #[must_use]
     pub fn of(error: &sqlx::Error) -> Self {
         use sqlx::Error as E;
@@ -78,7 +79,7 @@ impl Failure {
             "40003" => Self::Unsure,
             "53300" => Self::TooManyConnections,
             "55P03" => Self::LockedOut,
-            // Serialization failure, deadlock.
+            // A serialization failure, or a deadlock.
             "40001" | "40P01" => Self::Crossed,
             _ => match code.get(..2) {
                 Some("08") => Self::Gone,
@@ -90,20 +91,20 @@ impl Failure {
         }
     }
 
-    /// What helps a batch that this befell. Each of our statements bears to be repeated.
+    /// What helps a batch that failed so. Each of our statements bears to be repeated.
     #[must_use]
     pub const fn remedy(self) -> Remedy {
         match self {
             Self::Gone | Self::ReadOnly | Self::Unsure | Self::Crossed => Remedy::Again,
             Self::LockedOut | Self::BadData => Remedy::OneByOne,
-            // What waited in vain for a connection has waited long enough.
+            // A batch that waited in vain for a connection has waited long enough.
             Self::NoConnection | Self::TooManyConnections | Self::NoRoom | Self::Canceled | Self::Ours => {
                 Remedy::None
             }
         }
     }
 
-    /// Whether the database is away, or takes no writes at the moment: somebody should ask who is there.
+    /// Whether the database is away, or takes no writes at the moment: then a task should ask who is there.
     #[must_use]
     pub const fn is_away(self) -> bool {
         matches!(
@@ -125,7 +126,7 @@ impl Failure {
     }
 }
 
-/// The SQLSTATE, where the server said one.
+/// The SQLSTATE; none where the server gave none.
 #[must_use]
 pub fn code(error: &sqlx::Error) -> Option<Cow<'_, str>> {
     error.as_database_error()?.code()

@@ -1,22 +1,23 @@
-//! What a database must be like to be one of ours, and what whoever migrates it must be allowed to do.
+//! What a database must be like to be one of ours, and which rights a migration needs.
 //!
-//! A server that is too old, or an encoding that lacks characters, would fail some customers' payments for ever, long after
-//! the migrations went well. So it is refused before anything is written, with one sentence that says what to do.
+//! A server that is too old, or an encoding that lacks characters, would fail some payments for ever, long
+//! after the migrations went well. So it is refused before anything is written, with one sentence that says
+//! what to do.
 
 use sqlx::{FromRow, PgPool};
 
 use super::Error;
 
-/// The oldest server with all that the migrations use: `unique nulls not distinct`.
+/// The oldest major version with all that the migrations use: `unique nulls not distinct`.
 pub const OLDEST_SERVER: i32 = 15;
 
-/// The newest one that the tests have seen.
+/// The newest major version that the tests have seen.
 pub const NEWEST_SERVER: i32 = 18;
 
 /// The server, as it describes itself.
 #[derive(Debug, FromRow)]
 struct Server {
-    /// 150004 for 15.4.
+    /// The version as a number: 150004 for 15.4.
     version_number: i32,
     version: String,
     encoding: String,
@@ -49,7 +50,7 @@ impl Server {
 /// Refuses a server or database in which payments could not live.
 ///
 /// # Errors
-/// [`Error::Unfit`], or the database's own.
+/// [`Error::Unfit`], or the database's own error.
 pub(super) async fn require_fit(pool: &PgPool) -> Result<(), Error> {
     let server = "select current_setting('server_version_num')::int as version_number,
                          current_setting('server_version') as version,
@@ -59,7 +60,7 @@ pub(super) async fn require_fit(pool: &PgPool) -> Result<(), Error> {
     server.unfit().map_or(Ok(()), |why| Err(Error::Unfit(why)))
 }
 
-/// What the one who migrates finds, and may do. Names are quoted where they must be.
+/// What the migrating role finds, and may do. Names are quoted where they must be.
 #[derive(Debug, FromRow)]
 struct Rights {
     me: String,
@@ -68,13 +69,13 @@ struct Rights {
     has_queue_schema: bool,
     /// None where there is no schema `public`.
     may_create_in_public: Option<bool>,
-    /// Where the extension is, if it is anywhere.
+    /// The schema of the extension; none where it was not created.
     hstore_in: Option<String>,
     hstore_is_installed: bool,
     may_create_hstore: bool,
-    /// To whom our tables belong, where that is somebody else.
+    /// The owner of our tables, if this role may not act as it.
     owner: Option<String>,
-    /// Another schema with our tables in it, where `public` has none.
+    /// Another schema with our tables in it, if `public` has none.
     elsewhere: Option<String>,
 }
 
@@ -127,7 +128,7 @@ impl Rights {
         })
     }
 
-    /// What an administrator must run.
+    /// The lines that an administrator must run.
     fn lines(&self) -> Vec<String> {
         let Self { me, database, .. } = self;
         let needs_database = !self.has_queue_schema || (self.hstore_in.is_none() && self.may_create_hstore);
@@ -153,7 +154,7 @@ impl Rights {
 /// Refuses to begin with migrations that could not be brought to their end.
 ///
 /// # Errors
-/// [`Error::Unfit`], with the lines for an administrator; or the database's own.
+/// [`Error::Unfit`], with the lines for an administrator; or the database's own error.
 pub(super) async fn require_rights(pool: &PgPool) -> Result<(), Error> {
     let rights: Rights = sqlx::query_as(RIGHTS).fetch_one(pool).await?;
     rights.missing().map_or(Ok(()), |why| Err(Error::Unfit(why)))

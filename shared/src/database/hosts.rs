@@ -1,6 +1,7 @@
 //! `DATABASE_URL` as libpq reads it: one or several hosts, of which one takes writes.
 //!
-//! Invariant: each host has all that the URL says but the others' names, and whatever is told of one names that one only.
+//! Invariant: each host has all that the URL says but the others' names, and what is told of a host names
+//! that host only.
 
 use std::fmt;
 use std::str::FromStr as _;
@@ -20,7 +21,7 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn of(options: PgConnectOptions) -> Self {
-        // A plain connection: a pooler passes these two on, or refuses them, and they are set once it is there.
+        // A plain connection: a pooler may refuse this parameter.
         let options = options.extra_float_digits(None);
         let host = match options.get_socket() {
             Some(directory) => directory.display().to_string(),
@@ -29,7 +30,7 @@ impl Host {
         Self { name: format!("{host}:{}", options.get_port()), options }
     }
 
-    /// What is connected to there: who as, and which database.
+    /// The name of the database there, which is the user's name where the URL names none.
     pub(super) fn database(&self) -> &str {
         self.options.get_database().unwrap_or_else(|| self.options.get_username())
     }
@@ -41,11 +42,12 @@ impl fmt::Display for Host {
     }
 }
 
-/// All hosts of a URL, in its order. `postgres://user@a:5432,b:5433/payonce?target_session_attrs=read-write`, and the list may
-/// stand in `?host=a,b&port=5432,5433` too.
+/// All hosts of a URL, in its order, such as
+/// `postgres://user@a:5432,b:5433/payonce?target_session_attrs=read-write`. The list may stand in
+/// `?host=a,b&port=5432,5433` too.
 ///
 /// # Errors
-/// It is no URL of a database, or asks for a server that takes no writes.
+/// The text is no URL of a database, or asks for a server that takes no writes.
 pub(super) fn parse(url: &str) -> Result<Vec<Host>, Error> {
     let invalid = |why: &dyn fmt::Display| Error::Url(why.to_string());
     let (scheme, rest) = url.split_once("://").ok_or_else(|| {
@@ -68,7 +70,7 @@ pub(super) fn parse(url: &str) -> Result<Vec<Host>, Error> {
     (0..several)
         .map(|at| {
             let place = places.get(if places.len() > 1 { at } else { 0 }).copied().unwrap_or_default();
-            // A user at no host is no URL to everybody, also where the query names it.
+            // Not every program reads a URL with a user and no host, even if the query names the host.
             let place = if place.is_empty() && !query.hosts.is_empty() { "localhost" } else { place };
             let mut pairs = query.others.clone();
             pairs.extend(of_each(&query.hosts, at).map(|host| ("host".to_owned(), host)));
@@ -80,7 +82,7 @@ pub(super) fn parse(url: &str) -> Result<Vec<Host>, Error> {
         .collect()
 }
 
-/// What a URL says behind its question mark.
+/// The part of a URL behind its question mark.
 #[derive(Default)]
 struct Query {
     hosts: Vec<String>,
@@ -96,7 +98,7 @@ impl Query {
             match &*name {
                 "host" => read.hosts = list(&value),
                 "port" => read.ports = list(&value),
-                // Payonce writes, and asks each host whether it may.
+                // Payonce writes, and asks each host itself whether it may.
                 "target_session_attrs" if matches!(&*value, "read-write" | "primary" | "any") => {}
                 "target_session_attrs" => {
                     return Err(format!(

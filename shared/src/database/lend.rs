@@ -1,4 +1,4 @@
-//! Connections for statements that are sent all the time.
+//! Connections for statements that are sent all the time: a seat keeps one for each kind, beside the pool's.
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -13,25 +13,26 @@ use sqlx::{PgConnection, PgPool, Postgres};
 use super::site::Site;
 use super::{ACQUIRE_TIMEOUT, FRESH, PING_TIMEOUT, Standing, caused_by, site};
 
-/// A kept connection is replaced then, as the pool does with its own: the server keeps memory for each that only its end
-/// gives back.
+/// A kept connection is replaced after this time, as the pool does with its own. The server keeps memory for
+/// each connection that only its end gives back.
 const LONGEST_KEPT: Duration = Duration::from_mins(30);
 
-/// A connection in constant use is asked for its server's role that often, if no other one was.
+/// How long a server's role is taken as known for a connection in constant use.
 const ROLE_KNOWN: Duration = Duration::from_secs(5);
 
-/// Where a statement gets a connection: a pool, which has any of its own, or a [`Seat`], which has the same one each time.
+/// The source of a statement's connection: a pool, which lends any of its own, or a [`Seat`], which lends the
+/// same one each time.
 pub trait Lend: Sync {
     /// The pool behind it.
     fn pool(&self) -> &PgPool;
 
-    /// The moment, as far as the server is concerned.
+    /// The standing of now: what begins now is valid while it holds.
     fn standing(&self) -> Standing;
 
-    /// A connection for one statement.
+    /// Lends a connection for one statement.
     ///
     /// # Errors
-    /// None was free in time, or none could be made.
+    /// No connection was free in time, or none could be made.
     fn lend(&self) -> impl Future<Output = sqlx::Result<Lent<'_>>> + Send;
 }
 
@@ -45,7 +46,7 @@ impl Lend for PgPool {
     }
 
     async fn lend(&self) -> sqlx::Result<Lent<'_>> {
-        // Boxed, since it is a large part of whoever waits for it.
+        // Boxed, since it is a large part of the future that waits for it.
         match Box::pin(self.acquire()).await {
             Ok(connection) => Ok(Lent::Pooled(Pooled(connection))),
             Err(error) => Err(Box::pin(caused_by(error, vec![site(self)])).await),
@@ -55,11 +56,13 @@ impl Lend for PgPool {
 
 /// A connection that one kind of statement has to itself, beside those of the pool.
 ///
-/// The server's process behind it finds its plans and what else it needs where it left them, in the processor's caches, too:
-/// a pool hands its connections out in turn, so that each statement comes to the process that has waited longest. Nor is it
-/// asked, as a pool does, whether it lives whenever a statement is done. What that is worth stands in docs/PERFORMANCE.md.
+/// The server's process behind it finds its plans in the processor's caches, where it left them. A pool hands
+/// its connections out in turn, so that each statement comes to the process that has waited longest. A pool
+/// also asks a connection after each statement whether it lives; a seat does not. docs/PERFORMANCE.md says
+/// what that is worth.
 ///
-/// Who needs it while somebody else has it gets another one, and the last to come back is kept.
+/// A task that needs the seat while another has it gets another connection. The last connection to come back
+/// is kept.
 #[derive(Debug)]
 pub struct Seat {
     pool: PgPool,
@@ -76,13 +79,13 @@ struct Kept {
 }
 
 impl Seat {
-    /// One that takes its connection out of the pool when it is needed; the pool may then make another.
+    /// A seat that takes its connection out of the pool when it is needed. The pool may then make another.
     #[must_use]
     pub fn new(pool: PgPool) -> Self {
         Self { site: site(&pool), pool, kept: Mutex::new(None) }
     }
 
-    /// Returns once nobody is asking which server takes writes, as somebody does where a statement met none.
+    /// Returns once no task asks which server takes writes. After a statement that met none, a task asks.
     pub async fn settled(&self) {
         self.site.settled(ACQUIRE_TIMEOUT).await;
     }
@@ -91,7 +94,8 @@ impl Seat {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Whether it need not be asked: it was used a moment ago, and some connection said lately that the server is the primary.
+    /// Whether the connection need not be asked. It was used a moment ago, and some connection said lately
+    /// that the server is the primary.
     fn is_fresh(&self, kept: &Kept) -> bool {
         kept.used.elapsed() < FRESH && self.site.is_known_to_be_primary(ROLE_KNOWN)
     }
@@ -128,22 +132,22 @@ impl Lend for Seat {
     }
 }
 
-/// A connection for one statement. Dropped before [`Lent::back`], a kept one is closed: nobody knows what is still to be
-/// read from it.
+/// A connection for one statement. A kept one that is dropped before [`Lent::back`] is closed: nobody knows
+/// what is still to be read from it.
 #[derive(Debug)]
 pub enum Lent<'a> {
-    /// One of the pool's.
+    /// A connection of the pool.
     Pooled(Pooled),
-    /// A seat's.
+    /// The connection of a seat.
     #[expect(private_interfaces, reason = "nobody else makes or reads one")]
     Kept(Kept, &'a Seat),
 }
 
 impl Lent<'_> {
-    /// Gives it back after its statement, unless it broke.
+    /// Gives the connection back after its statement, unless it broke.
     ///
     /// # Errors
-    /// The statement's.
+    /// Returns the statement's error.
     pub fn back<T>(self, done: sqlx::Result<T>) -> sqlx::Result<T> {
         let is_whole = match &done {
             Ok(_) => true,
@@ -157,7 +161,7 @@ impl Lent<'_> {
     }
 }
 
-/// Whether it is the server's last word on its connection.
+/// Whether an error is the server's last word on its connection.
 fn ends_connections(why: &dyn DatabaseError) -> bool {
     let severity = why.try_downcast_ref::<PgDatabaseError>().map(PgDatabaseError::severity);
     matches!(severity, Some(PgSeverity::Fatal | PgSeverity::Panic))
@@ -183,17 +187,18 @@ impl DerefMut for Lent<'_> {
     }
 }
 
-/// A connection of a pool that comes back to it in time, or not at all.
+/// A connection of a pool that comes back to it in time, or is closed.
 ///
-/// The pool asks each connection that comes back whether it lives, and waits for the answer without end. One that falls silent
-/// in that moment would keep its place for ever, and these moments are many where statements are.
+/// The pool asks each connection that comes back whether it lives, and waits for the answer without end. A
+/// connection that falls silent at that moment would keep its place for ever, and with many statements there
+/// are many such moments.
 #[derive(Debug)]
 pub struct Pooled(PoolConnection<Postgres>);
 
 impl Drop for Pooled {
     fn drop(&mut self) {
         let comes_back = self.0.return_to_pool();
-        // Given up, it is closed, and its place is free.
+        // A connection that is given up is closed, and its place is free.
         tokio::spawn(tokio::time::timeout(PING_TIMEOUT, comes_back));
     }
 }

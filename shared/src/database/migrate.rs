@@ -1,9 +1,11 @@
 //! Migrations: the queue library's tables, then ours, without standing in anybody's way.
 //!
-//! A statement that changes a table waits for whoever reads it, and all that want the table afterwards wait behind it: payments
-//! would stand still until the longest reader has ended. So no try waits long, and between two of them everybody else goes on.
+//! A statement that changes a table waits for its readers, and all later statements on the table wait behind
+//! it. Payments would stand still until the longest reader has ended. So no try waits long, and between two
+//! tries everybody else goes on.
 //!
-//! Invariant: each migration is one transaction, so a try that fails leaves those before it applied and nothing of its own.
+//! Invariant: each migration is one transaction, so a try that fails leaves those before it applied and
+//! nothing of its own.
 
 use std::convert::Infallible;
 use std::error::Error as _;
@@ -18,7 +20,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{Error, InTime as _, fitness, for_migrations, millis, roles};
 
-/// Drops what only programs of before derived keys read, once none of them can run: at the end, since no migration knows when.
+/// Drops what only programs older than the derived keys read, once none of them can run. It comes at the end,
+/// since no migration knows when that is.
 const RETIRE: &str = "
     do $$ begin
         if exists (select from installation where key_scheme = 2) then
@@ -28,17 +31,18 @@ const RETIRE: &str = "
 
 static MIGRATOR: Migrator = sqlx::migrate!("../migrations");
 
-/// Between two looks at who holds what a migration waits for.
+/// The pause between two looks at the sessions that hold what a migration needs.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// How long to wait for those who hold what a migration needs.
+/// How long to wait for sessions that hold what a migration needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// For each lock. Whoever comes after the migration waits as long; our own statements wait for a second.
+    /// The longest wait for each lock. Statements that come after the migration wait as long; our own give up
+    /// after a second.
     pub lock: Duration,
-    /// Between two tries, in which everybody else goes on.
+    /// The pause between two tries, in which everybody else goes on.
     pub pause: Duration,
-    /// In all, after which no further try is begun.
+    /// The time after which no further try is begun.
     pub longest: Duration,
 }
 
@@ -57,11 +61,11 @@ impl Default for Patience {
 pub struct Blocker {
     /// The process at the server; 0 for a prepared transaction.
     pub pid: i32,
-    /// What it calls itself.
+    /// The name that the session gave itself.
     pub application_name: Option<String>,
-    /// What it does: `active`, `idle in transaction`. None where we may not see that.
+    /// What the session does: `active`, `idle in transaction`. None where we may not see that.
     pub state: Option<String>,
-    /// Since when it has done so: the start of its query.
+    /// The start of its query. None where we may not see that.
     pub query_start: Option<DateTime<Utc>>,
 }
 
@@ -81,26 +85,26 @@ impl fmt::Display for Blocker {
     }
 }
 
-/// Their names in one sentence.
+/// The sessions' names in one sentence.
 pub(super) fn named(blockers: &[Blocker]) -> String {
     let names: Vec<String> = blockers.iter().map(ToString::to_string).collect();
     if names.is_empty() { "a session that was gone when we looked".to_owned() } else { names.join(", ") }
 }
 
-/// Brings the database up to date, with the usual patience and without a word. See [`migrate_patiently`].
+/// Brings the database up to date, with the usual patience, and tells nothing meanwhile.
 ///
 /// # Errors
-/// As there.
+/// See [`migrate_patiently`].
 pub async fn migrate(pool: &PgPool) -> Result<(), Error> {
     migrate_patiently(pool, Patience::default(), |_| ()).await
 }
 
-/// Brings the database up to date: the queue library's tables, then ours, then who may do what. Safe to run by several
-/// processes at once, and again. `tell` hears who is waited for whenever that changes.
+/// Brings the database up to date: the queue library's tables, then ours, then the roles' rights. Several
+/// processes may run it at once, and again. `tell` hears which sessions are waited for whenever that changes.
 ///
 /// # Errors
-/// The database cannot be one of ours, is newer than this program, or is nothing that we may change: then nothing was
-/// written. Or a migration failed, or waited in vain; those before it stay applied.
+/// The database cannot be one of ours, is newer than this program, or may not be changed by this role: then
+/// nothing was written. Or a migration failed, or waited in vain; those before it stay applied.
 pub async fn migrate_patiently(
     pool: &PgPool,
     patience: Patience,
@@ -134,10 +138,11 @@ pub async fn migrate_patiently(
     }
 }
 
-/// One try, in which no lock is waited for longer than `lock`. `see` is told who is waited for meanwhile.
+/// One try, in which no lock is waited for longer than `lock`. `see` is told meanwhile which sessions are
+/// waited for.
 async fn try_once(pool: &PgPool, lock: Duration, see: &mut impl FnMut(Vec<Blocker>)) -> Result<(), Error> {
-    // Its own connection: a migration may take longer than the limits of a request allow. It ends with the try, and so does
-    // the lock by which one migrator at a time goes on.
+    // A connection of its own: a migration may take longer than the limits of a request allow. It ends with
+    // the try, and so does the lock by which one migrator at a time goes on.
     let lock = millis(lock).to_string();
     let own = for_migrations(pool, &lock);
     let pid: i32 = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&own).await?;
@@ -155,7 +160,7 @@ async fn try_once(pool: &PgPool, lock: Duration, see: &mut impl FnMut(Vec<Blocke
     done
 }
 
-/// Looks, now and then, at who holds what that session waits for.
+/// Looks now and then at the sessions that hold what this one waits for.
 async fn watch(pool: &PgPool, pid: i32, see: &mut impl FnMut(Vec<Blocker>)) -> Infallible {
     let blockers = "select distinct b.pid, a.application_name, a.state, a.query_start
                       from unnest(pg_blocking_pids($1)) as b (pid)
@@ -164,7 +169,7 @@ async fn watch(pool: &PgPool, pid: i32, see: &mut impl FnMut(Vec<Blocker>)) -> I
     loop {
         sleep(LOOK_EVERY).await;
         let blockers = sqlx::query_as(blockers).bind(pid).fetch_all(pool).in_time().await;
-        // Whoever cannot be asked now is asked again.
+        // A database that does not answer now is asked again.
         if let Ok(blockers) = blockers
             && !blockers.is_empty()
         {
@@ -173,7 +178,7 @@ async fn watch(pool: &PgPool, pid: i32, see: &mut impl FnMut(Vec<Blocker>)) -> I
     }
 }
 
-/// Whether a try failed by what others hold: it waited too long, or two waited for each other.
+/// Whether a try failed by what other sessions hold: it waited too long, or two waited for each other.
 fn is_in_the_way(why: &Error) -> bool {
     let causes = std::iter::successors(why.source(), |&why| why.source());
     let codes = causes.filter_map(|why| why.downcast_ref::<sqlx::Error>()?.as_database_error()?.code());
@@ -185,7 +190,7 @@ async fn queue_migrator(pool: &PgPool) -> sqlx::Result<Migrator> {
     let library = PostgresStorage::migrations();
     let mut ours = Migrator::with_migrations(library.iter().cloned().map(without_pgcrypto).collect());
     ours.dangerous_set_table_name(library.table_name.clone());
-    // Asked for where the schema is there, it would need the right to make one all the same.
+    // Even where the schema exists, asking for it would need the right to make one.
     let schema = "select to_regnamespace('apalis') is not null";
     if !sqlx::query_scalar::<_, bool>(schema).fetch_one(pool).await? {
         ours.create_schema("apalis");
@@ -193,8 +198,8 @@ async fn queue_migrator(pool: &PgPool) -> sqlx::Result<Migrator> {
     Ok(ours)
 }
 
-/// Two old ones make the extension pgcrypto for a function that a later one replaces by another, which does without. Recorded
-/// is the checksum of the library's own text.
+/// Two old migrations make the extension `pgcrypto` for a function. A later one replaces that function by
+/// another, which does without. The recorded checksum is that of the library's own text.
 fn without_pgcrypto(mut migration: Migration) -> Migration {
     let text = migration.sql.as_str();
     if text.contains(PGCRYPTO) {
@@ -205,19 +210,19 @@ fn without_pgcrypto(mut migration: Migration) -> Migration {
 
 const PGCRYPTO: &str = "CREATE EXTENSION IF NOT EXISTS pgcrypto;";
 
-/// What this program's migrations and those of a database have not in common.
+/// The differences between this program's migrations and a database's.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Schema {
-    /// Which the program has and the database lacks, oldest first.
+    /// The migrations that the program has and the database lacks, oldest first.
     pub pending: Vec<String>,
-    /// Which the database has and the program does not know: it was migrated by a newer one.
+    /// The migrations that the database has and the program does not know, since a newer program migrated it.
     pub unknown: Vec<String>,
 }
 
-/// Compares them, in a database that can be one of ours.
+/// Compares the migrations, in a database that can be one of ours.
 ///
 /// # Errors
-/// It cannot be one ([`Error::Unfit`]); or the database's.
+/// The database cannot be one ([`Error::Unfit`]); or the database's error.
 pub async fn schema(pool: &PgPool) -> Result<Schema, Error> {
     fitness::require_fit(pool).await?;
     let mut schema = Schema::default();
@@ -230,15 +235,15 @@ pub async fn schema(pool: &PgPool) -> Result<Schema, Error> {
 /// The migrations that this program has and the database lacks, oldest first.
 ///
 /// # Errors
-/// As [`schema`].
+/// See [`schema`].
 pub async fn pending_migrations(pool: &PgPool) -> Result<Vec<String>, Error> {
     Ok(schema(pool).await?.pending)
 }
 
-/// Whether whoever connects here may bring the database up to date.
+/// Makes sure that this role may bring the database up to date.
 ///
 /// # Errors
-/// [`Error::Unfit`], with what an administrator must run; or the database's.
+/// [`Error::Unfit`], with the lines for an administrator; or the database's error.
 pub async fn require_rights(pool: &PgPool) -> Result<(), Error> {
     fitness::require_rights(pool).await
 }

@@ -1,7 +1,8 @@
 //! Asks every host of the URL who it is, and chooses the one that takes writes.
 //!
-//! Invariants: all are asked before one is chosen, since a primary that was replaced answers as readily as the new one; what goes
-//! wrong with one host says nothing of another; and of two that take writes the one that was promoted last is the primary.
+//! Invariants: all hosts are asked before one is chosen, since a primary that was replaced answers as readily
+//! as the new one. What goes wrong with one host says nothing of another. Of two that take writes, the one
+//! that was promoted last is the primary.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -19,18 +20,18 @@ use super::within;
 
 /// How long one host may take to say who it is. All are asked at the same time.
 const EACH: Duration = Duration::from_secs(2);
-/// And while none was ever found: a busy machine is no reason not to start.
+/// The same while none was ever found: a busy machine is no reason not to start.
 const EACH_AT_START: Duration = Duration::from_secs(10);
 
 /// The server to work with.
 #[derive(Debug)]
 pub(super) struct Primary {
-    /// Which of the hosts.
+    /// The place of its host among the hosts.
     pub(super) at: usize,
     pub(super) seen: Seen,
     /// Whether its cluster's number and timeline may be read.
     pub(super) tells_all: bool,
-    /// The connection that it was asked by.
+    /// The connection by which it was asked.
     pub(super) connection: PgConnection,
 }
 
@@ -50,8 +51,8 @@ impl Nobody {
     }
 }
 
-/// Asks all hosts. `preferred` is the one in use, and stays where another name leads to the same server. `room` is what is known
-/// of the server that was found before, none at the start.
+/// Asks all hosts. `preferred` is the host in use, and stays if another name leads to the same server. `room`
+/// is what is known of the server that was found before; none at the start.
 pub(super) async fn find(
     hosts: &[Host],
     preferred: usize,
@@ -87,7 +88,7 @@ pub(super) async fn find(
     best.ok_or_else(|| Nobody { told: told(hosts, &why, room), why })
 }
 
-/// A timeline below one that this process has seen of the same cluster: it was replaced.
+/// Refuses a timeline below one that this process has seen of the same cluster: that server was replaced.
 fn lower_than(identity: &Identity, highest: Option<u32>) -> Option<Refusal> {
     let (timeline, seen) = (identity.timeline?, highest?);
     (timeline < seen).then_some(Refusal::SplitBrain { timeline, seen })
@@ -100,7 +101,7 @@ fn highest(system: Option<i64>) -> Option<u32> {
     HIGHEST.lock().unwrap_or_else(PoisonError::into_inner).get(&system?).copied()
 }
 
-/// This one takes writes: whatever has a lower timeline was replaced.
+/// Notes a server that takes writes: one with a lower timeline was replaced.
 pub(super) fn remember(identity: Identity) {
     if let (Some(system), Some(timeline)) = (identity.system, identity.timeline) {
         let mut highest = HIGHEST.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,7 +138,7 @@ fn told(hosts: &[Host], why: &[(usize, sqlx::Error)], room: Option<(Room, u32)>)
     told
 }
 
-/// What to set where the server has no connection left.
+/// The advice for a server that has no connection left.
 pub(super) fn advice(room: Option<(Room, u32)>) -> String {
     let settings =
         "the DATABASE_CONNECTIONS of all API and worker processes, added up, and some for the command line";

@@ -1,6 +1,6 @@
 //! Whether a process can do its work with the database that it has.
 //!
-//! Invariant: the answer comes in time, also where the server does not.
+//! Invariant: the answer comes in time, also where the server's does not.
 
 use std::time::Duration;
 
@@ -10,15 +10,16 @@ use super::migrate::{Schema, schema};
 use super::{Error, Refusal, site};
 use crate::platform::config;
 
-/// How long readiness may take to be told.
+/// How long the questions about readiness may take.
 const READY_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// Refuses to go on with a database that cannot be one of ours, lacks migrations, or has some that this program does not know.
+/// Refuses to go on with a database that cannot be one of ours, that lacks migrations, or that has migrations
+/// which this program does not know.
 ///
-/// `ALLOW_NEWER_DATABASE`: whether to go on with one that is newer, as when a deployment is taken back.
+/// `ALLOW_NEWER_DATABASE`: whether to go on with a newer one, as when a deployment is taken back.
 ///
 /// # Errors
-/// What is wrong with it, and what to do.
+/// The error says what is wrong with the database, and what to do.
 pub async fn require_migrated(pool: &PgPool) -> Result<(), Error> {
     let Schema { pending, unknown } = schema(pool).await?;
     if !pending.is_empty() {
@@ -33,11 +34,11 @@ pub async fn require_migrated(pool: &PgPool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Why a process that needs this database cannot do its work; none if it can. Told within two seconds, also while the server is
-/// frozen.
+/// Why a process that needs this database cannot do its work; none if it can. The answer comes within two
+/// seconds, also while the server is frozen.
 pub async fn not_ready(pool: &PgPool) -> Option<String> {
     let site = site(pool);
-    // Somebody keeps asking, and will know first.
+    // A task keeps asking already, and will know first.
     if let Some(trouble) = site.trouble() {
         site.alarm();
         return Some(format!("no server takes writes {trouble}"));
@@ -49,8 +50,8 @@ pub async fn not_ready(pool: &PgPool) -> Option<String> {
             return Err(sqlx::Error::from(Refusal::Another).into());
         }
         drop(connection);
-        // One that was migrated meanwhile by a newer program is no reason: each migration says that old code may run on, or how
-        // it is ended first.
+        // A database that a newer program migrated meanwhile is no reason: each migration says that old code
+        // may run on, or how it is ended first.
         let Schema { pending, .. } = schema(pool).await?;
         if pending.is_empty() { Ok(()) } else { Err(Error::Behind(pending)) }
     });
@@ -65,7 +66,7 @@ pub async fn not_ready(pool: &PgPool) -> Option<String> {
         Err(_) => format!("no answer within {READY_TIMEOUT:?}"),
     };
     site.alarm();
-    // Known since long, most likely; if not, it is asked for right now.
+    // Most likely the cause is known for long. If not, it is asked for right now.
     site.settled(READY_TIMEOUT / 4).await;
     let trouble = site.trouble();
     tracing::warn!(why, trouble = trouble.as_deref(), "not ready");

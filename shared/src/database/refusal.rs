@@ -21,12 +21,12 @@ pub enum Refusal {
          its place; stop it, or rewind it (pg_rewind); if the older one is meant to go on, restart this process"
     )]
     SplitBrain {
-        /// Its own.
+        /// The timeline of this server.
         timeline: u32,
-        /// The highest one seen.
+        /// The highest timeline that this process has seen.
         seen: u32,
     },
-    /// Hosts of one URL that belong to different clusters.
+    /// Two hosts of one URL that belong to different clusters.
     #[error(
         "split_brain: {0} and {1} take writes and are different clusters: name hosts of one cluster in DATABASE_URL"
     )]
@@ -34,24 +34,24 @@ pub enum Refusal {
     /// Another server than the one that this process works with, in a session that was opened meanwhile.
     #[error("it is another server than a moment ago")]
     Another,
-    /// Too old.
+    /// A server that is too old; the text is its version.
     #[error("it is PostgreSQL {0}: Payonce needs 15 or newer")]
     Version(String),
-    /// Text that cannot hold all that clients may send.
+    /// An encoding that cannot hold all that clients may send.
     #[error(
         "the database's encoding is {0}: make one with `create database … encoding 'UTF8' template template0`"
     )]
     Encoding(String),
-    /// What was set is not so.
+    /// A session in which a setting is not what was asked for.
     #[error(
         "{name} is {got:?} in a session that was asked for {asked:?}: something between here and the server undoes it"
     )]
     Setting {
-        /// Which one.
+        /// The name of the setting.
         name: &'static str,
-        /// What a promise rests on.
+        /// The value that a promise rests on.
         asked: &'static str,
-        /// What the session has.
+        /// The value that the session has.
         got: String,
     },
     /// A pooler that gives each transaction another session.
@@ -72,7 +72,7 @@ impl Refusal {
         }
     }
 
-    /// Whether it says that the server has lost the role in which it was used.
+    /// Whether the server has lost the role in which it was used.
     pub(super) const fn is_about_role(&self) -> bool {
         matches!(self, Self::InRecovery | Self::ReadOnly | Self::SplitBrain { .. } | Self::TwoClusters(..))
     }
@@ -84,7 +84,7 @@ impl From<Refusal> for sqlx::Error {
     }
 }
 
-/// What an error says of the server, where it is a refusal of ours.
+/// The refusal of ours that an error carries; none in any other error.
 pub(super) fn within(error: &sqlx::Error) -> Option<&Refusal> {
     if let sqlx::Error::Configuration(why) = error { why.downcast_ref() } else { None }
 }

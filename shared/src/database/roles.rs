@@ -1,7 +1,8 @@
-//! Who may do what: `payonce_app`, which serves, and `payonce_reader`, which looks, beside whoever owns the tables.
+//! The rights of two roles beside the tables' owner: `payonce_app`, which serves, and `payonce_reader`, which
+//! looks.
 //!
-//! Invariant: what is not listed is not allowed. Neither may make or change a table; what is append-only neither may change,
-//! so that not even a stolen password rewrites the books, and nobody has to trust the triggers alone.
+//! Invariant: what is not listed is not allowed. Neither role may make or change a table, or change what is
+//! append-only. So not even a stolen password rewrites the books, and they do not rest on the triggers alone.
 
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
@@ -13,8 +14,8 @@ pub const APP: &str = "payonce_app";
 /// The role of `payonce verify` and of dashboards.
 pub const READER: &str = "payonce_reader";
 
-/// Each table or view, and what [`APP`] may do there beyond `select`. A new table has its line here, or nobody but its owner
-/// sees it.
+/// Each table or view, and what [`APP`] may do there beyond `select`. A new table needs its line here, or
+/// only its owner sees it.
 const TABLES: &[(&str, &str)] = &[
     ("public._sqlx_migrations", ""),
     ("public.merchants", "insert"),
@@ -46,24 +47,26 @@ const TABLES: &[(&str, &str)] = &[
     ("apalis.workers", "insert update delete"),
 ];
 
-/// What a reader has no use for: the hashes of the API keys.
+/// The table that a reader has no use for: the hashes of the API keys.
 const HIDDEN: &str = "public.api_keys";
 
 const PRIVILEGES: &[&str] = &["select", "insert", "update", "delete", "truncate", "references", "trigger"];
 
-/// By what gauges tell who holds a snapshot: without it the sessions of others are shown without what they do.
+/// The right by which gauges tell who holds a snapshot. Without it other roles' sessions are shown without
+/// what they do.
 const SEES_SESSIONS: &str = "pg_read_all_stats";
 
-/// Whoever is granting, and not both at once: two who change the same rows of the catalogue fail.
+/// The number of the lock by which one process grants at a time: two that change the same rows of the
+/// catalogue fail.
 const ONE_AT_A_TIME: i64 = 0x7061_796f_6772_6e74;
 
-/// Makes the roles unless they are there. Each other database of the server may do so at the same moment.
+/// Makes the roles unless they exist. Each other database of the server may do so at the same moment.
 const MAKE: &str = "
     do $$ begin create role payonce_app; exception when duplicate_object or unique_violation then null; end $$;
     do $$ begin create role payonce_reader; exception when duplicate_object or unique_violation then null; end $$";
 
-/// The statements after which these roles may do what they should, and nothing else. Who owns the tables, or may act as their
-/// owner, is passed over.
+/// The statements after which these roles may do what they should, and nothing else. A role that owns the
+/// tables, or may act as their owner, is passed over.
 const STATEMENTS: &str = "
     with roles as (
         select r.oid, r.rolname from pg_roles r join pg_class p on p.oid = 'public.payments'::regclass
@@ -83,14 +86,15 @@ const STATEMENTS: &str = "
     select format(case when is_wanted then 'grant %s on %s to %I' else 'revoke %s on %s from %I' end, privilege, relation, rolname)
       from wanted where has_table_privilege(oid, relation, privilege) <> is_wanted";
 
-/// What of it is left to an administrator: the lines to run.
+/// The lines that are left for an administrator to run.
 const LEFT: &str = "
     select format('create role %I;', name) from unnest($1::text[]) as name where to_regrole(name) is null
      union all
     select format('grant %I to %I;', $2, r.rolname) from pg_roles r
      where r.rolname = any ($1) and not pg_has_role(r.oid, $2, 'usage')";
 
-/// Makes the roles where that is allowed, and brings what they may do up to date. Does nothing where the tables are not ours.
+/// Makes the roles where that is allowed, and brings their rights up to date. Does nothing where the tables
+/// are not ours.
 pub(super) async fn grant(connection: &mut PgConnection) -> Result<(), Error> {
     let (is_ours, may_make): (bool, bool) = sqlx::query_as(
         "select (select pg_has_role(relowner, 'usage') from pg_class where oid = 'public.payments'::regclass),
@@ -106,7 +110,7 @@ pub(super) async fn grant(connection: &mut PgConnection) -> Result<(), Error> {
     }
     let statements = statements(connection).await?;
     if !statements.is_empty() {
-        // All or none of them: what is sent in one piece is one transaction.
+        // All or none of them: statements that are sent in one piece are one transaction.
         let lock = format!("select pg_advisory_xact_lock({ONE_AT_A_TIME})");
         let all = [lock].into_iter().chain(statements).collect::<Vec<_>>().join("; ");
         sqlx::raw_sql(AssertSqlSafe(all)).execute(&mut *connection).await?;
@@ -137,7 +141,8 @@ async fn statements(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> 
     statements.bind([APP, READER].map(str::to_owned)).fetch_all(connection).await
 }
 
-/// Lets both see what others' sessions hold. Who may not grant that has it among the lines for an administrator.
+/// Lets both roles see what other sessions hold. Where that may not be granted, it is among the lines for an
+/// administrator.
 async fn see_sessions(connection: &mut PgConnection) {
     for role in [APP, READER] {
         let grant = format!(
@@ -149,11 +154,11 @@ async fn see_sessions(connection: &mut PgConnection) {
     }
 }
 
-/// The lines for an administrator, where roles or rights are missing that whoever migrates could not give. Without them
-/// everything works under the owner's name.
+/// The lines for an administrator, where roles or rights are missing that a migration could not give. Without
+/// them everything works under the owner's name.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn lines_for_administrator(pool: &PgPool) -> Result<Vec<String>, Error> {
     let roles = [APP, READER].map(str::to_owned);
     Ok(sqlx::query_scalar(LEFT).bind(roles).bind(SEES_SESSIONS).fetch_all(pool).await?)

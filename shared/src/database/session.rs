@@ -1,7 +1,8 @@
 //! What every session is set to, and what it says of its server.
 //!
-//! Invariant: nothing that a promise rests on is taken from what was asked for at connecting, which a pooler may swallow. It is
-//! set by the session's first statement and read back in the same round trip, and a session that says otherwise is not used.
+//! Invariant: no promise rests on what was asked for at connecting, which a pooler may swallow. The session's
+//! first statement makes all settings and reads them back in the same round trip. A session that says
+//! otherwise is not used.
 
 use std::fmt::Write as _;
 
@@ -10,19 +11,19 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use super::failure::Failure;
 use super::refusal::Refusal;
 
-/// The oldest server that works: `unique nulls not distinct`.
+/// The oldest server that works, since older ones lack `unique nulls not distinct`.
 const OLDEST: u32 = 150_000;
 
 /// Whether a commit must have reached the disk before it is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Durability {
-    /// As all that is promised.
+    /// It must, as all that is promised.
     Promised,
-    /// For hints that may be lost with the server.
+    /// It need not: hints may be lost with the server.
     Hints,
 }
 
-/// What sessions are set to. As the server shows it, so that it can be compared.
+/// The settings of every session, written as the server shows them, so that they can be compared.
 const SETTINGS: &[(&str, &str)] = &[
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_deferrable", "off"),
@@ -37,11 +38,12 @@ const SETTINGS: &[(&str, &str)] = &[
     ("standard_conforming_strings", "on"),
     // Warnings are heard: one may say that a commit was not waited for.
     ("client_min_messages", "warning"),
-    // The tables are empty or small whenever their statistics are taken, so the planner would scan them whole; the
-    // plan stays, also of foreign key checks, while they grow, and every payment reads all others. Each of our
-    // statements names its rows by key.
+    // The tables are empty or small when their statistics are taken, so the planner would scan them whole.
+    // The plan stays while they grow, also that of foreign key checks, and every payment would read all
+    // others. Each of our statements names its rows by key.
     ("enable_seqscan", "off"),
-    // Nor does it read and sort all of a merchant's payments for the newest of them, which an index has in order.
+    // Nor does it read and sort all of a merchant's payments for the newest of them, which an index has in
+    // order.
     ("enable_bitmapscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
@@ -50,14 +52,15 @@ const SETTINGS: &[(&str, &str)] = &[
     ("payonce.reads_keys", "on"),
 ];
 
-/// Which server that is, as far as it may be known.
+/// The server of a session, as far as it may be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster's own number. None where this role may not read it.
     pub system: Option<i64>,
-    /// The database's number in it.
+    /// The database's number in the cluster.
     pub database: u32,
-    /// Counts its promotions. None where this role may not read it.
+    /// The number of the cluster's timeline, which grows with each promotion. None where this role may not
+    /// read it.
     pub timeline: Option<u32>,
 }
 
@@ -67,7 +70,7 @@ pub(super) struct Seen {
     pub(super) identity: Identity,
     pub(super) is_in_recovery: bool,
     pub(super) is_read_only: bool,
-    /// Since when the server runs: in it nothing is visible that an earlier run did not wait for.
+    /// Since when the server runs. In it nothing is visible that an earlier run did not wait for.
     pub(super) running_since: String,
     /// Whether commits wait for a standby.
     pub(super) waits_for_standby: bool,
@@ -78,7 +81,7 @@ pub(super) struct Seen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Room {
     pub(super) max: u32,
-    /// Of these, for superusers and other chosen roles.
+    /// How many of these are for superusers and other chosen roles.
     pub(super) reserved: u32,
 }
 
@@ -87,8 +90,8 @@ const TIMELINE: &str = "case when pg_is_in_recovery() then null
       else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end";
 const SYSTEM: &str = "(select system_identifier from pg_control_system())";
 
-/// Asks a session for its role, so that a server that was demoted under it is known: in one round trip, as cheap as asking
-/// whether it lives.
+/// The question for a session's role, so that a server that was demoted under it is found out. It is one
+/// round trip, as cheap as asking whether the connection lives.
 pub(super) fn role_question(tells_all: bool) -> String {
     let timeline = if tells_all { TIMELINE } else { "null::int" };
     format!(
@@ -105,7 +108,7 @@ fn question(durability: Durability, tells_all: bool) -> String {
     };
     let settings = || [("synchronous_commit", commit)].into_iter().chain(SETTINGS.iter().copied());
     let (timeline, system) = if tells_all { (TIMELINE, SYSTEM) } else { ("null::int", "null::bigint") };
-    // Whatever limit a role was given, the rest has time enough.
+    // Whatever limit the role has, the rest of the statement has time enough.
     let mut sql = "set statement_timeout = 0; select ".to_owned();
     for (name, value) in settings() {
         let _ = write!(sql, "set_config('{name}', '{value}', false), ");
@@ -134,10 +137,11 @@ fn question(durability: Durability, tells_all: bool) -> String {
 /// How often the first statement may be cut short by a limit that it is about to lift.
 const CUT_SHORT_MAX: u32 = 20;
 
-/// Sets a session, reads back whether it is so, and who the server is: one round trip.
+/// Sets a session, reads the settings back, and asks who the server is, in one round trip. Whether it takes
+/// writes is for the caller to judge.
 ///
 /// # Errors
-/// The session's; [`Refusal`] where the server cannot keep what is promised. Whether it takes writes is for the caller.
+/// The session's error; or a [`Refusal`] if the server cannot keep what is promised.
 pub(super) async fn begin(
     connection: &mut PgConnection,
     durability: Durability,
@@ -186,7 +190,7 @@ pub(super) async fn begin(
     })
 }
 
-/// Whether that is what a service says that keeps these functions to itself.
+/// Whether an error is the answer of a service that keeps these functions to itself.
 pub(super) fn is_forbidden(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     matches!(code.as_deref(), Some("42501" | "42883" | "0A000"))

@@ -1,9 +1,9 @@
 //! Where this process's database is: which hosts there are, which of them takes writes, and since when.
 //!
-//! Invariants: pools, seats and claims belong to a *generation*, which is raised when another server, timeline or role is found by
-//! a fresh connection, and by nothing else: a session that somebody ended flushes nothing. What belongs to an older generation is
-//! not used again. While nobody takes writes somebody keeps asking; while all is well nobody does but where there are several hosts,
-//! of which another one may be promoted unnoticed.
+//! Invariants: pools, seats and claims belong to a *generation*. Only a fresh connection raises it, which
+//! found another server, timeline or role: a session that was ended flushes nothing. What belongs to an older
+//! generation is not used again. While no host takes writes, a task keeps asking. Else all hosts are asked
+//! only if there are several, of which one may be promoted unnoticed.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -21,14 +21,15 @@ use super::session::{self, Identity, Room, Seen};
 use super::standing::{self, Standing};
 use super::{Error, PING_TIMEOUT, standby, within};
 
-/// Between two questions while nobody takes writes, and before one: not all processes ask at the same moment.
+/// The pause between two questions while no host takes writes, and before the first. A random part of it
+/// passes, so that not all processes ask at once.
 const ASK_AGAIN: Duration = Duration::from_millis(300);
 const JITTER: Duration = Duration::from_millis(50);
 
-/// Between two looks at all hosts while all is well.
+/// The pause between two looks at all hosts while all is well.
 const WATCH: Duration = Duration::from_secs(2);
 
-/// All that this process uses: one, but for tests.
+/// All sites of this process: one, but for tests.
 static SITES: Mutex<Vec<Weak<Site>>> = Mutex::new(Vec::new());
 
 /// The database of some pools.
@@ -43,12 +44,12 @@ pub struct Site {
     may_take: AtomicU32,
 }
 
-/// What others wait for.
+/// The state that other tasks wait for.
 #[derive(Debug, Clone, Default)]
 struct Status {
     generation: u64,
     is_asking: bool,
-    /// Why nobody takes writes.
+    /// Why no host takes writes.
     trouble: Option<Arc<str>>,
 }
 
@@ -60,12 +61,12 @@ struct Known {
     raised_at: Option<Instant>,
     /// When a connection last said that it is the primary's.
     asked_at: Option<Instant>,
-    /// Those that are told where to connect, which only a URL of several hosts needs.
+    /// The pools that are told where to connect, which only a URL of several hosts needs.
     pools: Vec<PgPool>,
 }
 
 impl Site {
-    /// The one of these hosts: that which others of this process have already, or a new one.
+    /// The site of these hosts: the one that this process has already, or a new one.
     pub(super) fn at(hosts: Vec<Host>) -> Arc<Self> {
         let mut sites = SITES.lock().unwrap_or_else(PoisonError::into_inner);
         sites.retain(|site| site.strong_count() > 0);
@@ -84,7 +85,7 @@ impl Site {
         site
     }
 
-    /// That of a pool; none if the pool is not one of ours.
+    /// The site of a pool; none if the pool is not one of ours.
     pub(super) fn of(pool: &PgPool) -> Option<Arc<Self>> {
         let options = pool.connect_options();
         all().into_iter().find(|site| site.hosts.iter().any(|host| is_same(&host.options, &options)))
@@ -101,7 +102,7 @@ impl Site {
         self.hosts[at].options.clone()
     }
 
-    /// A pool of this site, which is told when the primary is somewhere else.
+    /// Takes in a pool of this site, which is told when the primary is somewhere else.
     pub(super) fn adopt(&self, pool: &PgPool, max_connections: u32) {
         self.may_take.fetch_max(max_connections, Ordering::Relaxed);
         if self.hosts.len() > 1 {
@@ -111,8 +112,8 @@ impl Site {
         }
     }
 
-    /// Has somebody ask all hosts now and then, where there are several: one may be promoted while the one in use goes on as if
-    /// nothing were.
+    /// Has a task ask all hosts now and then, if there are several: one may be promoted while the one in use
+    /// goes on.
     pub(super) fn watch(self: &Arc<Self>) {
         if self.hosts.len() > 1 && !self.is_watched.swap(true, Ordering::AcqRel) {
             standing::has_several_hosts();
@@ -120,7 +121,7 @@ impl Site {
         }
     }
 
-    /// All that this process may take, where that is more than one pool.
+    /// Sets the number of connections that this process may take, where that is more than one pool.
     pub(super) fn may_take(&self, connections: u32) {
         self.may_take.store(connections, Ordering::Relaxed);
     }
@@ -129,12 +130,12 @@ impl Site {
         self.status.borrow().generation
     }
 
-    /// The moment: what begins now stands while this holds.
+    /// The standing of now: what begins now is valid while it holds.
     pub(crate) fn standing(self: &Arc<Self>) -> Standing {
         Standing::now(self.clone())
     }
 
-    /// Whether a connection of that age was made in this generation.
+    /// Whether a connection of this age was made in this generation.
     pub(super) fn is_of_now(&self, age: Duration) -> bool {
         self.known().raised_at.is_none_or(|raised| age < raised.elapsed())
     }
@@ -151,7 +152,7 @@ impl Site {
         self.known().tells_all
     }
 
-    /// Why nobody takes writes; none while somebody does.
+    /// Why no host takes writes; none while one does.
     pub(super) fn trouble(&self) -> Option<Arc<str>> {
         self.status.borrow().trouble.clone()
     }
@@ -161,7 +162,7 @@ impl Site {
         Some((self.known().seen.as_ref()?.room, self.may_take.load(Ordering::Relaxed)))
     }
 
-    /// What a connection of a pool says at its first statement.
+    /// Judges what a connection of a pool says at its first statement.
     pub(super) fn admit(self: &Arc<Self>, seen: &Seen) -> Result<(), Refusal> {
         let mut known = self.known();
         let before = known.seen.as_ref().map(|seen| seen.identity);
@@ -179,8 +180,8 @@ impl Site {
         })
     }
 
-    /// Whether a connection lives and its server is still the primary that it was: in one round trip. While another one said so a
-    /// moment ago it is asked only whether it lives, since a role is the server's.
+    /// Whether a connection lives and its server is still the same primary, in one round trip. If any
+    /// connection said so a moment ago, it is asked only whether it lives, since a role is the server's.
     pub(super) async fn lives(
         self: &Arc<Self>,
         connection: &mut PgConnection,
@@ -198,7 +199,7 @@ impl Site {
         lives
     }
 
-    /// Whether a connection said less than that ago that its server is the primary.
+    /// Whether a connection said within this time that its server is the primary.
     pub(super) fn is_known_to_be_primary(&self, fresh: Duration) -> bool {
         self.known().asked_at.is_some_and(|at| at.elapsed() < fresh)
     }
@@ -221,7 +222,7 @@ impl Site {
         Ok(refusal)
     }
 
-    /// Something went wrong: a fresh connection asks who is there, unless one is asking already.
+    /// Has a fresh connection ask who is there, unless one is asking already.
     pub(crate) fn alarm(self: &Arc<Self>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if self.is_asking.swap(true, Ordering::AcqRel) {
@@ -231,7 +232,7 @@ impl Site {
         runtime.spawn(keep_asking(Asking(Arc::downgrade(self))));
     }
 
-    /// Returns once nobody is asking who is there, but not later than that.
+    /// Returns once no task is asking who is there, or after this time.
     pub(super) async fn settled(&self, at_most: Duration) {
         let mut status = self.status.subscribe();
         // The sender is ours, so there is no error but that of time.
@@ -250,7 +251,7 @@ impl Site {
         drop(status.wait_for(|status| status.trouble.is_none() && !status.is_asking).await);
     }
 
-    /// As if another server had been found.
+    /// Raises the generation, as if another server had been found.
     #[cfg(test)]
     pub(super) fn raise(&self) {
         self.status.send_modify(|status| status.generation += 1);
@@ -265,7 +266,7 @@ impl Site {
     /// Asks all hosts, and remembers the primary.
     ///
     /// # Errors
-    /// Nobody takes writes.
+    /// No host takes writes.
     pub(super) async fn find(self: &Arc<Self>) -> Result<PgConnection, Error> {
         let at = self.known().at;
         let found = Box::pin(primary::find(&self.hosts, at, self.room())).await;
@@ -286,7 +287,7 @@ impl Site {
             known.at = at;
             known.pools.retain(|pool| !pool.is_closed());
             for pool in &known.pools {
-                // What else the pool's connections are called stays.
+                // The pool's own name for its connections stays.
                 let before = pool.connect_options();
                 let options = self.hosts[at].options.clone();
                 let name = before.get_application_name().unwrap_or("payonce");
@@ -317,7 +318,7 @@ impl Site {
 
     fn lost(&self, nobody: &primary::Nobody) {
         let mut known = self.known();
-        // Only once: until somebody takes writes again there is nothing that a second one would end.
+        // Raised once: until a host takes writes again, a second time would end nothing more.
         let has_lost_its_role = nobody.has_lost_its_role(known.at)
             && known.seen.as_ref().is_some_and(|seen| !seen.is_in_recovery && !seen.is_read_only);
         known.asked_at = None;
@@ -343,7 +344,7 @@ impl Site {
     }
 }
 
-/// All that live.
+/// All sites that live.
 pub(super) fn all() -> Vec<Arc<Site>> {
     SITES.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
 }
@@ -356,7 +357,7 @@ fn is_same(one: &PgConnectOptions, other: &PgConnectOptions) -> bool {
         && one.get_username() == other.get_username()
 }
 
-/// Ends the asking, however it ends.
+/// Marks the asking as ended when it is dropped, however it ends.
 struct Asking(Weak<Site>);
 
 impl Drop for Asking {
@@ -387,7 +388,7 @@ async fn keep_asking(asking: Asking) {
         tokio::time::sleep(pause_now).await;
         let Some(site) = asking.0.upgrade() else { return };
         if let Ok(connection) = site.find().await {
-            // Nobody waits for the end of it.
+            // Nothing waits for the end of it.
             tokio::spawn(within(PING_TIMEOUT, connection.close()));
             return;
         }

@@ -1,11 +1,13 @@
 //! Commits that wait for a synchronous standby, and what is known of one whose wait was cut short.
 //!
-//! Where `synchronous_standby_names` is set, a commit whose wait is cancelled (a timeout, an operator, a shutdown) is answered like
-//! any other, with a warning beside it: it stands here, and may be gone after a failover. The warning has no code and may be in any
-//! language. So *any* warning beside a writing statement makes its commit unknown.
+//! Where `synchronous_standby_names` is set, a commit's wait may be cancelled by a timeout, an operator or a
+//! shutdown. Such a commit is answered like any other, with a warning beside it. It stands here, and may be
+//! gone after a failover. The warning has no code and may be in any language. So *any* warning beside a
+//! writing statement makes its commit unknown.
 //!
-//! Invariants: what may rest on an unknown commit leaves this process only after a *barrier*, a commit that a standby did confirm:
-//! it comes after everything that was written before it. Nothing of this costs anything where no standby is waited for.
+//! Invariants: what may rest on an unknown commit leaves this process only after a *barrier*. That is a later
+//! commit which a standby did confirm, so it comes after everything that was written before it. Nothing of
+//! this costs anything where no standby is waited for.
 
 use std::io;
 use std::pin::Pin;
@@ -21,7 +23,7 @@ use super::failure::UnknownCommit;
 use super::site::Site;
 use crate::platform::notices;
 
-/// No statement commits later than that after the time that it wrote down.
+/// The longest time between the instant that a statement wrote down and its commit.
 const LATEST_COMMIT: TimeDelta = TimeDelta::seconds(60);
 
 static IS_WAITED_FOR: AtomicBool = AtomicBool::new(false);
@@ -29,29 +31,30 @@ static IS_WAITED_FOR: AtomicBool = AtomicBool::new(false);
 static BARRIERS: Mutex<Barriers> =
     Mutex::new(Barriers { unsure_since: None, confirmed: None, failed: None, covers: None });
 
-/// One at a time: who waits meanwhile shares the next one.
+/// One barrier at a time: the callers that wait meanwhile share the next one.
 static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// What this process knows of its barriers.
 struct Barriers {
-    /// When a commit was last answered that nobody may rely on, with no barrier after it.
+    /// When an unreliable commit was last answered that no barrier came after.
     unsure_since: Option<Instant>,
-    /// When the last ones began.
+    /// When the last confirmed barrier began, and the last one that failed.
     confirmed: Option<Instant>,
     failed: Option<Instant>,
-    /// Up to when all is confirmed, by the database's clock, and in which run of the server.
+    /// The time, by the database's clock, up to which all is confirmed, and the run of the server in which it
+    /// is.
     covers: Option<(DateTime<Utc>, String)>,
 }
 
-/// What sessions say of `synchronous_standby_names`.
+/// Notes what sessions say of `synchronous_standby_names`.
 pub(super) fn is_waited_for(is_it: bool) {
     IS_WAITED_FOR.store(is_it, Ordering::Relaxed);
 }
 
-/// A statement that commits; an error where a standby was to confirm that and did not.
+/// Runs a statement that commits.
 ///
 /// # Errors
-/// The statement's; or its commit is unknown.
+/// The statement's error; or a standby was to confirm the commit and did not, so it is unknown.
 pub(super) async fn confirmed<T, S: Future<Output = sqlx::Result<T>>>(
     statement: Pin<Box<S>>,
 ) -> sqlx::Result<T> {
@@ -67,17 +70,17 @@ pub(super) async fn confirmed<T, S: Future<Output = sqlx::Result<T>>>(
     Err(sqlx::Error::Io(io::Error::other(UnknownCommit("the server cut the wait short"))))
 }
 
-/// Whether something was committed here of which nobody knows whether a standby has it.
+/// Whether a commit was answered here of which it is not known that a standby has it.
 #[must_use]
 pub fn is_unsure() -> bool {
     IS_WAITED_FOR.load(Ordering::Relaxed) && barriers(|it| it.unsure_since.is_some())
 }
 
-/// To be awaited before anything is told that was written at that time, and may have been written in vain. Waits only where commits
-/// wait for a standby, and nothing has confirmed that one since.
+/// Waits until what was written at that time may be told. It waits only where commits wait for a standby, and
+/// if nothing has confirmed that commit since.
 ///
 /// # Errors
-/// The database's; or no standby confirms anything at the moment.
+/// The database's error; or no standby confirms anything at the moment.
 pub async fn before_telling(pool: &PgPool, written_at: DateTime<Utc>) -> sqlx::Result<()> {
     if !IS_WAITED_FOR.load(Ordering::Relaxed) {
         return Ok(());
@@ -93,7 +96,7 @@ pub async fn before_telling(pool: &PgPool, written_at: DateTime<Utc>) -> sqlx::R
 /// Waits until a standby has all that was committed before.
 ///
 /// # Errors
-/// The database's; or no standby confirms anything at the moment.
+/// The database's error; or no standby confirms anything at the moment.
 pub async fn barrier(pool: &PgPool) -> sqlx::Result<()> {
     if !IS_WAITED_FOR.load(Ordering::Relaxed) {
         return Ok(());

@@ -1,6 +1,6 @@
-//! Since when something stands.
+//! Whether the server is still the one with which something was begun.
 //!
-//! Invariant: what was begun in an older generation of its database holds no more, for ever.
+//! Invariant: what was begun in an older generation of its database does not hold any more, for ever.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -10,11 +10,11 @@ use futures::future::select_all;
 
 use super::site::{self, Site};
 
-/// Whether any database of this process has several hosts. Only then does a server take another one's place under a statement
-/// that goes on waiting.
+/// Whether any database of this process has several hosts. Only then does a server take another one's place
+/// under a statement that goes on waiting.
 static HAS_SEVERAL_HOSTS: AtomicBool = AtomicBool::new(false);
 
-/// There is a database of several hosts.
+/// Notes that there is a database of several hosts.
 pub(super) fn has_several_hosts() {
     HAS_SEVERAL_HOSTS.store(true, Ordering::Relaxed);
 }
@@ -31,7 +31,7 @@ pub(super) async fn any_ends() {
     select_all(standings.iter().map(|standing| Box::pin(standing.ends()))).await;
 }
 
-/// The moment in which something was begun: it stands for as long as the process knows of no other server.
+/// The moment at which something was begun. It holds as long as the process knows of no other server.
 #[derive(Debug, Clone)]
 pub struct Standing {
     site: Option<Arc<Site>>,
@@ -43,13 +43,13 @@ impl Standing {
         Self { generation: site.generation(), site: Some(site) }
     }
 
-    /// One that always holds, for what belongs to no database.
+    /// A standing that always holds, for what belongs to no database.
     #[must_use]
     pub const fn of_nothing() -> Self {
         Self { site: None, generation: 0 }
     }
 
-    /// Returns once it holds no more.
+    /// Returns once it does not hold any more.
     pub async fn ends(&self) {
         match &self.site {
             Some(site) => site.is_raised_from(self.generation).await,
@@ -57,7 +57,7 @@ impl Standing {
         }
     }
 
-    /// Whether the server is still the one it was.
+    /// Whether the server is still the same.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.site.as_ref().is_none_or(|site| site.generation() == self.generation)

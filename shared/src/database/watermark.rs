@@ -1,48 +1,49 @@
-//! Where a look for what is due may begin, so that it need not read again what it has seen.
+//! Where a search for what is due may begin, so that it need not read again what it has seen.
 //!
-//! Whoever looks again and again reads an index from its beginning, where what is done with leaves dead entries. Postgres
-//! clears them away, but not while a snapshot from before is held, as by a dump: then each look would read all that was done
-//! since. So a look begins where the one before had come to. What falls due below that (it committed late, or was given
-//! back) must not be forgotten: a look at all there is comes as often as it is cheap.
+//! A repeated search reads an index from its beginning, where finished rows leave dead entries. Postgres
+//! clears them away, but not while an older snapshot is held, as by a dump. Then each search would read all
+//! that was finished since. So a search begins where the one before had come to. Rows that fall due below
+//! that, because they committed late or were given back, must not be forgotten. So a search through
+//! everything comes as often as it is cheap.
 
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
-/// At most one part in so many of the time goes into looks at all there is.
+/// Searches through everything take at most one part in this many of the time.
 const SHARE: u32 = 20;
 
-/// But there is one at least so often.
+/// A search through everything comes after this time at the latest.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// What a look came to.
+/// The result of a search.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Looked<T> {
-    /// What it found.
+    /// What the search found.
     pub found: Vec<T>,
-    /// It left nothing that fell due before; none where it cannot tell.
+    /// The due time before which nothing was left. None where the search cannot tell.
     pub reached: Option<DateTime<Utc>>,
 }
 
-/// How far somebody's looks have come.
+/// How far the searches of one caller have come.
 #[derive(Debug, Default)]
 pub struct Watermark {
-    /// By the database's clock. Below it nothing is left, as far as is known.
+    /// The due time, by the database's clock, below which nothing is left as far as is known.
     reached: Option<DateTime<Utc>>,
-    /// When to look at all there is; none: now.
+    /// When to search through everything; none means now.
     whole_at: Option<Instant>,
 }
 
-/// One look.
+/// One search through what is due.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
-    /// It reads nothing that fell due before; none: it reads all there is.
+    /// The search reads nothing that fell due before this time. None means that it reads everything.
     pub since: Option<DateTime<Utc>>,
     began: Instant,
 }
 
 impl Watermark {
-    /// The next look.
+    /// The next search.
     #[must_use]
     pub fn look(&self) -> Look {
         let began = Instant::now();
@@ -50,7 +51,7 @@ impl Watermark {
         Look { since: self.reached.filter(|_| !is_whole), began }
     }
 
-    /// The look was answered, and left nothing that fell due before `reached`.
+    /// Notes that a search was answered, and left nothing that fell due before `reached`.
     pub fn looked(&mut self, look: Look, reached: Option<DateTime<Utc>>) {
         self.reached = reached.or(self.reached);
         if look.since.is_none() {

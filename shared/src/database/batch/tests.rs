@@ -6,7 +6,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::*;
 
-/// Work that shows each batch as it arrives and does it when told to.
+/// Work that shows each batch as it arrives, and does it when told to.
 struct Scripted {
     arrived: mpsc::UnboundedSender<Vec<u32>>,
     may_go_on: Arc<Semaphore>,
@@ -22,11 +22,11 @@ impl HasRemedy for Trouble {
     }
 }
 
-/// Fails every batch that holds it.
+/// An item that fails every batch with it.
 const BAD: u32 = 666;
-/// Fails every batch that holds it, and can be helped by nothing.
+/// An item that fails every batch with it, and has no remedy.
 const HOPELESS: u32 = 667;
-/// Ends its batch in a panic.
+/// An item whose batch ends in a panic.
 const PANICS: u32 = 668;
 
 impl Work for Scripted {
@@ -63,7 +63,7 @@ impl Lab {
         Self { batcher: Batcher { work: Arc::new(work), line }, arrived, may_go_on }
     }
 
-    /// Hands it in, and comes back once it is in.
+    /// Hands an item in, and comes back once it is in the line.
     async fn submit(&self, item: u32) -> tokio::task::JoinHandle<Answered<Scripted>> {
         let batcher = self.batcher.clone();
         let mut submitted = Box::pin(async move { batcher.submit(item).await });
