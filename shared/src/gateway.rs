@@ -1,11 +1,11 @@
-//! The one place that calls a payment gateway.
+//! The one wing that calls a payment gateway.
 //!
-//! May use `platform` and `database`. Must not know how a payment is claimed or settled: it gets an order, and tells what
-//! came of it.
+//! It may use `platform` and `database`. It knows nothing of how a payment is claimed or settled: it gets an
+//! order, and tells what came back.
 //!
-//! Invariants: one request is one HTTP exchange, never resent and never redirected by the client beneath; every attempt
-//! for a payment carries the same key, which was fixed with the payment; and what came back is told apart only by whether bytes may have
-//! left us. What it means is for [`domain::outcome`] to say.
+//! Invariants: one request is one HTTP exchange, never resent and never redirected by the client beneath.
+//! Every attempt for a payment carries the same key, which was fixed with the payment. This wing says whether
+//! bytes may have left us and what came back. [`domain::outcome`] says what that means.
 
 use std::time::{Duration, Instant};
 
@@ -48,28 +48,29 @@ pub struct Gateway {
 pub struct ChargeOrder<'a> {
     /// The key of the payment: the same for every attempt.
     pub key: &'a GatewayKey,
-    /// How much, of what.
+    /// The amount to charge, and its currency.
     pub money: Money,
-    /// The token to charge.
+    /// The token of the payment method to charge.
     pub payment_method: &'a str,
-    /// What the gateway's own books show beside the charge.
+    /// The payment's id, which the gateway's own books show beside the charge.
     pub reference: PaymentId,
-    /// Follows the payment through the logs of both sides.
+    /// The word that follows the payment through the logs of both sides.
     pub correlation_id: &'a str,
 }
 
-/// What came back, and what of it is kept.
+/// The result of one call.
 #[derive(Debug, Clone)]
 pub struct Told {
-    /// For the classification.
+    /// What came back, for the classification.
     pub exchange: Exchange,
-    /// For the payment's history.
+    /// What of it is kept in the payment's history.
     pub evidence: Value,
-    /// How long it took.
+    /// How long the call took.
     pub duration: Duration,
 }
 
-/// Until when something may be sent: by then, and while the server that has its claim is still the one that takes writes.
+/// Until when a request may be sent: up to a moment, and while the server that has its claim still takes
+/// writes.
 #[derive(Debug, Clone)]
 pub struct SendBy {
     at: Instant,
@@ -77,13 +78,13 @@ pub struct SendBy {
 }
 
 impl SendBy {
-    /// For what was claimed in that moment.
+    /// The limit for a request whose claim was made at that standing.
     #[must_use]
     pub const fn new(at: Instant, standing: Standing) -> Self {
         Self { at, standing }
     }
 
-    /// Why it may not be sent any more; none if it may.
+    /// Why the request may not be sent any more; none if it may.
     fn stands_against(&self) -> Option<&'static str> {
         if Instant::now() >= self.at {
             Some("too_late_to_send")
@@ -96,17 +97,17 @@ impl SendBy {
 }
 
 impl From<Instant> for SendBy {
-    /// For what needs no claim.
+    /// The limit for a request that needs no claim.
     fn from(at: Instant) -> Self {
         Self::new(at, Standing::of_nothing())
     }
 }
 
 impl Gateway {
-    /// A gateway at `url` (`http` or `https`), each exchange with which may take `timeout` in all.
+    /// A gateway at `url` (`http` or `https`). Each exchange with it may take `timeout` in all.
     ///
     /// # Errors
-    /// The URL is none.
+    /// The URL cannot be read, or is no `http` or `https` URL.
     pub fn new(url: &str, timeout: Duration) -> Result<Self, InvalidSetting> {
         let invalid = |why: &dyn std::fmt::Display| InvalidSetting::new("GATEWAY_URL", why);
         let base = url.trim_end_matches('/').to_owned();
@@ -130,7 +131,7 @@ impl Gateway {
         Ok(Self { client, base, timeout })
     }
 
-    /// Charges.
+    /// Sends a charge.
     pub async fn charge(&self, order: &ChargeOrder<'_>, send_by: impl Into<SendBy>) -> Told {
         let key = charge_key(order.key);
         let body = json!({
@@ -148,13 +149,14 @@ impl Gateway {
         self.call(&LOOKUP, (request, Full::default()), correlation_id, send_by.into()).await
     }
 
-    /// Undoes whatever was charged under the payment's key, and closes the key.
+    /// Undoes all that was charged under the payment's key, and closes the key.
     pub async fn void(&self, key: &GatewayKey, correlation_id: &str, send_by: impl Into<SendBy>) -> Told {
         let request = post("/voids", &format!("{key}:void"), &json!({ "key": key.as_str() }));
         self.call(&VOID, request, correlation_id, send_by.into()).await
     }
 
-    /// One exchange, unless `send_by` has passed: by then the claim may be somebody else's, or gone with its server.
+    /// Makes one exchange, unless `send_by` has passed: by then the claim may be another worker's, or gone
+    /// with its server.
     async fn call(&self, op: &Op, request: Unsent, correlation_id: &str, send_by: SendBy) -> Told {
         point!(op.before, return tell(op, Exchange::Unreachable(ARMED.to_owned()), Instant::now()));
         let started = Instant::now();
@@ -200,11 +202,11 @@ impl Gateway {
     }
 }
 
-/// Why a call failed that a test armed to fail.
+/// The cause of a call that a test armed to fail.
 #[cfg(debug_assertions)]
 const ARMED: &str = "armed fault";
 
-/// What is asked of the gateway, and its fault points.
+/// A kind of call, and its fault points.
 #[cfg_attr(not(debug_assertions), expect(dead_code, reason = "only a test build has fault points"))]
 struct Op {
     name: &'static str,
@@ -249,7 +251,7 @@ fn charge_key(key: &GatewayKey) -> GatewayKey {
     }
 }
 
-/// Sabotage `no_gateway_key` sends none.
+/// A request with a key and a JSON body. Sabotage `no_gateway_key` sends no key.
 fn post(path: &str, key: &str, body: &Value) -> Unsent {
     let mut request =
         Request::builder().method(Method::POST).uri(path).header(CONTENT_TYPE, "application/json");

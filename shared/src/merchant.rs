@@ -1,26 +1,27 @@
 //! Merchants: who posts payments, and to whom the money is owed.
 //!
-//! May use `platform` and `database`.
+//! This wing may use `platform` and `database`.
 
 use domain::ids::MerchantId;
 use sqlx::PgPool;
 
 pub mod auth;
 
-/// A merchant.
+/// A business that posts payments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Merchant {
-    /// Its id.
+    /// The id, of which the gateway keys of its payments are made.
     pub id: MerchantId,
-    /// Its unique name.
+    /// The name, which no other merchant has.
     pub name: String,
 }
 
-/// Whether there is no merchant of that name, and one may have been forgotten with its charges: a new id would have new keys at the
-/// gateway, and whoever repeats a request would be charged once more.
+/// Whether a merchant of that name may have been forgotten with its charges. There is none of that name, and
+/// charges of forgotten payments are not adopted. A new id would mean new keys at the gateway, so a client
+/// that repeats a request would be charged once more.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn may_be_forgotten(pool: &PgPool, name: &str) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         "select not exists (select from merchants where name = $1)
@@ -31,10 +32,11 @@ pub async fn may_be_forgotten(pool: &PgPool, name: &str) -> sqlx::Result<bool> {
     .await
 }
 
-/// The merchant of that name under that id, made if there is none: one that a restored database lost comes back.
+/// The merchant of that name under that id, made if there is none. So a merchant that a restored database
+/// lost comes back. None if the name or the id is another merchant's.
 ///
 /// # Errors
-/// As [`find_or_create`]. None where the name or the id is another merchant's.
+/// See [`find_or_create`].
 pub async fn find_or_create_as(pool: &PgPool, id: MerchantId, name: &str) -> sqlx::Result<Option<Merchant>> {
     sqlx::query!("insert into merchants (id, name) values ($1, $2) on conflict do nothing", id.uuid(), name)
         .execute(pool)
@@ -48,7 +50,7 @@ pub async fn find_or_create_as(pool: &PgPool, id: MerchantId, name: &str) -> sql
 /// The merchant of that name, made if there is none.
 ///
 /// # Errors
-/// The name is empty or longer than 255 characters, or the database's own.
+/// The name is empty or longer than 255 characters, or the database's own error.
 pub async fn find_or_create(pool: &PgPool, name: &str) -> sqlx::Result<Merchant> {
     sqlx::query!(
         "insert into merchants (id, name) values ($1, $2) on conflict on constraint merchants_name_unique do nothing",

@@ -1,26 +1,35 @@
-//! The only door to the queue library (apalis), and the place that knows its traps.
+//! The door to the queue library (apalis): workers and schedules use it only through this wing, which knows
+//! its traps. Beside it [`database`] runs the library's migrations, and the API mounts its job board.
 //!
-//! A job says only "look at payment X"; all that decides stands in the payment. So whatever the queue does wrong (a job
-//! run twice, lost or late) costs time and never money, and the sweep finds what no job came for.
+//! A job says only "look at payment X"; all that decides stands in the payment. So a mistake of the queue (a
+//! job that runs twice, late or never) costs time and never money. The sweep finds what no job came for.
 //!
 //! What was measured of apalis-postgres 1.0, and what is done about it here; `tests/it/queue` shows each:
-//! - A worker that restarts under the same name never gets its orphaned jobs back: every start has a new name.
-//! - It retries a failed job at once, without any delay: jobs have one attempt, and retries are rows with a due time.
+//! - A worker that restarts under the same name never gets its orphaned jobs back: every start has a new
+//!   name.
+//! - It retries a failed job at once, without any delay: jobs have one attempt, and retries are rows with a
+//!   due time.
 //! - A panic in a handler leaves the job running for ever: panics are caught inside the handler.
-//! - While a fetched batch waits for its turn no heartbeat is sent, and other workers take the batch over: the batch is
-//!   as large as the concurrency, and gateway calls end well before [`ORPHANED_AFTER`].
-//! - With more jobs in flight than four batches, shutting down never ends: the batch is as large as the concurrency, and
-//!   shutting down has a deadline.
+//! - While a fetched batch waits for its turn no heartbeat is sent, and other workers take the batch over. So
+//!   the batch is as large as the concurrency, and gateway calls end well before [`ORPHANED_AFTER`].
+//! - With more jobs in flight than four batches, shutting down never ends. So the batch is as large as the
+//!   concurrency, and shutting down has a deadline.
 //! - A job that kills its worker is delivered again for ever: [`repair`] parks one that was lost twice.
-//! - A job that cannot be read ends its worker: it takes bodies as they are, and what cannot be read is parked.
+//! - A job that cannot be read ends its worker: bodies are taken as they are, and one that cannot be read is
+//!   parked.
 //! - Its statement that ends jobs reads all there ever were: [`rows`] has statements of our own.
-//! - Its duplicate check is an error that ends the caller's transaction: jobs are inserted by our own statements, with
-//!   `on conflict do nothing`, in the database's time. So is each tick of a schedule, once for all workers.
-//! - A database error ends the worker: it is started again, under another name. So is one that has stopped asking for jobs:
-//!   it waits without end for the answer of a database that is gone. Whatever connections it then keeps are its own.
-//! - It notifies for each row, under a lock that all commits share: its trigger is gone, and [`bell`] rings instead.
-//! - Of the notifications that came it takes one at each look, and is then not woken by the next: [`hints`] takes them all as one.
-//! - It looks for jobs whenever anything wakes it, so that several workers share each batch: [`pace`] lets jobs gather.
+//! - Its duplicate check is an error that ends the caller's transaction. So our own statements insert jobs,
+//!   with `on conflict do nothing` and in the database's time. Each tick of a schedule is inserted so, once
+//!   for all workers.
+//! - A database error ends the worker: it is started again, under another name. So is a worker that has
+//!   stopped asking for jobs, since it waits without end for the answer of a database that is gone. The
+//!   connections that it then keeps are its own.
+//! - It notifies for each row, under a lock that all commits share: its trigger is gone, and [`bell`] rings
+//!   instead.
+//! - Of the notifications that came it takes one at each look, and is then not woken by the next: [`hints`]
+//!   takes them all as one.
+//! - It looks for jobs whenever anything wakes it, so that several workers share each batch: [`pace`] lets
+//!   jobs gather.
 //! - It keeps finished jobs and dead workers for ever: [`prune`] deletes them.
 
 use std::future::Future;
@@ -58,42 +67,44 @@ mod storage;
 /// The queue of looks at payments.
 pub const PAYMENTS: &str = "payments";
 
-/// A worker that was not heard of for so long has died, and its jobs go to others.
+/// A worker that was not heard of for this time has died, and its jobs go to others.
 pub const ORPHANED_AFTER: Duration = Duration::from_secs(30);
 
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
-/// Notifications wake the worker at once; this is how long it takes when one was lost, or when a delayed job falls due.
+/// How long a job may wait for a worker that no notification woke, because one was lost or the job fell due
+/// later.
 const POLL: Duration = Duration::from_millis(200);
 
-/// For heartbeats and notifications.
+/// The connections of one worker for heartbeats and notifications.
 const OWN_CONNECTIONS: u32 = 2;
 
 /// All connections that the library's workers in one process take for themselves.
 pub const LIBRARY_CONNECTIONS: u32 = OWN_CONNECTIONS + schedule::OWN_CONNECTIONS + 2 * storage::SEATS;
 
-/// A worker that has nothing to do while jobs have waited for so long has stopped asking for them.
+/// A worker has stopped asking for jobs if it was idle for this time while jobs waited.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 
-/// How long to wait where a dead letter could not be written.
+/// The pause before a dead letter that could not be written is tried again.
 const PARK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How long jobs in flight may take to end after the shutdown began; longer than any gateway call.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(15);
 
-/// "Look at this payment." Ids only: a job never says what to do, and shows nothing on the job board.
+/// The job "look at this payment". It has an id only: a job never says what to do, and shows nothing on the
+/// job board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentJob {
-    /// Which payment.
+    /// The payment to look at.
     pub payment_id: PaymentId,
 }
 
 /// Why a job was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotDone {
-    /// It can never be: it is parked as a dead letter.
+    /// It can never be done, and is parked as a dead letter with this text.
     Never(String),
-    /// Not this time. Nothing is lost with the job: what must be done is due in another place too.
+    /// It was not done this time. Nothing is lost with the job: the same work is due in another place too.
     Failed(String),
 }
 
@@ -103,7 +114,7 @@ impl From<String> for NotDone {
     }
 }
 
-/// What the queue shows of a job that failed.
+/// The error that the queue shows of a job that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct JobFailed(String);
@@ -125,7 +136,7 @@ pub(crate) fn jobs_for(payments: impl Iterator<Item = PaymentId>) -> NewJobs {
     NewJobs { ids, bodies }
 }
 
-/// By this process's own clock; see `ids`.
+/// A new job id by this process's own clock; see [`domain::ids`].
 pub(crate) fn new_job_id() -> String {
     let id = fault::wrong_clock_ms().map_or_else(Ulid::generate, |ms| Ulid::from_parts(ms, rand::random()));
     id.to_string()
@@ -140,7 +151,7 @@ pub fn worker_name() -> String {
 
 /// Hands every job of the payment queue to `look`, at most `concurrency` at a time, until `shutdown`.
 ///
-/// A job that fails or panics is not tried again by the queue: its payment has a due time of its own.
+/// The queue does not try a job again that fails or panics: its payment has a due time of its own.
 pub async fn work<F, Fut>(pool: PgPool, concurrency: usize, shutdown: CancellationToken, look: F)
 where
     F: Fn(PaymentId) -> Fut + Clone + Send + Sync + 'static,
@@ -168,7 +179,7 @@ where
     keep_working(&Diligence { pool: &pool, queue: PAYMENTS, jobs: &jobs }, &shutdown, worker).await;
 }
 
-/// A job as it came.
+/// A job as it was delivered.
 struct Delivered {
     pool: PgPool,
     queue: &'static str,
@@ -177,7 +188,7 @@ struct Delivered {
 }
 
 impl Delivered {
-    /// Does it, or parks it where it can never be done. It has not ended before it is parked.
+    /// Does the job, or parks it if it can never be done. It does not end before it is parked.
     async fn done_by<J, Fut>(self, work: impl FnOnce(J) -> Fut + Send) -> Result<(), String>
     where
         J: DeserializeOwned + Send,
@@ -204,7 +215,8 @@ impl Delivered {
 struct Own(PgPool);
 
 impl Own {
-    /// Boxed, because the compiler cannot see through the library's types that the future may change threads.
+    /// Lends the connections to a worker. Boxed, because the compiler cannot see through the library's types
+    /// that the future may change threads.
     fn lend_to(
         self,
         worker: impl Future<Output = Result<(), WorkerError>> + Send + 'static,
@@ -224,7 +236,7 @@ impl Drop for Own {
     }
 }
 
-/// The jobs of a queue that this process took, counted.
+/// The number of jobs that this process took from one queue.
 #[derive(Debug, Default)]
 struct Jobs {
     begun: AtomicU64,
@@ -240,7 +252,7 @@ impl Jobs {
         UnderWay(self.clone())
     }
 
-    /// How many were begun, where none is under way.
+    /// How many jobs were begun; none while one is under way.
     fn begun_and_ended(&self) -> Option<u64> {
         let ended = self.ended.load(Ordering::Relaxed);
         (self.begun.load(Ordering::Relaxed) == ended).then_some(ended)
@@ -261,7 +273,7 @@ struct Diligence<'a> {
 }
 
 impl Diligence<'_> {
-    /// Returns once it had nothing to do for a while, although jobs waited.
+    /// Returns once the worker had nothing to do for a while although jobs waited.
     async fn ends(&self) {
         loop {
             let before = self.jobs.begun_and_ended();
@@ -283,8 +295,9 @@ impl Diligence<'_> {
     }
 }
 
-/// Runs one worker after the other until `shutdown`, since an error of the database ends each, and so does another primary: what
-/// the library keeps open would go on at the old one. `worker` is told whether it is this process's first.
+/// Runs one worker after the other until `shutdown`. An error of the database ends a worker. So does another
+/// primary, since the library's open connections would go on at the old one. `worker` is told whether it is
+/// this process's first.
 async fn keep_working(
     diligence: &Diligence<'_>,
     shutdown: &CancellationToken,
@@ -295,8 +308,8 @@ async fn keep_working(
     while !shutdown.is_cancelled() {
         let standing = site.standing();
         tokio::select! { () = site.takes_writes() => {} () = shutdown.cancelled() => return }
-        // A task of its own: the library asks for jobs whenever it is woken, so that whatever was woken beside it in one
-        // task would be a query more (measured: an idle worker made 80 a second).
+        // A task of its own. The library asks for jobs whenever it is woken. In a shared task each other part
+        // that was woken would cost a query more (measured: an idle worker made 80 a second).
         let worker = AbortOnDropHandle::new(tokio::spawn(worker(is_first)));
         is_first = false;
         let ended = tokio::select! {
@@ -327,7 +340,8 @@ async fn told(shutdown: CancellationToken) -> Result<(), std::io::Error> {
     Ok(())
 }
 
-/// The work in a task of its own: it is not cancelled with the handler, and its panic ends nothing but itself.
+/// Does the work in a task of its own: it is not cancelled with the handler, and its panic ends nothing but
+/// itself.
 fn unharmed(
     work: impl Future<Output = Result<(), String>> + Send + 'static,
     under_way: UnderWay,

@@ -1,10 +1,10 @@
 //! Reading the gateway's own books: its journal and its list of charges, page by page.
 //!
-//! Neither is about one payment, so neither needs a claim, and nothing is changed by reading. What is read decides
-//! nothing about a payment that is on its way: whoever reads compares, and opens breaks.
+//! Neither book is about one payment, so neither needs a claim, and reading changes nothing. What is read
+//! decides nothing about a payment that is on its way: the reader compares, and opens breaks.
 //!
-//! Invariant: a reading ends, whatever the gateway answers. Each page leads on or is an error, and one reading takes no more
-//! pages and no more time than it is given.
+//! Invariant: a reading ends, whatever the gateway answers. Each page leads on or is an error, and one
+//! reading takes no more pages and time than it is given.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -29,27 +29,27 @@ const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Rows in one page.
 const PAGE_ROWS: usize = 1_000;
 
-/// So much of a place is quoted.
+/// The longest part of a place that an error quotes.
 const QUOTED: usize = 100;
 
 /// A row of the gateway's journal.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct JournalRow {
-    /// Its number; rows come in this order.
+    /// The number of the row; rows come in this order.
     pub seq: i64,
-    /// When, by the gateway's clock.
+    /// The time of the row, by the gateway's clock.
     pub at: DateTime<Utc>,
-    /// What it tells: `charge`, `void` and `refund` move money.
+    /// The word for what happened: `charge`, `void` and `refund` move money.
     pub kind: String,
     /// The key under which it happened.
     pub key: Option<String>,
-    /// Of which charge.
+    /// The gateway's id of the charge.
     pub charge_id: Option<String>,
-    /// How much, in decimal digits.
+    /// The amount, in decimal digits.
     pub amount: Option<String>,
-    /// Of what.
+    /// The currency code as the gateway writes it.
     pub currency: Option<String>,
-    /// What we called it.
+    /// The name that we gave the charge: a payment's id.
     pub reference: Option<String>,
 }
 
@@ -58,41 +58,42 @@ pub struct JournalRow {
 pub struct Page<T> {
     /// The rows, in order.
     pub data: Vec<T>,
-    /// Whether there are more.
+    /// Whether more rows follow.
     pub has_more: bool,
 }
 
 /// Why a page could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unread {
-    /// The gateway has no such book.
+    /// The gateway has no such book; the number is the HTTP status.
     #[error("the gateway does not show this book (it answers {0})")]
     NotOffered(u16),
-    /// Not now.
+    /// The page cannot be read now.
     #[error("the gateway's books cannot be read: {0}")]
     Failed(String),
-    /// A page repeats rows, goes back, or is empty although there is more: whoever follows it never comes to an end.
+    /// A page repeats rows, goes back, or is empty although more rows follow. A reader that follows it never
+    /// comes to an end.
     #[error("the gateway's {book} does not move on after {after}")]
     Stuck {
-        /// Which book.
+        /// The name of the book.
         book: &'static str,
-        /// The last place that it led to, for people.
+        /// The last place that the book led to, for people.
         after: String,
     },
 }
 
 /// A row of a book, which has its place in it.
 pub trait Row: DeserializeOwned {
-    /// Grows from row to row.
+    /// The place of a row, which grows from row to row.
     type Place: Ord + Clone + Display;
 
-    /// What the book is called, as in "the gateway's …".
+    /// The name of the book, as in "the gateway's …".
     const BOOK: &'static str;
 
-    /// Where it stands.
+    /// The row's own place.
     fn place(&self) -> Self::Place;
 
-    /// What to ask for, to get the rows after that place.
+    /// The path that asks for the rows after that place.
     fn path(after: &Self::Place) -> String;
 }
 
@@ -111,7 +112,7 @@ impl Row for JournalRow {
 }
 
 impl Row for Charge {
-    /// Its id, byte by byte; empty before the first one.
+    /// The charge's id, byte by byte; empty before the first one.
     type Place = String;
 
     const BOOK: &'static str = "list of charges";
@@ -126,12 +127,12 @@ impl Row for Charge {
     }
 }
 
-/// How far one reading may go. The next one goes on from there.
+/// The limits of one reading. The next one goes on from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// So many pages.
+    /// How many pages are read.
     pub pages: usize,
-    /// For so long, after which no further page is asked for.
+    /// The time after which no further page is asked for.
     pub time: Duration,
 }
 
@@ -145,7 +146,7 @@ pub struct Reading<'a, R: Row> {
 }
 
 impl<R: Row> Reading<'_, R> {
-    /// The next page; none where this reading may go no further.
+    /// The next page; none if this reading may go no further.
     ///
     /// # Errors
     /// The gateway keeps no such book, did not show it, or shows a page that does not lead on.
@@ -160,7 +161,8 @@ impl<R: Row> Reading<'_, R> {
     }
 }
 
-/// The place that a page leads to, if each of its rows comes after the one before, and it is not empty in the middle.
+/// The place that a page leads to. Each row must come after the one before, and an empty page must be the
+/// last.
 fn leads_to<R: Row>(page: &Page<R>, after: &R::Place) -> Result<R::Place, Unread> {
     let stuck = |after: &R::Place| Unread::Stuck { book: R::BOOK, after: quoted::<R>(after) };
     let mut last = after.clone();
@@ -184,8 +186,8 @@ fn quoted<R: Row>(place: &R::Place) -> String {
 }
 
 impl Gateway {
-    /// Reads a book from the rows after `after` on: the journal (0: from its beginning) or the list of charges (empty: from
-    /// the first one).
+    /// Reads a book from the rows after `after` on. For the journal 0 means its beginning; for the list of
+    /// charges an empty id means the first one.
     pub fn read<R: Row>(&self, after: R::Place, bounds: Bounds) -> Reading<'_, R> {
         Reading { gateway: self, after, pages_left: bounds.pages, until: Instant::now() + bounds.time }
     }

@@ -1,7 +1,7 @@
-//! Whether the gateway answers at all, and whether it is the one that this installation knows: two reads that are about no
-//! payment, so that neither needs a claim.
+//! The door: whether the gateway answers at all, and whether it is the one that this installation knows. Its
+//! two reads are about no payment, so neither needs a claim.
 //!
-//! Invariant: nothing is changed by reading, and whatever does not answer as the contract says is no gateway.
+//! Invariant: reading changes nothing at the gateway, and an answer that breaks the contract is no gateway's.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use sqlx::PgPool;
 use super::Gateway;
 use crate::database::InTime as _;
 
-/// Who a gateway says that it is.
+/// The identity that a gateway gives.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Identity {
     /// Its own id of the account that is charged into.
@@ -45,7 +45,7 @@ pub enum Closed {
     /// The gateway did not answer as the contract says.
     #[error(transparent)]
     Gateway(#[from] Failed),
-    /// Our own database did not answer, so that nobody knows whom to expect.
+    /// Our own database did not answer, so it is not known which gateway to expect.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -53,11 +53,11 @@ pub enum Closed {
 impl Gateway {
     /// Asks who the gateway is, compares that with what this database knows, and reads a row of its journal.
     ///
-    /// The first gateway that answers is the one that is known from then on. Its journal says only whether it is well: whoever
-    /// did not say who it is stays outside, however well its journal reads.
+    /// The first gateway that answers is the known one from then on. Its journal says only whether it is
+    /// well: a gateway that did not say who it is stays outside, however well its journal reads.
     ///
     /// # Errors
-    /// It does not answer, or is another one; or our database does not answer.
+    /// The gateway does not answer, or is another one; or our database does not answer.
     pub async fn knock(&self, pool: &PgPool) -> Result<(), Closed> {
         let name = self.fetch("/account").await;
         let named = self.compare(pool, &name).await?;
@@ -66,7 +66,7 @@ impl Gateway {
         }
         match read_json::<Journal>(&self.fetch("/journal?after=0&limit=1").await) {
             Err(failed) if failed.kind.health() == Health::Silent => Err(failed.into()),
-            // A journal has no name in it: who has not said who it is may be anybody.
+            // A journal has no name in it, so a gateway that has not said who it is may be anybody.
             Ok(_) | Err(_) => Ok(named?),
         }
     }
@@ -80,16 +80,17 @@ impl Gateway {
         Ok(self.compare(pool, &name).await??)
     }
 
-    /// Whether it is no other than the known one; one that says nothing may be it.
+    /// Makes sure that the gateway is no other than the known one. A gateway that says nothing may be it.
     ///
     /// # Errors
-    /// It is another one, or our database does not answer.
+    /// It is another gateway, or our database does not answer.
     pub async fn is_known(&self, pool: &PgPool) -> Result<(), Closed> {
         let name = self.fetch("/account").await;
         self.compare(pool, &name).await.map(drop)
     }
 
-    /// Whether whoever answered so is the known gateway; within, whether it answered at all.
+    /// Compares an answer with the known gateway. The outer error says that it is another one, the inner one
+    /// that it did not answer.
     async fn compare(&self, pool: &PgPool, answer: &Exchange) -> Result<Result<(), Failed>, Closed> {
         let stranger = |why: String| Closed::Gateway(Failed::new(FailureKind::NotTheGateway, why));
         let identity = match read_json::<Identity>(answer) {
@@ -114,7 +115,7 @@ impl Gateway {
         )))
     }
 
-    /// One exchange about nothing in particular.
+    /// Makes one exchange about no payment.
     async fn fetch(&self, path: &str) -> Exchange {
         let request = Request::builder().method(Method::GET).uri(path);
         match self.exchange((request, Full::<Bytes>::default()), "").await {
@@ -123,10 +124,10 @@ impl Gateway {
     }
 }
 
-/// The gateway that this database knows.
+/// The gateway that this database knows; none before one has said who it is.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn known(pool: &PgPool) -> sqlx::Result<Option<Identity>> {
     sqlx::query_as!(
         Identity,
@@ -138,7 +139,7 @@ pub async fn known(pool: &PgPool) -> sqlx::Result<Option<Identity>> {
     .await
 }
 
-/// The gateway that this database knows; this one, where it knows none.
+/// The gateway that this database knows. If it knows none, it is this one from now on.
 async fn remember(pool: &PgPool, identity: &Identity) -> sqlx::Result<Identity> {
     if let Some(known) = known(pool).await? {
         return Ok(known);
@@ -155,10 +156,11 @@ async fn remember(pool: &PgPool, identity: &Identity) -> sqlx::Result<Identity> 
     Ok(known(pool).await?.unwrap_or_else(|| identity.clone()))
 }
 
-/// Makes the gateway at the door the known one, whoever was known before: an operator has moved to another account.
+/// Makes the gateway at the door the known one, in place of any other: an operator has moved to another
+/// account.
 ///
 /// # Errors
-/// It does not say who it is, or does not answer; or our database does not.
+/// The gateway does not say who it is, or does not answer; or our database does not answer.
 pub async fn adopt(gateway: &Gateway, pool: &PgPool) -> Result<Identity, Closed> {
     let exchange = gateway.fetch("/account").await;
     let Some(identity) = read_json::<Identity>(&exchange)? else {

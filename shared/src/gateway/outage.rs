@@ -1,7 +1,9 @@
-//! When the gateway was away, as each worker found: what workers tell each other, and the time that deadlines do not count.
+//! When the gateway was away, as each worker found: what workers tell each other, and the time that deadlines
+//! do not count.
 //!
-//! Invariant: a worker writes its own rows only. Nobody's word decides for another, since it is often the way there that is
-//! broken: it makes the other look for itself. One that died ends its outage with its last word.
+//! Invariant: a worker writes its own rows only. A worker's word decides nothing for another, since often the
+//! way there is what is broken: it makes the other look for itself. The outage of a worker that died ends
+//! with its last word.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +13,13 @@ use sqlx::PgPool;
 
 use crate::database::{InTime as _, millis};
 
-/// A worker that has said nothing for so long while its breaker is open is gone.
+/// A worker with an open breaker that has said nothing for this time is gone.
 const SILENT_AFTER: Duration = Duration::from_secs(60);
 
-/// Writes down that this worker's breaker has been open for so long.
+/// Writes down that this worker's breaker has been open for `since`.
 ///
 /// # Errors
-/// The database's.
+/// The database's error. The call may be repeated.
 pub async fn is_open(pool: &PgPool, worker: &str, reason: FailureKind, since: Duration) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into gateway_outages (gateway, worker, began_at, touched_at, reason)
@@ -38,7 +40,7 @@ pub async fn is_open(pool: &PgPool, worker: &str, reason: FailureKind, since: Du
 /// Writes down that this worker's breaker is closed again.
 ///
 /// # Errors
-/// The database's.
+/// The database's error. The call may be repeated.
 pub async fn is_over(pool: &PgPool, worker: &str) -> sqlx::Result<()> {
     sqlx::query!(
         "update gateway_outages set ended_at = clock_timestamp(), touched_at = clock_timestamp()
@@ -52,21 +54,21 @@ pub async fn is_over(pool: &PgPool, worker: &str) -> sqlx::Result<()> {
     .map(drop)
 }
 
-/// What the other workers say.
+/// The words of the other workers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Others {
-    /// How many of them, being alive, have theirs open.
+    /// How many of them are alive and have their breaker open.
     pub open: i64,
-    /// Their outages so far.
+    /// How many outages they found.
     pub outages: i64,
-    /// Of these, how many are over.
+    /// How many of these outages are over.
     pub over: i64,
 }
 
-/// What the other workers say now, of the last hour.
+/// The words of the other workers in the last hour.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn of_others(pool: &PgPool, worker: &str) -> sqlx::Result<Others> {
     sqlx::query_as!(
         Others,
@@ -84,10 +86,10 @@ pub async fn of_others(pool: &PgPool, worker: &str) -> sqlx::Result<Others> {
     .await
 }
 
-/// Deletes outages that ended so many days ago; no deadline looks back that far.
+/// Deletes outages whose last word is more than `days` old. No deadline looks back that far.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn forget(pool: &PgPool, days: i32) -> sqlx::Result<u64> {
     let statement = sqlx::query!(
         "delete from gateway_outages where touched_at < clock_timestamp() - make_interval(days => $1)",
@@ -96,20 +98,20 @@ pub async fn forget(pool: &PgPool, days: i32) -> sqlx::Result<u64> {
     Ok(statement.execute(pool).in_time().await?.rows_affected())
 }
 
-/// The time in which the gateway was away, in milliseconds from this worker's start: what all workers found before it, and
-/// what this one has found since.
+/// The time in which the gateway was away, in milliseconds from this worker's start. It has what all workers
+/// found before, and what this one has found since.
 #[derive(Debug)]
 pub struct Outages {
     started: Instant,
-    /// In order, none touching another. The last one has no end while it lasts.
+    /// The beginnings and ends in order, none touching another. The last one has no end while it lasts.
     away: Vec<(i64, Option<i64>)>,
 }
 
 impl Outages {
-    /// Those that other workers found before now.
+    /// The outages that all workers found before now.
     ///
     /// # Errors
-    /// The database's.
+    /// Returns the database's error.
     pub async fn before_now(pool: &PgPool) -> sqlx::Result<Self> {
         let rows = sqlx::query!(
             "select (extract(epoch from began_at - clock_timestamp()) * 1000)::bigint as \"began!\",
@@ -125,7 +127,7 @@ impl Outages {
         Ok(Self::of(Instant::now(), rows.into_iter().map(|row| (row.began, row.ended.min(0)))))
     }
 
-    /// These, in the order of their beginnings, in milliseconds from `started`.
+    /// These outages, in the order of their beginnings, in milliseconds from `started`.
     fn of(started: Instant, outages: impl Iterator<Item = (i64, i64)>) -> Self {
         let mut away: Vec<(i64, Option<i64>)> = Vec::new();
         for (began, ended) in outages {
@@ -137,14 +139,14 @@ impl Outages {
         Self { started, away }
     }
 
-    /// The gateway is away from now on; said again it is nothing new.
+    /// Notes that the gateway is away from now on. A repetition changes nothing.
     pub fn began(&mut self, now: Instant) {
         if self.away.last().is_none_or(|(_, ended)| ended.is_some()) {
             self.away.push((self.since_start(now), None));
         }
     }
 
-    /// It is back; said again it is nothing new.
+    /// Notes that the gateway is back. A repetition changes nothing.
     pub fn ended(&mut self, now: Instant) {
         let now = self.since_start(now);
         if let Some((_, ended @ None)) = self.away.last_mut() {
@@ -152,7 +154,7 @@ impl Outages {
         }
     }
 
-    /// How much of `age`, up to `now`, the gateway was there.
+    /// The part of `age`, up to `now`, in which the gateway was there.
     #[must_use]
     pub fn without(&self, age: Duration, now: Instant) -> Duration {
         let to = self.since_start(now);

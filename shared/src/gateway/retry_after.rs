@@ -1,13 +1,13 @@
 //! `Retry-After` in both forms of RFC 9110, section 10.2.3: a number of seconds, or a date.
 //!
-//! A date is counted from the answer's own `Date`, where it has one, so that the gateway's clock need not agree with ours.
-//! Whatever is neither, or has passed, is as good as absent.
+//! A date is counted from the answer's own `Date`, if it has one, so that the gateway's clock need not agree
+//! with ours. A value that is neither, or that has passed, is as good as absent.
 
 use std::time::{Duration, SystemTime};
 
 use hyper::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
-/// How long to wait; none where the answer does not say so, or says nothing usable.
+/// How long to wait; none if the answer does not say so, or says nothing usable.
 pub(super) fn read(headers: &HeaderMap) -> Option<Duration> {
     let asked = text(headers, RETRY_AFTER)?;
     let seconds = || (asked.bytes().all(|byte| byte.is_ascii_digit())).then(|| asked.parse().ok()).flatten();

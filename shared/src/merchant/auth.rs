@@ -12,18 +12,18 @@ use sqlx::PgPool;
 use crate::database::batch::Work;
 use crate::database::{InTime as _, Lend, Seat};
 
-/// What every secret begins with, so that people and secret scanners know what they have found.
+/// The beginning of every secret, by which people and secret scanners know what they have found.
 const PREFIX: &str = "payonce_sk_";
 
 /// How many characters of a secret are kept for people to tell keys apart.
 const SHOWN: usize = PREFIX.len() + 6;
 
-/// A key just made: the only moment at which its secret is known.
+/// A key that was just made: the only moment at which its secret is known.
 #[derive(Clone)]
 pub struct NewKey {
-    /// Its id.
+    /// The id, by which the key is revoked.
     pub id: KeyId,
-    /// What the client sends.
+    /// The secret that the client sends.
     pub secret: String,
 }
 
@@ -36,34 +36,35 @@ impl fmt::Debug for NewKey {
 /// A key as it is listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeySummary {
-    /// Its id.
+    /// The id, by which the key is revoked.
     pub id: KeyId,
-    /// Whose it is.
+    /// The merchant whose key it is.
     pub merchant_id: MerchantId,
-    /// What that one is called.
+    /// The unique name of that merchant.
     pub merchant_name: String,
-    /// What people call it.
+    /// The name that people gave the key.
     pub name: String,
     /// The first characters of its secret.
     pub prefix: String,
-    /// When it was made.
+    /// When the key was made.
     pub created_at: DateTime<Utc>,
-    /// Since when it opens nothing; none while it does.
+    /// Since when the key opens nothing; none while it does.
     pub revoked_at: Option<DateTime<Utc>>,
 }
 
-/// A secret's hash, by which its key is found: SHA-256. A secret has 256 random bits, so a slow hash would add nothing.
+/// A secret's SHA-256, by which its key is found. A secret has 256 random bits, so a slow hash would add
+/// nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SecretHash([u8; 32]);
 
 impl SecretHash {
-    /// Of a secret, or of whatever came in its place.
+    /// The hash of a secret, or of any text that came in its place.
     #[must_use]
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret).into())
     }
 
-    /// As it is stored.
+    /// The hash as it is stored.
     pub(crate) fn bytes(self) -> Vec<u8> {
         self.0.to_vec()
     }
@@ -75,7 +76,8 @@ pub fn generate_secret() -> String {
     format!("{PREFIX}{}", hex::encode(rand::rng().random::<[u8; 32]>()))
 }
 
-/// What may be shown of a secret. Of anything that is no secret of ours nothing: it may be somebody else's.
+/// The part of a secret that may be shown. Of a text that is no secret of ours nothing is shown: it may be
+/// somebody else's.
 #[must_use]
 pub fn shown(secret: &str) -> &str {
     secret.get(..SHOWN).filter(|shown| shown.starts_with(PREFIX)).unwrap_or("no key of ours")
@@ -84,7 +86,7 @@ pub fn shown(secret: &str) -> &str {
 /// Makes a key for a merchant.
 ///
 /// # Errors
-/// No such merchant, or the database's own.
+/// There is no such merchant, or the database's own error.
 pub async fn create_key(pool: &PgPool, merchant: MerchantId, name: &str) -> sqlx::Result<NewKey> {
     let key = NewKey { id: KeyId::generate(), secret: generate_secret() };
     sqlx::query!(
@@ -103,7 +105,7 @@ pub async fn create_key(pool: &PgPool, merchant: MerchantId, name: &str) -> sqlx
 /// All keys, oldest first.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn list_keys(pool: &PgPool) -> sqlx::Result<Vec<KeySummary>> {
     let rows = sqlx::query!(
         "select k.id, m.name as merchant_name, k.name, k.prefix, k.created_at, k.revoked_at, k.merchant_id
@@ -127,10 +129,10 @@ pub async fn list_keys(pool: &PgPool) -> sqlx::Result<Vec<KeySummary>> {
         .collect())
 }
 
-/// Ends a key. Answers false where there is no such key; ending it twice keeps the first time.
+/// Ends a key. Answers false if there is no such key. Ending it twice keeps the first time.
 ///
 /// # Errors
-/// The database's.
+/// The database's error. The call may be repeated.
 pub async fn revoke_key(pool: &PgPool, id: KeyId) -> sqlx::Result<bool> {
     let revoked = sqlx::query!(
         "update api_keys set revoked_at = coalesce(revoked_at, clock_timestamp()) where id = $1",
@@ -141,20 +143,20 @@ pub async fn revoke_key(pool: &PgPool, id: KeyId) -> sqlx::Result<bool> {
     Ok(revoked.rows_affected() == 1)
 }
 
-/// Who asks.
+/// The caller of the API, by its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
-    /// With which key.
+    /// The id of the key.
     pub key: KeyId,
-    /// Whose key it is.
+    /// The merchant whose key it is.
     pub merchant: MerchantId,
 }
 
-/// Whose secrets they are, in their order; none for one that is unknown or was revoked. Found by hash, so the time it takes
-/// says nothing.
+/// The callers with these secrets, in the same order; none for a secret that is unknown or was revoked. Keys
+/// are found by hash, so the time that it takes says nothing.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn find_callers(on: &impl Lend, secrets: &[SecretHash]) -> sqlx::Result<Vec<Option<Caller>>> {
     let hashes: Vec<_> = secrets.iter().map(|secret| secret.bytes()).collect();
     let mut connection = on.lend().await?;
@@ -173,16 +175,16 @@ pub async fn find_callers(on: &impl Lend, secrets: &[SecretHash]) -> sqlx::Resul
     Ok(hashes.iter().map(|hash| by_hash.get(hash).copied()).collect())
 }
 
-/// Finding out whose secrets they are, for many requests at once. The database is asked for every request, so that a key
-/// which was revoked is refused from then on.
+/// Finds the callers of many requests at once. The database is asked for every request, so that a revoked key
+/// is refused from then on.
 pub struct Authenticating {
-    /// Where the keys are.
+    /// The connection to the keys.
     pub seat: Seat,
 }
 
 impl Work for Authenticating {
     type Item = SecretHash;
-    /// None where it is unknown or was revoked.
+    /// None if the secret is unknown or was revoked.
     type Answer = Option<Caller>;
     type Error = sqlx::Error;
 

@@ -1,6 +1,6 @@
 //! Wakes the queue's workers: after the commit, and once for all that was enqueued meanwhile.
 //!
-//! A notification is a hint. Whatever nobody rang for, polling finds.
+//! A notification is a hint. Polling finds every job that no bell rang for.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use ulid::Ulid;
 use super::PAYMENTS;
 use crate::database::{InTime as _, durable};
 
-/// Between two rings. Every ring makes every idle worker ask for jobs, so a crowd shares one.
+/// The pause between two rings. Every ring makes every idle worker ask for jobs, so many jobs share one.
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// Rings for the queue of payments. Cheap to clone.
@@ -32,7 +32,7 @@ impl Bell {
         Self { rung, _ringing: Arc::new(AbortOnDropHandle::new(ringing)) }
     }
 
-    /// Something was enqueued and committed. Does not wait.
+    /// Says that a job was enqueued and committed. Does not wait.
     pub fn ring(&self) {
         self.rung.notify_one();
     }
@@ -41,7 +41,7 @@ impl Bell {
 async fn keep_ringing(pool: PgPool, rung: Arc<Notify>) {
     loop {
         rung.notified().await;
-        // What the library listens for; of the id it reads only that it is one.
+        // The library listens for this. Of the id it reads only that it is one.
         let payload =
             serde_json::json!({ "job_type": PAYMENTS, "id": Ulid::generate().to_string() }).to_string();
         let statement = sqlx::query("select pg_notify('apalis::job::insert', $1)").bind(payload);

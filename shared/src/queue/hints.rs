@@ -1,11 +1,11 @@
 //! The hints that jobs were enqueued, as the queue library wants them: a stream that wakes its worker.
 //!
-//! The library takes one item of the stream whenever it looks, and then does not say that it wants to be woken for the next.
-//! Where hints come faster than it looks, they pile up from then on: each look finds an old one, and nobody wakes the worker
-//! any more but the clock. So all that have come are taken as one.
+//! The library takes one item of the stream at each look, and then does not say that it wants to be woken for
+//! the next. Where hints come faster than it looks, they would pile up: each look would find an old one, and
+//! only the clock would wake the worker. So all hints that have come are taken as one.
 //!
-//! Invariant: after each look nothing is left in the stream beneath, and whoever looked is woken by what comes next. A hint that
-//! came while jobs were being fetched has them fetched once more.
+//! Invariant: after each look nothing is left in the stream beneath, and the next hint wakes the worker that
+//! looked. A hint that came while jobs were being fetched has them fetched once more.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

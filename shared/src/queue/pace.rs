@@ -1,21 +1,21 @@
-//! How fast one worker's looks for jobs follow each other.
+//! How soon one worker's looks for jobs follow each other.
 //!
-//! The library looks whenever its worker is woken: by a hint, by a job that ended, by the clock. Where jobs come one by one and
-//! several workers are awake, each look then finds a few, and every batch costs a statement that takes it and one that ends it.
-//! So a look that left nothing is followed by the next one only after a while, in which jobs gather. A worker that was idle
-//! looks at once.
+//! The library looks whenever its worker is woken: by a hint, by a job that ended, by the clock. Jobs may
+//! come one by one while several workers are awake. Then each look finds a few, and every batch costs a
+//! statement that takes it and one that ends it. So a look that left nothing is followed by the next one only
+//! after a while, in which jobs gather. A worker that was idle looks at once.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// Between two looks of which the first one left nothing. Small beside a gateway's answer.
+/// The pause after a look that left nothing. It is small beside a gateway's answer.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// When to look next.
+/// The time of the next look.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// None: at once.
+    /// None means at once.
     next_at: Option<Instant>,
 }
 
@@ -27,7 +27,7 @@ impl Pace {
         }
     }
 
-    /// A look was answered, which found so many jobs of those that it might have taken.
+    /// Notes that a look found this many jobs, of those that it might have taken.
     pub(super) fn looked(&mut self, found: usize, limit: usize) {
         self.next_at = (found < limit).then(|| Instant::now() + PAUSE);
     }

@@ -1,5 +1,5 @@
-//! Parks what the queue gives up as a dead letter, so that nothing is dropped. `operations::dead_letter` shows the letters
-//! and replays them.
+//! Parks what the queue gives up as a dead letter, so that nothing is dropped. `operations::dead_letter`
+//! shows the letters and replays them.
 
 use domain::dead_letter::Class;
 use sqlx::PgPool;
@@ -7,10 +7,10 @@ use sqlx::PgPool;
 use crate::database::{InTime as _, durable};
 use crate::platform::metrics;
 
-/// Parks a job that can never be done. May be repeated.
+/// Parks a job that can never be done. It may be repeated.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub(crate) async fn park(pool: &PgPool, queue: &str, job_id: &str, why: &str) -> sqlx::Result<()> {
     let statement = sqlx::query!(
         "insert into dead_letters (class, queue, job_id, job_key, job, error, parked_at)

@@ -8,25 +8,25 @@ use ulid::Ulid;
 
 use crate::database::durable;
 
-/// Rows deleted by one statement.
+/// Rows that one statement deletes.
 const BATCH: i64 = 1_000;
 
-/// Statements in one run; what is left is the next run's.
+/// Statements for jobs in one run. Jobs that are left are the next run's.
 const BATCHES: usize = 200;
 
-/// What was deleted.
+/// The result of one run.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "how many rows of each kind were deleted")]
 pub struct Pruned {
-    /// Finished jobs.
     pub jobs: u64,
-    /// Workers that are gone.
     pub workers: u64,
 }
 
-/// Deletes jobs that ended `after` ago, and workers that were last heard of then and hold no job, in batches.
+/// Deletes jobs that ended more than `after` ago, in batches. Deletes one batch of workers that were last
+/// heard of before that and hold no job.
 ///
 /// # Errors
-/// The database's; what was deleted before stays deleted.
+/// The database's error. What was deleted before stays deleted.
 pub async fn run(pool: &PgPool, after: Duration) -> sqlx::Result<Pruned> {
     let before = sqlx::query_scalar!(
         "select clock_timestamp() - $1::bigint * interval '1 millisecond' as \"before!\"",
@@ -37,7 +37,8 @@ pub async fn run(pool: &PgPool, after: Duration) -> sqlx::Result<Pruned> {
     Ok(Pruned { jobs: finished_jobs(pool, before).await?, workers: dead_workers(pool, before).await? })
 }
 
-/// In the order of their ids, which carry the time at which they were made, so that no further index is needed.
+/// Deletes jobs in the order of their ids, which carry the time of their making, so that no further index is
+/// needed.
 async fn finished_jobs(pool: &PgPool, before: DateTime<Utc>) -> sqlx::Result<u64> {
     let made_before = Ulid::from_parts(before.timestamp_millis().max(0).unsigned_abs(), 0).to_string();
     let (mut deleted, mut last) = (0, String::new());

@@ -1,7 +1,9 @@
-//! Puts queue rows right that the queue itself leaves wrong. Each statement may be repeated, and takes a batch.
+//! Puts queue rows right that the queue itself leaves wrong. Each statement may be repeated, and takes a
+//! batch.
 //!
-//! A job is only a hint, so ending one that should live, or running one that should not, costs a payment nothing but
-//! time. What is looked at has been wrong for a while: what is on its way is left alone.
+//! A job is only a hint. So ending one that should live, or running one that should not, costs a payment
+//! nothing but time. Only rows that have been wrong for a while are looked at: what is on its way is left
+//! alone.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,28 +17,28 @@ use crate::database::{durable, millis};
 use crate::platform::metrics;
 use domain::dead_letter::Class;
 
-/// No job takes so long, and the queue itself had its chance.
+/// The time after which a job is lost. No job takes so long, and the queue itself had its chance.
 const LOST_AFTER: Duration = ORPHANED_AFTER.saturating_mul(2);
 
-/// What has been due for so long is in nobody's hands.
+/// A row that has been due for this time is in nobody's hands.
 pub const OVERDUE_AFTER: Duration = Duration::from_mins(1);
 
-/// How many were looked at, how many of them were wrong, and how many are right now.
+/// The result of one repair.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Repaired {
-    /// Looked at.
+    /// How many rows were looked at.
     pub checked: i64,
-    /// Wrong.
+    /// How many of these were wrong.
     pub found: i64,
-    /// Put right.
+    /// How many of these are right now.
     pub repaired: i64,
 }
 
-/// Gives payments a job that have been due for [`OVERDUE_AFTER`] without a live one, oldest first. The sweep would take
-/// them all the same, wherever a worker runs.
+/// Gives a job to payments that have been due for [`OVERDUE_AFTER`] without a live one, oldest first. Where a
+/// worker runs, the sweep would take them all the same.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn overdue_payments(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
     let overdue = sqlx::query!(
         "select p.id, p.version,
@@ -79,11 +81,12 @@ pub async fn overdue_payments(pool: &PgPool, limit: i64) -> sqlx::Result<Repaire
     Ok(Repaired { checked: count(overdue.len()), found: count(jobless.len()), repaired: count(repaired) })
 }
 
-/// Takes back jobs that a worker got and never finished. A job lost for the first time is delivered again; the second
-/// time it ends, as it may be what kills the workers, and is parked unless its payment has ended.
+/// Takes back jobs that a worker got and never finished. A job that is lost for the first time is delivered
+/// again. The second time it ends, as it may be what kills the workers. It is then parked, unless its payment
+/// has ended.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn lost_jobs(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
     let statement = sqlx::query!(
         "with in_flight as materialized (
@@ -133,11 +136,12 @@ pub async fn lost_jobs(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
     Ok(Repaired { checked: row.checked, found: row.found, repaired: row.repaired })
 }
 
-/// Ends and parks jobs that wait in vain: those that say nothing readable (an unreadable id keeps the queue from everything else),
-/// that are about no payment, or that were delivered more often than they may be. Oldest first, among those that should have run [`OVERDUE_AFTER`] ago.
+/// Ends and parks jobs that wait in vain. Such a job says nothing readable, is about no payment, or was
+/// delivered more often than it may be. An unreadable id even keeps the queue from everything else. The
+/// oldest come first, among those that should have run [`OVERDUE_AFTER`] ago.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn stray_jobs(pool: &PgPool, limit: i64) -> sqlx::Result<Repaired> {
     let waiting = sqlx::query!(
         "select id, job, attempts > max_attempts as \"is_worn!\"
@@ -183,12 +187,13 @@ enum Stray {
     UnreadableBody,
     NoSuchPayment,
     Worn,
-    /// As before, but its payment has ended, and nothing is lost with it.
+    /// The same as `Worn`, but its payment has ended, and nothing is lost with it.
     WornInVain,
 }
 
 impl Stray {
-    /// `payment`: what the body names; whether there is such a payment, and whether it is over.
+    /// Judges a job. `payment` is none if the body names none, else whether the payment exists, and whether
+    /// it is over.
     fn of(id: &str, payment: Option<Option<bool>>, is_worn: bool) -> Option<Self> {
         match payment {
             _ if Ulid::from_string(id).is_err() => Some(Self::UnreadableId),

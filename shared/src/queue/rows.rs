@@ -1,6 +1,7 @@
-//! The statements by which a worker takes jobs and ends them. They name their rows by key, and each is one round trip. Their
-//! commits need not reach the disk before they are answered: a job is a hint, and one whose end was lost with the server is
-//! delivered again.
+//! The statements by which a worker takes jobs and ends them.
+//!
+//! Each statement names its rows by key, and is one round trip. Its commit need not reach the disk before it
+//! is answered. A job is a hint, and one whose end was lost with the server is delivered again.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
@@ -8,25 +9,25 @@ use serde_json::{Map, Value};
 use crate::database::watermark::Looked;
 use crate::database::{InTime as _, Lend, durable};
 
-/// Jobs become visible up to so much after the time at which they are due. A later one waits for a look at all there is.
+/// How long after its due time a job may become visible. A later one waits for a search through everything.
 const LATE: TimeDelta = TimeDelta::milliseconds(250);
 
 /// A job that a worker took.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TakenJob {
-    /// Its id, as it is.
+    /// The id as it is stored: it may be one that cannot be read.
     pub id: String,
-    /// Its body.
+    /// The body, which the handler reads.
     pub job: Vec<u8>,
-    /// How often it was taken before.
+    /// How often the job was taken before.
     pub attempts: i32,
 }
 
-/// Takes up to `limit` jobs that are due: those of the highest priority first, and the oldest of these. With `since`, only
-/// jobs of priority 0, as all of ours are, that fell due after it.
+/// Takes up to `limit` jobs that are due: those of the highest priority first, and the oldest of these. With
+/// `since` it takes only jobs that fell due after it and have priority 0, as all of ours have.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn take(
     on: &impl Lend,
     queue: &str,
@@ -78,16 +79,16 @@ pub async fn take(
         .into_iter()
         .filter_map(|row| Some(TakenJob { id: row.id?, job: row.job?, attempts: row.attempts? }))
         .collect();
-    // Where it took as many as it might there are more, younger ones.
+    // A search that took as many as it might has left younger ones.
     let reached = if found.len() < limit { asked_at } else { youngest };
     Ok(Looked { found, reached: reached.map(|at| at - LATE) })
 }
 
-/// Writes down that these have ended, and of those that failed, why; jobs that another worker has meanwhile stay as they
-/// are.
+/// Writes down that these jobs have ended, and why those failed that did. Jobs that another worker has
+/// meanwhile stay as they are.
 ///
 /// # Errors
-/// The database's.
+/// The database's error. The jobs are then delivered again.
 pub async fn end(on: &impl Lend, worker: &str, ended: Vec<(String, Option<String>)>) -> sqlx::Result<()> {
     let ids: Vec<String> = ended.iter().map(|(id, _)| id.clone()).collect();
     let errors: Map<String, Value> =

@@ -1,7 +1,9 @@
-//! What has to be done now and then, by one worker for all: every worker ticks, the database takes each tick once.
+//! Work that has to be done now and then, by one worker for all. Every worker ticks, and the database takes
+//! each tick once.
 //!
-//! A tick is a job of its own queue, under a key made of the schedule and of the tick's time by the database's clock, so
-//! hosts whose clocks differ agree. A tick that nobody was there for is not made up for; each run covers all there is.
+//! A tick is a job of its own queue. Its key is made of the schedule and of the tick's time by the database's
+//! clock, so hosts whose clocks differ agree. A tick that no worker was there for is not made up for: each
+//! run covers all there is.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,24 +23,24 @@ use crate::database::{self, InTime as _, durable, millis};
 /// The queue of ticks.
 pub const SCHEDULES: &str = "schedules";
 
-/// For heartbeats.
+/// The connection of one worker for heartbeats.
 pub(super) const OWN_CONNECTIONS: u32 = 1;
 
-/// Nobody waits for a tick, so nothing wakes the worker for one.
+/// The pause between two looks for a tick. Nobody waits for one, so nothing wakes the worker for it.
 const POLL: Duration = Duration::from_secs(1);
 
-/// What is done at every tick.
+/// The kinds of work that each tick brings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
-    /// Our books are compared with each other.
+    /// Our books are compared with each other and with the gateway's.
     Reconcile,
-    /// Finished jobs are deleted.
+    /// Finished jobs, workers that are gone and old reports are deleted.
     Prune,
 }
 
 impl Schedule {
-    /// All there are.
+    /// Every schedule there is.
     pub const ALL: &[Self] = &[Self::Reconcile, Self::Prune];
 
     const fn as_str(self) -> &'static str {
@@ -52,16 +54,17 @@ impl Schedule {
 /// One tick of one schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tick {
-    /// What is to be done.
+    /// The work to do.
     pub schedule: Schedule,
-    /// Which of its ticks.
+    /// The time of the tick, by the database's clock.
     pub tick: DateTime<Utc>,
 }
 
-/// Enqueues the current tick of every schedule, unless somebody did, and tells how long it is until the next one.
+/// Enqueues the current tick of every schedule, unless another worker did. Answers the time until the next
+/// one.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn tick(pool: &PgPool, every: Duration) -> sqlx::Result<Duration> {
     let ids: Vec<String> = Schedule::ALL.iter().map(|_| new_job_id()).collect();
     let schedules: Vec<String> = Schedule::ALL.iter().map(|it| it.as_str().to_owned()).collect();
@@ -89,7 +92,8 @@ pub async fn tick(pool: &PgPool, every: Duration) -> sqlx::Result<Duration> {
     Ok(Duration::from_millis(next_ms.max(1).unsigned_abs()))
 }
 
-/// Hands every tick to `run`, one at a time, until `shutdown`. A tick that fails is not tried again: the next one comes.
+/// Hands every tick to `run`, one at a time, until `shutdown`. A tick that fails is not tried again: the next
+/// one comes.
 pub async fn work<F, Fut>(pool: PgPool, shutdown: CancellationToken, run: F)
 where
     F: Fn(Tick) -> Fut + Clone + Send + Sync + 'static,

@@ -1,7 +1,7 @@
 //! The queue's tables as a worker of the library reads and writes them, by statements of our own.
 //!
-//! The library's statement that ends jobs reads every job that there is (measured with 3,000 finished ones: 117 pages for each
-//! job that it ends), and its function that fetches them is planned anew at every call. So both are [`rows`]'s.
+//! The library's statement that ends jobs reads every job there is (measured with 3,000 finished ones: 117
+//! pages for each job). Its function that fetches jobs is planned anew at every call. So [`rows`] has both.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,17 +20,17 @@ use super::{HEARTBEAT, ORPHANED_AFTER, park, rows};
 use crate::database::watermark::Watermark;
 use crate::database::{InTime as _, Seat};
 
-/// What the job board says of where the jobs are.
+/// The name that the job board shows for the place of the jobs.
 const STORAGE: &str = "payonce";
 
-/// The same of a worker that took another one's place in a process that goes on. None was lost by what was in hand, so claims
-/// do not count it for anybody's poison.
+/// The same for a worker that took another one's place in a process that goes on. Nothing was lost with the
+/// job in hand, so claims do not count it as a payment's poison.
 const STARTED_AGAIN: &str = "payonce, started again";
 
-/// So many connections has one for its statements, beside those of the pool.
+/// The connections of one worker for its statements, beside those of the pool.
 pub(super) const SEATS: u32 = 2;
 
-/// One queue, for one worker. Its jobs are bodies as they were enqueued.
+/// One queue, for one worker. Jobs are bodies as they were enqueued.
 #[derive(Clone)]
 pub(super) struct Storage {
     jobs: Persisted<Jobs>,
@@ -38,7 +38,8 @@ pub(super) struct Storage {
 }
 
 impl Storage {
-    /// The jobs of `queue`, fetched `batch` at a time, for a worker that is this process's first one, or not.
+    /// The jobs of `queue`, fetched `batch` at a time. `is_first` says whether the worker is this process's
+    /// first one.
     pub(super) fn new(pool: PgPool, queue: &'static str, batch: usize, is_first: bool) -> Self {
         let seat = || Arc::new(Seat::new(pool.clone()));
         let (taking, ending) = (seat(), seat());
@@ -86,7 +87,7 @@ impl BackendConfig for Storage {
     }
 }
 
-/// Writes down what a job answers, which is nothing.
+/// The codec of a job's answer, which is nothing.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Nothing;
 
@@ -109,7 +110,7 @@ struct Jobs {
     queue: &'static str,
     name: &'static str,
     batch: usize,
-    /// The library clones this for each look.
+    /// Shared, because the library clones this for each look.
     looks: Arc<Mutex<Looks>>,
     taking: Arc<Seat>,
     ending: Arc<Seat>,
