@@ -54,7 +54,7 @@ pub struct ChargeOrder<'a> {
     pub payment_method: &'a str,
     /// The payment's id, which the gateway's own books show beside the charge.
     pub reference: PaymentId,
-    /// The word that follows the payment through the logs of both sides.
+    /// The id that follows the payment through the logs of both sides.
     pub correlation_id: &'a str,
 }
 

@@ -1,9 +1,15 @@
 //! Payments: what a customer owes, once.
 //!
-//! May use every wing but `operations`. Nothing outside of this wing writes a payment.
+//! This wing may use every wing but `operations`. Only the steps of `payonce restored`, in `operations`,
+//! write payments beside it.
 //!
-//! [`domain::status`] says what may follow what, [`transition`] is the only writer, [`store`] only reads, [`history`] folds
-//! events back into a row, [`replay`] those of all payments.
+//! Read in this order:
+//! - [`domain::status`]: what may follow what;
+//! - [`transition`]: the writer;
+//! - [`store`]: reads alone;
+//! - [`history`]: events folded back into a row;
+//! - [`replay`]: the events of all payments, folded;
+//! - [`shares`]: whose payments a worker's calls are for.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -21,7 +27,7 @@ pub mod transition;
 pub struct Payment {
     pub id: Uuid,
     pub customer_id: String,
-    /// In digits, as it is stored: also one that this version cannot read.
+    /// The digits as they are stored, even if this version cannot read them.
     pub amount: String,
     pub currency: String,
     pub payment_method: String,

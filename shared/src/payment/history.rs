@@ -1,6 +1,7 @@
-//! Folding a payment's events back into its row: the history is the source of truth, the row its projection.
+//! Folds a payment's events back into its row: the history is the source of truth, the row its projection.
 //!
-//! Invariant: events 1..n without gaps, only legal transitions, and the fold equals the row in every column.
+//! Invariant: events are numbered 1..n without gaps, only legal transitions follow each other, and the fold
+//! gives the row in every column. Of instants [`Row::differences`] compares only whether they are there.
 
 use chrono::{DateTime, Utc};
 use domain::ids::PaymentId;
@@ -55,7 +56,7 @@ pub struct Row {
 /// Why a history cannot be right.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
-    /// No events at all.
+    /// There are no events at all.
     #[error("no events")]
     Empty,
     /// An event is missing, or there twice.
@@ -66,18 +67,18 @@ pub enum HistoryError {
         /// The version that came.
         found: i32,
     },
-    /// A word that is none.
+    /// A word is none of its kind.
     #[error(transparent)]
     Word(#[from] UnknownWord),
-    /// An event that cannot follow.
+    /// An event cannot follow the one before.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
     /// An event does not carry what it must.
     #[error("event {version} lacks {field}")]
     Lacks {
-        /// Which event.
+        /// The version of the event.
         version: i32,
-        /// What it lacks.
+        /// The name of the field.
         field: &'static str,
     },
 }
@@ -85,13 +86,13 @@ pub enum HistoryError {
 /// The row that these events make, oldest first.
 ///
 /// # Errors
-/// A gap, an illegal transition, or an event that does not carry what it must.
+/// There is a gap, an illegal transition, or an event that does not carry what it must.
 pub fn fold(events: &[Event]) -> Result<Row, HistoryError> {
     let folded = events.iter().try_fold(None, |row, event| next(row, event).map(Some))?;
     folded.ok_or(HistoryError::Empty)
 }
 
-/// The row after one more event; none before the first one.
+/// The row after one more event; `row` is none before the first one.
 ///
 /// # Errors
 /// See [`fold`].
@@ -120,7 +121,7 @@ fn created(event: &Event) -> Result<Row, HistoryError> {
         metadata: event.evidence["metadata"].clone(),
         correlation_id: event.correlation_id.clone(),
         created_at: event.at,
-        // What was accepted before there were keys of their own does not say so, and has its id for one.
+        // A payment that was accepted before derived keys existed has none here. Its id is its key.
         gateway_key: event.evidence["gateway_key"].as_str().map(str::to_owned),
         look_first: event.evidence["look_first"] == true,
         status: status.as_str().to_owned(),
@@ -149,7 +150,7 @@ fn created(event: &Event) -> Result<Row, HistoryError> {
     })
 }
 
-/// What a later event changes.
+/// Applies a later event to the row.
 fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
     if event.version != row.version + 1 {
         return Err(HistoryError::Gap { expected: row.version + 1, found: event.version });
@@ -175,14 +176,14 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
     }
     row.retries_spent += i32::from(event.spends);
     row.terminal_at = status.is_terminal().then_some(event.at);
-    // Whatever happens to a held payment was done by a person, and ends its being held, but that it is restored.
+    // What happens to a held payment was done by a person and ends its being held, except for `restored`.
     if event_type != EventType::Restored {
         row.held_reason = None;
     }
     change(row, event, event_type)
 }
 
-/// What is particular to its kind.
+/// Applies what is particular to the event's type.
 fn change(row: &mut Row, event: &Event, event_type: EventType) -> Result<(), HistoryError> {
     let lacks = |field| HistoryError::Lacks { version: event.version, field };
     match event_type {
@@ -217,7 +218,7 @@ fn change(row: &mut Row, event: &Event, event_type: EventType) -> Result<(), His
         }
         EventType::RetryScheduled => row.delay_count = if event.spends { 0 } else { row.delay_count + 1 },
         EventType::Rescheduled => {
-            // What had not come by then was wrong.
+            // A time that had not come by then was wrong.
             row.first_sent_at = row.first_sent_at.map(|at| at.min(event.at));
             row.doubt_since = row.doubt_since.map(|at| at.min(event.at));
             row.send_by = event.evidence["send_by"].as_str().and_then(|text| text.parse().ok());
@@ -236,7 +237,7 @@ fn change(row: &mut Row, event: &Event, event_type: EventType) -> Result<(), His
             row.doubt(event.at);
             row.left_nothing_at = None;
         }
-        // What is an open orphan's is looked at first for ever.
+        // A payment of an open orphan's key is looked at first for ever.
         EventType::Released => row.look_first &= event.evidence["look_first"] == true,
         EventType::Reversed if event.reason.as_deref() == Some(domain::decide::KEY_CLOSED) => {
             row.doubt(event.at);
@@ -247,7 +248,7 @@ fn change(row: &mut Row, event: &Event, event_type: EventType) -> Result<(), His
     Ok(())
 }
 
-/// When the first attempt began, where nothing has left since, up to this end of a claim.
+/// When the first attempt began, if nothing has left since, up to this end of a claim.
 fn left_nothing(before: &Row, event: &Event) -> Option<DateTime<Utc>> {
     let is_first = before.first_sent_at == Some(before.updated_at);
     let had_left_nothing = before.left_nothing_at.is_some() && before.left_nothing_at == before.first_sent_at;
@@ -256,8 +257,8 @@ fn left_nothing(before: &Row, event: &Event) -> Option<DateTime<Utc>> {
 }
 
 impl Row {
-    /// The columns in which this row is another one. Of two instants it matters only whether both are there: they say how
-    /// long the machine waits, and no money hangs on them.
+    /// The columns in which this row differs from another. Of two instants only their presence counts: they
+    /// say how long the workers wait, and no money hangs on them.
     #[must_use]
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let columns = |row| match serde_json::to_value(row) {
@@ -282,7 +283,7 @@ impl Row {
 /// The row as the table has it, to compare with.
 ///
 /// # Errors
-/// No such payment, or the database's own.
+/// There is no such payment, or the database's own error.
 pub async fn row(pool: &PgPool, id: PaymentId) -> sqlx::Result<Row> {
     let rows = rows(&mut *pool.acquire().await?, &[id.uuid()]).await?;
     rows.into_iter().next().map(|(_, row)| row).ok_or(sqlx::Error::RowNotFound)
@@ -291,7 +292,7 @@ pub async fn row(pool: &PgPool, id: PaymentId) -> sqlx::Result<Row> {
 /// The rows of these payments as the table has them.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn rows(connection: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<Vec<(Uuid, Row)>> {
     #[derive(sqlx::FromRow)]
     struct Identified {

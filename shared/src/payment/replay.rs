@@ -1,8 +1,8 @@
-//! Reading the event log from its first payment to its last, each payment's events folded: what the table of payments
-//! must say.
+//! Reads the event log from its first payment to its last, and folds each payment's events into the row that
+//! the table must have.
 //!
-//! Invariants: only events are read; a payment is never cut in two; an event is believed only where it says itself from
-//! which status to which it leads.
+//! Invariants: only events are read. A payment is never cut in two. An event is believed only if it says
+//! itself from which status to which it leads.
 
 use futures::TryStreamExt as _;
 use serde_json::{Value, json};
@@ -12,24 +12,24 @@ use uuid::Uuid;
 use super::Event;
 use super::history::{self, Row};
 
-/// Events in a page, and as many more as its last payment has.
+/// The number of events in a page. The last payment of a page has all of its events there.
 const PAGE_EVENTS: i64 = 5_000;
 
 /// A payment, as its events tell it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Story {
-    /// Whose events they are.
+    /// The payment whose events they are.
     pub id: Uuid,
     /// The row that they make, or the sentence that says why they cannot be a payment's.
     pub told: Result<Row, String>,
-    /// How many they are.
+    /// How many events there are.
     pub events: u64,
 }
 
 /// The next payments of the log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
-    /// In the order of their ids.
+    /// The payments, in the order of their ids.
     pub stories: Vec<Story>,
     /// All payments up to this id are in this page or in one before.
     pub until: Uuid,
@@ -38,7 +38,8 @@ pub struct Page {
 }
 
 impl Story {
-    /// The row as JSON, in the names of its columns and exact in each, with the payment's id.
+    /// The row as JSON, in the names of its columns and exact in each, with the payment's id. None where the
+    /// events make no row.
     ///
     /// # Errors
     /// The row is no JSON, which cannot be.
@@ -55,7 +56,7 @@ impl Story {
 
     fn go_on(&mut self, event: &Event) {
         self.events += 1;
-        // The first thing that is wrong says it; what comes after has no row to happen to.
+        // The first wrong event says what is wrong. Later events have no row to happen to.
         if let Ok(row) = &self.told {
             self.told = next(Some(row.clone()), event);
         }
@@ -74,10 +75,11 @@ fn next(row: Option<Row>, event: &Event) -> Result<Row, String> {
     Err(format!("event {version}, {event_type}, says that it leads from {from} to {to_status}"))
 }
 
-/// The payments after `after`, as far as one page goes. Within a transaction of one snapshot it is what the log was then.
+/// The payments after `after`, as far as one page goes. Within a transaction of one snapshot the page is what
+/// the log was then.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn page(connection: &mut PgConnection, after: Uuid) -> sqlx::Result<Page> {
     let end = sqlx::query_scalar!(
         "select payment_id from payment_events where payment_id > $1 order by payment_id, version offset $2 limit 1",

@@ -1,9 +1,10 @@
-//! How a worker's gateway calls are shared out, so that what one merchant's payments wait for costs no other merchant.
+//! How a worker's gateway calls are shared out, so that one merchant's slow payments cost no other merchant.
 //!
-//! Invariants: looks and voids, which most often follow a silence, have at most a quarter of the calls. Where payments of
-//! more than one merchant have come lately, one merchant has at most half of them, and takes no more than an equal part
-//! where that would leave less than an eighth for the others. Each of both has at least one, so that nothing starves; and a
-//! single merchant with nothing in doubt has all of them. Whatever finds no room stays due.
+//! Invariants: looks and voids, which most often follow a silence, have at most a quarter of the calls. If
+//! payments of several merchants have come lately, one merchant has at most half of the calls. It takes no
+//! more than an equal part if that would leave less than an eighth for the others. Each share is at least one
+//! call, so that nothing starves. A single merchant with nothing in doubt has all calls. What finds no room
+//! stays due.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,31 +16,31 @@ use uuid::Uuid;
 use super::transition::Claim;
 use domain::decide::Purpose;
 
-/// A merchant of whom nothing has come for so long has nothing to wait for.
+/// A merchant whose payments have not come for this time has nothing to wait for.
 const LATELY: Duration = Duration::from_secs(10);
 
-/// How many of the payments that are due a claim may take.
+/// How many of the due payments a claim may take.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quota {
-    /// Looks and voids.
+    /// The room for looks and voids.
     pub looks: i64,
-    /// Payments of each merchant.
+    /// The room for payments of each merchant that is not named below.
     pub of_each: i64,
-    /// But of these merchants,
+    /// The merchants with a room of their own.
     pub merchants: Vec<Uuid>,
-    /// so many each.
+    /// The room of each of these, in the same order.
     pub of_these: Vec<i64>,
 }
 
 impl Quota {
-    /// The merchants who have all that they may have.
+    /// The merchants that have all that they may have.
     #[must_use]
     pub fn full(&self) -> Vec<Uuid> {
         let merchants = self.merchants.iter().zip(&self.of_these);
         merchants.filter(|(_, room)| **room == 0).map(|(id, _)| *id).collect()
     }
 
-    /// Whether so many payments may find no room.
+    /// Whether this number of payments may find no room.
     pub(crate) fn may_bind(&self, payments: usize) -> bool {
         let least = self.of_these.iter().chain([&self.looks, &self.of_each]).min().copied().unwrap_or(0);
         usize::try_from(least).is_ok_and(|least| least < payments)
@@ -47,7 +48,7 @@ impl Quota {
 }
 
 impl Default for Quota {
-    /// All that there are.
+    /// Room for all that there are.
     fn default() -> Self {
         Self { looks: i64::MAX, of_each: i64::MAX, merchants: Vec::new(), of_these: Vec::new() }
     }
@@ -74,7 +75,7 @@ struct Merchant {
     seen_at: Instant,
 }
 
-/// One call's part. Dropped, it is free again.
+/// The part of one call. It is free again when it is dropped.
 #[derive(Debug)]
 pub struct Share {
     shares: Arc<Shares>,
@@ -83,19 +84,19 @@ pub struct Share {
 }
 
 impl Shares {
-    /// For so many calls at a time.
+    /// The shares of this number of calls at a time.
     #[must_use]
     pub fn new(calls: usize) -> Self {
         let calls = calls.max(1);
         Self { calls, allowed: AtomicUsize::new(calls), taken: Mutex::default() }
     }
 
-    /// So many calls are to be shared from now on, and never more than there were at first.
+    /// Sets how many calls are shared from now on, never more than there were at first.
     pub fn allow(&self, calls: usize) {
         self.allowed.store(calls.clamp(1, self.calls), Ordering::Relaxed);
     }
 
-    /// Something of this merchant is due, and found no room yet.
+    /// Notes that a payment of this merchant is due, and found no room yet.
     pub fn see(&self, merchant: Uuid) {
         let now = Instant::now();
         self.taken().of.entry(merchant).or_insert(Merchant { under_way: 0, seen_at: now }).seen_at = now;
@@ -107,7 +108,7 @@ impl Shares {
         self.taken().of.keys().copied().collect()
     }
 
-    /// What may be claimed now.
+    /// The room for what may be claimed now.
     #[must_use]
     pub fn quota(&self) -> Quota {
         self.quota_at(Instant::now())
@@ -126,21 +127,21 @@ impl Shares {
         };
         let are_many = of.len() > 1;
         let equal = (calls / of.len().max(1)).max(1);
-        // What may still be taken before less than an eighth is left for the others.
+        // The calls that may still be taken before less than an eighth is left for the others.
         let spare = calls.saturating_sub(calls / 8).saturating_sub(under_way);
         let room_of = |under_way: usize| match are_many {
             true => room((calls / 2).max(1), under_way).min(room(equal, under_way).max(room(spare, 0))),
             false => room(calls, under_way),
         };
-        // One who is alone is named also where nothing of it is under way: it has more than who is new.
+        // A merchant that is alone is named even with nothing under way: it has more room than a new one.
         let named = of.iter().filter(|(_, merchant)| !are_many || merchant.under_way > 0);
         let (merchants, of_these) = named.map(|(id, merchant)| (*id, room_of(merchant.under_way))).unzip();
-        // Nobody who is new takes all at once: whoever else comes meanwhile must find room.
+        // A new merchant does not take all at once: another one that comes meanwhile must find room.
         let of_each = if of.is_empty() { room(calls, 0) } else { room((calls / 2).max(1), 0) };
         Quota { looks: room(self.looks(), *looks), of_each, merchants, of_these }
     }
 
-    /// Whether some of the calls have waited, so that not everything that is due can be taken in its order.
+    /// Whether some of the calls have waited, so that not everything due can be taken in its order.
     #[must_use]
     pub fn are_scarce(&self) -> bool {
         let taken = self.taken();
@@ -153,7 +154,7 @@ impl Shares {
         Arc::new(self.take_for(claim.merchant_id.uuid(), claim.purpose != Purpose::Charge))
     }
 
-    /// Counts in a look or a void that comes from elsewhere than a payment's claim, if there is room for one.
+    /// Counts in a look or a void that no payment's claim is for, if there is room for one.
     #[must_use]
     pub fn take_look(self: &Arc<Self>) -> Option<Share> {
         let mut taken = self.taken();
@@ -178,7 +179,7 @@ impl Shares {
         (self.allowed.load(Ordering::Relaxed) / 4).max(1)
     }
 
-    /// No code that holds it can leave it half changed, so a poisoned lock is as good as any.
+    /// No code that holds the lock can leave it half changed, so a poisoned lock is as good as any.
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -16,23 +16,24 @@ use crate::database::watermark::Looked;
 use crate::database::{InTime as _, Lend, Seat};
 use crate::merchant::auth::SecretHash;
 
-/// No statement that makes a payment due takes longer: by then it is visible.
+/// The longest time between a due time and the moment at which it is visible: no statement that makes a
+/// payment due takes longer.
 const LATE: TimeDelta = TimeDelta::seconds(6);
 
 /// A question for a payment.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked {
-    /// Which one.
+    /// The payment that is asked for.
     pub id: PaymentId,
-    /// The API key that came with the question, which says who asks.
+    /// The hash of the API key that came with the question, which says who asks.
     pub api_key: SecretHash,
 }
 
-/// The payments that are asked for, in the order of the questions; none where there is no such payment of that merchant, or the
-/// API key is unknown or was revoked.
+/// The payments that are asked for, in the order of the questions. None if there is no such payment of that
+/// merchant, or if the API key is unknown or was revoked.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn find(on: &impl Lend, asked: &[Asked]) -> sqlx::Result<Vec<Option<Payment>>> {
     let ids: Vec<Uuid> = asked.iter().map(|asked| asked.id.uuid()).collect();
     let api_keys: Vec<Vec<u8>> = asked.iter().map(|asked| asked.api_key.bytes()).collect();
@@ -61,9 +62,9 @@ struct Found {
     payment: Payment,
 }
 
-/// Reading payments for many requests at once.
+/// Reads payments for many requests at once.
 pub struct Reading {
-    /// Where they are.
+    /// The connection to the payments.
     pub seat: Seat,
 }
 
@@ -81,25 +82,25 @@ impl Work for Reading {
     }
 }
 
-/// Which payments to list; all fields narrow.
+/// The payments to list; all fields narrow.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only these.
+    /// Only payments of this status.
     pub status: Option<PaymentStatus>,
-    /// Only this customer's.
+    /// Only this customer's payments.
     pub customer_id: Option<String>,
-    /// Only later ones.
+    /// Only payments accepted after this time.
     pub created_after: Option<DateTime<Utc>>,
-    /// Only those that come after this one in the list, so older ones.
+    /// Only payments that come after this one in the list, so older ones.
     pub starting_after: Option<PaymentId>,
-    /// At most so many.
+    /// The largest number of payments.
     pub limit: i64,
 }
 
 /// The merchant's payments, newest first.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn list(pool: &PgPool, merchant: MerchantId, filter: &Filter) -> sqlx::Result<Vec<Payment>> {
     // Not prepared: a plan from when there were few payments would read and sort all of them.
     sqlx::query_as(include_str!("../../queries/payment_list.sql"))
@@ -116,17 +117,17 @@ pub async fn list(pool: &PgPool, merchant: MerchantId, filter: &Filter) -> sqlx:
         .await
 }
 
-/// An id below that of every payment accepted at or after `at`. Ids carry the time of the API's clock, which may differ
-/// from the database's by as much as a day before a payment is missed.
+/// An id below that of every payment accepted at or after `at`. Ids carry the time of the API's clock. A
+/// payment is missed only if that clock is a day behind the database's.
 fn earlier_id(at: DateTime<Utc>) -> Uuid {
     let millis = (at - TimeDelta::days(1)).timestamp_millis();
     Uuid::from_u128(u128::from(millis.max(0).unsigned_abs()) << 80)
 }
 
-/// What a key of the merchant's stands for, about that customer; none if it is free.
+/// What a key of the merchant's stands for, about that customer; none if the key is free.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn remembered(
     pool: &PgPool,
     merchant: MerchantId,
@@ -166,7 +167,7 @@ pub async fn remembered(
 /// A payment's history, oldest first; empty if there is no such payment of that merchant.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn events(pool: &PgPool, merchant: MerchantId, id: PaymentId) -> sqlx::Result<Vec<Event>> {
     sqlx::query_as!(
         Event,
@@ -184,10 +185,10 @@ pub async fn events(pool: &PgPool, merchant: MerchantId, id: PaymentId) -> sqlx:
     .await
 }
 
-/// Which of these payments have ended.
+/// Those of these payments that have ended.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn ended(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!("select id from payments where id = any($1) and terminal_at is not null", ids)
         .fetch_all(pool)
@@ -195,28 +196,29 @@ pub async fn ended(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
         .await
 }
 
-/// A due payment that nobody took.
+/// A due payment that no worker took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overdue {
-    /// Which one.
+    /// The payment that is due.
     pub id: Uuid,
-    /// Whether its claim was lost twice in a row: it is given only to a worker that has nothing else in hand.
+    /// Whether its claim was lost twice in a row: then it is given only to a worker that has nothing else in
+    /// hand.
     pub is_suspect: bool,
 }
 
-/// Payments that were due more than `grace_ms` ago and that nobody took, oldest first: what the sweep claims. At least one is
-/// asked for, and with `since` only those that fell due after it.
+/// Payments that were due more than `grace_ms` ago and that no worker took, oldest first: the sweep claims
+/// them. With `since` only those that fell due after it are read. `limit` is at least 1.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn overdue(
     pool: &PgPool,
     grace_ms: i64,
     limit: i64,
     since: Option<DateTime<Utc>>,
 ) -> sqlx::Result<Looked<Overdue>> {
-    // By `now()`, which ends the read where payments begin that are not due yet; by `clock_timestamp()` it would read all
-    // that are under way.
+    // By `now()`, which ends the read where payments begin that are not due yet. By `clock_timestamp()` it
+    // would read all that are under way.
     let rows = sqlx::query!(
         "select coalesce(p.due_at, clock.overdue_from) as \"nothing_before!\", p.id as \"id?\",
                 p.claim_token is not null and p.takeover_count > 0 as \"is_suspect!\"
@@ -238,7 +240,7 @@ pub async fn overdue(
     .fetch_all(&mut *pool.lend().await?)
     .in_time()
     .await?;
-    // What was found stays due until somebody takes it.
+    // A payment that was found stays due until a worker takes it.
     let reached = rows.first().map(|oldest| oldest.nothing_before - LATE);
     let found = rows
         .into_iter()
@@ -247,10 +249,11 @@ pub async fn overdue(
     Ok(Looked { found, reached })
 }
 
-/// The same where some of a worker's calls wait for long: of no merchant in `full`, and at most `looks` that are no charges.
+/// Overdue payments where a worker's calls are scarce: of no merchant in `full`, and of each other one at
+/// most `looks` that are no charges.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn overdue_fairly(
     pool: &PgPool,
     grace_ms: i64,
@@ -265,10 +268,10 @@ pub async fn overdue_fairly(
     Ok(rows.into_iter().map(|row| Overdue { id: row.id, is_suspect: row.is_suspect }).collect())
 }
 
-/// A merchant, none of `known`, of whom something has been due for more than `grace_ms`.
+/// A merchant that is none of `known`, and that has had a payment due for more than `grace_ms`.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn waiting_merchant(pool: &PgPool, grace_ms: i64, known: &[Uuid]) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
         "select m.id
@@ -287,11 +290,11 @@ pub async fn waiting_merchant(pool: &PgPool, grace_ms: i64, known: &[Uuid]) -> s
     .await
 }
 
-/// Payments that wait for their charge and were accepted more than `max_age` ago: they end, or are looked up, without the
-/// gateway being asked first.
+/// Payments that wait for their charge and were accepted more than `max_age` ago. They end, or are looked up,
+/// without asking the gateway first.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn expired(pool: &PgPool, max_age: Duration, limit: i64) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "select id from payments
@@ -310,7 +313,7 @@ pub async fn expired(pool: &PgPool, max_age: Duration, limit: i64) -> sqlx::Resu
 /// Whether there is a payment of that id.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn is_known(pool: &PgPool, id: PaymentId) -> sqlx::Result<bool> {
     sqlx::query_scalar!("select exists (select from payments where id = $1) as \"is_known!\"", id.uuid())
         .fetch_one(&mut *pool.lend().await?)
@@ -321,18 +324,19 @@ pub async fn is_known(pool: &PgPool, id: PaymentId) -> sqlx::Result<bool> {
 /// A payment by which a worker learns whether the gateway is back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
-    /// Which one.
+    /// The payment to ask about.
     pub id: Uuid,
-    /// Whose.
+    /// The merchant whose payment it is.
     pub merchant_id: Uuid,
     /// Whether it waits for its charge, and not for a look.
     pub is_charge: bool,
 }
 
-/// A payment that is due, none of `payments`, and of none of `merchants` or of the one that comes first among them.
+/// A payment that is due and none of `payments`. It is of none of `merchants`, or else of the first one
+/// possible among them.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn to_probe(
     pool: &PgPool,
     payments: &[Uuid],
@@ -344,10 +348,10 @@ pub async fn to_probe(
         .await
 }
 
-/// For how long the payment that has waited longest has been due; zero where none is.
+/// How long the payment that has waited longest has been due; zero if none is.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn lag(pool: &PgPool) -> sqlx::Result<Duration> {
     let lag_ms = sqlx::query_scalar!(
         "select coalesce(extract(epoch from clock_timestamp() - min(due_at)) * 1000, 0)::bigint as \"lag_ms!\"

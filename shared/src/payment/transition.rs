@@ -1,9 +1,19 @@
-//! The only writer of payments: accept (T1), claim (T7, T8), settle (all that ends a claim), hold (T18, where no
-//! claim led to it), decide and resolve (T19: a person), reschedule (T20: a due time that cannot be right).
-//! Beside them what concerns a payment that is over, and never changes it: remedy and correct.
+//! The writer of payments, one file for each kind of transition:
+//! - `accept`: the event `created`;
+//! - `claim`: `attempt_started`, `taken_over`, `verifying`;
+//! - `settle`: all that ends a claim, and `doubted` for a late result;
+//! - `hold`: `held` where no claim led to it;
+//! - `ask` and `decide`: what a person decides about a held payment after a look;
+//! - `resolve`: `released`, and the end of a break;
+//! - `reschedule`: `rescheduled`, for a due time that cannot be right;
+//! - `remedy` and `correct`: what concerns a payment that is over, and never changes it.
 //!
-//! Invariant: each is one autocommit statement, over many payments where a machine acts, so status, event, ledger entry and next job commit
-//! together or not at all, and a process that stops in the middle holds no lock. Their SQL is in `shared/queries`.
+//! Only `restored`, and `held` for a copy, are written elsewhere, by `operations::installation::restore`.
+//!
+//! Invariant: status, event, ledger entry and next job are written by one statement, so they commit together
+//! or not at all. It is an autocommit statement, so a process that stops in the middle holds no lock. Only
+//! `hold` belongs to the transaction that opens its break. Where a machine acts, one statement moves many
+//! payments. The statements that move payments are in `shared/queries`.
 
 mod accept;
 mod ask;

@@ -1,4 +1,4 @@
-//! Folded by hand: what a story makes, and what it cannot be.
+//! Histories folded by hand: the row that events make, and the events that cannot be.
 
 use serde_json::json;
 

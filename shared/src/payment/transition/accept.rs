@@ -1,4 +1,4 @@
-//! T1: a request becomes a payment, once per key.
+//! The event `created`: a request becomes a payment, once per key.
 
 use std::collections::HashMap;
 
@@ -21,30 +21,31 @@ use crate::queue::bell::Bell;
 /// A request for a payment, checked.
 #[derive(Debug, Clone)]
 pub struct NewPayment {
-    /// The id it will have if its key is free.
+    /// The id that the payment will have if its key is free.
     pub id: PaymentId,
-    /// The API key that came with the request, which says whose payment it is. One that opens nothing records nothing.
+    /// The hash of the API key that came with the request, which says whose payment it is. A key that opens
+    /// nothing records nothing.
     pub api_key: SecretHash,
     /// The client's idempotency key.
     pub key: Key,
-    /// SHA-256 of the normalised request.
+    /// The SHA-256 of the normalised request.
     pub fingerprint: [u8; 32],
-    /// What is asked.
+    /// The request itself.
     pub request: PaymentRequest,
-    /// Follows the payment through job, worker, gateway and logs.
+    /// The id that follows the payment through job, worker, gateway and logs.
     pub correlation_id: String,
 }
 
-/// What became of a request for a payment.
+/// The result of a request for a payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recorded {
-    /// Its key was free, and the payment is recorded.
+    /// The key was free, and the payment is recorded.
     New(Accepted),
-    /// Its key had been taken before.
+    /// The key had been taken before.
     Before(Remembered),
 }
 
-/// A row of the statement, as it comes.
+/// A row of the statement's answer.
 struct Row {
     asked_id: Uuid,
     fingerprint: Option<Vec<u8>>,
@@ -60,7 +61,7 @@ struct Row {
 }
 
 impl Row {
-    /// By the id that the payment was to have.
+    /// What was recorded, by the id that the payment was to have.
     fn recorded(self) -> (PaymentId, Recorded) {
         let accepted = Accepted {
             id: self.id,
@@ -73,7 +74,8 @@ impl Row {
             created_at: self.created_at,
         };
         let recorded = match (self.fingerprint, self.renderer) {
-            // What this very request recorded is new, also where a connection broke after the commit and it asks again.
+            // A payment that this very request recorded is new, also if a connection broke after the commit
+            // and it asks again.
             (Some(fingerprint), Some(renderer)) if self.id != self.asked_id => {
                 Recorded::Before(Remembered { fingerprint, renderer, accepted })
             }
@@ -83,12 +85,13 @@ impl Row {
     }
 }
 
-/// T1: records those payments whose keys are free, each with its key, event and job, and tells what became of each by the id
-/// that it was to have. What is missing from the answer lost to a concurrent request with the same key, or came with an API key
-/// that is unknown or was revoked.
+/// Records the payments whose keys are free, each with its key, event and job. Each result stands under the
+/// id that the payment was to have. A missing one lost to a concurrent request with the same key, or came
+/// with an API key that is unknown or was revoked.
 ///
 /// # Errors
-/// The database's; then nothing was recorded (or, where the connection broke, all: ask again with the same keys).
+/// The database's error; then nothing was recorded. If the connection broke, all may be: ask again with the
+/// same keys.
 pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<HashMap<PaymentId, Recorded>> {
     let each =
         |read: fn(&NewPayment) -> &str| payments.iter().map(|p| read(p).to_owned()).collect::<Vec<_>>();
@@ -144,17 +147,17 @@ pub fn key_is_held(error: &sqlx::Error) -> bool {
     database::row_waited_for(error).is_some_and(|row| row.contains("idempotency_keys"))
 }
 
-/// T1 for many requests at once.
+/// Records the requests of many tasks at once.
 pub struct Accepting {
-    /// Where they are recorded.
+    /// The connection by which they are recorded.
     pub seat: Seat,
-    /// Rung once they are.
+    /// The bell that rings once they are.
     pub bell: Bell,
 }
 
 impl Work for Accepting {
     type Item = NewPayment;
-    /// None where a concurrent request took the key, or the API key opens nothing.
+    /// None if a concurrent request took the key, or the API key opens nothing.
     type Answer = Option<Recorded>;
     type Error = sqlx::Error;
 
@@ -174,13 +177,14 @@ impl Work for Accepting {
         Ok(payments.iter().map(|payment| recorded.remove(&payment.id)).collect())
     }
 
-    /// Where a whole table is locked, each of the batch would wait for it by itself, and all that come after them.
+    /// If a whole table is locked, each of the batch would wait for it by itself, and so would all later
+    /// batches.
     fn remedy(error: &sqlx::Error) -> Remedy {
         if database::is_table_locked(error) { Remedy::None } else { error.remedy() }
     }
 }
 
-/// The keys as they are recorded. Sabotage `no_unique_key` makes each of them one of a kind.
+/// The keys as they are recorded. Sabotage `no_unique_key` makes each of them unique.
 fn keys_to_take(payments: &[NewPayment]) -> Vec<String> {
     let own = |p: &NewPayment| p.key.as_str().to_owned();
     if fault::sabotaged("no_unique_key") {
@@ -189,7 +193,7 @@ fn keys_to_take(payments: &[NewPayment]) -> Vec<String> {
     payments.iter().map(own).collect()
 }
 
-/// Where the jobs go. Sabotage `job_outside` keeps them from the workers until a second statement.
+/// The queue of the new jobs. Sabotage `job_outside` keeps them from the workers until a second statement.
 fn queue_of_jobs() -> &'static str {
     if fault::sabotaged("job_outside") { "outside" } else { queue::PAYMENTS }
 }

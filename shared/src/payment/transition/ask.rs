@@ -1,6 +1,7 @@
-//! T19: what a person wishes to become of a held payment is written down, for a worker to check (`decide`).
+//! Writes down a person's wish for a held payment, for a worker to check (`decide`).
 //!
-//! Invariant: one decision about a payment is open at a time, and it is about the version that the person saw.
+//! Invariant: one decision about a payment is open at a time, and it is about the version that the person
+//! saw.
 
 use domain::held::Wish;
 use domain::ids::PaymentId;
@@ -10,7 +11,7 @@ use sqlx::PgPool;
 use super::{Justification, Unusable};
 use crate::database::{InTime as _, durable};
 
-/// What a person wishes to become of one version of a held payment.
+/// A person's wish for one version of a held payment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asking {
     payment_id: PaymentId,
@@ -22,10 +23,11 @@ pub struct Asking {
 }
 
 impl Asking {
-    /// A wish about the payment as it stood in that version; `is_unproven` where the gateway cannot say whether it is so.
+    /// A wish about the payment as it stood in that version. `is_unproven` says that the gateway cannot prove
+    /// it.
     ///
     /// # Errors
-    /// A success whose charge has no usable id, or something without proof that is no end.
+    /// A success whose charge has no usable id, or a wish without proof that is no end.
     pub fn new(
         (payment_id, version): (PaymentId, i32),
         wish: Wish,
@@ -44,21 +46,21 @@ impl Asking {
     }
 }
 
-/// What became of asking.
+/// The result of asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Asked {
-    /// It is this decision, which a worker checks.
+    /// The wish is this decision, which a worker checks.
     Open(i64),
-    /// That decision about the payment is being checked; nothing else is decided meanwhile.
+    /// That decision about the payment is being checked. Nothing else is decided meanwhile.
     Another(i64),
     /// The payment is not held in that version any more.
     Moved,
 }
 
-/// Asks for a decision. Asked for again while it is open, it is the same one.
+/// Asks for a decision. The same wish, while it is open or once it is done, is the same decision.
 ///
 /// # Errors
-/// The database's; it may be repeated.
+/// The database's error. The call may be repeated.
 pub async fn ask(pool: &PgPool, asking: &Asking) -> sqlx::Result<Asked> {
     let Asking { payment_id, version, wish, is_unproven, justification, credential } = asking;
     let statement = sqlx::query_file!(
@@ -78,7 +80,7 @@ pub async fn ask(pool: &PgPool, asking: &Asking) -> sqlx::Result<Asked> {
     if let Some(id) = asked.asked {
         return Ok(Asked::Open(id));
     }
-    // Open, or done already: a connection may have broken before that was known.
+    // It is open, or done already: a connection may have broken before that was known.
     let open = sqlx::query!(
         "select id, version = $2 and wish = $3 and is_unproven = $4 and charge_id is not distinct from $5
                 and asked_by = $6 and asked_with = $7 and reason = $8 as \"is_so!\"
@@ -105,11 +107,11 @@ pub async fn ask(pool: &PgPool, asking: &Asking) -> sqlx::Result<Asked> {
     })
 }
 
-/// Takes back a decision. Whoever is looking for it just now writes nothing any more, and a look changes nothing. Answers
-/// false where it had ended.
+/// Takes back a decision. A worker that is looking for it just now writes nothing any more, and a look
+/// changes nothing. Answers false if it had ended.
 ///
 /// # Errors
-/// The database's; it may be repeated.
+/// The database's error. The call may be repeated.
 pub async fn withdraw(pool: &PgPool, id: i64, justification: &Justification) -> sqlx::Result<bool> {
     let statement = sqlx::query!(
         "update decisions

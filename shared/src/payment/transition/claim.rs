@@ -1,4 +1,5 @@
-//! The right to talk to the gateway about a payment goes to one worker at a time.
+//! Claims: the right to talk to the gateway about a payment, which one worker has at a time. A claim is one
+//! of the events `attempt_started`, `taken_over` and `verifying`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,48 +24,49 @@ use crate::queue;
 /// The right to talk to the gateway about one payment, once.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    /// Of what.
+    /// The payment that was claimed.
     pub payment_id: PaymentId,
-    /// Under which the gateway is asked.
+    /// The key under which the gateway is asked.
     pub key: GatewayKey,
-    /// Fences the outcome.
+    /// The token that fences the outcome: each write of it must name the token.
     pub token: ClaimToken,
-    /// What it may be used for.
+    /// What the claim may be used for.
     pub purpose: Purpose,
-    /// Whether it is for the look that comes before anything else, since its past may be forgotten here.
+    /// Whether it is for the look that comes before anything else, since the payment's past may be forgotten
+    /// here.
     pub looks_first: bool,
-    /// Whose payment it is.
+    /// The merchant whose payment it is.
     pub merchant_id: MerchantId,
-    /// What is owed; none where this version cannot read it, and the payment is held.
+    /// The amount that is owed. None if this version cannot read it; then the payment is held.
     pub money: Option<Money>,
-    /// The token to charge.
+    /// The token of the payment method to charge.
     pub payment_method: String,
-    /// Passed on to the gateway and the logs.
+    /// The correlation id that is passed on to the gateway and the logs.
     pub correlation_id: String,
-    /// What decides the next step.
+    /// The facts that decide the next step.
     pub situation: Situation,
-    /// Whether somebody else held it and let its lease run out.
+    /// Whether another worker held the payment and let its lease run out.
     pub is_takeover: bool,
-    /// How many leases ran out in a row before it.
+    /// How many leases ran out in a row before this claim.
     pub takeovers: u32,
-    /// Why the payment is held at once, and nothing is asked about it: what its workers were lost by, what this version cannot
-    /// read, or what lacks a part of its history.
+    /// Why the payment is held at once, and nothing is asked about it. Its workers were lost by it, this
+    /// version cannot read it, or its history lacks a part.
     pub held_for: Option<HeldReason>,
-    /// When, by the database's clock.
+    /// The time of the claim, by the database's clock.
     pub at: DateTime<Utc>,
-    /// Its part of the worker's calls, for as long as the claim lives.
+    /// The claim's part of the worker's calls, for as long as the claim lives.
     pub share: Option<Arc<Share>>,
-    /// How long after its due time it was claimed.
+    /// How long after its due time the payment was claimed.
     pub delay: Duration,
-    /// By the claimant's own clock, before the claim was asked for: what the send window is counted from, so that it ends
-    /// before the one that the database wrote down.
+    /// A moment of the claimant's own clock before the claim was asked for. The send window is counted from
+    /// it, so that it ends before the one that the database wrote down.
     pub asked_at: Instant,
-    /// From the same moment: whether the server that has this claim is still the one that takes writes.
+    /// Whether the server that has this claim still takes writes, since that same moment.
     pub standing: Standing,
 }
 
 impl Claim {
-    /// To charge this much.
+    /// The order to charge this amount.
     #[must_use]
     pub fn order(&self, money: Money) -> ChargeOrder<'_> {
         ChargeOrder {
@@ -76,7 +78,7 @@ impl Claim {
         }
     }
 
-    /// The event that was written with it.
+    /// The event that was written with the claim.
     #[must_use]
     pub const fn event(&self) -> EventType {
         match (self.purpose, self.is_takeover) {
@@ -87,21 +89,21 @@ impl Claim {
     }
 }
 
-/// How long a claim lasts, and for how long after it a charge may be sent.
+/// How long a claim lasts, and how long after it a charge may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
-    /// After this anybody may take the payment over.
+    /// The time after which any worker may take the payment over.
     pub lease: Duration,
-    /// After this the claimant itself does not send the charge any more.
+    /// The time after which the claimant itself does not send the charge any more.
     pub send_window: Duration,
 }
 
-/// Claims those of `ids` that are due and that nobody holds. What is missing from the answer was not ours
-/// to take: ended, held, not due, or somebody else's; whatever must still happen to it has a `due_at` of its own.
+/// Claims those of `ids` that are due and that no worker holds. A missing one has ended, is held, is not due,
+/// or is another worker's. What must still happen to it has a `due_at` of its own.
 ///
 /// # Errors
-/// The database's. Where a claim was committed and cannot even be read back, its lease runs out and the payment is
-/// looked up.
+/// The database's error. If a claim was committed and cannot even be read back, its lease runs out and the
+/// payment is looked up.
 pub async fn claim(
     on: &impl Lend,
     ids: &[PaymentId],
@@ -111,7 +113,7 @@ pub async fn claim(
     claim_in((Company::Others, &Quota::default()), on, ids, worker, lease).await
 }
 
-/// The same for one payment, by a worker that has nothing else in hand: also one whose claim was lost twice in a row.
+/// Claims one payment for a worker that has nothing else in hand, even if its claim was lost twice in a row.
 ///
 /// # Errors
 /// See [`claim`].
@@ -124,7 +126,7 @@ pub async fn claim_alone(
     Ok(claim_in((Company::Nobody, &Quota::default()), pool, &[id], worker, lease).await?.pop())
 }
 
-/// Who else is in the hands of the worker that claims.
+/// The other payments in the hands of the worker that claims.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Company {
     Others,
@@ -143,7 +145,7 @@ async fn claim_in(
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     let statement = claim_rows(on, &ids, token, (worker, company, quota), lease);
     let rows = match durable("claim", statement).await {
-        // The connection broke: it may have been committed all the same.
+        // The connection broke: the claim may have been committed all the same.
         Err(why) if Failure::of(&why).may_be_done() => rows_claimed_by(on.pool(), &ids, token).await,
         other => other,
     };
@@ -160,24 +162,24 @@ async fn claim_in(
     Ok(claims)
 }
 
-/// What became of asking for a claim.
+/// The result of asking for a claim.
 #[derive(Debug)]
 pub enum Taken {
-    /// It is ours.
+    /// The payment is claimed.
     Claim(Box<Claim>),
-    /// It was not ours to take.
+    /// The payment was not ours to take.
     Nothing,
     /// There is no such payment.
     NoSuchPayment,
 }
 
-/// Claims for many payments at once.
+/// Claims payments for many tasks at once.
 pub struct Claiming {
-    /// Where they are claimed.
+    /// The connection by which they are claimed.
     pub seat: Seat,
-    /// Named in the events of its claims.
+    /// The worker's name, which the events of its claims carry.
     pub worker: Arc<str>,
-    /// How long they last.
+    /// How long the claims last.
     pub lease: Lease,
     /// How the worker's calls are shared out.
     pub shares: Arc<Shares>,
@@ -204,7 +206,7 @@ impl Work for Claiming {
             true => Vec::new(),
             false => unknown(self.seat.pool(), &unclaimed).await?,
         };
-        // Who asked twice gets it once.
+        // A payment that was asked for twice is given once.
         Ok(ids
             .iter()
             .map(|id| match by_id.remove(id) {
@@ -249,7 +251,7 @@ async fn claim_rows(
     connection.back(claimed)
 }
 
-/// Those of `ids` that are no payment's.
+/// Those of `ids` that belong to no payment.
 async fn unknown(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "select n.id as \"id!\" from unnest($1::uuid[]) as n (id) where not exists (select from payments p where p.id = n.id)",
@@ -260,7 +262,7 @@ async fn unknown(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     .await
 }
 
-/// What a claim took whose answer was lost.
+/// The rows that a claim took whose answer was lost.
 async fn rows_claimed_by(pool: &PgPool, ids: &[Uuid], token: ClaimToken) -> sqlx::Result<Vec<ClaimedRow>> {
     let claimed = sqlx::query_file_as!(ClaimedRow, "queries/payment_claimed.sql", ids, token.uuid())
         .fetch_all(pool)
@@ -271,7 +273,7 @@ async fn rows_claimed_by(pool: &PgPool, ids: &[Uuid], token: ClaimToken) -> sqlx
     claimed
 }
 
-/// The database's clock may be set back by so much in the ordinary course of things.
+/// How far the database's clock is set back as a rule, at most.
 const AHEAD_MAX_MS: i64 = 60_000;
 
 #[derive(sqlx::FromRow)]
@@ -306,13 +308,14 @@ pub(super) struct ClaimedRow {
     void_age_ms: i64,
 }
 
-/// A charge that is said to have left in the future left at a time that is not known: no key is trusted for that.
+/// The age of the first charge. One that is said to have left in the future left at an unknown time: no key
+/// is trusted for it.
 fn first_sent_age(ms: i64) -> Duration {
     if ms < -AHEAD_MAX_MS { Duration::MAX } else { Duration::from_millis(u64::try_from(ms).unwrap_or(0)) }
 }
 
 impl ClaimedRow {
-    /// Never fails: what one row says that cannot be understood is that row's trouble alone.
+    /// Makes the claim. It never fails: a row that cannot be understood is no other row's trouble.
     fn into_claim(self, token: ClaimToken, asked_at: Instant, standing: Standing) -> Claim {
         let age = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         let money = self.money();

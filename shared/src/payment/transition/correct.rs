@@ -1,8 +1,8 @@
-//! Corrections of what the books have wrong about a payment that is over: proposed by one person, approved by another, and
-//! posted by a worker that has compared it with the gateway's journal and a look.
+//! Corrections of the books about a payment that is over. One person proposes, another approves, and a worker
+//! posts after a comparison with the gateway's journal and a look.
 //!
-//! Invariant: the payment itself never changes. The gateway is asked only under a committed, current claim, which stands in
-//! the correction, and one is open for a payment at a time.
+//! Invariants: the payment itself never changes. The gateway is asked only under a committed, current claim,
+//! which stands in the correction. One correction is open for a payment at a time.
 
 use std::time::Duration;
 
@@ -20,18 +20,18 @@ use uuid::Uuid;
 use super::{Justification, Unusable};
 use crate::database::{InTime as _, Lend as _, durable, millis};
 
-/// A person, and the credential by which they are one.
+/// A person, by the credential that was used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Person {
-    /// Under which name it is recorded.
+    /// The name under which the person is recorded.
     pub name: String,
-    /// Which credential it was.
+    /// The name of the credential.
     pub credential: String,
-    /// The beginning of its key's hash.
+    /// The beginning of the hash of the credential's key.
     pub key: String,
 }
 
-/// What a person proposes.
+/// A correction as a person proposes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proposal {
     payment_id: PaymentId,
@@ -43,10 +43,10 @@ pub struct Proposal {
 }
 
 impl Proposal {
-    /// That `amount` stands at the gateway after all, by that charge; or nothing, by none.
+    /// A proposal that `amount` stands at the gateway after all, by that charge; or nothing, by none.
     ///
     /// # Errors
-    /// A field that cannot be recorded, or amount and charge that do not go together.
+    /// A field cannot be recorded, or amount and charge do not go together.
     pub fn new(
         payment_id: PaymentId,
         kind: &str,
@@ -77,23 +77,23 @@ impl Proposal {
     }
 }
 
-/// What became of a proposal.
+/// The result of proposing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proposing {
-    /// It is this correction, which somebody else has to approve; also asked for again.
+    /// The proposal is this correction, which another person has to approve; also if it was proposed before.
     Open(i64),
     /// That correction of the payment has not ended.
     Another(i64),
     /// There is no such payment.
     NoSuchPayment,
-    /// It is not over: only what is over is corrected.
+    /// The payment is not over, and only what is over is corrected.
     UnderWay,
 }
 
 /// Proposes a correction.
 ///
 /// # Errors
-/// The database's; it may be repeated.
+/// The database's error. The call may be repeated.
 pub async fn propose(pool: &PgPool, proposal: &Proposal) -> sqlx::Result<Proposing> {
     let Proposal { payment_id, kind, amount, charge_id, reason, by } = proposal;
     let statement = sqlx::query!(
@@ -140,23 +140,23 @@ pub async fn propose(pool: &PgPool, proposal: &Proposal) -> sqlx::Result<Proposi
     Ok(if open.is_so { Proposing::Open(open.id) } else { Proposing::Another(open.id) })
 }
 
-/// What became of approving a correction, or of taking it back.
+/// The result of approving a correction, or of taking it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Approving {
     /// It is done, now or before by the same person.
     Done,
-    /// Who proposed it cannot approve it, under whichever name.
+    /// The person who proposed it cannot approve it, under any name.
     SamePerson,
-    /// Somebody else has approved it, or it has ended.
+    /// Another person has approved it, or it has ended.
     Otherwise,
-    /// There is none of that number.
+    /// There is no correction of that number.
     NoSuchCorrection,
 }
 
-/// Approves a correction that somebody else proposed: from now on workers carry it out.
+/// Approves a correction that another person proposed. From now on workers carry it out.
 ///
 /// # Errors
-/// The database's; it may be repeated.
+/// The database's error. The call may be repeated.
 pub async fn approve(pool: &PgPool, id: i64, by: &Person) -> sqlx::Result<Approving> {
     let statement = sqlx::query!(
         "update corrections
@@ -189,10 +189,10 @@ pub async fn approve(pool: &PgPool, id: i64, by: &Person) -> sqlx::Result<Approv
     })
 }
 
-/// Takes a correction back that has not ended, be it approved or not.
+/// Takes back a correction that has not ended, approved or not.
 ///
 /// # Errors
-/// The database's; it may be repeated.
+/// The database's error. The call may be repeated.
 pub async fn withdraw_correction(
     pool: &PgPool,
     id: i64,
@@ -222,15 +222,15 @@ pub async fn withdraw_correction(
 /// The right to look at the gateway once for a correction.
 #[derive(Debug, Clone)]
 pub struct Correcting {
-    /// Which correction carries the claim.
+    /// The correction that carries the claim.
     pub correction_id: i64,
-    /// Fences what comes of it.
+    /// The token that fences the result.
     pub token: ClaimToken,
-    /// Of which payment.
+    /// The payment that is corrected.
     pub payment_id: PaymentId,
     /// What its charge must look like.
     pub expected: Expected,
-    /// Passed on to the gateway and the logs.
+    /// The correlation id that is passed on to the gateway and the logs.
     pub correlation_id: String,
     kind: String,
     amount: Decimal,
@@ -241,10 +241,10 @@ pub struct Correcting {
 }
 
 impl Correcting {
-    /// What is to be posted after this look, or why nothing is.
+    /// The amount to post after this look.
     ///
     /// # Errors
-    /// Why not, for whoever asked.
+    /// The sentence that tells the people who asked why nothing is posted.
     pub fn delta(&self, seen: &Seen) -> Result<Decimal, String> {
         let proposed =
             Proposed { kind: &self.kind, amount: self.amount, charge_id: self.charge_id.as_deref() };
@@ -255,7 +255,7 @@ impl Correcting {
 /// Whether there is anything to claim. Costs next to nothing.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn correction_is_due(pool: &PgPool) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         "select exists (select from corrections c
@@ -270,10 +270,10 @@ pub async fn correction_is_due(pool: &PgPool) -> sqlx::Result<bool> {
     .await
 }
 
-/// Claims one correction that must be carried out, for `lease`; none where none is due.
+/// Claims one correction that must be carried out, for `lease`; none if none is due.
 ///
 /// # Errors
-/// The database's. Where the claim was committed all the same, its lease runs out and somebody looks then.
+/// The database's error. If the claim was committed all the same, its lease runs out and a worker looks then.
 pub async fn claim_correction(pool: &PgPool, lease: Duration) -> sqlx::Result<Option<Correcting>> {
     let token = ClaimToken::generate();
     let statement =
@@ -338,21 +338,21 @@ impl Row {
     }
 }
 
-/// What came of a correction.
+/// The result of carrying out a correction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Corrected {
-    /// It is posted.
+    /// This amount is posted.
     Posted(Decimal),
-    /// It is refused, in these words.
+    /// The correction is refused, in these words.
     Refused(String),
-    /// Nothing is clear yet: somebody looks again.
+    /// Nothing is clear yet: a worker looks again.
     Again,
 }
 
-/// Writes down what came of it, and posts what is posted. Answers false where the claim was gone.
+/// Writes down the result, and posts the amount if there is one. Answers false if the claim was gone before.
 ///
 /// # Errors
-/// The database's; it may be repeated.
+/// The database's error. The call may be repeated.
 pub async fn record_correction(
     pool: &PgPool,
     correcting: &Correcting,

@@ -1,9 +1,9 @@
-//! T19: what a person asked for about a held payment (`ask`) is checked by a worker against a look at the gateway, and done or
-//! refused.
+//! Carries out what a person asked for about a held payment (`ask`). A worker checks it against a look at the
+//! gateway, and it is done or refused.
 //!
-//! Invariant: as with payments, the gateway is asked only under a committed, current claim; the claim stands in the decision.
-//! Nothing is done about another version of the payment than the one that the person saw, and nothing that the look
-//! does not permit.
+//! Invariants: the gateway is asked only under a committed, current claim, which stands in the decision.
+//! Nothing is done about another version of the payment than the person saw, and nothing that the look does
+//! not permit.
 
 use std::time::Duration;
 
@@ -26,23 +26,23 @@ use crate::queue;
 /// The right to look at the gateway once for a decision.
 #[derive(Debug, Clone)]
 pub struct Deciding {
-    /// Which decision carries the claim.
+    /// The decision that carries the claim.
     pub decision_id: i64,
-    /// Fences what comes of it.
+    /// The token that fences the result.
     pub token: ClaimToken,
-    /// About which payment.
+    /// The payment that the decision is about.
     pub payment_id: PaymentId,
     /// What its charge must look like.
     pub expected: Expected,
-    /// Passed on to the gateway and the logs.
+    /// The correlation id that is passed on to the gateway and the logs.
     pub correlation_id: String,
-    /// What the person wishes.
+    /// The person's wish.
     pub wish: Wish,
     /// Whether it is wished for without proof.
     pub is_unproven: bool,
     /// Whether the payment is still held as the person saw it.
     pub is_held: bool,
-    /// Where it stands.
+    /// The facts that decide what is permitted.
     pub facts: Facts,
     version: i32,
     by: String,
@@ -52,7 +52,7 @@ pub struct Deciding {
 /// Whether there is anything to claim. Costs next to nothing.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn decision_is_due(pool: &PgPool) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         "select exists (select from decisions
@@ -63,11 +63,11 @@ pub async fn decision_is_due(pool: &PgPool) -> sqlx::Result<bool> {
     .await
 }
 
-/// Claims one decision that must be checked, for `lease`; none where none is due, or where its payment's last charge may
-/// still be on its way to where a look shows it.
+/// Claims one decision that must be checked, for `lease`. None if none is due, or if a look may not yet show
+/// its payment's last charge.
 ///
 /// # Errors
-/// The database's. Where the claim was committed all the same, its lease runs out and somebody looks then.
+/// The database's error. If the claim was committed all the same, its lease runs out and a worker looks then.
 pub async fn claim_decision(
     pool: &PgPool,
     lease: Duration,
@@ -139,20 +139,20 @@ impl Row {
     }
 }
 
-/// What a look made of a wish.
+/// The judgement of a look on a wish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is done.
+    /// The wish is done.
     Done,
-    /// It is refused, in these words.
+    /// The wish is refused, in these words.
     Refused(String),
     /// Only a look was asked for.
     Seen,
-    /// Nobody looked: somebody else is to.
+    /// Nobody looked: another worker is to.
     Again,
 }
 
-/// What came of writing it down.
+/// The result of writing the judgement down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decided {
     /// The payment moved, to this version.
@@ -168,7 +168,7 @@ pub enum Decided {
 /// Writes down what the look made of the wish, and does it, if that is the verdict.
 ///
 /// # Errors
-/// The database's; it may be repeated.
+/// The database's error; the call may be repeated. Or a wish that no held payment can follow.
 pub async fn record_decision(
     pool: &PgPool,
     deciding: &Deciding,
@@ -235,13 +235,13 @@ pub enum DecideError {
     /// A decision that no held payment can follow: a bug.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
-    /// The database's.
+    /// The database's error; the call may be repeated.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
 
 impl Deciding {
-    /// What the look makes of the wish. Sabotage `decision_unchecked` grants every wish.
+    /// The verdict of a look on the wish. Sabotage `decision_unchecked` grants every wish.
     #[must_use]
     pub fn verdict(&self, seen: &Seen) -> Verdict {
         if !self.is_held {
@@ -257,7 +257,7 @@ impl Deciding {
         refusal.filter(|_| !fault::sabotaged("decision_unchecked")).map_or(Verdict::Done, Verdict::Refused)
     }
 
-    /// The event that it brings about; for a mere look none is written.
+    /// The event that the wish brings about. A mere look writes none.
     const fn event(&self) -> EventType {
         match self.wish {
             Wish::Succeed { .. } => EventType::Succeeded,

@@ -1,7 +1,8 @@
-//! A charge that came to light for a payment that had ended without one: the right to void it, and what became of that.
+//! The void of a charge that came to light for a payment that had ended without one: the right to ask for it,
+//! and its result.
 //!
-//! Invariant: as with payments, the gateway is asked only under a committed, current claim; the claim stands in the break.
-//! The payment itself never changes, and one that succeeded is never voided, nor one that a person ended without proof.
+//! Invariants: the gateway is asked only under a committed, current claim, which stands in the break. The
+//! payment itself never changes. One that succeeded, or that a person ended without proof, is never voided.
 
 use std::time::Duration;
 
@@ -18,30 +19,30 @@ use crate::database::{InTime as _, Lend as _, durable, millis};
 pub struct Remedy {
     /// The break that carries the claim.
     pub break_id: i64,
-    /// Fences the outcome.
+    /// The token that fences the outcome.
     pub token: ClaimToken,
-    /// Of which payment.
+    /// The payment that ended without the charge.
     pub payment_id: PaymentId,
-    /// Under which it was charged.
+    /// The key under which it was charged.
     pub key: GatewayKey,
-    /// Whether what stands is looked at before it is voided: the key may be a forgotten payment's, too.
+    /// Whether a look comes before the void, since the key may be a forgotten payment's, too.
     pub looks_first: bool,
     /// Whether this payment cannot have been charged before a past came back.
     pub is_of_this_past: bool,
     /// Whether no past ever came back, so that no other payment can have had its key.
     pub nothing_returned: bool,
-    /// Passed on to the gateway and the logs.
+    /// The correlation id that is passed on to the gateway and the logs.
     pub correlation_id: String,
-    /// Since the first request may have left; zero at the first.
+    /// The time since the first request may have left; zero at the first.
     pub age: Duration,
-    /// Requests before this one.
+    /// How many requests came before this one.
     pub count: u32,
 }
 
 /// Whether there is anything to claim. Costs next to nothing.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn remedy_is_due(pool: &PgPool) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         "select exists (select from breaks b join payments p on p.id = b.payment_id and p.status in ('failed', 'reversed')
@@ -55,10 +56,11 @@ pub async fn remedy_is_due(pool: &PgPool) -> sqlx::Result<bool> {
     .await
 }
 
-/// Claims one charge that must be voided, for `lease`; none where none is due.
+/// Claims one charge that must be voided, for `lease`; none if none is due.
 ///
 /// # Errors
-/// The database's. Where the claim was committed all the same, its lease runs out and the void is asked for then.
+/// The database's error. If the claim was committed all the same, its lease runs out and the void is asked
+/// for then.
 pub async fn claim_remedy(pool: &PgPool, lease: Duration) -> sqlx::Result<Option<Remedy>> {
     let token = ClaimToken::generate();
     let statement = sqlx::query_file_as!(Row, "queries/remedy_claim.sql", token.uuid(), millis(lease));
@@ -94,11 +96,11 @@ impl Row {
     }
 }
 
-/// Writes into the break what the void came to, and ends the claim. Answers false where the claim was gone: then the
-/// break is somebody else's, and a confirmed void is kept as late evidence.
+/// Writes the result of the void into the break, and ends the claim. Answers false if the claim was gone.
+/// Then the break is another worker's, and a confirmed void is kept as late evidence.
 ///
 /// # Errors
-/// The database's; it may be repeated.
+/// The database's error. The call may be repeated.
 pub async fn record_remedy(
     pool: &PgPool,
     remedy: &Remedy,

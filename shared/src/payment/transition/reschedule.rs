@@ -1,8 +1,10 @@
-//! T20: due times that no wait of ours can have led to are pulled near.
+//! The event `rescheduled`: due times that no wait of ours can have led to are pulled near.
 //!
-//! All times are the database's. Where its clock was ahead for a moment, what was written meanwhile is due when that time
-//! comes, and nobody looks before. Invariant: no payment is due further away than any wait, for longer than it takes until
-//! the next reconciliation; a claim is neither given nor taken by that.
+//! All times are the database's. If its clock was ahead for a moment, rows written meanwhile are due when
+//! that time comes, and no worker looks before.
+//!
+//! Invariant: after a reconciliation no payment is due further away than any wait. No claim is given or taken
+//! by that.
 
 use std::time::Duration;
 
@@ -21,36 +23,36 @@ use crate::queue::schedule::SCHEDULES;
 /// How far away a due time may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waits {
-    /// What is due later than this from now got that from no wait.
+    /// The distance from now beyond which no wait of ours leads.
     pub too_far: Duration,
-    /// How long a claim lasts whose end was too far away, from now on.
+    /// How long a claim whose end was too far away lasts from now on.
     pub lease: Duration,
 }
 
 impl Waits {
-    /// Of workers whose settings are not known.
+    /// The limits for workers whose settings are not known.
     pub const UNKNOWN: Self = Self { too_far: Duration::from_hours(1), lease: Duration::from_mins(15) };
 
-    /// Of workers with these settings.
+    /// The limits for workers with these settings.
     #[must_use]
     pub fn of(policy: &Policy, lease: Duration) -> Self {
         Self { too_far: policy.too_far(lease), lease }
     }
 }
 
-/// What was pulled near.
+/// The rows that were pulled near.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Rescheduled {
-    /// Payments, and when they had been due.
+    /// The payments, and when each had been due.
     pub payments: Vec<(PaymentId, DateTime<Utc>)>,
-    /// Jobs of any queue.
+    /// The number of jobs, of any queue.
     pub jobs: u64,
-    /// Voids that breaks ask for.
+    /// The number of voids that breaks ask for.
     pub remedies: u64,
 }
 
 impl Rescheduled {
-    /// How many in all.
+    /// How many rows there are in all.
     #[must_use]
     pub fn count(&self) -> u64 {
         u64::try_from(self.payments.len())
@@ -60,10 +62,10 @@ impl Rescheduled {
     }
 }
 
-/// T20: pulls near what is due too far away, up to `limit` payments and jobs, the furthest first.
+/// Pulls near what is due too far away, up to `limit` payments and jobs. Of payments the furthest come first.
 ///
 /// # Errors
-/// The database's. It may be repeated.
+/// The database's error. The call may be repeated.
 pub async fn reschedule(pool: &PgPool, waits: Waits, limit: i64) -> sqlx::Result<Rescheduled> {
     let far = sqlx::query!(
         "select id, version from payments where due_at > now() + $1::bigint * interval '1 millisecond'

@@ -1,8 +1,8 @@
-//! What a person does without a look at the gateway: gives a held payment back to the machine, or closes a break. Each says
-//! who decided, and why. All else that a person decides about a held payment is in `decide`.
+//! What a person does without a look at the gateway: gives a held payment back to the workers, or closes a
+//! break. Each says who decided, and why. All else that a person decides about a held payment is in `decide`.
 //!
-//! Invariant: a release is about one version of the payment. Of two people who decide at once one wins, and the other
-//! decides nothing.
+//! Invariant: a release is about one version of the payment. If two people decide at once, one wins, and the
+//! other decides nothing.
 
 use domain::decide::BY_HAND;
 use domain::ids::{GATEWAY, PaymentId};
@@ -17,7 +17,7 @@ use crate::queue;
 
 const REASON_LENGTH_MAX: usize = 1000;
 
-/// Who decided, and why; both are said, always.
+/// The person who decided, and the reason; both are always given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Justification {
     by: String,
@@ -25,7 +25,7 @@ pub struct Justification {
 }
 
 impl Justification {
-    /// Who and why.
+    /// A name and a reason, without blanks around them.
     ///
     /// # Errors
     /// One of them is missing, too long, or has control characters.
@@ -41,17 +41,17 @@ impl Justification {
         Ok(Self { by: by.to_owned(), reason })
     }
 
-    /// Who.
+    /// The name of the person.
     pub(crate) fn by(&self) -> &str {
         &self.by
     }
 
-    /// Why.
+    /// The reason that the person gave.
     pub(crate) fn reason(&self) -> &str {
         &self.reason
     }
 
-    /// Whether it says just this.
+    /// Whether it has just this name and this reason.
     #[must_use]
     pub fn is(&self, by: Option<&str>, reason: Option<&str>) -> bool {
         (Some(self.by.as_str()), Some(self.reason.as_str())) == (by, reason)
@@ -62,18 +62,20 @@ impl Justification {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {why}")]
 pub struct Unusable {
-    /// Which one.
+    /// The name of the field.
     pub field: &'static str,
-    /// What it must be.
+    /// What the field must be.
     pub why: &'static str,
 }
 
-/// T19: gives a held payment back to the machine, which looks again, or voids where a void has started, and holds it once
-/// more if nothing changed. Closes the payment's breaks. Answers the new version; none where the payment is not held in
-/// that version any more, or while a decision about it is being checked.
+/// Gives a held payment back to the workers. That writes `released`, and closes the payment's breaks and dead
+/// letter. The workers look again, or void if a void has started, and hold it once more if nothing changed.
+/// Answers the new version. None if the payment is not held in that version any more, or while a decision
+/// about it is being checked.
 ///
 /// # Errors
-/// The database's; then nothing was written (or, where the connection broke, all of it: the payment's history tells).
+/// The database's error; then nothing was written. If the connection broke, all of it may be: the payment's
+/// history tells.
 pub async fn release(
     pool: &PgPool,
     payment_id: PaymentId,
@@ -103,11 +105,11 @@ pub async fn release(
     Ok(moved)
 }
 
-/// Closes a break whose payment is not held; those of a held payment end with a decision about it. Answers false where
-/// it was closed already, or belongs to a payment that is held.
+/// Closes a break whose payment is not held; those of a held payment end with a decision about it. Answers
+/// false if it was closed already, or belongs to a held payment.
 ///
 /// # Errors
-/// The database's.
+/// The database's error. The call may be repeated.
 pub async fn close_break(pool: &PgPool, id: i64, justification: &Justification) -> sqlx::Result<bool> {
     // The payment is locked, so that it cannot become held over a break that closes under it.
     let statement = sqlx::query!(

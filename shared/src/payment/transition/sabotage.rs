@@ -1,5 +1,5 @@
-//! What the transitions would be without their guards. Only in test builds, and only when asked for: `tests/it/teeth.rs`
-//! shows what follows.
+//! The transitions without their guards. They exist only in test builds, and only when asked for:
+//! `tests/it/teeth.rs` shows what follows.
 
 use chrono::Utc;
 use domain::ids::ClaimToken;
@@ -15,7 +15,7 @@ use crate::payment::shares::Quota;
 use crate::platform::fault;
 use crate::queue;
 
-/// `acknowledge_before_commit`: the answer, and only then the statement, which nobody waits for.
+/// `acknowledge_before_commit`: answers while the statement still runs, which nobody waits for.
 pub(super) fn acknowledge(pool: &PgPool, payments: &[NewPayment]) -> Vec<Option<Recorded>> {
     let (pool, recorded_later) = (pool.clone(), payments.to_vec());
     tokio::spawn(async move { accept(&pool, &recorded_later).await });
@@ -32,7 +32,7 @@ pub(super) fn acknowledge(pool: &PgPool, payments: &[NewPayment]) -> Vec<Option<
     payments.iter().map(|payment| Some(Recorded::New(answer(payment)))).collect()
 }
 
-/// `job_outside`: the jobs of payments that are committed already come to the workers' queue.
+/// `job_outside`: moves the jobs of payments that are committed already into the workers' queue.
 pub(super) async fn enqueue(pool: &PgPool, jobs: &[String]) -> sqlx::Result<()> {
     let enqueued = sqlx::query("update apalis.jobs set job_type = $1 where id = any($2)");
     enqueued.bind(queue::PAYMENTS).bind(jobs).execute(pool).in_time().await.map(drop)
@@ -40,7 +40,7 @@ pub(super) async fn enqueue(pool: &PgPool, jobs: &[String]) -> sqlx::Result<()> 
 
 const WHOLE_CLAIM: &str = include_str!("../../../queries/payment_claim.sql");
 
-/// What of the claim's statement is which guard, and what stands in its place without it.
+/// The guards in the claim's statement: the name, the part that is the guard, and the part that replaces it.
 const CLAIM: &[(&str, &str, &str)] = &[
     ("no_lease_check", "and (due_at <= clock_timestamp()) is true", ""),
     (
@@ -51,7 +51,7 @@ const CLAIM: &[(&str, &str, &str)] = &[
     ("event_skipped", "  from claimed\n)", "  from claimed where false\n)"),
 ];
 
-/// The claim's statement without the guards that a test took away; none where it took none of them.
+/// The claim's statement without the guards that a test took away; none if it took none of them away.
 pub(super) fn claim() -> Option<String> {
     let whole = WHOLE_CLAIM;
     let taken = CLAIM.iter().filter(|(guard, ..)| fault::sabotaged(guard));
@@ -59,7 +59,7 @@ pub(super) fn claim() -> Option<String> {
     (left != whole).then(|| left.replace("!\"", "\""))
 }
 
-/// The claim by that statement.
+/// Claims by that statement.
 pub(super) async fn claim_without_guard(
     pool: &PgPool,
     sql: String,
@@ -83,7 +83,7 @@ pub(super) async fn claim_without_guard(
         .await
 }
 
-/// `no_fence`: every write is taken for the current holder's.
+/// `no_fence`: takes every write for the current holder's.
 pub(super) async fn tokens_of_whoever_holds(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "select coalesce(p.claim_token, asked.id) as \"token!\"

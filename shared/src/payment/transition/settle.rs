@@ -1,4 +1,5 @@
-//! All that ends a claim, in one fenced statement: status, event, ledger, next job and break.
+//! All that ends a claim, in one fenced statement: status, event, ledger, next job, break and dead letter. A
+//! result whose claim is gone is kept as late evidence.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,15 +17,16 @@ use crate::platform::{fault, metrics};
 use crate::queue;
 use domain::dead_letter::Class;
 
-/// The kind of the break of a void that goes without an answer: the machine goes on, and closes it when the void is confirmed.
+/// The kind of the break for a void without an answer. The workers go on, and close it when the void is
+/// confirmed.
 pub(crate) const VOID_UNANSWERED: &str = "void_unanswered";
 
-/// What a claim came to.
+/// The result of a claim.
 #[derive(Debug, Clone)]
 pub struct Settlement {
-    /// Of what.
+    /// The payment that was claimed.
     pub payment_id: PaymentId,
-    /// The claim it came from.
+    /// The token of the claim that led to it.
     pub token: ClaimToken,
     /// What happens to the payment.
     pub step: Step,
@@ -32,33 +34,34 @@ pub struct Settlement {
     pub evidence: Value,
 }
 
-/// What became of settlements. One that is in neither list was settled before.
+/// The result of settlements. One that is in none of the lists was settled before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settled {
     /// These took effect.
     pub moved: Vec<(PaymentId, ClaimToken)>,
-    /// These came to payments whose history lacks events: they are held, and what was said is in their break.
+    /// These came to payments whose history lacks events. The payments are held, and their breaks have what
+    /// was said.
     pub halted: Vec<(PaymentId, ClaimToken)>,
-    /// These came too late; what they say is kept as late evidence.
+    /// These came too late, and are kept as late evidence.
     pub late: Vec<(PaymentId, ClaimToken)>,
 }
 
-/// What one settlement came to.
+/// The result of one settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     /// It took effect.
     Moved,
-    /// The payment's history lacks events: it is held, and what was said is in its break.
+    /// The payment's history lacks events. The payment is held, and its break has what was said.
     Halted,
-    /// Its claim is gone; what it says is kept as late evidence.
+    /// Its claim is gone, and it is kept as late evidence.
     Late,
     /// It was settled before: a connection broke after the commit, or the caller repeats itself.
     Repeated,
 }
 
-/// Settling many claims at once.
+/// Settles the claims of many tasks at once.
 pub struct Settling {
-    /// Where they are settled.
+    /// The connection by which they are settled.
     pub seat: Seat,
 }
 
@@ -84,11 +87,12 @@ impl Work for Settling {
     }
 }
 
-/// Ends the claims of `settlements`, each by its step. Those whose claim is gone change nothing and are kept as late
-/// evidence.
+/// Ends the claims of `settlements`, each by its step. Those whose claim is gone change nothing and are kept
+/// as late evidence.
 ///
 /// # Errors
-/// The database's; then nothing was written (or, where the connection broke, all: repeat it, which does no harm).
+/// The database's error; then nothing was written. If the connection broke, all may be: repeat it, which does
+/// no harm.
 pub async fn settle(on: &impl Lend, settlements: Vec<Settlement>) -> Result<Settled, SettleError> {
     let mut rows = Rows::default();
     for settlement in settlements {
@@ -147,7 +151,7 @@ pub async fn settle(on: &impl Lend, settlements: Vec<Settlement>) -> Result<Sett
             let claim = (row.id.into(), row.claim_token.into());
             if row.is_whole { settled.moved.push(claim) } else { settled.halted.push(claim) }
         } else {
-            // Sent twice it is late both times, and counted once.
+            // A result that was sent twice is late both times, and counted once.
             if row.is_new {
                 metrics::came_late();
             }
@@ -168,7 +172,7 @@ pub enum SettleError {
     /// A step that no claim can lead to: a bug.
     #[error(transparent)]
     Illegal(#[from] IllegalTransition),
-    /// The database's.
+    /// The database's error; the settlement may be repeated.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -211,7 +215,7 @@ struct Written {
     charge_id: Option<String>,
     failure: Option<Failure>,
     held: Option<HeldReason>,
-    /// The kind of the break that tells a person, where the machine goes on.
+    /// The kind of the break that tells a person although the workers go on.
     told: Option<&'static str>,
 }
 
