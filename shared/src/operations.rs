@@ -1,10 +1,17 @@
-//! What looks at all payments at once: finds contradictions, mends what may be mended, and shows the rest to operators.
+//! What looks at all payments at once: finds contradictions, mends what may be mended, and shows the rest to
+//! operators.
 //!
-//! Read in this order: [`breaks`] (contradictions), [`reconciliation`] (how most of them are found), [`installation`] (which
-//! database is ours, and what a past that came back forgot), [`recovery`] (what a start found under way), [`dead_letter`],
-//! [`operator`] (what operators read), [`gauges`] and [`horizon`] (what is measured).
+//! Read in this order:
+//! - [`breaks`]: contradictions;
+//! - [`reconciliation`]: how most of them are found;
+//! - [`installation`]: which database is ours, and what a past that came back forgot;
+//! - [`recovery`]: what a start found under way;
+//! - [`dead_letter`]: what the queue gave up, and its replay;
+//! - [`operator`]: what operators read;
+//! - [`json`]: how that looks as JSON;
+//! - [`gauges`] and [`horizon`]: what is measured.
 //!
-//! May use every other wing. Nothing else in this crate may use it.
+//! This wing may use every other wing. Nothing else in this crate may use it.
 
 pub mod breaks;
 pub mod dead_letter;

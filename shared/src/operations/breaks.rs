@@ -1,7 +1,9 @@
-//! Breaks: contradictions between two books, open until a person has said why they no longer are.
+//! Breaks: contradictions between two books. A break is open until a person closes it, or a decision,
+//! correction or void that ends it.
 //!
-//! Invariant: one open break per payment (or other subject) and kind; what a person has closed is not opened again for the
-//! same facts; and a break moves no money and changes no payment. They are closed by [`crate::payment::transition`].
+//! Invariants: one break is open for each payment (or other subject) and kind. What a person has closed is
+//! not opened again for the same facts. A break moves no money and changes no payment. Only
+//! [`crate::payment::transition`] closes breaks.
 
 use chrono::{DateTime, Utc};
 use domain::ids::PaymentId;
@@ -9,7 +11,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-/// Every kind there is, with what it says.
+/// Every kind of break, with the sentence that explains it.
 pub const KINDS: &[(&str, &str)] = &[
     ("wrong_answer", "The gateway's books show another amount, currency or key than ours."),
     (
@@ -50,13 +52,13 @@ pub const KINDS: &[(&str, &str)] = &[
     ("journal_shrank", "The gateway's journal lacks rows that it had."),
 ];
 
-/// What a kind means; none for one that is new here.
+/// The sentence for a kind; none for a kind that this version does not know.
 #[must_use]
 pub fn explained(kind: &str) -> Option<&'static str> {
     KINDS.iter().find(|(known, _)| *known == kind).map(|(_, means)| *means)
 }
 
-/// A contradiction.
+/// A contradiction between two books.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the columns of the table `breaks`, which explains them")]
 pub struct Break {
@@ -69,30 +71,30 @@ pub struct Break {
     pub closed_at: Option<DateTime<Utc>>,
     pub closed_by: Option<String>,
     pub closed_reason: Option<String>,
-    /// Whether the payment is held: then a decision about the payment closes it.
+    /// Whether the payment is held: then a decision about the payment closes the break.
     pub is_held: bool,
 }
 
-/// Which breaks to list; all fields narrow.
+/// The breaks to list; all fields narrow.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only of this kind.
+    /// Only breaks of this kind.
     pub kind: Option<String>,
-    /// Only open ones, or only closed ones.
+    /// Only open breaks, or only closed ones.
     pub is_open: Option<bool>,
-    /// Only older ones.
+    /// Only breaks with a lower number, so older ones.
     pub before: Option<i64>,
-    /// At most so many.
+    /// The largest number of breaks.
     pub limit: i64,
 }
 
 /// The breaks that `filter` describes, newest first.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn list(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Break>> {
     let before = filter.before.unwrap_or(i64::MAX);
-    // Two statements, since only one of them can read the index of the open ones.
+    // Two statements, since only one of them can read the index of the open breaks.
     if filter.is_open == Some(true) {
         return sqlx::query_as!(
             Break,
@@ -131,7 +133,7 @@ pub async fn list(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Break>> {
 /// The break of that number.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn find(pool: &PgPool, id: i64) -> sqlx::Result<Option<Break>> {
     sqlx::query_as!(
         Break,
@@ -145,10 +147,10 @@ pub async fn find(pool: &PgPool, id: i64) -> sqlx::Result<Option<Break>> {
     .await
 }
 
-/// How many are open, counted up to `limit`.
+/// How many breaks are open, counted up to `limit`.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn count_open(pool: &PgPool, limit: i64) -> sqlx::Result<i64> {
     sqlx::query_scalar!(
         "select count(*) as \"count!\" from (select from breaks where closed_at is null limit $1) as open",
@@ -158,7 +160,7 @@ pub async fn count_open(pool: &PgPool, limit: i64) -> sqlx::Result<i64> {
     .await
 }
 
-/// What a break is about.
+/// The subject of a break.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// A payment of ours.
@@ -170,39 +172,40 @@ pub enum Subject {
 /// A contradiction that was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Finding {
-    /// What it is about.
+    /// The payment or thing that it is about.
     pub subject: Subject,
-    /// One of [`KINDS`].
+    /// One of [`KINDS`], as a word.
     pub kind: String,
-    /// What was seen on both sides. The same facts give the same detail, so it has no times of looking in it.
+    /// The facts of both sides. The same facts give the same detail, so it has no times of looking in it.
     pub detail: Value,
 }
 
 impl Finding {
-    /// About a payment.
+    /// A finding about a payment.
     #[must_use]
     pub fn about(payment_id: Uuid, kind: &str, detail: Value) -> Self {
         Self { subject: Subject::Payment(payment_id.into()), kind: kind.to_owned(), detail }
     }
 
-    /// About something else.
+    /// A finding about something else.
     #[must_use]
     pub fn about_other(subject: String, kind: &str, detail: Value) -> Self {
         Self { subject: Subject::Other(subject), kind: kind.to_owned(), detail }
     }
 }
 
-/// What became of findings.
+/// The result of opening breaks for findings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Opened {
-    /// Those that no person has closed already.
+    /// The findings that no person has closed already.
     pub found: i64,
-    /// Those of them for which a break was opened now; for the others one was open.
+    /// The subjects and kinds of the breaks that were opened now. For the other findings one was open.
     pub opened: Vec<(Subject, String)>,
 }
 
-/// Opens a break for each finding, unless one is open or a person has closed one for the same facts. What became of a void
-/// was noted later and is none of them; where both name a charge, the same charge is the same fact.
+/// Opens a break for each finding, unless one is open or a person has closed one for the same facts. The
+/// result of a void was noted later, and is no such fact. If both name a charge, the same charge is the same
+/// fact.
 pub(crate) async fn open(connection: &mut PgConnection, mut findings: Vec<Finding>) -> sqlx::Result<Opened> {
     if findings.is_empty() {
         return Ok(Opened::default());

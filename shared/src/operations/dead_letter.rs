@@ -1,8 +1,9 @@
 //! Dead letters: jobs that cannot be done, and payments that kill their workers, parked with their evidence.
 //!
-//! Invariant: nothing that the queue gives up is dropped; one letter is open for a job or payment at a time; a replay keeps
-//! the job's id and key, and a letter is replayed once. A letter moves no money: a replayed job is again only a hint, and
-//! a poisonous payment is released by the one writer.
+//! Invariants: nothing that the queue gives up is dropped. One letter is open for a job or payment at a time.
+//! A replay keeps the job's key, and its id if the queue can read it. A letter is replayed once. A letter
+//! moves no money: a replayed job is again only a hint, and a poisonous payment is released by
+//! [`transition`].
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -16,7 +17,7 @@ use crate::payment::transition::{self, Justification, Unusable};
 use crate::platform::metrics;
 use crate::queue::new_job_id;
 
-/// A dead letter.
+/// A dead letter, as it is kept.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the columns of the table `dead_letters`, which explains them")]
 pub struct Letter {
@@ -37,7 +38,7 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// The job's body: as text where it is some, else in hexadecimal digits after `\x`.
+    /// The job's body: as text if it is some, else in hexadecimal digits after `\x`.
     #[must_use]
     pub fn body(&self) -> Option<String> {
         let bytes = self.job.as_deref()?;
@@ -48,26 +49,26 @@ impl Letter {
     }
 }
 
-/// Which letters to list; all fields narrow.
+/// The letters to list; all fields narrow.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only of this class.
+    /// Only letters of this class.
     pub class: Option<String>,
-    /// Only open ones, or only closed ones.
+    /// Only open letters, or only closed ones.
     pub is_open: Option<bool>,
-    /// Only older ones.
+    /// Only letters with a lower number, so older ones.
     pub before: Option<i64>,
-    /// At most so many.
+    /// The largest number of letters.
     pub limit: i64,
 }
 
 /// The letters that `filter` describes, newest first.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn list(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Letter>> {
     let before = filter.before.unwrap_or(i64::MAX);
-    // Two statements, since only one of them can read the index of the open ones.
+    // Two statements, since only one of them can read the index of the open letters.
     if filter.is_open == Some(true) {
         return sqlx::query_as!(
             Letter,
@@ -106,7 +107,7 @@ pub async fn list(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Letter>> {
 /// The letter of that number.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn find(pool: &PgPool, id: i64) -> sqlx::Result<Option<Letter>> {
     sqlx::query_as!(
         Letter,
@@ -123,9 +124,9 @@ pub async fn find(pool: &PgPool, id: i64) -> sqlx::Result<Option<Letter>> {
 /// What to do with a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closing {
-    /// The job is delivered again under its own id and key; a payment that is held for poison is released.
+    /// The job is delivered again under its own id and key. A payment that is held for poison is released.
     Replay,
-    /// Nothing: it is only put away.
+    /// Nothing is done: the letter is only put away.
     Discard,
 }
 
@@ -138,29 +139,30 @@ impl Closing {
     }
 }
 
-/// What came of it.
+/// The result of closing a letter.
 #[derive(Debug, Clone)]
 pub enum Closed {
-    /// It is done now.
+    /// The letter is closed now.
     Now(Letter),
     /// The same person had done the same for the same reason. Nothing happened.
     Before(Letter),
-    /// It was closed before, by somebody else, for another reason or otherwise. Nothing happened.
+    /// It was closed before by another person, for another reason or in another way. Nothing happened.
     Otherwise(Letter),
-    /// There is none of that number.
+    /// There is no letter of that number.
     NoSuchLetter,
-    /// Its payment is held, and cannot be put away: replay the letter, or decide about the payment.
+    /// Its payment is held, so the letter cannot be put away: replay it, or decide about the payment.
     IsHeld,
-    /// The queue has not yet taken note that the job failed: ask again.
+    /// The queue has not yet noted that the job failed, or the payment is not to be released now: ask again.
     NotYet,
     /// A field cannot be used.
     Unusable(Unusable),
 }
 
-/// Replays or discards a letter, once: whoever asks again is told what was done.
+/// Replays or discards a letter, once. A caller that asks again is told what was done.
 ///
 /// # Errors
-/// The database's; then nothing was written (or, where the connection broke, all of it: the same request tells).
+/// The database's error; then nothing was written. If the connection broke, all of it may be: the same
+/// request tells.
 pub async fn close(
     pool: &PgPool,
     id: i64,
@@ -185,7 +187,7 @@ pub async fn close(
         it.closed_as.as_deref() == Some(closing.closed_as())
             && justification.is(it.closed_by.as_deref(), it.closed_reason.as_deref())
     };
-    // Of two who ask at once one wins, and the other is told what happened.
+    // If two people ask at once, one wins, and the other is told what happened.
     Ok(match find(pool, id).await? {
         None => Closed::NoSuchLetter,
         Some(now) if now.closed_at.is_none() => Closed::NotYet,
@@ -195,14 +197,16 @@ pub async fn close(
     })
 }
 
-/// The event `released`: the machine looks again, and counts takeovers anew. Closes the payment's break and letter as well.
+/// Writes the event `released`: workers look again, and count takeovers anew. The payment's break and letter
+/// are closed as well.
 async fn release(pool: &PgPool, payment: Uuid, justification: &Justification) -> sqlx::Result<bool> {
     let version = history::row(pool, payment.into()).await?.version;
     Ok(transition::release(pool, payment.into(), version, justification).await?.is_some())
 }
 
-/// Closes a job's letter and, to replay it, puts the job back where it was: one statement, so that it happens once. An id that
-/// the queue cannot read would keep it from all other jobs, and is the one thing that is not kept.
+/// Closes a job's letter and, to replay it, puts the job back where it was: one statement, so that it happens
+/// once. An id that the queue cannot read is replaced by a new one, since it would keep the queue from all
+/// other jobs.
 async fn close_job(
     pool: &PgPool,
     letter: &Letter,

@@ -1,4 +1,4 @@
-//! The gauges: what stands in the database now, by a few statements for each scrape.
+//! The gauges: what stands in the database now, read by a few statements at a scrape.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,19 +15,20 @@ use crate::platform::metrics::{
 };
 use crate::queue;
 
-/// Whoever scrapes more often sees the same numbers again: anybody may scrape, and the database has other work.
+/// How long the gauges are shown before they are read again: anybody may scrape, and the database has other
+/// work.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// And where the backlog is so long that reading takes a while, at most one part in so many of the time goes into it.
+/// If a long backlog makes reading slow, it takes at most one part in this many of the time.
 const SHARE: u32 = 20;
 
-/// No reading takes longer: by then whoever had the turn is gone.
+/// No reading takes longer: by then the process that had the turn is gone.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// From when on the gauges are read again.
+/// The time from which the gauges are read again.
 static STALE_AT: Mutex<Option<Instant>> = Mutex::new(None);
 
-/// What the database shows.
+/// The numbers that the database shows.
 struct Now {
     pending: f64,
     processing: f64,
@@ -38,7 +39,7 @@ struct Now {
     reconciliation_age: f64,
     dead_letters_open: f64,
     closed: f64,
-    /// How many breaks are open of each of [`KINDS`]; none where that could not be read.
+    /// The number of open breaks of each of [`KINDS`]; none if that could not be read.
     breaks_open: Option<Vec<f64>>,
 }
 
@@ -57,14 +58,14 @@ impl Now {
     };
 }
 
-/// All metrics as text, the gauges as the database shows them now.
+/// All metrics as text, with the gauges as the database shows them now.
 pub async fn scrape(pool: &PgPool) -> String {
     refresh(pool).await;
     metrics::render()
 }
 
-/// Sets all gauges to what the database shows; to "not a number" where it does not answer, so that nobody takes the
-/// past for the present.
+/// Sets all gauges to what the database shows. If it does not answer they become "not a number", so that
+/// nobody takes the past for the present.
 async fn refresh(pool: &PgPool) {
     if !is_my_turn() {
         return;
@@ -94,7 +95,7 @@ async fn refresh(pool: &PgPool) {
     fresh_for(fresh);
 }
 
-/// Who keeps dead rows from being cleared.
+/// Shows who keeps dead rows from being cleared.
 fn show_horizon(horizon: &sqlx::Result<Horizon>) {
     let or_unknown = |of: &dyn Fn(&Horizon) -> f64| horizon.as_ref().map_or(f64::NAN, of);
     for &kind in horizon::KINDS {
@@ -122,7 +123,7 @@ async fn read(pool: &PgPool) -> sqlx::Result<Now> {
     sqlx::query_file_as!(Now, "queries/gauges.sql", queue::PAYMENTS, &kinds).fetch_one(pool).await
 }
 
-/// Whether the gauges are old enough to be read again; until they have been, everybody else is told no.
+/// Whether the gauges are old enough to be read again. Until they have been, every other caller is told no.
 fn is_my_turn() -> bool {
     let mut stale_at = STALE_AT.lock().unwrap_or_else(PoisonError::into_inner);
     let is_stale = stale_at.is_none_or(|at| at <= Instant::now());

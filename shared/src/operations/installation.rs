@@ -1,16 +1,19 @@
 //! Which database this installation knows as its own, and whether the one at hand is it.
 //!
-//! A backup that is loaded, a copy, and a server that took over without the last commits bring back a past in which payments
-//! and keys are missing that the gateway remembers. Whoever goes on with such a database as if nothing had happened charges
-//! twice. So each process asks before it does anything, and the database itself refuses claims (`may_claim()` in SQL).
+//! A backup that is loaded, a copy, and a server that took over without the last commits bring back a past.
+//! In it payments and keys are missing that the gateway remembers. A process that went on with such a
+//! database as if nothing had happened would charge twice. So each process asks before it does anything, and
+//! the database itself refuses claims (`may_claim()` in SQL).
 //!
-//! Read in this order: [`verdict`] (what is allowed where, pure), [`timeline`] (how a server that took over is accepted),
-//! [`orphans`] (charges of payments that are forgotten), [`restore`] (the steps of `payonce restored`), [`release`] (what a person
-//! does afterwards).
+//! Read in this order:
+//! - [`verdict`]: what is allowed in which database, pure;
+//! - [`timeline`]: how a server that took over is accepted;
+//! - [`orphans`]: charges of payments that are forgotten;
+//! - [`restore`]: the steps of `payonce restored`;
+//! - [`release`]: what a person does afterwards.
 //!
-//! Invariant: what differs from what is known is never taken for the same: it is written down anew only where no payment
-//! could be missing, or after a person, or the gateway's books, have said so.
-//!
+//! Invariant: a database that differs from the known one is never taken for it. It becomes the known one only
+//! if no payment could be missing, or after a person or the gateway's books have said so.
 
 use chrono::{DateTime, Utc};
 use domain::ids::PaymentId;
@@ -27,12 +30,12 @@ pub mod verdict;
 
 pub use verdict::{Refused, Verdict};
 
-/// Which database that is.
+/// The identity of a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The cluster's own number; none where it may not be read.
+    /// The cluster's own number; none if it may not be read.
     pub system_identifier: Option<String>,
-    /// The database's number in it.
+    /// The database's number in the cluster.
     pub database_oid: i64,
     /// How often a server of this cluster took over, or was restored to a point in time.
     pub timeline: i32,
@@ -41,28 +44,28 @@ pub struct Identity {
 /// What the database says of the installation that it belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Installation {
-    /// Its own.
+    /// The installation's own id.
     pub id: Uuid,
-    /// Which past this is: one more with each that came back.
+    /// The number of this past: one more with each that came back.
     pub epoch: i32,
-    /// 1: the gateway's key of a new payment is its id. 2: it is derived.
+    /// 1: the gateway's key of a new payment is its id. 2: the key is derived.
     pub key_scheme: i16,
     /// When the last return of a past, or of another server, was accepted.
     pub returned_at: Option<DateTime<Utc>>,
-    /// The database that it knows; none until a process has seen it.
+    /// The database that the installation knows; none until a process has seen one.
     pub known: Option<Identity>,
     /// Why nothing is claimed or accepted until a person has run `payonce restored`.
     pub must_restore: Option<String>,
     /// Whether this row stands where it was written, and was not loaded or copied.
     pub is_as_written: bool,
-    /// Whether there is nothing that could have been forgotten: no payment, and no gateway was ever met.
+    /// Whether nothing could have been forgotten: there is no payment, and no gateway was ever met.
     pub is_empty: bool,
 }
 
 /// Reads the installation's row.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn read(pool: &PgPool) -> sqlx::Result<Installation> {
     let row = sqlx::query!(
         "select id, epoch, key_scheme, returned_at, system_identifier, database_oid, timeline, must_restore,
@@ -91,10 +94,10 @@ pub async fn read(pool: &PgPool) -> sqlx::Result<Installation> {
     })
 }
 
-/// Asks the server who it is.
+/// Asks the server which database this is.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn seen(pool: &PgPool) -> sqlx::Result<Identity> {
     let here = sqlx::query!(
         "select oid::bigint as \"database_oid!\",
@@ -118,19 +121,20 @@ pub async fn seen(pool: &PgPool) -> sqlx::Result<Identity> {
 /// Why a process must not use this database.
 #[derive(Debug, thiserror::Error)]
 pub enum NotAdmitted {
-    /// It is not the one that is known.
+    /// The database is not the known one.
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// It did not answer.
+    /// The database did not answer.
     #[error("cannot find out which database this is: {0}")]
     Database(#[from] sqlx::Error),
 }
 
-/// Asks whether this is the database that is known. The first process writes down which it is; so does any as long as there is
-/// nothing that could have been forgotten. For a process that starts, before it does anything else.
+/// Makes sure that this is the known database. Each process calls it at its start, before anything else. The
+/// first process writes down which database it is. So does any process as long as nothing could have been
+/// forgotten.
 ///
 /// # Errors
-/// It is another one, which says what to do; or the database does not answer.
+/// It is another database, and the error says what to do; or the database does not answer.
 pub async fn admit(pool: &PgPool) -> Result<Installation, NotAdmitted> {
     loop {
         let seen = seen(pool).await?;
@@ -146,7 +150,7 @@ pub async fn admit(pool: &PgPool) -> Result<Installation, NotAdmitted> {
     }
 }
 
-/// Writes down which database it is, unless another process was faster, which the next look shows.
+/// Writes down which database this is, unless another process was faster, which the next look shows.
 async fn identify(pool: &PgPool, installation: &Installation, seen: &Identity) -> sqlx::Result<()> {
     let known = installation.known.as_ref();
     let statement = sqlx::query!(
@@ -174,10 +178,10 @@ fn warn(installation: &Installation) {
     }
 }
 
-/// Whether the payment is this installation's. In a copy, what came with it is the original's.
+/// Whether the payment is this installation's. In a copy, payments that came with it are the original's.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn owns(pool: &PgPool, payment: PaymentId) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         "select exists (select from payments where id = $1 and created_at >= (select own_since from installation)) as \"owns!\"",
@@ -188,19 +192,19 @@ pub async fn owns(pool: &PgPool, payment: PaymentId) -> sqlx::Result<bool> {
     .await
 }
 
-/// Why nothing is accepted; none where it is.
+/// Why nothing is accepted; none while payments are accepted.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn closed(pool: &PgPool) -> sqlx::Result<Option<String>> {
     sqlx::query_scalar!("select must_restore from installation").fetch_one(pool).in_time().await
 }
 
-/// New payments have derived keys at the gateway from now on. For when the last process that knows none is gone. Answers
-/// false where it was so before.
+/// Gives new payments derived keys at the gateway from now on. It is for the time when the last process that
+/// knows none is gone. Answers false if it was so before.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn finish_migration(pool: &PgPool) -> sqlx::Result<bool> {
     let statement =
         sqlx::query!("update installation set key_scheme = 2 where key_scheme = 1").execute(pool).in_time();

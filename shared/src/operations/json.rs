@@ -1,4 +1,4 @@
-//! How what operators are shown looks as JSON: the same from the API and from the command line.
+//! How operators are shown things as JSON: the same from the API and from the command line.
 
 use domain::ids::PaymentId;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::operations::operator::{Correction, Decision};
 use crate::operations::recovery::{Recovered, Report};
 use crate::platform::time::rfc3339;
 
-/// A contradiction.
+/// A break as JSON.
 #[must_use]
 pub fn a_break(it: &Break) -> Value {
     json!({
@@ -27,7 +27,7 @@ pub fn a_break(it: &Break) -> Value {
     })
 }
 
-/// A start after a crash that found something under way.
+/// A recovery report as JSON, without the payments that it lists.
 #[must_use]
 pub fn recovery_report(it: &Report) -> Value {
     json!({
@@ -40,7 +40,7 @@ pub fn recovery_report(it: &Report) -> Value {
     })
 }
 
-/// The same, with each payment and what became of it by now.
+/// A recovery report as JSON, with each payment and what became of it by now.
 #[must_use]
 pub fn recovery(report: &Report, recovered: &[Recovered]) -> Value {
     let mut value = recovery_report(report);
@@ -64,7 +64,7 @@ fn recovered_payment(it: &Recovered) -> Value {
     })
 }
 
-/// What a person wished to become of a held payment, and what came of it.
+/// A decision about a held payment as JSON, with its result.
 #[must_use]
 pub fn decision(it: &Decision) -> Value {
     json!({
@@ -87,7 +87,7 @@ pub fn decision(it: &Decision) -> Value {
     })
 }
 
-/// What people put right about a payment that is over.
+/// A correction of a payment that is over as JSON.
 #[must_use]
 pub fn correction(it: &Correction) -> Value {
     json!({
@@ -113,7 +113,7 @@ pub fn correction(it: &Correction) -> Value {
     })
 }
 
-/// What the queue could not do.
+/// A dead letter as JSON.
 #[must_use]
 pub fn dead_letter(it: &Letter) -> Value {
     json!({

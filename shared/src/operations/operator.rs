@@ -1,8 +1,8 @@
-//! What the operator's page reads: over all merchants, newest first. Nothing here writes but `resolve`,
-//! through the one writer.
+//! What operators read, over all merchants and newest first. Only `resolve` writes, by
+//! [`crate::payment::transition`].
 //!
-//! Invariant: every query reads a bounded number of rows by an index, however large the tables have grown, so that
-//! looking at a system in trouble does not add to the trouble.
+//! Invariant: every query reads a bounded number of rows, or of each merchant's rows, by an index. It does so
+//! at any size of the tables, so that looking at a system in trouble does not add to the trouble.
 
 use chrono::{DateTime, Utc};
 use domain::ids::{MerchantId, PaymentId};
@@ -32,27 +32,27 @@ pub use resolve::{Resolve, Resolved, resolve_break};
 /// One payment with all that is known about it.
 #[derive(Debug, Clone)]
 pub struct Dossier {
-    /// Which.
+    /// The payment's id.
     pub id: PaymentId,
-    /// As it stands.
+    /// The payment as it stands.
     pub row: PaymentRow,
-    /// Whose it is.
+    /// The unique name of the merchant whose payment it is.
     pub merchant_name: String,
-    /// Its history, oldest first; of a very long one only the last events before the asked-for version.
+    /// The history, oldest first. A very long one has only the last events before the asked-for version.
     pub events: Vec<Event>,
     /// Whether older events were left out.
     pub has_older_events: bool,
-    /// What came after a claim was gone.
+    /// The results that came after their claim was gone.
     pub late: Vec<Late>,
-    /// Contradictions, the open ones first.
+    /// The contradictions, the open ones first.
     pub breaks: Vec<Break>,
-    /// What people wished to become of it, newest first.
+    /// The decisions of people about it, newest first.
     pub decisions: Vec<Decision>,
-    /// What people corrected about it, newest first.
+    /// The corrections of people about it, newest first.
     pub corrections: Vec<Correction>,
-    /// What its money did.
+    /// The movements of its money, each as two entries.
     pub entries: Vec<Entry>,
-    /// Its jobs that the queue still knows, newest first.
+    /// The jobs that the queue still knows, newest first.
     pub jobs: Vec<Job>,
 }
 
@@ -88,19 +88,19 @@ pub struct Job {
     pub run_at: DateTime<Utc>,
     pub done_at: Option<DateTime<Utc>>,
     pub lock_by: Option<String>,
-    /// Which version of the payment asked for it.
+    /// The version of the payment that asked for it.
     pub version: i32,
 }
 
-/// At most so many events of one payment at a time.
+/// The largest number of events of one payment at a time.
 const EVENTS_MAX: i64 = 200;
-/// At most so many rows of each other kind about one payment.
+/// The largest number of rows of each other kind about one payment.
 const ROWS_MAX: i64 = 100;
 
-/// All about one payment; none where there is no such payment. `before` asks for the events before that version.
+/// All about one payment; none if there is no such payment. `before` asks for the events before that version.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn dossier(pool: &PgPool, id: PaymentId, before: Option<i32>) -> sqlx::Result<Option<Dossier>> {
     let row = match history::row(pool, id).await {
         Err(sqlx::Error::RowNotFound) => return Ok(None),
@@ -130,7 +130,7 @@ pub async fn dossier(pool: &PgPool, id: PaymentId, before: Option<i32>) -> sqlx:
     }))
 }
 
-/// Newest first, and one more than is shown.
+/// The events newest first, and one more than is shown.
 async fn events(pool: &PgPool, id: PaymentId, before: i32) -> sqlx::Result<Vec<Event>> {
     sqlx::query_as!(
         Event,
@@ -192,7 +192,7 @@ async fn entries(pool: &PgPool, id: PaymentId) -> sqlx::Result<Vec<Entry>> {
     .await
 }
 
-/// By their keys, which name payment and version: the queue has no other way to a payment's jobs.
+/// The jobs by their keys, which name payment and version: the queue has no other way to a payment's jobs.
 async fn jobs(pool: &PgPool, id: PaymentId, version: i32) -> sqlx::Result<Vec<Job>> {
     sqlx::query_as!(
         Job,
@@ -212,7 +212,7 @@ async fn jobs(pool: &PgPool, id: PaymentId, version: i32) -> sqlx::Result<Vec<Jo
 /// The merchant of that name or id; none if there is none.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn find_merchant(pool: &PgPool, name_or_id: &str) -> sqlx::Result<Option<MerchantId>> {
     let id = name_or_id.parse().map(MerchantId::uuid).ok();
     let found = sqlx::query_scalar!("select id from merchants where id = $1 or name = $2", id, name_or_id);

@@ -1,13 +1,19 @@
-//! Reconciliation: our books compared with each other and with the gateway's, and what the machine may repair repaired.
+//! Reconciliation: our books compared with each other and with the gateway's, and what the machine may repair
+//! repaired.
 //!
-//! Jobs and queue rows are only hints, so what is wrong with them is put right. Money and histories are not: what differs
-//! is a break for a person. A run goes step by step, a page at a time; each page commits together with how far the run has
-//! come, so that whoever goes on with it after a crash finds everything once. Nothing here holds a lock or a snapshot for
-//! longer than a page, and nothing asks the gateway about a single payment: that needs a claim.
+//! Jobs and queue rows are only hints, so errors in them are put right. Money and histories are not: what
+//! differs is a break for a person. A run goes step by step, a page at a time. Each page commits together
+//! with how far the run has come. So a process that goes on after a crash finds everything once. Nothing here
+//! holds a lock or a snapshot for longer than a page. Nothing asks the gateway about a single payment: that
+//! needs a claim.
 //!
-//! [`run`] keeps the run's row, `copy` copies the gateway's journal, `books` compares it, `charges` says whose a charge is,
-//! `payments` walks over the payments,
-//! `balances` adds up accounts.
+//! Read in this order:
+//! - [`run`](mod@run): keeps the run's row;
+//! - `copy`: copies the gateway's journal;
+//! - `books`: compares the gateway's books;
+//! - `charges`: says whose a charge is;
+//! - `payments`: walks over the payments;
+//! - `balances`: adds up accounts.
 
 use std::time::Duration;
 
@@ -41,14 +47,15 @@ const RESCHEDULED_PAGES: usize = 100;
 /// What asks for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trigger {
-    /// A tick of the schedule. Walks over a share of the payments and runs once, whoever else got the same tick.
+    /// A tick of the schedule. It walks over a share of the payments and runs once, even if several workers
+    /// get the tick.
     Tick(DateTime<Utc>),
-    /// A person. Walks over all payments.
+    /// A person's command. It walks over all payments.
     Command,
 }
 
 impl Trigger {
-    /// How many pages of our payments a run compares; the next tick goes on from there.
+    /// How many pages of our payments a run compares. The next tick goes on from there.
     const fn payment_pages(self) -> usize {
         match self {
             Self::Tick(_) => 100,
@@ -56,8 +63,8 @@ impl Trigger {
         }
     }
 
-    /// How far it copies the gateway's journal; the next run goes on from there. A tick copies more than a gateway writes
-    /// until the next one, and leaves most of its time to the other steps.
+    /// How far a run copies the gateway's journal; the next run goes on from there. A tick copies more than a
+    /// gateway writes until the next one, and leaves most of its time to the other steps.
     const fn journal_bounds(self) -> Bounds {
         match self {
             Self::Tick(_) => Bounds { pages: 1_000, time: Duration::from_mins(2) },
@@ -65,7 +72,7 @@ impl Trigger {
         }
     }
 
-    /// How far it compares the gateway's charges; the next tick goes on from there.
+    /// How far a run compares the gateway's charges. The next tick goes on from there.
     const fn charge_bounds(self) -> Bounds {
         match self {
             Self::Tick(_) => Bounds { pages: 10, time: Duration::from_mins(2) },
@@ -74,16 +81,16 @@ impl Trigger {
     }
 }
 
-/// What one comparison came to.
+/// The result of one comparison.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Looked at.
+    /// How many rows were looked at.
     pub checked: i64,
-    /// Found wrong, but for what a person has closed for the same facts.
+    /// How many were found wrong, without those that a person has closed for the same facts.
     pub found: i64,
-    /// Put right.
+    /// How many were put right.
     pub repaired: i64,
-    /// Breaks opened for a person; less than `found` where one was open already.
+    /// How many breaks were opened for a person: fewer than `found` if some were open already.
     pub breaks: i64,
 }
 
@@ -95,7 +102,7 @@ impl Counts {
         self.breaks += more.breaks;
     }
 
-    /// So many were looked at, and this became of what was wrong.
+    /// The counts of a comparison of `checked` rows that opened these breaks.
     fn of(checked: usize, opened: &Opened) -> Self {
         let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
         Self { checked: count(checked), found: opened.found, repaired: 0, breaks: count(opened.opened.len()) }
@@ -112,38 +119,40 @@ impl From<Repaired> for Counts {
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GatewayBooks {
-    /// Nobody said where the gateway is.
+    /// No gateway was given.
     #[default]
     NotAsked,
-    /// They were.
+    /// The books were compared.
     Compared,
-    /// They were read as far as one run goes. The next one goes on from there.
+    /// The books were read as far as one run goes. The next one goes on from there.
     Partly,
-    /// The gateway keeps none that it shows.
+    /// The gateway shows no books.
     NotOffered,
-    /// It did not answer. The next run goes on where this one could not.
+    /// The gateway did not answer. The next run goes on where this one could not.
     Unreachable,
-    /// A page of them does not lead on, so that whoever follows them never comes to an end. The next run tries again.
+    /// A page of the books does not lead on, so that a reader never comes to an end. The next run tries
+    /// again.
     Faulty,
 }
 
-/// What a run came to, comparison by comparison. Stored as it is.
+/// The result of a run, comparison by comparison. It is stored as it is.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Findings {
-    /// What is due further away than any wait, which is wrong: payments, jobs, voids.
+    /// Due times of payments, jobs and voids; wrong is one that is further away than any wait.
     pub due_times: Counts,
     /// Payments long due; wrong is one without a live job.
     pub overdue: Counts,
     /// Queue rows in flight or waiting; wrong is one that was lost, or that leads to no payment.
     pub queue: Counts,
-    /// What moved money at the gateway since the last run; wrong is what no payment of ours accounts for.
+    /// Movements of money at the gateway since the last run; wrong is one that no payment of ours accounts
+    /// for.
     pub journal: Counts,
-    /// Payments; wrong is one that ended otherwise than the gateway's journal says.
+    /// Payments beside the gateway's journal; wrong is one that ended otherwise.
     pub gateway: Counts,
-    /// Payments; wrong is one that the ledger does not agree with.
+    /// Payments beside the ledger; wrong is one that it does not agree with.
     pub ledger: Counts,
-    /// Payments; wrong is one whose events do not lead to its row.
+    /// Payments beside their events; wrong is one whose events do not lead to its row.
     pub history: Counts,
     /// Accounts, whenever all transfers have been added up; wrong is one that has less than before.
     pub balances: Counts,
@@ -176,16 +185,16 @@ impl Findings {
     }
 }
 
-/// A finished run.
+/// A finished run, with its findings.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// Its number in `reconciliation_runs`.
+    /// The run's number in `reconciliation_runs`.
     pub run: i64,
-    /// When it started.
+    /// When the run started.
     pub started_at: DateTime<Utc>,
-    /// When it was done.
+    /// When the run was done.
     pub finished_at: DateTime<Utc>,
-    /// What it came to.
+    /// What the run found.
     #[serde(flatten)]
     pub findings: Findings,
 }
@@ -198,13 +207,13 @@ impl Report {
     }
 }
 
-/// Runs one reconciliation, or goes on with the tick that was broken off. None if there is nothing to do: that tick is
-/// done, or another one is under way, or somebody took this run over. Without a gateway only our own books are compared.
-/// What is due later than `waits` allow is pulled near.
-/// Until `hurry` is cancelled it rests after each page for nine times as long as that took.
+/// Runs one reconciliation, or goes on with the tick that was broken off. None if there is nothing to do: the
+/// tick is done, another one is under way, or another process took this run over. Without a gateway only our
+/// own books are compared. What is due later than `waits` allow is pulled near. Until `hurry` is cancelled
+/// the run rests after each page for nine times as long as the page took, but at most five seconds.
 ///
 /// # Errors
-/// The database's; what was found before stays found.
+/// The database's error. What was found before stays found.
 pub async fn run(
     pool: &PgPool,
     gateway: Option<&Gateway>,
@@ -233,7 +242,7 @@ pub async fn run(
     }
 }
 
-/// The queue put right. Repeated after a crash, it finds right what was put right before.
+/// Puts the queue right. Repeated after a crash, it finds right what was put right before.
 async fn repaired(pool: &PgPool, waits: Waits, run: &mut Run) -> sqlx::Result<bool> {
     run.findings.due_times = due_times(pool, waits).await?;
     run.findings.overdue = repair::overdue_payments(pool, PAGE).await?.into();
@@ -244,7 +253,7 @@ async fn repaired(pool: &PgPool, waits: Waits, run: &mut Run) -> sqlx::Result<bo
     run.step_done(pool).await
 }
 
-/// What is due too far away pulled near, page by page; what is left after so many is for the next run.
+/// Pulls near what is due too far away, page by page. Any further pages are for the next run.
 async fn due_times(pool: &PgPool, waits: Waits) -> sqlx::Result<Counts> {
     let mut counts = Counts::default();
     for _ in 0..RESCHEDULED_PAGES {
@@ -265,7 +274,7 @@ async fn due_times(pool: &PgPool, waits: Waits) -> sqlx::Result<Counts> {
     Ok(counts)
 }
 
-/// One line per break, each of which a person must look at.
+/// Logs one line for each break, since a person must look at each.
 fn say_opened(opened: &Opened) {
     for (subject, kind) in &opened.opened {
         match subject {
@@ -279,7 +288,7 @@ fn say_opened(opened: &Opened) {
     }
 }
 
-/// One line per run.
+/// Logs one line for the run.
 fn say(report: &Report) {
     let findings = &report.findings;
     tracing::info!(

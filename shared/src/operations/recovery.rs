@@ -1,8 +1,10 @@
 //! What a start after a crash found under way, and what became of it.
 //!
-//! A worker that starts lists the claims of workers that are gone, before it claims anything itself. Invariants: a claim is
-//! listed once, however many workers start; listing moves no payment, and where it fails the worker goes on all the same;
-//! what became of a payment is read from its events and never stored a second time.
+//! A worker that starts lists the claims of workers that are gone, before it claims anything itself.
+//!
+//! Invariants: a claim is listed once, however many workers start. Listing moves no payment, and if it fails
+//! the worker goes on all the same. What became of a payment is read from its events, and never stored a
+//! second time.
 
 use std::time::Duration;
 
@@ -14,26 +16,28 @@ use uuid::Uuid;
 use crate::database::{InTime as _, durable, millis};
 use crate::queue::ORPHANED_AFTER;
 
-/// Payments listed in one report.
+/// Payments that one report lists.
 const LISTED_MAX: i64 = 1_000;
 
-/// A start waits no longer for it.
+/// How long a start waits for the list.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a worker's connections are called, before the end of its name. One that knows no derived keys is called otherwise: see
-/// `payonce migrate --finish`.
+/// The beginning of the name of a worker's connections. A worker that knows no derived keys is named
+/// otherwise: see `payonce migrate --finish`.
 const SESSION: &str = "payonce worker (keys 2) ";
 
 /// Events shown of each payment, from the lost claim on.
 const EVENTS_SHOWN: i64 = 20;
 
-/// What a worker's connections call themselves: by that others see whether it lives. The end of its name is its alone.
+/// The name of a worker's connections, by which others see that it lives. Only this worker has the name's
+/// end.
 #[must_use]
 pub fn session_name(worker: &str) -> String {
     format!("{SESSION}{}", worker.rsplit('-').next().unwrap_or_default())
 }
 
-/// Lists what was under way in workers that are gone. For a worker that starts, before it claims anything.
+/// Lists what was under way in workers that are gone. A worker calls it at its start, before it claims
+/// anything.
 pub async fn at_start(pool: &PgPool, worker: &str) {
     match tokio::time::timeout(PATIENCE, record(pool, worker)).await {
         Ok(Ok((0, _))) => {}
@@ -50,7 +54,7 @@ pub async fn at_start(pool: &PgPool, worker: &str) {
     }
 }
 
-/// Lists them, and tells how many, and how many more there are.
+/// Lists the lost claims. Answers how many are listed, and how many more there are.
 async fn record(pool: &PgPool, worker: &str) -> sqlx::Result<(i64, i64)> {
     let statement =
         sqlx::query_file!("queries/recovery_record.sql", worker, LISTED_MAX, SESSION, millis(ORPHANED_AFTER))
@@ -63,33 +67,33 @@ async fn record(pool: &PgPool, worker: &str) -> sqlx::Result<(i64, i64)> {
 /// A start that found something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Its number.
+    /// The number of the report.
     pub id: i64,
     /// The worker that started.
     pub worker: String,
-    /// When it looked.
+    /// When the worker looked.
     pub found_at: DateTime<Utc>,
-    /// How many payments it lists.
+    /// How many payments the report lists.
     pub payments: i64,
-    /// How many more there were.
+    /// How many more payments there were.
     pub more: i64,
 }
 
 /// A payment that was under way in a worker that is gone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recovered {
-    /// Which one.
+    /// The payment that was under way.
     pub payment_id: Uuid,
     /// The claim that was lost.
     pub claim_token: Uuid,
-    /// Since when it was held.
+    /// When the lost claim was made.
     pub claimed_at: DateTime<Utc>,
-    /// By whom.
+    /// The worker that is gone; none where the claim does not name it.
     pub lost_worker: Option<String>,
     /// What the worker was doing: `charge`, `verify` or `void`.
     pub was_doing: &'static str,
-    /// What became of the payment: `succeeded`, `failed`, `reversed`, `held`, `under_way`, or `waits`, where nobody has
-    /// taken it over yet.
+    /// What became of the payment: `succeeded`, `failed`, `reversed`, `held`, `under_way`, or `waits` if no
+    /// worker has taken it over yet.
     pub became: String,
     /// Whether its worker settled it after all: it was not gone, only away.
     pub came_back: bool,
@@ -99,14 +103,14 @@ pub struct Recovered {
     pub failure_code: Option<String>,
     /// Why it is held.
     pub held_reason: Option<String>,
-    /// Its events since, oldest first: what each decided, and by which evidence.
+    /// The events since then, oldest first: what each decided, and by which evidence.
     pub events: Value,
 }
 
 /// The last reports before number `before`, newest first.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn list(pool: &PgPool, before: Option<i64>, limit: i64) -> sqlx::Result<Vec<Report>> {
     let rows = sqlx::query!(
         "select id, worker, found_at, more,
@@ -131,7 +135,7 @@ pub async fn list(pool: &PgPool, before: Option<i64>, limit: i64) -> sqlx::Resul
 /// One report, with all that it lists, in the order of the payments' ids.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn find(pool: &PgPool, id: i64) -> sqlx::Result<Option<(Report, Vec<Recovered>)>> {
     let Some(report) = list(pool, id.checked_add(1), 1).await?.into_iter().find(|report| report.id == id)
     else {
@@ -185,7 +189,7 @@ pub async fn find(pool: &PgPool, id: i64) -> sqlx::Result<Option<(Report, Vec<Re
     Ok(Some((report, recovered.collect())))
 }
 
-/// What a claim of this type is for.
+/// The purpose of a claim of this type.
 fn was_doing(claim_type: &str, voiding: bool) -> &'static str {
     match (claim_type, voiding) {
         ("attempt_started", _) => "charge",
@@ -194,7 +198,7 @@ fn was_doing(claim_type: &str, voiding: bool) -> &'static str {
     }
 }
 
-/// How a payment stands, in a word.
+/// The state of a payment, in a word.
 fn became(status: &str, is_held: bool, is_touched: bool) -> String {
     match (status, is_held, is_touched) {
         ("pending" | "processing", true, _) => "held",
@@ -208,7 +212,7 @@ fn became(status: &str, is_held: bool, is_touched: bool) -> String {
 /// Deletes the reports of more than `days` ago, with what they list.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn forget(pool: &PgPool, days: i32) -> sqlx::Result<u64> {
     let statement = sqlx::query!(
         "delete from recovery_reports where found_at < clock_timestamp() - make_interval(days => $1)",

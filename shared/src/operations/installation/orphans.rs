@@ -1,7 +1,7 @@
 //! Charges at the gateway of payments that are forgotten here.
 //!
-//! Invariant: whoever posts such a payment again gets a payment with the same key at the gateway, which may only look, and
-//! adopts the charge. So an orphan stays for ever, also where it was adopted.
+//! Invariant: a client that posts such a payment again gets a payment with the same key at the gateway. That
+//! payment may only look, and adopts the charge. So an orphan stays for ever, also if it was adopted.
 
 use chrono::{DateTime, Utc};
 use domain::ids::GATEWAY;
@@ -10,32 +10,33 @@ use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-/// How long a look at all keys may take, in a process that has other work to do.
+/// How long a search through keys may take, in a process that has other work to do.
 const LONGEST_LOOK: &str = "60s";
 
 /// A key under which a charge stands, and which is no payment's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unknown {
-    /// The key.
+    /// The gateway key itself.
     pub key: String,
-    /// What the payment was called.
+    /// The name of the forgotten payment; none where the gateway shows none.
     pub reference: Option<String>,
     /// The first of its charges that stand.
     pub charge_id: String,
-    /// What stands.
+    /// The amount that stands under the key.
     pub amount: Decimal,
-    /// Of what.
+    /// The currency of that amount.
     pub currency: String,
-    /// All that moved money under the key.
+    /// All rows of the journal that moved money under the key.
     effects: Value,
 }
 
-/// Which keys are looked at.
+/// Which keys are searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
-    /// All.
+    /// All keys, also those that are known as orphans.
     All,
-    /// Of effects after this row of the gateway's journal, those of which nobody knows.
+    /// Only keys of effects after this row of the gateway's journal, and only those that are not known as
+    /// orphans.
     NewsAfter(i64),
 }
 
@@ -61,7 +62,7 @@ pub(super) async fn may_read_all(connection: &mut PgConnection, longest: &str) -
 /// The keys in our copy of the gateway's journal under which a charge stands and which are no payment's.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub(super) async fn unknown(pool: &PgPool, which: Which) -> sqlx::Result<Vec<Unknown>> {
     let (after, longest) = match which {
         Which::All => (i64::MIN, "0"),
@@ -77,7 +78,7 @@ pub(super) async fn unknown(pool: &PgPool, which: Which) -> sqlx::Result<Vec<Unk
     Ok(found)
 }
 
-/// Keeps these orphans, and opens a break for each of which none tells.
+/// Keeps these orphans, and opens a break for each that no break tells of.
 pub(super) async fn keep(connection: &mut PgConnection, found: &[Unknown]) -> sqlx::Result<()> {
     let each = |read: fn(&Unknown) -> &str| found.iter().map(|it| read(it).to_owned()).collect::<Vec<_>>();
     let keys = each(|it| &it.key);
@@ -115,26 +116,26 @@ pub(super) async fn keep(connection: &mut PgConnection, found: &[Unknown]) -> sq
 /// An orphan, as it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Orphan {
-    /// Its key at the gateway.
+    /// The key of its charges at the gateway.
     pub key: String,
-    /// What the payment was called that is forgotten.
+    /// The name of the forgotten payment; none where the gateway shows none.
     pub reference: Option<String>,
-    /// The charge that stands.
+    /// The gateway's id of the charge that stands.
     pub charge_id: String,
-    /// What stands.
+    /// The amount that stands under the key.
     pub amount: Decimal,
-    /// Of what.
+    /// The currency of that amount.
     pub currency: String,
-    /// When it was found.
+    /// When the orphan was found.
     pub found_at: DateTime<Utc>,
-    /// Which payment adopted the charge.
+    /// The payment that adopted the charge; none while none has.
     pub adopted_by: Option<Uuid>,
 }
 
-/// The orphans by key, after that key: those that nobody has adopted, or all.
+/// The orphans after that key, in the order of their keys: those that no payment has adopted, or all.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn list(pool: &PgPool, all: bool, after: &str, limit: i64) -> sqlx::Result<Vec<Orphan>> {
     sqlx::query_as!(
         Orphan,
@@ -151,21 +152,21 @@ pub async fn list(pool: &PgPool, all: bool, after: &str, limit: i64) -> sqlx::Re
     .await
 }
 
-/// How many there are of one currency, and how much stands.
+/// The number of rows of one currency, and their amount.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sum {
-    /// Which currency.
+    /// The currency code.
     pub currency: String,
-    /// How many.
+    /// How many rows there are.
     pub count: i64,
-    /// What stands of them together.
+    /// The amount of all of them together.
     pub amount: Decimal,
 }
 
-/// The orphans that nobody has adopted, by currency.
+/// The orphans that no payment has adopted, by currency.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn sums(connection: &mut PgConnection) -> sqlx::Result<Vec<Sum>> {
     sqlx::query_as!(
         Sum,

@@ -1,4 +1,5 @@
-//! Payments that came back, and of which the gateway shows nothing: given back to the machine by a named person, all at once.
+//! Payments that came back, and of which the gateway shows nothing: a named person gives all of them back to
+//! the workers at once.
 //!
 //! Invariant: each is released by a statement of its own, in the version in which it was found.
 
@@ -8,13 +9,13 @@ use uuid::Uuid;
 use super::orphans::Sum;
 use crate::payment::transition::{Justification, release};
 
-/// Payments read at a time.
+/// Payments that are read at a time.
 const PAGE: i64 = 1_000;
 
-/// Payments that came back and of which the gateway shows nothing, by currency: they wait for a person.
+/// The payments that came back and of which the gateway shows nothing, by currency. They wait for a person.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn held_back(pool: &PgPool) -> sqlx::Result<Vec<Sum>> {
     sqlx::query_as!(
         Sum,
@@ -27,11 +28,12 @@ pub async fn held_back(pool: &PgPool) -> sqlx::Result<Vec<Sum>> {
     .await
 }
 
-/// Gives all of them back to the machine, one by one, each in the version in which it was found. Answers how many; one about which
-/// somebody decides meanwhile is left. `tell` hears how many so far.
+/// Gives all of them back to the workers, one by one, each in the version in which it was found. A payment
+/// about which a person decides meanwhile is left. Answers how many were released; `tell` hears how many so
+/// far.
 ///
 /// # Errors
-/// The database's; what was released stays so.
+/// The database's error. Payments that were released stay so.
 pub async fn release_all(
     pool: &PgPool,
     justification: &Justification,

@@ -1,8 +1,9 @@
-//! The steps of `payonce restored` and `payonce moved`: a database whose past may have come back is made one that can be gone on
-//! with.
+//! The steps of `payonce restored` and `payonce moved`, by which a database whose past may have come back is
+//! made usable again.
 //!
-//! Invariants: nothing is accepted or claimed from the first step to the last, whoever is killed in between; each step may be
-//! repeated; and the last one, which opens the doors, is one transaction.
+//! Invariants: nothing is accepted or claimed from the first step to the last, even if the command is killed
+//! in between. Each step may be repeated. The last one, which opens the doors, is one transaction. These
+//! steps write payments by statements of their own in `shared/queries`, each with its event.
 
 use std::time::Duration;
 
@@ -25,26 +26,26 @@ use crate::queue;
 /// Payments in one statement.
 const PAGE: i64 = 1_000;
 
-/// A journal that takes longer is read on by the next try.
+/// The limits of one reading of the journal. The next try goes on from there.
 const BOUNDS: Bounds = Bounds { pages: usize::MAX, time: Duration::from_hours(12) };
 
-/// What somebody began who closed the doors.
+/// The command that closed the doors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doing {
-    /// A past came back.
+    /// `payonce restored`: a past came back.
     Restoring,
-    /// It stands in another place, as it was.
+    /// `payonce moved`: the database stands in another place, as it was.
     Moving,
 }
 
-/// How the reason begins that a move wrote, so that another one goes on with it.
+/// The beginning of the reason that a move writes, by which a later move knows it and goes on.
 const MOVING: &str = "it is being moved";
 
-/// Closes the doors: nothing is accepted or claimed until the last step. Answers why they were closed before, where that was
-/// not for the same.
+/// Closes the doors: nothing is accepted or claimed until the last step. A move answers why they were closed
+/// before, if that was for something else, and then closes nothing.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn close_doors(pool: &PgPool, doing: Doing, by: &str) -> sqlx::Result<Option<String>> {
     let before = read(pool).await?.must_restore;
     let why = match doing {
@@ -61,28 +62,28 @@ pub async fn close_doors(pool: &PgPool, doing: Doing, by: &str) -> sqlx::Result<
     Ok(None)
 }
 
-/// Leaves them closed for that reason, where a move cannot go on.
+/// Leaves the doors closed for that reason, if a move cannot go on.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn leave_closed(pool: &PgPool, why: &str) -> sqlx::Result<()> {
     let statement = sqlx::query!("update installation set must_restore = $1", why).execute(pool);
     durable("close_doors", statement).await.map(drop)
 }
 
-/// What is known of the gateway's books.
+/// How far the gateway's books were read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Books {
     /// They were read to their end.
     Whole,
-    /// They were not, for that reason.
+    /// They were not read to their end; the text is the reason.
     Partly(String),
 }
 
 /// Reads the gateway's books from where the copy ends to their end.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn read_books(pool: &PgPool, gateway: &Gateway) -> sqlx::Result<Books> {
     let from = cursor(pool).await?;
     let read = copy(pool, gateway, &mut Unaccompanied, &from, BOUNDS).await?;
@@ -94,28 +95,28 @@ pub async fn read_books(pool: &PgPool, gateway: &Gateway) -> sqlx::Result<Books>
     })
 }
 
-/// Until when our copy of the gateway's books is whole: what was charged later may be unknown here.
+/// Until when our copy of the gateway's books is whole: a later charge may be unknown here.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn whole_until(pool: &PgPool) -> sqlx::Result<Option<DateTime<Utc>>> {
     let whole_at = sqlx::query_scalar!("select whole_at from gateway_cursors where gateway = $1", GATEWAY);
     Ok(whole_at.fetch_optional(pool).await?.flatten())
 }
 
-/// The charges of payments that are forgotten here, of which nobody knows yet.
+/// The charges of payments that are forgotten here, and that are not known as orphans yet.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn unknown(pool: &PgPool) -> sqlx::Result<Vec<Unknown>> {
     orphans::unknown(pool, Which::NewsAfter(i64::MIN)).await
 }
 
-/// Keeps all charges of payments that are forgotten here, with a break each. Answers how many have a key that is a payment's id:
-/// no payment gets such a key any more, so that none adopts them.
+/// Keeps all charges of payments that are forgotten here, with a break each. Answers how many of them have a
+/// payment's id as their key. No new payment gets such a key any more, so that none adopts them.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn keep_orphans(pool: &PgPool) -> sqlx::Result<usize> {
     let found = orphans::unknown(pool, Which::All).await?;
     let mut transaction = pool.begin().await?;
@@ -125,24 +126,24 @@ pub async fn keep_orphans(pool: &PgPool) -> sqlx::Result<usize> {
     Ok(found.iter().filter(|it| it.key.parse::<PaymentId>().is_ok()).count())
 }
 
-/// Who restores, into which epoch, and how long a claim of before may still have charged.
+/// The terms of one `payonce restored`.
 #[derive(Debug, Clone)]
 pub struct Restoring {
-    /// Who.
+    /// The person who restores.
     pub by: String,
-    /// The epoch that begins.
+    /// The number of the epoch that begins.
     pub epoch: i32,
-    /// A lease.
+    /// How long a claim made before may still have charged.
     pub lease: Duration,
     /// Whether this is a copy beside the original.
     pub is_copy: bool,
 }
 
-/// Makes every payment that is not over one that is looked at before anything else; in a copy, one that is held for good.
-/// `tell` hears how many that are so far.
+/// Makes every payment that is not over one that is looked at before anything else. In a copy each of them is
+/// then held for good. `tell` hears how many payments so far.
 ///
 /// # Errors
-/// The database's; what was done stays done.
+/// The database's error. What was done stays done.
 pub async fn doubt_all(pool: &PgPool, restoring: &Restoring, mut tell: impl FnMut(u64)) -> sqlx::Result<()> {
     let mut after = Uuid::nil();
     let mut done = 0;
@@ -165,8 +166,8 @@ struct Page {
     last: Uuid,
 }
 
-/// The next payments that are not over and have not been restored in this epoch. One whose events run ahead of it is passed over:
-/// nothing moves it any more.
+/// The next payments that are not over and have not been restored in this epoch. A payment whose events run
+/// ahead of it is passed over: nothing moves it any more.
 async fn page(pool: &PgPool, restoring: &Restoring, after: Uuid) -> sqlx::Result<Option<Page>> {
     let mut transaction = pool.begin().await?;
     may_read_all(&mut transaction, "0").await?;
@@ -207,7 +208,7 @@ async fn restore_page(pool: &PgPool, restoring: &Restoring, page: &Page) -> sqlx
     durable("doubt_all", statement).await.map(drop)
 }
 
-/// Holds what is not over, page by page, until nothing is left.
+/// Holds the payments that are not over, page by page, until none is left.
 async fn hold_all(pool: &PgPool, restoring: &Restoring) -> sqlx::Result<()> {
     let evidence = json!({ "copy": true, "by": restoring.by });
     loop {
@@ -230,11 +231,11 @@ async fn hold_all(pool: &PgPool, restoring: &Restoring) -> sqlx::Result<()> {
     }
 }
 
-/// Takes back what people had asked for and nobody has carried out: they saw another state. Answers how many decisions and
-/// corrections that were.
+/// Takes back the decisions and corrections that people had asked for and no worker has carried out: the
+/// people saw another state. Answers how many of each.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn withdraw_all(pool: &PgPool, by: &str) -> sqlx::Result<(u64, u64)> {
     let why = format!("{by}: the database was restored; look, and ask again");
     let mut transaction = pool.begin().await?;
@@ -254,20 +255,20 @@ pub async fn withdraw_all(pool: &PgPool, by: &str) -> sqlx::Result<(u64, u64)> {
     Ok((decisions.rows_affected(), corrections.rows_affected()))
 }
 
-/// Payments of one kind and currency.
+/// The payments of one kind and currency.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
     /// What they were when the past came back: a status, `in doubt`, `voiding`, `held`.
     pub was: String,
-    /// Which currency.
+    /// The currency code.
     pub currency: String,
-    /// How many.
+    /// How many payments there are.
     pub count: i64,
-    /// What they owe together.
+    /// The amount that they owe together.
     pub amount: Decimal,
 }
 
-/// What there is now.
+/// What the database has after the steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inventory {
     /// Payments that were not over, and are looked at first.
@@ -278,10 +279,10 @@ pub struct Inventory {
     pub orphans: Vec<Sum>,
 }
 
-/// Counts what there is.
+/// Counts payments and orphans.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn inventory(pool: &PgPool, epoch: i32) -> sqlx::Result<Inventory> {
     let mut transaction = pool.begin().await?;
     may_read_all(&mut transaction, "0").await?;
@@ -322,13 +323,13 @@ pub async fn inventory(pool: &PgPool, epoch: i32) -> sqlx::Result<Inventory> {
 /// The last step: the past that came back is the present, and the doors open.
 ///
 /// # Errors
-/// The database's; then they stay closed.
+/// The database's error. The doors then stay closed.
 pub async fn open_doors(pool: &PgPool, restoring: &Restoring) -> sqlx::Result<()> {
     let seen = seen(pool).await?;
     let mut transaction = pool.begin().await?;
     may_read_all(&mut transaction, "0").await?;
     if restoring.is_copy {
-        // What the original knows of its gateway says nothing about the one that this copy will be given.
+        // What the original knows of its gateway says nothing about the one that this copy will get.
         sqlx::query!("delete from gateway_identities").execute(&mut *transaction).await?;
         sqlx::query!("delete from gateway_cursors").execute(&mut *transaction).await?;
         sqlx::query!("truncate gateway_effects").execute(&mut *transaction).await?;
@@ -358,7 +359,7 @@ pub async fn open_doors(pool: &PgPool, restoring: &Restoring) -> sqlx::Result<()
 /// The last step of a move: the place where the database stands is the known one. The epoch goes on.
 ///
 /// # Errors
-/// The database's; then the doors stay closed.
+/// The database's error. The doors then stay closed.
 pub async fn settle_in(pool: &PgPool) -> sqlx::Result<Identity> {
     let seen = seen(pool).await?;
     let statement = sqlx::query!(

@@ -1,7 +1,9 @@
-//! How a server that took over is accepted: by the gateway's books, read from where we were to their end.
+//! How a server that took over is accepted: by the gateway's books, read from where our copy ends to their
+//! end.
 //!
-//! Invariant: until then nothing is claimed (`may_claim()` in SQL). One worker reads for all. Where the gateway remembers a
-//! payment that is forgotten here, or a key of a kind that nobody was to make yet, a person has to run `payonce restored`.
+//! Invariant: until then nothing is claimed (`may_claim()` in SQL). One worker reads for all. The gateway may
+//! remember a payment that is forgotten here, or a key of a kind that was not to be made yet. Then a person
+//! has to run `payonce restored`.
 
 use std::future::{Future, ready};
 use std::time::Duration;
@@ -22,22 +24,22 @@ const ONE_AT_A_TIME: i64 = 0x0070_6179_6f6e_6401;
 /// How far one try reads. The next one goes on from there.
 const BOUNDS: Bounds = Bounds { pages: 10_000, time: Duration::from_mins(5) };
 
-/// What became of looking into it.
+/// The result of looking into a take-over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Returned {
-    /// The server is the one that is known, or another process looks into it.
+    /// The server is the known one, or another process looks into it.
     NothingToDo,
     /// Nothing is forgotten: the server is the known one from now on.
     Accepted,
-    /// The gateway shows no books, so that nobody knows: the server is the known one from now on.
+    /// The gateway shows no books, so that nobody knows. The server is the known one from now on.
     AcceptedBlindly,
-    /// A person has to run `payonce restored`, for that reason.
+    /// A person has to run `payonce restored`; the text is the reason.
     MustRestore(String),
-    /// The books could not be read to their end; for that reason, and not for long, as far as it is known.
+    /// The books could not be read to their end this time; the text is the reason.
     Waits(String),
 }
 
-/// Copies, for nobody's report.
+/// Copies that belong to no run.
 pub(super) struct Unaccompanied;
 
 impl Copies for Unaccompanied {
@@ -55,15 +57,15 @@ impl Copies for Unaccompanied {
     }
 }
 
-/// Looks into it where the server is on a later timeline than is known.
+/// Looks into a take-over, if the server is on a later timeline than the known one.
 ///
 /// # Errors
-/// The database's; it is tried again.
+/// The database's error. The call may be repeated.
 pub async fn look_into(pool: &PgPool, gateway: &Gateway) -> sqlx::Result<Returned> {
     if !is_ahead(&read(pool).await?, seen(pool).await?.timeline) {
         return Ok(Returned::NothingToDo);
     }
-    // The lock goes with its connection, also where this process is killed.
+    // The lock goes with its connection, also if this process is killed.
     let mut own = pool.acquire().await?.detach();
     let lock = sqlx::query_scalar!("select pg_try_advisory_lock($1) as \"got!\"", ONE_AT_A_TIME);
     if !lock.fetch_one(&mut own).in_time().await? {
@@ -96,7 +98,7 @@ async fn look(
             return Ok(Returned::Waits("the gateway's books are long".to_owned()));
         }
     };
-    // What was compared before had its payment then, and so it has now.
+    // Effects that were compared before had their payment then, and so they have now.
     let unknown = orphans::unknown(pool, Which::NewsAfter(from.compared_up_to)).await?;
     if let Some(first) = unknown.first() {
         let why = format!(

@@ -5,18 +5,18 @@ use super::{Identity, Installation};
 /// What to do with a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is the one that is known.
+    /// The database is the known one.
     Known,
-    /// Nothing was known, or nothing can be missing: which one it is, is to be written down.
+    /// Nothing was known, or nothing can be missing: write down which database it is.
     New,
-    /// Another server of the same cluster took over, maybe without the last commits: nothing is claimed until the gateway's books
-    /// have been read.
+    /// Another server of the same cluster took over, perhaps without the last commits. Nothing is claimed
+    /// until the gateway's books have been read.
     Ahead,
-    /// It must not be used.
+    /// The database must not be used.
     Refused(Refused),
 }
 
-/// What to do where a database is another one than is known.
+/// What to do if a database is not the known one.
 const WHAT_TO_DO: &str = "If it came back from a backup, or is behind in any other way, stop all APIs and workers and run \
      `payonce restored`; if it was moved as it was, with nothing running meanwhile (pg_upgrade, dump and load), run `payonce moved`; \
      if it is a copy beside the original, run `payonce restored --as-copy`";
@@ -27,31 +27,31 @@ pub enum Refused {
     /// The installation's row was loaded or copied.
     #[error("this database was loaded from a dump or copied. {}", WHAT_TO_DO)]
     Loaded,
-    /// It is in another cluster.
+    /// The database is in another cluster.
     #[error("this database is in the cluster {seen}, and was in {known}. {}", WHAT_TO_DO)]
     AnotherCluster {
-        /// Its system identifier.
+        /// The system identifier of the cluster that it was in.
         known: String,
-        /// And of the one that it was in.
+        /// The system identifier of the cluster that it is in.
         seen: String,
     },
-    /// It is another one of the same cluster.
+    /// The database is another one of the same cluster.
     #[error("this database has the number {seen}, and had {known}. {}", WHAT_TO_DO)]
     AnotherDatabase {
-        /// Its oid.
+        /// The oid that the known database had.
         known: i64,
-        /// And of the one that is known.
+        /// The oid that this database has.
         seen: i64,
     },
-    /// A server that was overtaken by another one.
+    /// The server was overtaken by another one.
     #[error(
         "this server is on timeline {seen}, and another one went on with timeline {known} (split brain): connect to that one, and \
          shut this one down"
     )]
     Overtaken {
-        /// The last that was seen.
+        /// The last timeline that was seen.
         known: i32,
-        /// Of this server.
+        /// The timeline of this server.
         seen: i32,
     },
 }

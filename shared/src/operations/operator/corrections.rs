@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-/// A correction.
+/// A correction, with the currency of its payment.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the columns of the table `corrections`, which explains them")]
 pub struct Correction {
@@ -32,17 +32,18 @@ pub struct Correction {
 }
 
 impl Correction {
-    /// Where it stands: `proposed`, `approved`, or how it ended.
+    /// The state: `proposed`, `approved`, or how it ended.
     #[must_use]
     pub fn state(&self) -> &str {
         self.outcome.as_deref().unwrap_or(if self.approved_at.is_some() { "approved" } else { "proposed" })
     }
 }
 
-/// Corrections, newest first: all, or the open ones; of one payment, or all; those before a number. At most `limit`.
+/// Corrections, newest first and at most `limit`: all or only open ones, of one payment or of all, below the
+/// number `before`.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn corrections(
     pool: &PgPool,
     payment: Option<PaymentId>,
@@ -70,7 +71,7 @@ pub async fn corrections(
 /// The correction of that number.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn correction(pool: &PgPool, id: i64) -> sqlx::Result<Option<Correction>> {
     let before = id.checked_add(1);
     let found = corrections(pool, None, false, before, 1).await?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-/// A decision.
+/// A decision, with what the last look showed.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "the columns of the table `decisions`, which explains them")]
 pub struct Decision {
@@ -38,16 +38,16 @@ impl Decision {
     }
 }
 
-/// At most so many decisions about one payment are shown.
+/// The largest number of decisions about one payment that are shown.
 const SHOWN: i64 = 20;
 
-/// How often a decision that is waited for is looked at.
+/// The pause between two looks at a decision that is waited for.
 const GLANCE: Duration = Duration::from_millis(150);
 
 /// The latest decisions about a payment, newest first.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn decisions(pool: &PgPool, payment: PaymentId) -> sqlx::Result<Vec<Decision>> {
     sqlx::query_as!(
         Decision,
@@ -61,10 +61,11 @@ pub async fn decisions(pool: &PgPool, payment: PaymentId) -> sqlx::Result<Vec<De
     .await
 }
 
-/// That decision, once it has ended; or as it is after `patience`, when no worker has come to check it.
+/// The decision of that number once it has ended, or as it is after `patience` if no worker has checked it by
+/// then.
 ///
 /// # Errors
-/// The database's, or there is none.
+/// There is no such decision, or the database's error.
 pub async fn await_decision(pool: &PgPool, id: i64, patience: Duration) -> sqlx::Result<Decision> {
     let until = Instant::now() + patience;
     loop {

@@ -9,28 +9,28 @@ use uuid::Uuid;
 /// Where a payment stands, as an operator asks for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
-    /// Of this status.
+    /// The payment has this status.
     Status(PaymentStatus),
-    /// Waiting for a person.
+    /// The payment waits for a person.
     Held,
 }
 
-/// Which payments to list; all fields narrow.
+/// The payments to list; all fields narrow.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
-    /// Only these.
+    /// Only payments that stand so.
     pub state: Option<State>,
-    /// Only this merchant's.
+    /// Only this merchant's payments.
     pub merchant: Option<MerchantId>,
-    /// Only this customer's.
+    /// Only this customer's payments.
     pub customer_id: Option<String>,
-    /// Only older ones.
+    /// Only payments with a lower id, so older ones.
     pub before: Option<PaymentId>,
-    /// At most so many.
+    /// The largest number of payments.
     pub limit: i64,
 }
 
-/// More payments than anybody can decide about.
+/// The number of held payments that are read: more than people can decide about.
 const HELD_MAX: i64 = 10_000;
 
 /// A payment in the list.
@@ -53,7 +53,7 @@ pub struct Listed {
 /// The payments that `filter` describes, newest first.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn list(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Listed>> {
     let ids = match (filter.state, &filter.customer_id) {
         (Some(State::Held), _) => held(pool, filter).await?,
@@ -84,7 +84,7 @@ impl Filter {
     }
 }
 
-/// Few rows, and an index of their own, which is kept to by narrowing only what it gave.
+/// Held payments are few rows with an index of their own. To keep to it, only what it gave is narrowed.
 async fn held(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "select id
@@ -116,7 +116,7 @@ async fn latest(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Uuid>> {
             .fetch_all(pool)
             .await
         }
-        // Ordered by both columns of the index, although one is given, which says which one to read.
+        // One column of the index is given, and the order names both: that says which index to read.
         Some(merchant) => {
             sqlx::query_scalar!(
                 "select payment_id as id from idempotency_keys
@@ -132,8 +132,8 @@ async fn latest(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Uuid>> {
     }
 }
 
-/// A page of each merchant's, by the index that merchants' own lists read, and the newest of these: an index for the
-/// operator alone would cost every payment a write more.
+/// The newest of one page of each merchant, by the index that merchants' own lists read. An index for the
+/// operator alone would cost every payment one more write.
 async fn of_status(pool: &PgPool, filter: &Filter, status: PaymentStatus) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "select found.id
@@ -155,7 +155,7 @@ async fn of_status(pool: &PgPool, filter: &Filter, status: PaymentStatus) -> sql
     .await
 }
 
-/// The same for a customer, whose id may mean somebody else at each merchant.
+/// The same for a customer, whose id may mean another person at each merchant.
 async fn of_customer(
     pool: &PgPool,
     filter: &Filter,

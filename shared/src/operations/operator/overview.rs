@@ -6,12 +6,12 @@ use sqlx::PgPool;
 use crate::operations::horizon::{self, Holder};
 use crate::queue;
 
-/// How the whole stands.
+/// How the whole stands at one moment.
 #[derive(Debug, Clone)]
 pub struct Overview {
-    /// When, by the database's clock.
+    /// The moment, by the database's clock.
     pub at: DateTime<Utc>,
-    /// Why nothing is accepted; none where it is.
+    /// Why nothing is accepted; none while payments are accepted.
     pub closed: Option<String>,
     /// Whether claims are allowed.
     pub may_claim: bool,
@@ -19,33 +19,33 @@ pub struct Overview {
     pub latest: Vec<(String, i64)>,
     /// Payments on their way: not over, and not held.
     pub under_way: Capped,
-    /// Of these, the ones that were due a while ago and that nobody took.
+    /// Those of them that were due a while ago and that no worker took.
     pub overdue: Capped,
-    /// When the first of them was due.
+    /// When the first of the payments on their way was due.
     pub first_due_at: Option<DateTime<Utc>>,
     /// When the oldest of them came in.
     pub oldest_created_at: Option<DateTime<Utc>>,
     /// Payments that wait for a person.
     pub held: Capped,
-    /// Contradictions that nobody has closed.
+    /// Contradictions that are not closed.
     pub open_breaks: Capped,
-    /// Dead letters that nobody has closed.
+    /// Dead letters that are not closed.
     pub open_letters: Capped,
-    /// Jobs that wait for a worker, and of these the ones whose time has come.
+    /// Jobs that wait for a worker.
     pub jobs_waiting: Capped,
-    /// See above.
+    /// Those of them whose time has come.
     pub jobs_due: Capped,
     /// Workers that the queue heard of lately.
     pub workers: i64,
     /// When the books were last compared.
     pub reconciled_at: Option<DateTime<Utc>>,
-    /// Who has kept dead rows from being cleared for longest, where that is somebody and can be seen.
+    /// The holder that has kept dead rows from being cleared for longest; none if none can be seen.
     pub holder: Option<Holder>,
 }
 
 /// How many of the last payments are counted by status.
 pub const LATEST: i64 = 10_000;
-/// Nothing is counted further than this.
+/// The number up to which rows are counted.
 const CAP: i64 = 10_000;
 /// How long a due payment may be on its way to a worker; the sweep looks twice a second.
 const OVERDUE_MS: i64 = 10_000;
@@ -55,13 +55,13 @@ const OVERDUE_MS: i64 = 10_000;
 pub struct Capped(i64);
 
 impl Capped {
-    /// Whether there are none.
+    /// Whether there are no rows.
     #[must_use]
     pub const fn is_zero(self) -> bool {
         self.0 == 0
     }
 
-    /// Whether there is exactly one.
+    /// Whether there is exactly one row.
     #[must_use]
     pub const fn is_one(self) -> bool {
         self.0 == 1
@@ -77,7 +77,7 @@ impl std::fmt::Display for Capped {
 /// How the whole stands now.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn overview(pool: &PgPool) -> sqlx::Result<Overview> {
     let latest = sqlx::query!(
         "select state as \"state!\", count(*) as \"count!\"

@@ -1,5 +1,6 @@
-//! Resolving a break from the command line or over HTTP: closing it, or deciding about the payment that is held over it.
-//! Both end in the one writer; here is only which of the two it is, and waiting for the look that a decision needs.
+//! Resolves a break for the command line or for HTTP: closes it, or decides about the payment that is held
+//! over it. Both end in [`crate::payment::transition`]. This file chooses between the two, and waits for the
+//! look that a decision needs.
 
 use std::time::Duration;
 
@@ -13,52 +14,53 @@ use crate::operations::installation;
 use crate::payment::history;
 use crate::payment::transition::{Asked, Asking, Justification, Unusable, ask, close_break, release};
 
-/// What somebody asks for.
+/// A request to resolve a break.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolve {
-    /// Who.
+    /// The person who asks.
     pub by: String,
-    /// Which credential that was.
+    /// The name of the credential that was used.
     pub credential: String,
-    /// Why.
+    /// The reason that the person gives.
     pub reason: String,
-    /// What becomes of the held payment: `release`, `look`, `succeed`, `fail`, `reverse` or `void`. None where it is not
-    /// held.
+    /// What becomes of the held payment: `release`, `look`, `succeed`, `fail`, `reverse` or `void`. None if
+    /// it is not held.
     pub decision: Option<String>,
-    /// By which charge it succeeded.
+    /// The charge by which it succeeded; only with `succeed`.
     pub charge_id: Option<String>,
-    /// Without proof, where the gateway is silent or cannot look up.
+    /// Whether to decide without proof, because the gateway is silent or cannot look up.
     pub unproven: bool,
     /// How long to wait for a worker to check the decision.
     pub patience: Duration,
 }
 
-/// What came of it.
+/// The result of resolving a break.
 #[derive(Debug, Clone)]
 pub enum Resolved {
-    /// It is closed now.
+    /// The break is closed now.
     Now(Break),
     /// The same person had closed it for the same reason.
     Before(Break),
-    /// It was closed before, by somebody else or for another reason.
+    /// It was closed before by another person or for another reason.
     Otherwise(Break),
-    /// There is none of that number.
+    /// There is no break of that number.
     NoSuchBreak,
     /// Its payment is held: say what becomes of it.
     NeedsDecision,
     /// Its payment is not held: there is nothing to decide about it.
     NothingToDecide,
-    /// A decision of somebody else about its payment is being checked.
+    /// Another person's decision about its payment is being checked.
     Another,
-    /// The decision is written down, and no worker has checked it yet: the same request tells what became of it.
+    /// The decision is written down, and no worker has checked it yet. The same request tells later what
+    /// became of it.
     Asked(Box<Decision>),
-    /// What the gateway shows does not permit it, or it was only to be looked at. The break stays open.
+    /// The look does not permit the decision, or only a look was asked for. The break stays open.
     Checked(Box<Decision>),
     /// A field cannot be used.
     Unusable(Unusable),
 }
 
-/// What becomes of a held payment.
+/// The choice for a held payment.
 enum Chosen {
     Release,
     Wish(Wish),
@@ -67,7 +69,8 @@ enum Chosen {
 /// Resolves a break.
 ///
 /// # Errors
-/// The database's; then nothing was written (or, where the connection broke, all of it: the same request tells).
+/// The database's error; then nothing was written. If the connection broke, all of it may be: the same
+/// request tells.
 pub async fn resolve_break(pool: &PgPool, id: i64, asked: &Resolve) -> sqlx::Result<Resolved> {
     let (justification, chosen) = match usable(asked) {
         Ok(usable) => usable,
@@ -99,7 +102,7 @@ pub async fn resolve_break(pool: &PgPool, id: i64, asked: &Resolve) -> sqlx::Res
             }
         }
     }
-    // Of two who resolve at once one wins, and the other is told so.
+    // If two people resolve at once, one wins, and the other is told so.
     let now = breaks::find(pool, id).await?;
     Ok(match now {
         None => Resolved::NoSuchBreak,
@@ -109,7 +112,8 @@ pub async fn resolve_break(pool: &PgPool, id: i64, asked: &Resolve) -> sqlx::Res
     })
 }
 
-/// Asks for the decision and waits for what the look makes of it; none where it was done, or somebody was faster.
+/// Asks for the decision and waits for the verdict of the look. None if it was done, or if another person was
+/// faster.
 async fn check(
     pool: &PgPool,
     payment: PaymentId,
@@ -135,7 +139,7 @@ async fn check(
     })
 }
 
-/// Whether it was closed by this person for this reason.
+/// Whether the break was closed by this person for this reason.
 fn is_closed_so(it: &Break, justification: &Justification) -> bool {
     justification.is(it.closed_by.as_deref(), it.closed_reason.as_deref())
 }

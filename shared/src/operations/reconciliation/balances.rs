@@ -1,7 +1,9 @@
-//! Account balances: added up from the transfers while the walk goes over the payments, and compared with the last time.
+//! Account balances: added up from the transfers while the walk goes over the payments, and compared with the
+//! last time.
 //!
-//! Invariant: transfers are never changed or deleted, so a pass that began after another one had ended finds at least what
-//! that one found. Where it finds less, rows are gone or were altered, even where payment and transfer went together.
+//! Invariant: transfers are never changed or deleted. So a pass that began after another one had ended finds
+//! at least what that one found. If it finds less, rows are gone or were altered, even if payment and
+//! transfer went together.
 
 use chrono::{DateTime, Utc};
 use serde_json::json;
@@ -41,7 +43,8 @@ pub(super) async fn add(
     Ok(())
 }
 
-/// The pass is over: compares its sums with those of the last one, account by account, and puts them in their place.
+/// Ends the pass: compares its sums with those of the last one, account by account, and puts them in their
+/// place.
 pub(super) async fn compare(pool: &PgPool, run: &mut Run) -> sqlx::Result<bool> {
     loop {
         let mut transaction = pool.begin().in_time().await?;
@@ -63,12 +66,13 @@ pub(super) async fn compare(pool: &PgPool, run: &mut Run) -> sqlx::Result<bool> 
     }
 }
 
-/// Takes the next accounts out of the pass's sums. One that the pass did not find at all comes with nothing.
+/// Takes the next accounts out of the pass's sums. An account that the pass did not find at all comes with
+/// nothing.
 async fn compare_page(
     connection: &mut PgConnection,
     pass_began_at: DateTime<Utc>,
 ) -> sqlx::Result<(usize, Vec<Finding>)> {
-    // What the last pass knew and this one has not come across has lost all its transfers.
+    // An account that the last pass knew and this one has not come across has lost all its transfers.
     let rows = sqlx::query!(
         "with summed as materialized (
              select account_id from account_sums where pass_began_at = $1 order by account_id limit $2),

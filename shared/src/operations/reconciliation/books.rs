@@ -1,8 +1,9 @@
 //! The gateway's books beside ours, both ways.
 //!
-//! Its journal is copied, what moves money at least, and the copy is compared by SQL: the other way round from the walk over
-//! our payments. Only payments that had ended before the journal was asked for its end are judged: all that led to their end
-//! was in it by then, whatever the clocks say. Its list of charges is asked for what it says now of what it said before.
+//! The rows of its journal that moved money are copied, and SQL compares the copy: the other way round from
+//! the walk over our payments. Only payments that had ended before the journal was asked for its end are
+//! judged. All that led to their end was in it by then, whatever the clocks say. Its list of charges shows
+//! what it says now of what it said before.
 
 use chrono::{DateTime, Utc};
 use domain::ids::{GATEWAY, PaymentId};
@@ -18,7 +19,7 @@ use crate::gateway::Gateway;
 use crate::gateway::books::{Bounds, Unread};
 use crate::operations::breaks::{self, Opened};
 
-/// What a page was copied of, and how far it led, is saved with the run.
+/// What a page copied, and how far it led, is saved with the run.
 impl Copies for Run {
     async fn page(
         &mut self,
@@ -36,7 +37,7 @@ impl Copies for Run {
     }
 }
 
-/// Copies what the journal has more, and compares it once it has been read to its end.
+/// Copies the new rows of the journal, and compares them once it has been read to its end.
 pub(super) async fn journal(
     pool: &PgPool,
     gateway: Option<&Gateway>,
@@ -61,7 +62,7 @@ pub(super) async fn journal(
     run.step_done(pool).await
 }
 
-/// Takes down why the gateway's books could not be read, or not further.
+/// Notes why the gateway's books could not be read, or not further.
 fn unread(run: &mut Run, why: &Unread) {
     run.findings.gateway_books = match why {
         Unread::NotOffered(_) => {
@@ -90,7 +91,7 @@ async fn may_claim(connection: &mut PgConnection) -> sqlx::Result<bool> {
     sqlx::query_scalar!("select may_claim() as \"may!\"").fetch_one(connection).await
 }
 
-/// Compares each effect that was not with the payment that it names, page by page.
+/// Compares each effect that was not compared yet with the payment that it names, page by page.
 async fn compare_effects(pool: &PgPool, run: &mut Run, compared_up_to: i64) -> sqlx::Result<bool> {
     let whole_at = whole_at(pool).await?;
     let mut after = compared_up_to;
@@ -107,7 +108,7 @@ async fn compare_effects(pool: &PgPool, run: &mut Run, compared_up_to: i64) -> s
         .fetch_all(pool)
         .await?;
         let Some(last) = page.last().map(|row| row.seq) else { return Ok(true) };
-        // Whose each is says its reference, or else its key, or who adopted it.
+        // A charge belongs to the payment that its reference names, or else its key, or that adopted it.
         let named = |row| {
             let (reference, key): (Option<&String>, &String) = row;
             [reference, Some(key)].into_iter().flatten().filter_map(|id| id.parse::<PaymentId>().ok())
@@ -127,7 +128,8 @@ async fn compare_effects(pool: &PgPool, run: &mut Run, compared_up_to: i64) -> s
         findings.extend(charges::unknown(pool, &keys).await?);
 
         let mut transaction = pool.begin().in_time().await?;
-        // What is unknown decides whether the past came back: as long as that is looked into, none is made known.
+        // An unknown charge decides whether the past came back. As long as that is looked into, none is
+        // recorded.
         if !may_claim(&mut transaction).await? {
             run.findings.gateway_books = GatewayBooks::Partly;
             run.findings.gateway_books_why = Some("whether a past came back is looked into first".to_owned());
@@ -175,7 +177,8 @@ pub(super) async fn charges(
                     break;
                 }
                 Err(why) => {
-                    // Whatever place it stuck at is not gone back to: the next run begins with the first charge.
+                    // The place where the reading stuck is not kept: the next run begins with the first
+                    // charge.
                     run.listed_up_to.take_if(|_| matches!(why, Unread::Stuck { .. }));
                     unread(run, &why);
                     break;
@@ -185,7 +188,7 @@ pub(super) async fn charges(
             let mut transaction = pool.begin().in_time().await?;
             let opened = breaks::open(&mut transaction, findings).await?;
             run.findings.charges.add(Counts::of(page.data.len(), &opened));
-            // After the last one from the first one on: a gateway may change its mind at any time.
+            // After the last charge the first one follows: a gateway may change its mind at any time.
             run.listed_up_to = page.data.last().filter(|_| page.has_more).map(|charge| storable(&charge.id));
             if !page.has_more {
                 run.step = Step::Done;

@@ -1,7 +1,7 @@
-//! Whose each charge of the gateway is, and whether that is so in our books.
+//! Whose each charge of the gateway is, and whether our books say so too.
 //!
-//! What a charge is called says whose it is: the payment of that id, if the charge stands under its key. Else it is of who adopted
-//! what stands under that key, or of nobody.
+//! A charge's reference says whose it is: the payment of that id, if the charge stands under its key. Else it
+//! belongs to the payment that adopted what stands under that key, or to none.
 
 use chrono::{DateTime, Utc};
 use domain::ids::{GATEWAY, PaymentId};
@@ -25,8 +25,9 @@ pub(super) async fn beside_the_gateway(
     Ok(rows.into_iter().map(|row| Finding::about(row.payment_id, &row.kind, row.detail)).collect())
 }
 
-/// Those of these keys under which something stands that is no payment's: no payment with that key is called so, and none
-/// adopted it. A charge that is called by no payment's id is that of the payment whose id is its key.
+/// Those of these keys under which something stands that is no payment's. No payment with that key has that
+/// reference, and none adopted it. A charge whose reference is no payment's id belongs to the payment whose
+/// id is its key.
 pub(super) async fn unknown(pool: &PgPool, keys: &[String]) -> sqlx::Result<Vec<Finding>> {
     let rows = sqlx::query_file!("queries/reconcile_unknown.sql", GATEWAY, keys).fetch_all(pool).await?;
     let finding = |key: String, effects| {
@@ -35,7 +36,8 @@ pub(super) async fn unknown(pool: &PgPool, keys: &[String]) -> sqlx::Result<Vec<
     Ok(rows.into_iter().map(|row| finding(row.key, row.effects)).collect())
 }
 
-/// Takes what `unknown` found down as charges of forgotten payments, so that whoever repeats such a request finds them.
+/// Records the keys that `unknown` found as charges of forgotten payments, so that a client that repeats such
+/// a request finds them.
 pub(super) async fn orphaned(connection: &mut PgConnection, findings: &[Finding]) -> sqlx::Result<()> {
     let orphans: Vec<Value> = findings
         .iter()
@@ -68,8 +70,8 @@ pub(super) async fn orphaned(connection: &mut PgConnection, findings: &[Finding]
     .map(drop)
 }
 
-/// Those of these charges by which a payment had succeeded before the gateway was asked, and which it does not show as
-/// such. Nothing of what two people have corrected already, or agreed to.
+/// Those of these charges that the gateway does not show as succeeded, although a payment had succeeded by
+/// them before it was asked. A charge is left out if two people have corrected it already, or agreed to.
 pub(super) async fn denied(
     pool: &PgPool,
     listed: &[Charge],
@@ -79,10 +81,10 @@ pub(super) async fn denied(
         let status = match charge.status {
             ChargeStatus::Pending => "pending",
             ChargeStatus::Failed => "failed",
-            // Whether something is gone again is for the journal to say.
+            // The journal says whether something is gone again.
             ChargeStatus::Succeeded | ChargeStatus::Voided => return None,
         };
-        // By its reference, and where that is none of ours, by its key.
+        // By its reference, or by its key if the reference is none of ours.
         let named = |text: &str| text.parse::<PaymentId>().ok().map(PaymentId::uuid);
         let id = charge.reference.as_deref().and_then(named).or_else(|| named(&charge.key));
         Some((id, storable(&charge.key), storable(&charge.id), status.to_owned()))

@@ -1,7 +1,8 @@
-//! Our copy of the gateway's journal: what moved money there, page by page, each with the place that it leads to.
+//! Our copy of the gateway's journal: what moved money there, page by page, each with the place that it leads
+//! to.
 //!
-//! Invariant: a page and how far it leads commit together, and what was copied twice is there once; so whoever copies, a
-//! reconciliation or somebody who looks into a past that came back, may be killed anywhere and copy again.
+//! Invariant: a page and how far it leads commit together, and what was copied twice is there once. So a
+//! reconciliation, or a process that looks into a past that came back, may be killed anywhere and copy again.
 
 use std::future::Future;
 
@@ -18,14 +19,14 @@ use crate::gateway::books::{Bounds, JournalRow, Unread};
 use crate::gateway::door::Closed;
 use crate::operations::breaks::{self, Finding, Opened};
 
-/// How far its journal has been copied and compared.
+/// How far the gateway's journal has been copied and compared.
 pub(crate) struct Cursor {
     pub(crate) read_up_to: i64,
     pub(crate) compared_up_to: i64,
     now: DateTime<Utc>,
 }
 
-/// Where we stand in the gateway's journal.
+/// Our place in the gateway's journal.
 pub(crate) async fn cursor(pool: &PgPool) -> sqlx::Result<Cursor> {
     sqlx::query_as!(
         Cursor,
@@ -40,19 +41,19 @@ pub(crate) async fn cursor(pool: &PgPool) -> sqlx::Result<Cursor> {
 
 /// How far copying came.
 pub(crate) enum Copied {
-    /// To its end.
+    /// To the end of the journal.
     Whole,
     /// As far as one run goes.
     Partly,
-    /// It could not be read, or not further.
+    /// The journal could not be read, or not further.
     Unread(Unread),
-    /// Whoever copied is not to go on.
+    /// Another process goes on with the copying.
     TakenOver,
 }
 
-/// Whoever copies.
+/// The caller of `copy`, which hears of each page.
 pub(crate) trait Copies: Send {
-    /// A page with so many new effects is about to be committed. False where it must not be.
+    /// A page with `copied` new effects is about to be committed. False if it must not be.
     fn page(
         &mut self,
         connection: &mut PgConnection,
@@ -60,12 +61,12 @@ pub(crate) trait Copies: Send {
         opened: &Opened,
     ) -> impl Future<Output = sqlx::Result<bool>> + Send;
 
-    /// Between two pages.
+    /// Called between two pages.
     fn rest(&mut self) -> impl Future<Output = ()> + Send;
 }
 
-/// Copies page by page, each with the place that it leads to. The first page begins with the last row of the copy, which
-/// must still be there.
+/// Copies page by page, each with the place that it leads to. The first page begins with the last row of the
+/// copy, which must still be there.
 pub(crate) async fn copy(
     pool: &PgPool,
     gateway: &Gateway,
@@ -130,7 +131,7 @@ struct Effect<'a> {
     currency: String,
 }
 
-/// Those rows that moved money; a void under whose key nothing was charged did not.
+/// Those rows that moved money. A void under whose key nothing was charged moved none.
 fn effects<'a>(rows: &'a [JournalRow]) -> Result<Vec<Effect<'a>>, Unread> {
     let moved = rows.iter().filter(|row| {
         let undid = matches!(row.kind.as_str(), "void" | "refund") && row.charge_id.is_some();
@@ -151,12 +152,12 @@ fn effects<'a>(rows: &'a [JournalRow]) -> Result<Vec<Effect<'a>>, Unread> {
     moved.map(|row| effect(row).ok_or_else(|| garbled(row))).collect()
 }
 
-/// Without U+0000, which Postgres does not store.
+/// The text without U+0000, which Postgres does not store.
 pub(super) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 
-/// Stores what is not there yet, and tells how many that were.
+/// Stores the effects that are not there yet, and answers how many.
 async fn store(connection: &mut PgConnection, effects: &[Effect<'_>]) -> sqlx::Result<i64> {
     let each = |read: fn(&Effect<'_>) -> String| effects.iter().map(read).collect::<Vec<_>>();
     let stored = sqlx::query!(

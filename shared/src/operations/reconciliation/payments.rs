@@ -1,5 +1,5 @@
-//! The walk over all payments, page by page: each beside its ledger transfers, beside what moved money at the gateway,
-//! and beside its own events.
+//! The walk over all payments, page by page: each beside its ledger transfers, beside what moved money at the
+//! gateway, and beside its own events.
 
 use std::collections::HashMap;
 
@@ -20,11 +20,11 @@ use crate::payment::history::{self, HistoryError, Row};
 use crate::payment::{Event, transition};
 use crate::platform::metrics;
 
-/// Events in one page, so that no page takes long where payments have been tried for days. A payment has as many events
-/// as its version says.
+/// The number of events in one page, so that no page takes long if payments have been tried for days. A
+/// payment has as many events as its version says.
 const PAGE_EVENTS: i64 = 20_000;
 
-/// Compares up to `pages` pages, and where the last payment has been reached goes on to the balances.
+/// Compares up to `pages` pages. Once the last payment has been reached, the balances are next.
 pub(super) async fn walk(pool: &PgPool, run: &mut Run, pages: usize) -> sqlx::Result<bool> {
     let whole_at = books::whole_at(pool).await?;
     for _ in 0..pages {
@@ -59,7 +59,7 @@ async fn page(pool: &PgPool, after: Option<Uuid>) -> sqlx::Result<Vec<Uuid>> {
     .await
 }
 
-/// Compares these, and writes down that it was done together with what was found: both or neither.
+/// Compares these payments. That it was done and what was found are written together, or neither is.
 async fn compare(
     pool: &PgPool,
     run: &mut Run,
@@ -82,7 +82,8 @@ async fn compare(
         breaks::open(&mut transaction, histories.into_iter().map(|(_, _, finding)| finding).collect())
             .await?;
     let mut held = 0;
-    // Only together with its break: one that a person has looked at and closed is not held again.
+    // Held only together with its break: a payment whose break a person has looked at and closed is not held
+    // again.
     for (subject, _) in &history.opened {
         let breaks::Subject::Payment(id) = subject else { continue };
         let Some((version, evidence)) = evidence.get(id) else { continue };
@@ -119,8 +120,8 @@ async fn beside_the_ledger(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Find
     Ok(rows.into_iter().map(|row| Finding::about(row.payment_id, &row.kind, row.detail)).collect())
 }
 
-/// Folds the events of each and compares with its row. Of what differs: which, in which version, and how. Rows and events
-/// are of one snapshot.
+/// Folds the events of each payment and compares the result with its row. Answers which payments differ, in
+/// which version, and how. Rows and events are of one snapshot.
 async fn beside_their_events(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<(Uuid, i32, Finding)>> {
     let mut snapshot = pool.begin_with("begin isolation level repeatable read read only").await?;
     let rows = history::rows(&mut snapshot, ids).await?;

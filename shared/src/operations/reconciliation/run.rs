@@ -1,7 +1,8 @@
-//! The row of a run: who carries it out, how far it has come, what it found.
+//! The row of a run: which process carries it out, how far it has come, what it found.
 //!
-//! Invariants: one tick is under way at a time; whoever goes on with a run takes it from whoever had it, who then writes
-//! nothing more; and what a page found is saved with the place that it led to, in one transaction.
+//! Invariants: one tick is under way at a time. A process that goes on with a run takes it from the one that
+//! had it, which then writes nothing more. What a page found is saved with the place that it led to, in one
+//! transaction.
 
 use std::time::Duration;
 
@@ -17,18 +18,18 @@ use super::{Findings, Report, Trigger};
 use crate::database::{InTime as _, durable, millis};
 use crate::operations::{breaks, recovery};
 
-/// A run that has not been touched for so long was broken off: no page takes a tenth of it. So was one that was touched so
-/// far in the future: the clock was wrong.
+/// A run that has not been touched for this time was broken off: no page takes a tenth of it. So was a run
+/// that was touched as far in the future: the clock was wrong.
 const BROKEN_OFF_AFTER: Duration = Duration::from_mins(1);
 
-/// After each page a run rests so many times as long as the page took. Payments come first: one that is accepted or settled
-/// meanwhile finds nine tenths of the time to itself, also where a million stored ones are walked over.
+/// How many times as long as a page took a run rests after it. Payments come first: nine tenths of the time
+/// are left to them, even if a million stored ones are walked over.
 const REST: u32 = 9;
 
-/// Long before a run looks broken off.
+/// The longest rest, which ends long before a run looks broken off.
 const LONGEST_REST: Duration = Duration::from_secs(5);
 
-/// Open breaks are counted no further.
+/// The number up to which open breaks are counted.
 const BREAKS_COUNTED: i64 = 1_000;
 
 /// The parts of a run, in their order.
@@ -67,14 +68,14 @@ pub(super) struct Run {
     pub(super) id: i64,
     holder: Uuid,
     pub(super) step: Step,
-    /// Payments up to this one have been compared; none: from the first one on.
+    /// The last payment that was compared; none means that the walk begins with the first one.
     pub(super) compared_up_to: Option<Uuid>,
     /// When the pass over all payments began that this run is part of.
     pub(super) pass_began_at: DateTime<Utc>,
-    /// Charges at the gateway up to this one have been compared.
+    /// The last charge at the gateway that was compared.
     pub(super) listed_up_to: Option<String>,
     pub(super) findings: Findings,
-    /// When it last came from a rest.
+    /// When the run last came from a rest.
     rested_at: Instant,
     hurry: CancellationToken,
 }
@@ -89,8 +90,8 @@ struct Row {
     counts: Json<Findings>,
 }
 
-/// The run's row. A tick goes on in the books where the last one ended; the same tick again, or the next one after a
-/// while, with a run that was broken off.
+/// The run's row. A tick goes on in the books where the last one ended. The same tick again, or the next one
+/// after a while, goes on with a run that was broken off.
 pub(super) async fn begin(
     pool: &PgPool,
     trigger: Trigger,
@@ -162,14 +163,15 @@ async fn begin_command(pool: &PgPool, holder: Uuid) -> sqlx::Result<Row> {
 }
 
 impl Run {
-    /// Between two pages: leaves the database to payments for a while, unless the run is in a hurry.
+    /// Leaves the database to payments for a while between two pages, unless the run is in a hurry.
     pub(super) async fn rest(&mut self) {
         let rest = (self.rested_at.elapsed() * REST).min(LONGEST_REST);
         tokio::select! { () = tokio::time::sleep(rest) => {} () = self.hurry.cancelled() => {} }
         self.rested_at = Instant::now();
     }
 
-    /// Writes down how far it has come. False if it is somebody else's by now: then nothing may be committed.
+    /// Writes down how far the run has come. False if another process has it by now: then nothing may be
+    /// committed.
     pub(super) async fn save(&self, connection: &mut PgConnection) -> sqlx::Result<bool> {
         let saved = sqlx::query!(
             "update reconciliation_runs
@@ -189,16 +191,17 @@ impl Run {
         Ok(saved.rows_affected() == 1)
     }
 
-    /// Writes down that a step is over which had nothing more to commit. False if it is somebody else's by now.
+    /// Writes down that a step with nothing more to commit is over. False if another process has the run by
+    /// now.
     pub(super) async fn step_done(&self, pool: &PgPool) -> sqlx::Result<bool> {
         let mut connection = pool.acquire().in_time().await?;
         durable("reconcile_step", self.save(&mut connection)).await
     }
 
-    /// Closes it. None if it is somebody else's by now.
+    /// Closes the run. None if another process has it by now.
     pub(super) async fn finish(mut self, pool: &PgPool) -> sqlx::Result<Option<Report>> {
         self.findings.breaks_open = breaks::count_open(pool, BREAKS_COUNTED).await?;
-        // Where the pass is over the next run begins another one.
+        // If the pass is over, the next run begins another one.
         let statement = sqlx::query!(
             "update reconciliation_runs
                 set finished_at = clock_timestamp(), counts = $3, step = 'done',
@@ -223,22 +226,22 @@ impl Run {
 /// A run as it is listed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Stored {
-    /// Its number.
+    /// The run's number in `reconciliation_runs`.
     pub id: i64,
-    /// What asked for it: `tick` or `command`.
+    /// What asked for the run: `tick` or `command`.
     pub trigger: String,
-    /// When it started.
+    /// When the run started.
     pub started_at: DateTime<Utc>,
-    /// When it was done; none while it is under way, or where it was broken off.
+    /// When the run was done; none while it is under way, or if it was broken off.
     pub finished_at: Option<DateTime<Utc>>,
-    /// What it came to, as far as it has come.
+    /// What the run has found so far.
     pub findings: Findings,
 }
 
 /// The last runs before number `before`, newest first.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn list(pool: &PgPool, before: Option<i64>, limit: i64) -> sqlx::Result<Vec<Stored>> {
     let rows = sqlx::query!(
         "select id, trigger, started_at, finished_at, counts as \"counts: Json<Findings>\"
@@ -258,10 +261,11 @@ pub async fn list(pool: &PgPool, before: Option<i64>, limit: i64) -> sqlx::Resul
     Ok(stored.collect())
 }
 
-/// Deletes the reports of ticks and of starts of more than `days` ago, and the sums of passes that nobody goes on with.
+/// Deletes the reports of ticks and of starts of more than `days` ago, and the sums of passes that no run
+/// goes on with.
 ///
 /// # Errors
-/// The database's.
+/// Returns the database's error.
 pub async fn forget(pool: &PgPool, days: i32) -> sqlx::Result<u64> {
     let reports = sqlx::query!(
         "delete from reconciliation_runs where tick < clock_timestamp() - make_interval(days => $1)",
@@ -305,7 +309,7 @@ mod tests {
             tokio::time::advance(page).await;
             let before = Instant::now();
             run.rest().await;
-            // The clock of the runtime is one of whole milliseconds.
+            // The clock of the runtime has whole milliseconds.
             let rested = before.elapsed();
             assert!(
                 rested >= page * REST && rested <= page * REST + Duration::from_millis(2),
