@@ -1,11 +1,11 @@
 //! Connections: how they are made, to which server, and what becomes of them.
 //!
 //! Read in this order:
-//! - [`hosts`]: the hosts of `DATABASE_URL`;
-//! - [`primary`]: which host takes writes;
-//! - [`session`]: what each session is set to, and who its server is;
-//! - [`site`]: the generation that pools, seats and claims belong to;
-//! - [`lend`]: connections for statements that are sent all the time;
+//! - `hosts`: the hosts of `DATABASE_URL`;
+//! - `primary`: which host takes writes;
+//! - `session`: what each session is set to, and who its server is;
+//! - `site`: the generation that pools, seats and claims belong to;
+//! - `lend`: connections for statements that are sent all the time;
 //! - [`batch`]: one statement for many tasks;
 //! - [`durable`](fn@durable): a statement that commits;
 //! - [`failure`]: what an error means;

@@ -2,7 +2,7 @@
 //! operators.
 //!
 //! Read in this order:
-//! - [`breaks`]: contradictions;
+//! - [`breaks`]: contradictions between two books;
 //! - [`reconciliation`]: how most of them are found;
 //! - [`installation`]: which database is ours, and what a past that came back forgot;
 //! - [`recovery`]: what a start found under way;

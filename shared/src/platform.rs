@@ -2,7 +2,7 @@
 //! test builds.
 //!
 //! This wing may use `domain`, whose words metrics carry, and no other wing. It opens no connection. Of the
-//! database it knows the driver's errors, with which faults fail, and the driver's log, which [`notices`]
+//! database it knows the driver's errors, with which faults fail, and the driver's log, which `notices`
 //! hears.
 
 pub mod config;

@@ -8,7 +8,7 @@
 //! needs a claim.
 //!
 //! Read in this order:
-//! - [`run`](mod@run): keeps the run's row;
+//! - `run`: keeps the run's row;
 //! - `copy`: copies the gateway's journal;
 //! - `books`: compares the gateway's books;
 //! - `charges`: says whose a charge is;
