@@ -48,7 +48,7 @@ pub struct Booked {
 /// A correction as it was proposed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proposed<'a> {
-    /// One of [`KINDS`].
+    /// One of the words in [`KINDS`].
     pub kind: &'a str,
     /// The amount that stands at the gateway, by the proposal.
     pub amount: Decimal,

@@ -78,7 +78,7 @@ pub struct Situation {
 /// Why a payment failed, as clients see it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Failure {
-    /// Stable and machine-readable.
+    /// A stable word for programs, such as `declined`.
     pub code: String,
     /// A sentence for people.
     pub message: String,
@@ -97,7 +97,7 @@ pub enum Step {
     Retry {
         /// The wait before the next attempt.
         wait: Duration,
-        /// The event's reason.
+        /// The reason in the event, such as `not_executed`.
         reason: &'static str,
         /// Whether a try is used up.
         spends: bool,
@@ -106,7 +106,7 @@ pub enum Step {
     Doubt {
         /// The wait before the next look.
         wait: Duration,
-        /// The event's reason.
+        /// The reason in the event, such as [`NOT_FOUND`].
         reason: &'static str,
         /// Whether a try is used up.
         spends: bool,
@@ -115,14 +115,14 @@ pub enum Step {
     },
     /// The event `void_started`: only a void can end the doubt now.
     StartVoid {
-        /// The event's reason.
+        /// The reason in the event, such as `doubt_deadline`.
         reason: &'static str,
         /// Whether a try was used up.
         spends: bool,
     },
-    /// The event `reversed`.
+    /// The event `reversed`: the doubt is over.
     Reverse {
-        /// The event's reason.
+        /// The reason in the event: [`VOID_CONFIRMED`] or [`KEY_CLOSED`].
         reason: &'static str,
     },
     /// The event `held`, with why a person must act.

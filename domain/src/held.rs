@@ -62,7 +62,7 @@ pub enum Seen {
     /// An answer came that did not let us look: our credentials, too many requests, or no gateway at all. The
     /// number is the HTTP status. This is no silence.
     Refused(u16),
-    /// Nobody looked.
+    /// Nobody looked, so nothing is known.
     NotLooked,
 }
 
@@ -238,9 +238,9 @@ pub struct Facts {
 pub enum Permit {
     /// The payment succeeds, by the charge that was seen.
     Succeed,
-    /// The payment fails.
+    /// The payment fails: nothing was charged.
     Fail,
-    /// The payment is reversed.
+    /// The payment is reversed: what was charged was given back.
     Reverse,
     /// The payment is voided by the workers.
     Void,

@@ -24,7 +24,7 @@ impl Currency {
         self.0.exponent().map_or(0, u32::from)
     }
 
-    /// The three-letter code.
+    /// The three-letter code, such as EUR.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.0.code()

@@ -52,7 +52,7 @@ pub enum Exchange {
 pub enum Silence {
     /// No answer came within the time that we wait.
     Timeout,
-    /// The connection broke.
+    /// The connection broke before a whole answer came.
     Reset,
 }
 

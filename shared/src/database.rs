@@ -98,7 +98,7 @@ pub enum Error {
         /// The sessions that were last seen to hold it.
         by: Vec<Blocker>,
     },
-    /// A statement failed.
+    /// A statement failed; the database's error says how.
     #[error(transparent)]
     Database(#[from] sqlx::Error),
     /// The program is newer than the schema; the list names the pending migrations.

@@ -131,7 +131,7 @@ impl Gateway {
         Ok(Self { client, base, timeout })
     }
 
-    /// Sends a charge.
+    /// Sends a charge under the payment's key.
     pub async fn charge(&self, order: &ChargeOrder<'_>, send_by: impl Into<SendBy>) -> Told {
         let key = charge_key(order.key);
         let body = json!({

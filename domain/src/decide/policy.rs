@@ -86,7 +86,8 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// The wait before the `n`th retry, n from 1: `min(max, initial · multiplier^(n−1))`, ±10 % at random.
+    /// The wait before the `n`th retry, n from 1: `min(max, initial · multiplier^(n−1))`, ±10 % at
+    /// random.
     #[must_use]
     pub fn backoff(&self, n: u32) -> Duration {
         let mut waits = ExponentialBackoffBuilder::new()

@@ -42,7 +42,7 @@ pub struct Charge {
 pub enum ChargeStatus {
     /// The charge is not decided.
     Pending,
-    /// The money moved.
+    /// The money was taken.
     Succeeded,
     /// The charge was declined.
     Failed,

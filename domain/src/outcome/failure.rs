@@ -127,7 +127,7 @@ impl Failed {
 /// A refusal as the gateway words it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Refusal {
-    /// Stable and machine-readable.
+    /// A stable word for programs, such as `key_in_use`.
     pub code: String,
     /// A sentence for people; empty where the gateway sent none.
     #[serde(default)]

@@ -44,7 +44,8 @@ impl Standing {
         }
     }
 
-    /// Reads the answer to `GET /charges?key=…`. A charge stands unless it was surely given back or declined.
+    /// Reads the answer to `GET /charges?key=…`. A charge stands unless it was surely given back or
+    /// declined.
     #[must_use]
     pub fn of(exchange: &Exchange, key: &GatewayKey, payment: PaymentId) -> Self {
         #[derive(Deserialize)]

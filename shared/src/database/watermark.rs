@@ -43,7 +43,7 @@ pub struct Look {
 }
 
 impl Watermark {
-    /// The next search.
+    /// The next search to make.
     #[must_use]
     pub fn look(&self) -> Look {
         let began = Instant::now();

@@ -43,7 +43,7 @@ pub struct Horizon {
     pub dead_rows: [i64; 2],
 }
 
-/// Reads the horizon.
+/// Reads who holds back how much now.
 ///
 /// # Errors
 /// Returns the database's error.

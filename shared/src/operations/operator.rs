@@ -32,7 +32,7 @@ pub use resolve::{Resolve, Resolved, resolve_break};
 /// One payment with all that is known about it.
 #[derive(Debug, Clone)]
 pub struct Dossier {
-    /// The payment's id.
+    /// The id of the payment.
     pub id: PaymentId,
     /// The payment as it stands.
     pub row: PaymentRow,

@@ -97,11 +97,11 @@ pub struct Recovered {
     pub became: String,
     /// Whether its worker settled it after all: it was not gone, only away.
     pub came_back: bool,
-    /// The charge by which it succeeded.
+    /// The charge by which it succeeded; none if it has not.
     pub charge_id: Option<String>,
-    /// Why it failed.
+    /// The code of its failure; none if it has not failed.
     pub failure_code: Option<String>,
-    /// Why it is held.
+    /// The reason why it is held; none if it is not.
     pub held_reason: Option<String>,
     /// The events since then, oldest first: what each decided, and by which evidence.
     pub events: Value,

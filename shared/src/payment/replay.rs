@@ -33,7 +33,7 @@ pub struct Page {
     pub stories: Vec<Story>,
     /// All payments up to this id are in this page or in one before.
     pub until: Uuid,
-    /// Whether nothing follows.
+    /// Whether no payment follows this page.
     pub is_last: bool,
 }
 

@@ -65,7 +65,7 @@ pub fn optional(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// The variable's value.
+/// The value of a variable that must be set.
 ///
 /// # Errors
 /// The variable is unset or empty.

@@ -23,7 +23,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 /// The kind of number that a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// It only grows.
+    /// It only grows, from the start of the process.
     Counter,
     /// It goes up and down.
     Gauge,
@@ -283,7 +283,7 @@ pub fn door_closed(kind: FailureKind) {
 /// Whether a worker asks the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Breaker {
-    /// The worker asks.
+    /// The worker asks the gateway.
     Closed,
     /// One probe is under way.
     HalfOpen,

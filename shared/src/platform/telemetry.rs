@@ -1,8 +1,8 @@
 //! Logs, to stderr: one line of JSON for each event, or readable text on a terminal.
 //!
 //! Invariants: a line of JSON has the fields of the spans around it (`payment_id`, `claim`, `correlation_id`,
-//! …) at its top level. So a search for one payment needs no path. Nothing that opens anything is logged: no
-//! API key beyond its prefix, no admin key, no password of a database.
+//! …) at its top level. So a search for one payment needs no path. Nothing that opens anything is logged:
+//! no API key beyond its prefix, no admin key, no password of a database.
 
 use std::fmt;
 use std::io::{IsTerminal as _, Write as _};

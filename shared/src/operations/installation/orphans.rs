@@ -155,7 +155,7 @@ pub async fn list(pool: &PgPool, all: bool, after: &str, limit: i64) -> sqlx::Re
 /// The number of rows of one currency, and their amount.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sum {
-    /// The currency code.
+    /// The currency code, by ISO 4217.
     pub currency: String,
     /// How many rows there are.
     pub count: i64,

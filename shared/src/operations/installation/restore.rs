@@ -260,7 +260,7 @@ pub async fn withdraw_all(pool: &PgPool, by: &str) -> sqlx::Result<(u64, u64)> {
 pub struct Found {
     /// What they were when the past came back: a status, `in doubt`, `voiding`, `held`.
     pub was: String,
-    /// The currency code.
+    /// The currency code, by ISO 4217.
     pub currency: String,
     /// How many payments there are.
     pub count: i64,

@@ -66,7 +66,7 @@ enum Chosen {
     Wish(Wish),
 }
 
-/// Resolves a break.
+/// Resolves a break as the person asks.
 ///
 /// # Errors
 /// The database's error; then nothing was written. If the connection broke, all of it may be: the same

@@ -30,7 +30,7 @@ pub struct NewPayment {
     pub key: Key,
     /// The SHA-256 of the normalised request.
     pub fingerprint: [u8; 32],
-    /// The request itself.
+    /// The request itself, checked.
     pub request: PaymentRequest,
     /// The id that follows the payment through job, worker, gateway and logs.
     pub correlation_id: String,

@@ -90,7 +90,7 @@ pub enum Proposing {
     UnderWay,
 }
 
-/// Proposes a correction.
+/// Proposes a correction of a payment that is over.
 ///
 /// # Errors
 /// The database's error. The call may be repeated.

@@ -36,7 +36,7 @@ pub struct Deciding {
     pub expected: Expected,
     /// The correlation id that is passed on to the gateway and the logs.
     pub correlation_id: String,
-    /// The person's wish.
+    /// What the person wants done.
     pub wish: Wish,
     /// Whether it is wished for without proof.
     pub is_unproven: bool,

@@ -37,7 +37,7 @@ pub struct Settlement {
 /// The result of settlements. One that is in none of the lists was settled before.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// These took effect.
+    /// These took effect now.
     pub moved: Vec<(PaymentId, ClaimToken)>,
     /// These came to payments whose history lacks events. The payments are held, and their breaks have what
     /// was said.
@@ -49,7 +49,7 @@ pub struct Settled {
 /// The result of one settlement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
-    /// It took effect.
+    /// It took effect now.
     Moved,
     /// The payment's history lacks events. The payment is held, and its break has what was said.
     Halted,
