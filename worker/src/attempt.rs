@@ -1,7 +1,7 @@
 //! One look at a payment: claim it, ask the gateway once, settle what it said.
 //!
-//! Invariant: no gateway call without a committed claim, no transaction open during the call, and once a claim is taken
-//! its call and its settling run in a task that nobody cancels.
+//! Invariant: no gateway call is made without a committed claim, and no transaction is open during the call.
+//! Once a claim is taken, its call and its settling run in a task that nobody cancels.
 
 use std::time::{Duration, Instant};
 
@@ -25,12 +25,12 @@ use crate::{Context, past};
 /// How often settling is tried before the payment is left to its lease.
 const SETTLE_TRIES: u32 = 5;
 
-/// So much of the lease is left for settling.
+/// The part of the lease that the question at the gateway's door leaves for settling.
 const SETTLE_MARGIN: Duration = Duration::from_millis(500);
 
-/// Looks at a payment that a job came for, as soon as a call at a time is free.
+/// Looks at a payment that a job came for, as soon as one of the worker's gateway calls is free.
 pub(crate) async fn look_once_free(context: Context, payment: PaymentId) -> Result<(), NotDone> {
-    // Closed once the worker shuts down: no new claims.
+    // The semaphore is closed once the worker shuts down: no new claims.
     let Ok(permit) = context.permits.clone().acquire_owned().await else { return Ok(()) };
     // Asked only where a claim could be taken. The payment stays due, and the sweep comes for it.
     if context.breaker.is_open() || !context.limit.admits_job() {
@@ -56,8 +56,8 @@ pub(crate) async fn end_expired(context: Context, payment: PaymentId, permit: Ow
     }
 }
 
-/// Looks at one payment, for which the limit gave a call; returns once it is claimed, or not, and lets the attempt go on by
-/// itself. Nothing to do is fine: it ended, or is held, or not due, or somebody else has it.
+/// Looks at one payment, for which the limit gave a call. Returns once it is claimed or not to be claimed;
+/// the attempt goes on by itself. A payment that is over, held, not due or claimed by another is no error.
 pub(crate) async fn look(
     context: Context,
     payment: PaymentId,
@@ -69,9 +69,9 @@ pub(crate) async fn look(
     looked.inspect_err(|why| tracing::warn!(payment_id = %payment, ?why, "could not look at a payment"))
 }
 
-/// Looks at a payment whose claim was lost twice in a row, and for which the limit gave a call, once this worker has nothing
-/// else in hand; what comes later waits until it has ended. If the payment is what its workers were lost by, nobody else
-/// suffers for it any more.
+/// Looks at a payment whose claim was lost twice in a row, and for which the limit gave a call. It waits
+/// until this worker has nothing else in hand, and what comes later waits until it has ended. So no other
+/// payment suffers, should this one be why its workers were lost.
 pub(crate) async fn look_alone(context: Context, payment: PaymentId) {
     let Ok(all) = u32::try_from(context.concurrency) else { return };
     let Ok(permits) = context.permits.clone().acquire_many_owned(all).await else { return };
@@ -87,14 +87,14 @@ pub(crate) async fn look_alone(context: Context, payment: PaymentId) {
     }
 }
 
-/// Without a pass the claim is for no call.
+/// Claims one payment and uses the claim. Without a pass the claim leads to no gateway call.
 async fn claim(
     context: Context,
     payment: PaymentId,
     permit: OwnedSemaphorePermit,
     pass: Option<Pass>,
 ) -> Result<(), NotDone> {
-    // While no server takes writes nothing is claimed, as nothing could be settled. The payment stays due.
+    // While no server takes writes, nothing is claimed, as nothing could be settled. The payment stays due.
     if !context.site.is_there() {
         return Ok(());
     }
@@ -107,10 +107,10 @@ async fn claim(
     Ok(())
 }
 
-/// Uses a claim in a task that nobody cancels. The job is done with the claim: from here on the payment's lease sees to it
-/// that it ends. So the queue hands over more while the gateway is asked.
+/// Uses a claim in a task that nobody cancels. The job ends with the claim, as the lease now sees to the
+/// payment. So the queue hands over more jobs while the gateway is asked.
 fn set_going(context: Context, claim: Claim, pass: Option<Pass>, permits: OwnedSemaphorePermit) {
-    // Of the highest level, so that no filter takes the ids from what is logged within.
+    // An error span, so that no log filter takes these ids from the lines within.
     let span = tracing::error_span!("claim", payment_id = %claim.payment_id, claim = %claim.token,
         correlation_id = claim.correlation_id);
     let own = context.clone();
@@ -126,7 +126,7 @@ async fn carry_out(context: Context, mut claim: Claim, pass: Option<Pass>) {
     log_claim(&claim);
     let send_by = SendBy::new(claim.asked_at + context.lease.send_window, claim.standing.clone());
     let (step, evidence) = ask(&context, &claim, send_by, pass).await;
-    // Others may ask the gateway by now.
+    // The share is free for other payments by now.
     drop(claim.share.take());
     let settlement = Settlement { payment_id: claim.payment_id, token: claim.token, step, evidence };
     let Some(status) = settle(&context, &settlement).await else { return };
@@ -136,7 +136,7 @@ async fn carry_out(context: Context, mut claim: Claim, pass: Option<Pass>) {
     }
 }
 
-/// What is as usual says enough when it is settled; a look that follows a doubt is worth a line of its own.
+/// Logs a claim: a usual one quietly, as its settlement is logged; a look after a doubt by a line of its own.
 fn log_claim(claim: &Claim) {
     let (event, purpose) = (claim.event().as_str(), claim.purpose.as_str());
     if let Some(reason) = claim.held_for {
@@ -150,7 +150,7 @@ fn log_claim(claim: &Claim) {
     }
 }
 
-/// One line for each step that took effect, as loud as it is rare.
+/// Writes one line for each step that took effect, louder the rarer the step is.
 fn log_settlement(settlement: &Settlement, status: PaymentStatus) {
     let Settlement { step, evidence, .. } = settlement;
     let (event, status) = (step.event().as_str(), status.as_str());
@@ -221,8 +221,9 @@ async fn ask(context: &Context, claim: &Claim, send_by: SendBy, pass: Option<Pas
     (blindly_retried(step, &told.exchange), evidence)
 }
 
-/// No doubt ends by a silence that is not the payment's own: where nothing came back, the door must answer. A worker that has
-/// just started, or woken, does not know yet that the gateway is away, and a void that has started cannot be taken back.
+/// Keeps a doubt from ending by a silence that is not the payment's own: where nothing came back, the door
+/// must answer. A worker that just started or woke may not know yet that the gateway is away, and no void can
+/// be taken back.
 async fn unless_gateway_is_away(
     context: &Context,
     claim: &Claim,
@@ -248,7 +249,7 @@ async fn unless_gateway_is_away(
     }
 }
 
-/// One exchange: what follows, what was said, and how it failed, if it did.
+/// Makes one exchange. Answers what follows, what the gateway said, and how the exchange failed, if it did.
 async fn exchange(
     context: &Context,
     claim: &Claim,
@@ -288,7 +289,7 @@ async fn exchange(
     }
 }
 
-/// A claim that was for no call, of a payment whose time is not over after all: as if it had not been taken.
+/// Settles a claim that was for no call, of a payment whose time is not over, as if it had not been taken.
 fn not_asked(claim: &Claim, situation: &Situation, policy: &Policy) -> (Step, Value) {
     const REASON: &str = "not_asked";
     let step = match claim.purpose {
@@ -323,9 +324,9 @@ pub(crate) fn heard_look(
     asked(purpose, outcome, failure, duration);
 }
 
-/// Settles, again and again while the database is away: the statement may be repeated. Answers the payment's new status;
-/// none where nothing took effect. In the end the evidence is logged, the lease runs out, and whoever takes over looks
-/// the charge up.
+/// Settles, and tries again while the database is away, as the statement may be repeated. Answers the
+/// payment's new status; none where nothing took effect. In the end the evidence is logged, the lease runs
+/// out, and the worker that takes over looks the charge up.
 async fn settle(context: &Context, settlement: &Settlement) -> Option<PaymentStatus> {
     let answered_at = Instant::now();
     for attempt in 1..=SETTLE_TRIES {
@@ -357,8 +358,8 @@ async fn settle(context: &Context, settlement: &Settlement) -> Option<PaymentSta
     None
 }
 
-/// Where the payment stands. Time in which the gateway was away does not count against a doubt or a void. Sabotage
-/// `doubt_forgotten` takes the doubt of earlier attempts away.
+/// Where the payment stands. Time in which the gateway was away does not count against a doubt or a void.
+/// Sabotage `doubt_forgotten` takes the doubt of earlier attempts away.
 fn situation(context: &Context, claim: &Claim, pass: Option<&Pass>) -> Situation {
     let now = claim.situation;
     let outages = context.outages();
@@ -367,7 +368,7 @@ fn situation(context: &Context, claim: &Claim, pass: Option<&Pass>) -> Situation
         in_doubt: now.in_doubt && !fault::sabotaged("doubt_forgotten"),
         doubt_age: while_there(now.doubt_age),
         void_age: while_there(now.void_age),
-        // Nor is the last try used up by a gateway that does what it was asked for nobody.
+        // A gateway that fails others too, and has answered no charge since, does not use up the last try.
         is_probe: pass.is_some_and(|pass| {
             pass.is_probe() || (now.retries_spent >= context.policy.max_retries && pass.is_failing())
         }),
@@ -387,7 +388,7 @@ fn blindly_retried(step: Step, exchange: &Exchange) -> Step {
     }
 }
 
-/// Sabotage `timer_writes_failed` takes a payment whose lease ran out for failed.
+/// None. Sabotage `timer_writes_failed` takes a payment whose lease ran out for failed.
 fn given_up(claim: &Claim) -> Option<Step> {
     (claim.is_takeover && fault::sabotaged("timer_writes_failed")).then(|| {
         let (code, message) = ("expired".to_owned(), "its lease ran out".to_owned());

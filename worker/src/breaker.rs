@@ -1,8 +1,9 @@
-//! The circuit breaker: whether this worker may ask the gateway now.
+//! The circuit breaker says whether this worker may ask the gateway now.
 //!
-//! Invariant: a claim that will be used for a call is taken only with a pass in hand. While the breaker is open there are
-//! none but the probe's: nothing else is claimed, no try is spent and nothing fails, and what is due stays due until the
-//! sweep comes for it. [`circuit`] decides; [`crate::probe`] reads the door and sends the probes.
+//! Invariant: a claim that will be used for a call is taken only with a pass in hand. While the breaker is
+//! open, only the probe gets a pass. Then nothing else is claimed, no try is spent and nothing fails, and
+//! what is due stays due until the sweep comes for it. [`circuit`] decides; [`crate::probe`] reads the door
+//! and sends the probes.
 
 mod circuit;
 
@@ -22,15 +23,16 @@ pub(crate) use circuit::{About, Task};
 #[derive(Debug)]
 pub(crate) struct Breaker {
     circuit: Mutex<Circuit>,
-    /// Told how many calls there are to share.
+    /// Is told how many calls there are to share.
     shares: Arc<Shares>,
     /// Wakes the prober.
     changed: Notify,
 }
 
 impl Breaker {
-    /// Lets nothing through before the door was read. `failures` payments in a row that the gateway fails open it, for
-    /// `open_for`; an exchange may take `timeout`; `calls` at a time.
+    /// A breaker that lets nothing through before the door was read. The gateway opens it by failing
+    /// `failures` payments in a row, for `open_for`. An exchange may take `timeout`, and `calls` may be under
+    /// way at a time.
     pub(crate) fn new(
         failures: usize,
         open_for: Duration,
@@ -47,7 +49,8 @@ impl Breaker {
         !self.circuit().is_closed()
     }
 
-    /// Whether it is open, or asking, because the gateway was found to be away; what opened it, where that is known.
+    /// Whether it is open or half-open because the gateway was found to be away; within, what opened it,
+    /// where that is known.
     pub(crate) fn away(&self) -> Option<Option<FailureKind>> {
         let circuit = self.circuit();
         circuit.is_away().then(|| circuit.reason())
@@ -58,13 +61,14 @@ impl Breaker {
         self.circuit().room()
     }
 
-    /// The right to claim one payment and to ask the gateway once about it; none while the breaker is open, or as many
-    /// calls are under way as may be.
+    /// The right to claim one payment and to ask the gateway once about it. None while the breaker is open,
+    /// or while as many calls are under way as are allowed.
     pub(crate) fn admit(self: &Arc<Self>) -> Option<Pass> {
         self.circuit().admit().then(|| self.pass(None))
     }
 
-    /// The right to claim one payment that tells whether the gateway is back; none unless it is time for that.
+    /// The right to claim the one payment that tells whether the gateway is back. None unless the door
+    /// answers and no probe is under way.
     pub(crate) fn admit_probe(self: &Arc<Self>) -> Option<Pass> {
         let probe = self.change(Circuit::admit_probe)?;
         Some(self.pass(Some(probe)))
@@ -80,27 +84,27 @@ impl Breaker {
         self.changed.notified().await;
     }
 
-    /// What the door said: how it failed, or none where it answers.
+    /// Takes what the door said: how it failed, or none where it answers.
     pub(crate) fn knocked(&self, failure: Option<FailureKind>) {
         self.change(|circuit| circuit.knocked(failure, Instant::now()));
     }
 
-    /// The door could not be read, for a reason that is not the gateway's.
+    /// Takes that the door could not be read, for a reason that is not the gateway's.
     pub(crate) fn knocked_in_vain(&self) {
         self.change(|circuit| circuit.knocked_in_vain(Instant::now()));
     }
 
-    /// There is no payment to ask about.
+    /// Takes that there is no payment to ask about.
     pub(crate) fn nothing_to_probe(&self) {
         self.change(Circuit::nothing_to_probe);
     }
 
-    /// Another worker found that the gateway is away.
+    /// Takes that another worker found the gateway away.
     pub(crate) fn warned(&self) {
         self.change(Circuit::warned);
     }
 
-    /// Another worker found that the gateway is back.
+    /// Takes that another worker found the gateway back.
     pub(crate) fn encouraged(&self) {
         self.change(|circuit| circuit.encouraged(Instant::now()));
     }
@@ -109,7 +113,8 @@ impl Breaker {
         Pass { breaker: self.clone(), ticket, began: Instant::now() }
     }
 
-    /// Changes the circuit, and tells whom it concerns when its state became another.
+    /// Changes the circuit. Where that matters to others, wakes the prober, shares out the calls anew, and
+    /// counts and logs the new state.
     fn change<T>(&self, change: impl FnOnce(&mut Circuit) -> T) -> T {
         let mut circuit = self.circuit();
         let (was_away, before) = (circuit.is_away(), circuit.state);
@@ -125,13 +130,13 @@ impl Breaker {
         changed
     }
 
-    /// No code that holds it can leave it half changed, so a poisoned lock is as good as any.
+    /// A poisoned lock is as good as any: no code that holds it can leave the circuit half changed.
     fn circuit(&self) -> MutexGuard<'_, Circuit> {
         self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One line where it opens, where a probe begins, and where it closes.
+/// Writes one line where the breaker opens, where a probe begins, and where it closes.
 fn say(circuit: &Circuit, was_away: bool, before: metrics::Breaker) {
     match circuit.state.kind() {
         metrics::Breaker::Open if circuit.is_away() && !was_away => {
@@ -148,7 +153,7 @@ fn say(circuit: &Circuit, was_away: bool, before: metrics::Breaker) {
     }
 }
 
-/// The right to claim once. Dropped without a word, it is as if it had not been taken.
+/// The right to claim once. A pass that is dropped unused counts as if it had not been taken.
 #[derive(Debug)]
 pub(crate) struct Pass {
     breaker: Arc<Breaker>,
@@ -157,17 +162,18 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// Whether the call tells if the gateway is back: then it uses up no try.
+    /// Whether the call tells if the gateway is back. Such a call uses up no try.
     pub(crate) const fn is_probe(&self) -> bool {
         self.ticket.is_some()
     }
 
-    /// Whether the gateway fails others, too, and has answered no charge since: then nothing is given up because of it.
+    /// Whether the gateway fails other payments too, and has answered no charge since. Then no payment is
+    /// given up because of it.
     pub(crate) fn is_failing(&self) -> bool {
         self.breaker.circuit().is_failing()
     }
 
-    /// What the call heard: how it failed, or none where the gateway answered.
+    /// Takes what the call heard: how it failed, or none where the gateway answered.
     pub(crate) fn hear(self, about: About, failure: Option<FailureKind>) {
         let call = Call { about, began: self.began };
         self.breaker.change(|circuit| circuit.hear(call, failure, self.ticket, Instant::now()));
@@ -176,7 +182,7 @@ impl Pass {
 
 impl Drop for Pass {
     fn drop(&mut self) {
-        // After its word was heard this only makes room.
+        // After the pass was heard, this only makes room for another call.
         self.breaker.change(|circuit| circuit.give_back(self.ticket));
     }
 }

@@ -1,8 +1,9 @@
-//! Corrections: what two people agree on is compared with the gateway's journal and a look, in the time of the sweep, and
-//! posted or refused.
+//! Corrections: what two people agree on is compared with the gateway's journal and a look, in the time of
+//! the sweep. Then it is posted or refused.
 //!
-//! Invariant: as everywhere, no gateway call without a committed claim, which stands in the correction here, and none within
-//! a transaction. A look changes nothing, so whatever dies in between is looked at again when the lease has run out.
+//! Invariant: no gateway call is made without a committed claim, which stands in the correction here, and
+//! none within a transaction. A look changes nothing, so one that is cut off is repeated when the lease has
+//! run out.
 
 use std::time::{Duration, Instant};
 
@@ -19,14 +20,15 @@ use crate::{Context, attempt};
 /// How often recording is tried before the correction is left to its lease.
 const RECORD_TRIES: u32 = 5;
 
-/// Carries out what is due, as far as there are gateway calls to spare. Payments that are due do not wait for what fails here.
+/// Carries out the corrections that are due, as far as there are gateway calls to spare. A failure here does
+/// not keep due payments waiting.
 pub(crate) async fn round(context: &Context) {
     if let Err(why) = carry_out_due(context).await {
         tracing::warn!(%why, "could not look for corrections to carry out");
     }
 }
 
-/// No pass is taken for nothing: it may be the only one.
+/// Takes a pass only where a correction is due, as the pass may be the only one.
 async fn carry_out_due(context: &Context) -> sqlx::Result<()> {
     while let Ok(permit) = context.permits.clone().try_acquire_owned() {
         let Some(share) = context.shares.take_look() else { return Ok(()) };
@@ -40,7 +42,7 @@ async fn carry_out_due(context: &Context) -> sqlx::Result<()> {
         let asked_at = Instant::now();
         let claimed = transition::claim_correction(&context.pool, context.lease.lease).await?;
         let Some(correcting) = claimed else { return Ok(()) };
-        // Of the highest level, so that no filter takes the ids from what is logged within.
+        // An error span, so that no log filter takes these ids from the lines within.
         let span = tracing::error_span!("correction", payment_id = %correcting.payment_id,
             correction_id = correcting.correction_id, claim = %correcting.token,
             correlation_id = correcting.correlation_id);
@@ -54,7 +56,7 @@ async fn carry_out_due(context: &Context) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Uses a claim: one look, one record of what comes of it.
+/// Uses a claim: makes one look, and records what follows from it.
 async fn carry_out(context: &Context, correcting: &Correcting, asked_at: Instant, pass: Pass) {
     let (seen, evidence) = look(context, correcting, asked_at + context.lease.send_window, pass).await;
     let corrected = match &seen {

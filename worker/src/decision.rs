@@ -1,8 +1,9 @@
-//! Decisions: what a person wishes to become of a held payment is checked against one look at the gateway, in the time of the
-//! sweep, and done or refused.
+//! Decisions: what a person wishes to become of a held payment is checked against one look at the gateway, in
+//! the time of the sweep. Then it is done or refused.
 //!
-//! Invariant: as everywhere, no gateway call without a committed claim, which stands in the decision here, and none within
-//! a transaction. A look changes nothing, so whatever dies in between is looked at again when the lease has run out.
+//! Invariant: no gateway call is made without a committed claim, which stands in the decision here, and none
+//! within a transaction. A look changes nothing, so one that is cut off is repeated when the lease has run
+//! out.
 
 use std::time::{Duration, Instant};
 
@@ -19,14 +20,15 @@ use crate::{Context, attempt, past};
 /// How often recording is tried before the decision is left to its lease.
 const RECORD_TRIES: u32 = 5;
 
-/// Checks what is due, as far as there are gateway calls to spare. Payments that are due do not wait for what fails here.
+/// Checks the decisions that are due, as far as there are gateway calls to spare. A failure here does not
+/// keep due payments waiting.
 pub(crate) async fn round(context: &Context) {
     if let Err(why) = check_due(context).await {
         tracing::warn!(%why, "could not look for decisions to check");
     }
 }
 
-/// No pass is taken for nothing: it may be the only one.
+/// Takes a pass only where a decision is due, as the pass may be the only one.
 async fn check_due(context: &Context) -> sqlx::Result<()> {
     while let Ok(permit) = context.permits.clone().try_acquire_owned() {
         let Some(share) = context.shares.take_look() else { return Ok(()) };
@@ -36,7 +38,7 @@ async fn check_due(context: &Context) -> sqlx::Result<()> {
         if !context.limit.admits() {
             return Ok(());
         }
-        // A gateway that is away tells nothing, and whether that has lasted long enough is for the decision to say.
+        // A gateway that is away tells nothing. Whether it has been away for long enough, the decision says.
         let pass = context.breaker.admit();
         if pass.is_none() && context.breaker.away().is_none() {
             return Ok(());
@@ -44,7 +46,7 @@ async fn check_due(context: &Context) -> sqlx::Result<()> {
         let asked_at = Instant::now();
         let claimed = transition::claim_decision(&context.pool, context.lease.lease, &context.policy).await?;
         let Some(deciding) = claimed else { return Ok(()) };
-        // Of the highest level, so that no filter takes the ids from what is logged within.
+        // An error span, so that no log filter takes these ids from the lines within.
         let span = tracing::error_span!("decision", payment_id = %deciding.payment_id,
             decision_id = deciding.decision_id, claim = %deciding.token, correlation_id = deciding.correlation_id);
         let own = context.clone();
@@ -57,7 +59,7 @@ async fn check_due(context: &Context) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Uses a claim: one look, one record of what it makes of the wish.
+/// Uses a claim: makes one look, and records what it makes of the person's wish.
 async fn carry_out(context: &Context, deciding: &Deciding, asked_at: Instant, pass: Option<Pass>) {
     let (seen, evidence) = look(context, deciding, asked_at + context.lease.send_window, pass).await;
     let verdict = deciding.verdict(&seen);

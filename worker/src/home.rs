@@ -1,7 +1,8 @@
-//! Whether the database is still the one that this installation knows, asked now and then for as long as the worker works.
+//! Whether the database is still the one that this installation knows, asked every two seconds while the
+//! worker works.
 //!
-//! A server that took over is looked into by the gateway's books; until it is accepted the database refuses all claims. A
-//! database that is another one by now ends the worker.
+//! A server that took over is compared with the gateway's books; until it is accepted, the database refuses
+//! all claims. A database that has become another one ends the worker.
 
 use std::time::Duration;
 
@@ -14,13 +15,13 @@ use crate::Context;
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// Whatever stays wrong is said again after so long.
+/// How often the worker logs again that nothing is claimed, while that goes on.
 const SAY_AGAIN: Duration = Duration::from_mins(1);
 
-/// Looks until `shutdown`.
+/// Asks until `shutdown`.
 ///
 /// # Errors
-/// The database is another one: the worker must end.
+/// The database is another one, and the worker must end.
 pub(crate) async fn watch(context: &Context, shutdown: &CancellationToken) -> Result<(), Refused> {
     let mut said_at: Option<Instant> = None;
     while !shutdown.is_cancelled() {

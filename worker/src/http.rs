@@ -26,12 +26,12 @@ use crate::sweep::LastSweep;
 pub(crate) struct Shown {
     pub(crate) pool: PgPool,
     pub(crate) last_sweep: Arc<LastSweep>,
-    /// A worker that last swept longer ago does not work.
+    /// The longest time since the last sweep of a worker that counts as at work.
     pub(crate) sweep_patience: Duration,
     pub(crate) shutdown: CancellationToken,
 }
 
-/// Takes the address.
+/// Takes the address. Another program that has it is an error that says what to do.
 pub(crate) async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addr).await.with_context(|| {
         format!(
@@ -41,7 +41,7 @@ pub(crate) async fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Answers for as long as the future is polled; a worker works on where nobody can ask it.
+/// Answers for as long as the future is polled. A worker works on where nobody can ask it.
 pub(crate) async fn serve(listener: TcpListener, shown: Shown) {
     let router = Router::new()
         .route("/metrics", get(scrape))
@@ -57,13 +57,13 @@ async fn scrape(State(shown): State<Shown>) -> impl IntoResponse {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gauges::scrape(&shown.pool).await)
 }
 
-/// This process runs.
+/// Whether this process runs.
 async fn live() -> Json<Value> {
     Json(json!({ "status": "healthy" }))
 }
 
-/// This process does its work: no shutdown has begun, it swept a moment ago, and the database answers and has the right
-/// schema.
+/// Whether this process does its work: no shutdown has begun, it swept a moment ago, and the database answers
+/// and has the right schema.
 async fn ready(State(shown): State<Shown>) -> (StatusCode, Json<Value>) {
     let not_ready = |detail: &str| {
         (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "status": "not_ready", "detail": detail })))

@@ -1,8 +1,9 @@
-//! The worker: claims due payments, asks the gateway, settles.
+//! The worker claims due payments, asks the gateway, and settles.
 //!
-//! Two things bring a payment to a worker: a job of the queue, at once, and the sweep, for whatever no job came for. Both
-//! lead into [`attempt::look`], where the claim decides; run as many workers as the load needs. What has to be done now
-//! and then, one of them does for all: [`schedule`].
+//! A payment comes to a worker by a job of the queue, at once, or by the sweep, if no job came for it. While
+//! the breaker is open, the prober picks one payment at a time. All of them lead into [`attempt`], where the
+//! claim decides, so that as many workers may run as the load needs. Periodic work is done by one worker for
+//! all: [`schedule`].
 
 use std::net::SocketAddr;
 use std::ops::DerefMut;
@@ -46,7 +47,7 @@ use limit::Limit;
 #[derive(Clone)]
 struct Context {
     pool: PgPool,
-    /// Where its database is.
+    /// All hosts of its database, and which of them takes writes.
     site: Arc<database::Site>,
     gateway: Gateway,
     policy: Arc<Policy>,
@@ -54,19 +55,20 @@ struct Context {
     name: Arc<str>,
     claims: Batcher<Claiming>,
     settlements: Batcher<Settling>,
-    /// A claim is taken only with one of these in hand, so that its charge can be sent at once.
+    /// One for each gateway call at a time. A claim is taken only with one of these in hand, so that its
+    /// charge can be sent at once.
     permits: Arc<Semaphore>,
-    /// How many there are.
+    /// The number of permits.
     concurrency: usize,
-    /// Attempts under way.
+    /// The tasks that claim and use claims, which a shutdown waits for.
     attempts: TaskTracker,
     last_sweep: Arc<sweep::LastSweep>,
     breaker: Arc<Breaker>,
-    /// How the calls are shared out.
+    /// How the calls are shared out between merchants, and between charges and looks.
     shares: Arc<Shares>,
-    /// When the gateway was away: time that no deadline counts.
+    /// When the gateway was away. No deadline of a doubt or a void counts that time.
     outages: Arc<Mutex<Outages>>,
-    /// A claim is taken only after it has given a call.
+    /// The pace of calls. A claim is taken only after it has given a call.
     limit: Arc<Limit>,
 }
 
@@ -76,7 +78,7 @@ impl Context {
     }
 }
 
-/// The connections that claiming and settling have to themselves.
+/// The connections that claiming and settling keep for themselves.
 const SEATS: u32 = 2;
 
 /// A worker, connected and ready to run.
@@ -88,11 +90,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Connects to the database, makes sure that its schema is up to date, and takes the address for its metrics.
+    /// Connects to the database, makes sure that its schema is up to date, and takes the address for its
+    /// metrics.
     ///
     /// # Errors
-    /// Settings that contradict each other, no database, one that lacks migrations or is not the one that is known, or an address
-    /// that is taken.
+    /// Settings contradict each other, or the address is taken. There is no database, or it lacks migrations,
+    /// has too few connections, or is not the known one.
     pub async fn connect(settings: Settings) -> anyhow::Result<Self> {
         settings.check()?;
         shared::platform::metrics::start();
@@ -138,19 +141,19 @@ impl Worker {
         Ok(Self { context, settings, metrics, metrics_addr })
     }
 
-    /// Where its metrics and its health can be read.
+    /// The address of its metrics and its health.
     #[must_use]
     pub const fn metrics_addr(&self) -> SocketAddr {
         self.metrics_addr
     }
 
-    /// Works until `shutdown`, then lets what is under way end: no new claims, and for what remains at the deadline the
-    /// lease runs out and another worker looks it up.
+    /// Works until `shutdown`, then takes no new claims and lets the work under way end. For what remains at
+    /// the deadline the lease runs out, and another worker looks it up.
     ///
     /// # Errors
-    /// The database became another one than the one that is known, which ended the worker.
+    /// The database became another one than the known one, which ended the worker.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        // Its own, so that one worker of several in a process can end.
+        // A token of its own, so that one of several workers in a process can end.
         let shutdown = shutdown.child_token();
         let Self { context, settings, metrics, .. } = self;
         tracing::info!(worker = %context.name, "working");
@@ -160,11 +163,11 @@ impl Worker {
             sweep_patience: settings.sweep_patience(),
             shutdown: shutdown.clone(),
         };
-        // To the last moment, so that a worker which is ending can still be asked.
+        // Served to the last moment, so that a worker which is ending can still be asked.
         let _serving = AbortOnDropHandle::new(tokio::spawn(http::serve(metrics, shown)));
-        // Before anything is claimed, so that what the last crash left is still as it was.
+        // Done before anything is claimed, so that what the last crash left is still as it was.
         recovery::at_start(&context.pool, &context.name).await;
-        // Before anything is fetched: a job that nobody could look at would be done with for nothing.
+        // Done before any job is fetched: a job that nobody could look at would be used up for nothing.
         tokio::select! { () = probe::knock(&context) => {} () = shutdown.cancelled() => {} }
         let look = {
             let context = context.clone();
@@ -181,7 +184,7 @@ impl Worker {
             sweep::run(&context, settings.sweep, &shutdown),
             schedule::run(&context, settings.reconcile_every, settings.prune_after, &shutdown),
             async {
-                // Whoever still waits for its turn claims nothing any more.
+                // Attempts that still wait for their turn claim nothing any more.
                 shutdown.cancelled().await;
                 context.permits.close();
             },

@@ -1,10 +1,12 @@
-//! The limit: how many gateway calls (charges, look-ups, voids) this worker makes in a second: as many as it is set to, and
-//! fewer where the gateway says that they are too many. Each such answer halves the pace, but once a second at most; each
-//! other answer makes it a little faster (additive increase, multiplicative decrease).
+//! The limit: how many gateway calls (charges, look-ups, voids) this worker makes in a second. It makes as
+//! many as it is set to, and fewer where the gateway says that they are too many. Each such answer halves the
+//! pace, at most once a second; each other answer makes it a little faster (additive increase, multiplicative
+//! decrease).
 //!
-//! Invariant: a claim is taken only after the limit has given a call for it. Nobody waits for one, so neither a claim nor a
-//! job nor a shutdown does: what gets none stays due and is put off to the sweep, which comes for it, oldest first. While
-//! the sweep cannot take all that is due, jobs are put off too, so that what is new does not overtake what is old.
+//! Invariant: a claim is taken only after the limit has given a call for it. Nobody waits for a call, so
+//! neither a claim nor a job nor a shutdown does. A payment that gets none stays due and is put off to the
+//! sweep, which takes the oldest first. While the sweep cannot take all that is due, jobs are put off too, so
+//! that new payments do not overtake old ones.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,26 +22,27 @@ use shared::platform::rate::Rate;
 pub(crate) struct Limit {
     /// None where there is no limit.
     calls: Option<DefaultDirectRateLimiter>,
-    /// Most calls at once.
+    /// The most calls at once.
     burst: usize,
-    /// Whether the last sweep may have left something that is due.
+    /// Whether the last sweep may have left a payment that is due.
     is_behind: AtomicBool,
     pace: Mutex<Pace>,
 }
 
-/// However often the gateway says that it is too much, a call is made so often.
+/// The slowest pace, in calls a second, however often the gateway says that it is too much.
 const SLOWEST: f64 = 0.1;
 
-/// The pace by which a gateway that has had too much is asked.
+/// The pace at which a gateway that has had too much is asked.
 #[derive(Debug)]
 struct Pace {
-    /// Calls in a second; none while the gateway has not complained.
+    /// Calls in a second. None while the gateway has not complained.
     per_s: Option<f64>,
     /// When the next call may be made.
     next_at: Instant,
     /// When the pace was last halved.
     halved_at: Option<Instant>,
-    /// Calls in the second that began then, and in the one before: how fast it has been.
+    /// When the present second began. Below, the calls in it and in the one before, which give the speed so
+    /// far.
     second: Instant,
     calls: f64,
     calls_before: f64,
@@ -75,17 +78,17 @@ impl Pace {
             let pace = self.per_s.unwrap_or_else(|| self.calls.max(self.calls_before).max(1.0));
             self.per_s = Some((pace / 2.0).max(SLOWEST));
         } else if let Some(per_s) = self.per_s {
-            // Faster than ever is as fast as it likes.
+            // A pace beyond `FASTEST` is no limit any more.
             self.per_s = Some(per_s + 1.0).filter(|per_s| *per_s < FASTEST);
         }
     }
 }
 
-/// Beyond this a pace is none.
+/// Calls in a second beyond which a pace is no limit.
 const FASTEST: f64 = 10_000.0;
 
 impl Limit {
-    /// `rate` is none where there is no limit.
+    /// A limit of `rate`. None sets no limit.
     pub(crate) fn new(rate: Option<Rate>) -> Self {
         let burst = rate.map(|rate| usize::try_from(rate.quota().burst_size().get()));
         Self {
@@ -96,7 +99,7 @@ impl Limit {
         }
     }
 
-    /// A call was answered, or was not: this is how it failed, if it did.
+    /// Takes that a call was answered, or was not, and how it failed, if it did.
     pub(crate) fn heard(&self, failure: Option<FailureKind>) {
         let is_answer = matches!(health(failure), Health::Answers);
         if is_answer {
@@ -104,12 +107,12 @@ impl Limit {
         }
     }
 
-    /// No code that holds it can leave it half changed, so a poisoned lock is as good as any.
+    /// A poisoned lock is as good as any: no code that holds it can leave the pace half changed.
     fn pace(&self) -> MutexGuard<'_, Pace> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// No sweep can take more.
+    /// The most calls that one sweep can take.
     pub(crate) const fn burst(&self) -> usize {
         self.burst
     }
@@ -133,7 +136,7 @@ impl Limit {
         self.admits()
     }
 
-    /// A sweep ended, and may have left something that is due, or not.
+    /// Takes that a sweep ended, and whether it may have left a payment that is due.
     pub(crate) fn swept(&self, is_behind: bool) {
         self.is_behind.store(is_behind, Ordering::Relaxed);
     }

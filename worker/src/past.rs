@@ -1,7 +1,9 @@
-//! What a look or a charge shows of a payment that may be forgotten here: whether its charge is taken for this one's.
+//! Whether the charge of a payment that may be forgotten here is taken for another payment's, as a look or a
+//! charge shows it.
 //!
-//! Invariant: a charge that is called by another payment's id is adopted only where no such payment is known, which is asked of
-//! the database that the claim came from. Ids never come into being later. Where it cannot be asked, nothing is decided.
+//! Invariant: a charge that names another payment's id is adopted only where no such payment is known. The
+//! database that the claim came from is asked, and ids never come into being later. Where it cannot be asked,
+//! nothing is decided.
 
 use domain::decide::{self, Situation, Step};
 use domain::ids::PaymentId;
@@ -23,8 +25,8 @@ pub(crate) async fn is_forgotten(pool: &PgPool, named: PaymentId) -> sqlx::Resul
     store::is_known(pool, named).await.map(|is_known| !is_known)
 }
 
-/// What follows a charge under our key, of what is owed, by the name of another payment: that of a forgotten one is this
-/// payment's; that of a known one contradicts it.
+/// What follows a charge under our key, of the amount owed, that names another payment. The charge of a
+/// forgotten payment is this one's; that of a known payment contradicts it.
 pub(crate) async fn adopt(
     context: &Context,
     (charge, named): (Charge, PaymentId),
@@ -49,7 +51,7 @@ pub(crate) async fn adopt(
     }
 }
 
-/// What follows a look, be it one that comes first or one of the ordinary course of things.
+/// What follows a look, whether it comes first or in the ordinary course of things.
 pub(crate) async fn after_look(
     context: &Context,
     claim: &Claim,

@@ -1,7 +1,7 @@
-//! The prober: reads the door while nobody may ask the gateway, sends the probes, and tells the other workers.
+//! The prober reads the gateway's door, sends the probes, and tells the other workers.
 //!
-//! Invariant: a read is about no payment and needs no claim; a probe is a claim like any other, but uses up no try. What
-//! other workers say makes this one look, and decides nothing.
+//! Invariant: a read is about no payment and needs no claim. A probe is a claim like any other, but uses up
+//! no try. What other workers say makes this one look, and decides nothing.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -17,30 +17,30 @@ use uuid::Uuid;
 use crate::breaker::Task;
 use crate::{Context, attempt};
 
-/// Payments and merchants that were asked about lately are asked about last.
+/// How many of the payments, and of the merchants, that were asked about last are asked about last again.
 const REMEMBERED: usize = 100;
 
-/// While all is well the gateway is asked so often who it is.
+/// How often the gateway is asked who it is while all is well.
 const IDENTIFY_AGAIN: Duration = Duration::from_secs(10);
 
-/// While it is open the worker says at least so often that it lives.
+/// How often a worker whose breaker is open says at least that it lives.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
-/// What it remembers from one round to the next.
+/// What the prober remembers from one round to the next.
 #[derive(Debug, Default)]
 struct Prober {
     payments: VecDeque<Uuid>,
     merchants: VecDeque<Uuid>,
     others: Others,
-    /// What was last written down: which failure, and when; none while it is closed.
+    /// The failure that was last written down, and when. None while the breaker is closed.
     said: Option<(FailureKind, Instant)>,
-    /// Since when it is open.
+    /// Since when the breaker has been open.
     away_since: Option<Instant>,
-    /// When it was last asked who the gateway is.
+    /// When the gateway was last asked who it is.
     identified_at: Option<Instant>,
 }
 
-/// Goes on until `shutdown`, and looks at what other workers say every `interval`.
+/// Goes on until `shutdown`, and reads what other workers say every `interval`.
 pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &CancellationToken) {
     let mut prober = Prober::default();
     while !shutdown.is_cancelled() {
@@ -95,7 +95,8 @@ pub(crate) async fn knock(context: &Context) {
     }
 }
 
-/// Asks who the gateway is. One that says nothing just now is not asked again at once; another one closes the door.
+/// Asks who the gateway is. A gateway that says nothing just now is not asked again at once; another gateway
+/// closes the door.
 async fn identify(context: &Context) {
     if let Err(Closed::Gateway(failed)) = context.gateway.identify(&context.pool).await
         && failed.kind == FailureKind::NotTheGateway
@@ -114,8 +115,8 @@ impl Prober {
         is_time
     }
 
-    /// Asks about one payment: one that waits for its charge, of another merchant than the last ones, or else the doubt that
-    /// was looked at longest ago.
+    /// Asks about one payment: one that waits for its charge, of another merchant than the last ones. Where
+    /// there is none, it is the payment in doubt that was looked at longest ago.
     async fn probe(&mut self, context: &Context) {
         let candidate = match self.candidate(context).await {
             Ok(candidate) => candidate,
@@ -141,7 +142,7 @@ impl Prober {
             (self.payments.iter().copied().collect(), self.merchants.iter().copied().collect());
         match store::to_probe(&context.pool, &payments, &merchants).await? {
             Some(candidate) => Ok(Some(candidate)),
-            // All that there are were asked about lately.
+            // All candidates were asked about lately.
             None => {
                 self.payments.clear();
                 store::to_probe(&context.pool, &[], &merchants).await
@@ -179,7 +180,7 @@ impl Prober {
         }
     }
 
-    /// What is new of the other workers' makes this one look for itself.
+    /// Reads what other workers say. News of theirs makes this worker look for itself.
     async fn listen(&mut self, context: &Context) -> sqlx::Result<()> {
         let others = outage::of_others(&context.pool, &context.name).await?;
         let before = std::mem::replace(&mut self.others, others);

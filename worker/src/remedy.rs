@@ -1,9 +1,11 @@
-//! The remedy: a charge that came to light for a payment that had ended without one is voided, in the time of the sweep.
+//! The remedy: a charge that came to light after its payment had ended without one is voided, in the time of
+//! the sweep.
 //!
-//! Invariant: as everywhere, no gateway call without a committed claim, which stands in the break here, and none within
-//! a transaction. Whatever dies in between is found again when the claim's lease has run out; the void has one key, so
-//! that asking twice voids once. Where the key may be a forgotten payment's, too, what stands is looked at first, and voided only
-//! if all of it is this payment's. The break stays open for a person.
+//! Invariant: no gateway call is made without a committed claim, which stands in the break here, and none
+//! within a transaction. A remedy that is cut off is found again when the claim's lease has run out; the void
+//! has one key, so that asking twice voids once. Where the key may be a forgotten payment's too, the charges
+//! that stand are looked at first, and voided only if all are this payment's. The break stays open for a
+//! person.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +23,8 @@ use crate::{Context, attempt};
 /// How often recording is tried before the break is left to its lease.
 const RECORD_TRIES: u32 = 5;
 
-/// Voids what is due, as far as there are gateway calls to spare. No pass is taken for nothing: it may be the only one.
+/// Voids what is due, as far as there are gateway calls to spare. It takes a pass only where a remedy is due,
+/// as the pass may be the only one.
 pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
     while let Ok(permit) = context.permits.clone().try_acquire_owned() {
         let Some(share) = context.shares.take_look() else { return Ok(()) };
@@ -35,7 +38,7 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
         let (asked_at, standing) = (Instant::now(), database::standing(&context.pool));
         let claimed = transition::claim_remedy(&context.pool, context.lease.lease).await?;
         let Some(remedy) = claimed else { return Ok(()) };
-        // Of the highest level, so that no filter takes the ids from what is logged within.
+        // An error span, so that no log filter takes these ids from the lines within.
         let span = tracing::error_span!("remedy", payment_id = %remedy.payment_id, break_id = remedy.break_id,
             claim = %remedy.token, correlation_id = remedy.correlation_id);
         let own = context.clone();
@@ -49,7 +52,7 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
     Ok(())
 }
 
-/// Uses a claim: one void, one record of it.
+/// Uses a claim: makes one void, and records it.
 async fn carry_out(context: &Context, remedy: &Remedy, (asked_at, send_by): (Instant, SendBy), pass: Pass) {
     let age = context.outages().without(remedy.age, asked_at);
     let (voiding, outcome, evidence) = match look(context, remedy, age, send_by.clone()).await {
@@ -70,10 +73,10 @@ async fn carry_out(context: &Context, remedy: &Remedy, (asked_at, send_by): (Ins
     }
 }
 
-/// What an exchange came to: what follows, the word for it, and what was said.
+/// The result of an exchange: what follows, the word for it, and what was said.
 type Told = (Voiding, &'static str, Value);
 
-/// What a look shows that stands against the void; none where nothing does.
+/// What a look shows that stands against the void. None where nothing does.
 async fn look(context: &Context, remedy: &Remedy, age: Duration, send_by: SendBy) -> Option<Told> {
     if !remedy.looks_first || decide::before_void(&context.policy).is_some() {
         return None;

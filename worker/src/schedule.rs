@@ -1,4 +1,4 @@
-//! What is done at every tick, by one of all workers: reconciliation and pruning.
+//! The work of every tick, done by one of all workers: reconciliation and pruning.
 
 use std::time::Duration;
 
@@ -16,13 +16,14 @@ use crate::Context;
 /// How long to wait where a tick could not be enqueued.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// No tick's work takes longer: its connection is dead, and another tick begins anew.
+/// The longest time that a tick's work may take. Beyond it the connection counts as dead, and another tick
+/// begins anew.
 const LONGEST: Duration = Duration::from_mins(10);
 
-/// The reports of ticks that are older are not worth their room.
+/// How long the reports of ticks are kept; older ones are not worth their room.
 const REPORTS_KEPT_DAYS: i32 = 30;
 
-/// Ticks `every` so often and carries out what this worker gets of all workers' ticks, until `shutdown`.
+/// Ticks `every` so often until `shutdown`, and carries out the ticks, of all workers, that this worker gets.
 pub(crate) async fn run(
     Context { pool, gateway, policy, lease, .. }: &Context,
     every: Duration,
@@ -37,7 +38,8 @@ pub(crate) async fn run(
     tokio::join!(ticking(pool, every, shutdown), schedule::work(pool.clone(), shutdown.clone(), carry_out));
 }
 
-/// The first tick is the one that the start falls into: whatever the last crash left is looked at now.
+/// Enqueues the ticks. The first one is the tick that the start falls into, so that what the last crash left
+/// is looked at now.
 async fn ticking(pool: &PgPool, every: Duration, shutdown: &CancellationToken) {
     while !shutdown.is_cancelled() {
         let wait = schedule::tick(pool, every).await.unwrap_or_else(|why| {

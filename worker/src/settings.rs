@@ -1,4 +1,4 @@
-//! What a worker can be told by its environment.
+//! The settings of a worker, which its environment gives.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -8,45 +8,47 @@ use shared::payment::transition::Lease;
 use shared::platform::config::{self, InvalidSetting};
 use shared::platform::rate::Rate;
 
-/// How a worker works.
+/// How a worker works; each field names its variable.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// `DATABASE_URL`.
+    /// `DATABASE_URL`: the hosts, the name and the user of the database.
     pub database_url: String,
-    /// `DATABASE_CONNECTIONS`: at most so many connections, those of the queue's library included.
+    /// `DATABASE_CONNECTIONS`: the most connections, those of the queue's library included.
     pub max_connections: u32,
-    /// `GATEWAY_URL`.
+    /// `GATEWAY_URL`: where the gateway answers.
     pub gateway_url: String,
     /// `METRICS_ADDR`: where metrics and health can be read.
     pub metrics_addr: SocketAddr,
     /// `WORKER_CONCURRENCY`: gateway calls at a time.
     pub concurrency: usize,
-    /// `LEASE_MS` and `SEND_WINDOW_MS`.
+    /// `LEASE_MS` and `SEND_WINDOW_MS`: how long a claim lasts, and how long after it a charge may be sent.
     pub lease: Lease,
-    /// `SWEEP_MS`: between two looks for due payments that nobody took.
+    /// `SWEEP_MS`: the pause between two searches for due payments that nobody took.
     pub sweep: Duration,
-    /// `RECONCILE_EVERY_MS`: between two reconciliations, whichever worker does them.
+    /// `RECONCILE_EVERY_MS`: the time between two reconciliations, on whichever worker.
     pub reconcile_every: Duration,
-    /// `PRUNE_AFTER_MS`: how long finished jobs and workers that are gone stay to be looked at.
+    /// `PRUNE_AFTER_MS`: how long finished jobs and workers that are gone can still be seen.
     pub prune_after: Duration,
-    /// `BREAKER_FAILURES`: so many payments in a row of several merchants, to which the gateway says that it cannot charge them,
-    /// stop the claims.
+    /// `BREAKER_FAILURES`: how many payments in a row the gateway must fail to stop the claims, if they are
+    /// of several merchants.
     pub breaker_failures: usize,
-    /// `BREAKER_OPEN_MS`: for so long, before one is tried.
+    /// `BREAKER_OPEN_MS`: how long claims then stop before the door is read, and one payment is tried.
     pub breaker_open: Duration,
-    /// `GATEWAY_RATE_PER_S`: gateway calls in a second; none where there is no limit.
+    /// `GATEWAY_RATE_PER_S`: gateway calls in a second. None sets no limit.
     pub gateway_rate: Option<Rate>,
     /// `GATEWAY_TIMEOUT_MS`, `VISIBILITY_MS`, `DOUBT_DEADLINE_MS`, `RETRIES`, `BACKOFF_MS`, `BACKOFF_MAX_MS`,
-    /// `BACKOFF_MULTIPLIER`, `VERIFY_WAITS_MS`, `PAYMENT_MAX_AGE_MS`; and what the gateway can do: `GATEWAY_HONOURS_KEYS`,
-    /// `GATEWAY_KEY_RETENTION_MS`, `GATEWAY_LOOKUP_SUPPORTED`, `GATEWAY_VOID_SUPPORTED`.
+    /// `BACKOFF_MULTIPLIER`, `VERIFY_WAITS_MS`, `PAYMENT_MAX_AGE_MS`; and what the gateway can do:
+    /// `GATEWAY_HONOURS_KEYS`, `GATEWAY_KEY_RETENTION_MS`, `GATEWAY_LOOKUP_SUPPORTED`,
+    /// `GATEWAY_VOID_SUPPORTED`.
     pub policy: Policy,
 }
 
-/// A gateway call and its settling must end well before the lease does: so much is left for the statements around it.
+/// What is left of the lease for the statements around a call. A gateway call and its settling must end well
+/// before the lease does.
 const LEASE_MARGIN: Duration = Duration::from_millis(100);
 
 impl Settings {
-    /// The defaults.
+    /// The defaults, for this database and this gateway.
     #[must_use]
     pub fn new(database_url: String, gateway_url: String) -> Self {
         Self {
@@ -66,7 +68,7 @@ impl Settings {
         }
     }
 
-    /// From the environment; what is not set has its default.
+    /// Reads the environment. A variable that is not set has its default.
     ///
     /// # Errors
     /// A variable that is missing, cannot be read, or contradicts another.
@@ -76,7 +78,7 @@ impl Settings {
         Self::from_env_at(database_url, gateway_url)
     }
 
-    /// From the environment, but for where the database and the gateway are.
+    /// Reads the environment, but for the addresses of the database and the gateway.
     ///
     /// # Errors
     /// A variable that cannot be read, or contradicts another.
@@ -103,7 +105,8 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Refuses settings under which two workers could act on one payment in the ordinary course of things.
+    /// Refuses settings that cannot work, and those under which two workers could act on one payment in the
+    /// ordinary course of things.
     pub(crate) fn check(&self) -> Result<(), InvalidSetting> {
         let longest = self.lease.send_window + self.policy.gateway_timeout + LEASE_MARGIN;
         if longest >= self.lease.lease {
@@ -156,7 +159,7 @@ impl Settings {
         Ok(())
     }
 
-    /// How long ago the last sweep of a worker that works may have been.
+    /// The longest time since the last sweep of a worker that works.
     pub(crate) fn sweep_patience(&self) -> Duration {
         self.sweep * 3 + Duration::from_secs(5)
     }

@@ -1,4 +1,5 @@
-//! The sweep: finds due payments that nobody took. Needs no queue, so a lost job or notification costs a moment only.
+//! The sweep finds due payments that nobody took. It needs no queue, so a lost job or notification costs only
+//! a moment.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -12,38 +13,39 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Context, attempt, correction, decision, remedy};
 
-/// A payment that has been due for less is most likely on its way to a worker.
+/// The time within which a due payment is most likely on its way to a worker.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// After a sweep that found as much as it could take there is likely more: so comes back what a gateway that was away, or a
-/// queue that was lost, has left behind.
+/// The pause after a sweep that found as much as it could take, because there is likely more. So a backlog
+/// comes back that a lost queue, or a gateway that was away, has left.
 const AGAIN: Duration = Duration::from_millis(50);
 
-/// After a sweep that put something off: sooner than the limit, which gives a second's worth at once, is wasted.
+/// The pause after a sweep that put something off. The limit gives a second's worth at once, so an earlier
+/// sweep is wasted.
 const ONCE_REFILLED: Duration = Duration::from_millis(500);
 
-/// While the gateway is away, payments whose time is over are looked for so often, or as rarely as a twentieth of the time
-/// allows.
+/// How often payments whose time is over are looked for while the gateway is away. Where that takes long, the
+/// searches have about a twentieth of the time.
 const EXPIRY: Duration = Duration::from_secs(1);
 const EXPIRY_SHARE: u32 = 20;
 
-/// What a sweep came to.
+/// The result of a sweep.
 #[derive(Default)]
 struct Swept {
     found: usize,
-    /// Whether the limit let through less.
+    /// Whether the limit let through fewer than were found.
     has_put_off: bool,
 }
 
-/// What it remembers from one sweep to the next.
+/// What the sweep remembers from one time to the next.
 #[derive(Default)]
 struct Memory {
     watermark: Watermark,
-    /// When to look for payments whose time is over; none: now.
+    /// When to look for payments whose time is over. None means now.
     expiry_at: Option<Instant>,
 }
 
-/// When this worker last swept: what shows that it is at work.
+/// When this worker last swept, which shows that it is at work.
 #[derive(Debug)]
 pub(crate) struct LastSweep {
     started: Instant,
@@ -52,12 +54,12 @@ pub(crate) struct LastSweep {
 }
 
 impl LastSweep {
-    /// A worker that starts now.
+    /// A worker that starts now counts as having swept now.
     pub(crate) fn new() -> Self {
         Self { started: Instant::now(), at: AtomicU64::new(0) }
     }
 
-    /// How long ago it was.
+    /// How long ago the last sweep was.
     pub(crate) fn age(&self) -> Duration {
         self.started.elapsed().saturating_sub(Duration::from_millis(self.at.load(Ordering::Relaxed)))
     }
@@ -68,7 +70,8 @@ impl LastSweep {
     }
 }
 
-/// Sweeps every `interval`, ±20 % so that workers started together do not sweep together, until `shutdown`.
+/// Sweeps every `interval` until `shutdown`. The interval varies by 20 %, so that workers started together do
+/// not sweep together.
 pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &CancellationToken) {
     let mut goes_on = false;
     let mut has_put_off = false;
@@ -102,12 +105,12 @@ pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &Cancel
     }
 }
 
-/// Takes no more than can be sent at once; the others are another worker's, or the next sweep's.
+/// Takes no more than can be sent at once. The rest is for another worker, or for the next sweep.
 async fn sweep(context: &Context, grace: Duration, free: usize, memory: &mut Memory) -> sqlx::Result<Swept> {
     if fault::sabotaged("no_sweep") {
         return Ok(Swept::default());
     }
-    // Nothing could be claimed to be sent; what is due stays due, but for what has waited too long.
+    // No claim could lead to a call. What is due stays due, except for payments that have waited too long.
     if context.breaker.is_open() {
         decision::round(context).await;
         end_expired(context, memory).await?;
@@ -125,7 +128,7 @@ async fn sweep(context: &Context, grace: Duration, free: usize, memory: &mut Mem
     point!("sweep.found");
     let mut swept = Swept { found: found.len(), has_put_off: false };
     for due in found {
-        // Meanwhile jobs may have taken what was free.
+        // Jobs may meanwhile have taken the free calls.
         let Ok(permit) = context.permits.clone().try_acquire_owned() else { break };
         if !context.limit.admits() {
             swept.has_put_off = true;
@@ -142,7 +145,8 @@ async fn sweep(context: &Context, grace: Duration, free: usize, memory: &mut Mem
     Ok(swept)
 }
 
-/// What is due, oldest first; where calls are scarce, of those that may have one.
+/// The payments that are due, oldest first. Where calls are scarce, only those whose merchant or purpose has
+/// one left.
 async fn overdue(
     context: &Context,
     grace: Duration,
@@ -161,7 +165,7 @@ async fn overdue(
     Ok(overdue.found)
 }
 
-/// Where every call is taken, others than those who took them may wait: from now on they have their part.
+/// Sees which merchant waits while every call is taken. From now on that merchant has its part of the calls.
 async fn see_who_waits(context: &Context, grace: Duration) -> sqlx::Result<()> {
     let waiting =
         store::waiting_merchant(&context.pool, database::millis(grace), &context.shares.seen()).await?;

@@ -1,9 +1,10 @@
-//! What decides whether the gateway is asked, as a plain value: states, what each answer does to them, and what the prober
-//! has to do next. Pure: whoever shares it locks it, and says what time it is.
+//! What decides whether the gateway is asked, as a plain value: the states, what each answer does to them,
+//! and what the prober has to do next. It is pure: the caller locks it, and says what time it is.
 //!
-//! Invariants: while it is open nothing is claimed but probes, and one probe at a time. Silence alone never opens it, nor do
-//! credentials that are refused for one payment: a read that is about no payment must fare no better. A gateway that fails
-//! charges is not well because it answers looks. Whatever happens, it comes to ask again by itself.
+//! Invariants: while it is open, nothing is claimed but probes, and one probe at a time. Silence alone never
+//! opens it, nor do credentials that are refused for one payment: a read that is about no payment must fare
+//! no better. A gateway that fails charges is not well because it answers looks. Whatever happens, the prober
+//! comes to ask again by itself.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -12,41 +13,43 @@ use domain::ids::{MerchantId, PaymentId};
 use domain::outcome::{FailureKind, Health, health};
 use shared::platform::metrics;
 
-/// A single merchant's failures open it where no charge was answered for so long.
+/// Failures of two payments, even of one merchant, open it where no charge was answered for this long.
 const ALONE: Duration = Duration::from_secs(10);
 
-/// So many exchanges in a row that found the way closed open it, whosever they were.
+/// The number of exchanges in a row, of any merchants, that must find the way closed to open it.
 const SHUT: u32 = 2;
 
-/// The first pause between two reads of a door that is closed; doubled from one to the next.
+/// The first pause between two reads of a door that is silent or shut. It doubles from one read to the next.
 const KNOCK_AFTER: Duration = Duration::from_secs(1);
 
-/// So many silent probes in a row, while the door answers, are about the payments: it closes, and starts slowly.
+/// The number of silent probes in a row that are about the payments, while the door answers: the breaker
+/// closes, and starts slowly.
 const SILENT_PROBES: u32 = 3;
 
-/// What it goes by.
+/// The figures that decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rules {
-    /// So many payments in a row that the gateway failed open it.
+    /// The number of payments in a row, of several merchants, that the gateway must fail to open it.
     pub(super) failures: usize,
-    /// For so long, where the gateway answers that it cannot.
+    /// How long it stays open before the door is read, where the gateway answers that it cannot charge or
+    /// refuses our credentials.
     pub(super) open_for: Duration,
     /// How long one exchange may take.
     pub(super) timeout: Duration,
-    /// Calls at a time, while it is closed.
+    /// The most calls under way at a time while it is closed.
     pub(super) calls: usize,
 }
 
 /// What a call asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum About {
-    /// To charge this payment of this merchant.
+    /// A charge of this payment of this merchant.
     Charge { payment: PaymentId, merchant: MerchantId },
-    /// To look something up, or to void it.
+    /// A look-up or a void.
     Look,
 }
 
-/// A call, and when it began.
+/// A call: what it asks for, and when it began.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     pub(super) about: About,
@@ -58,9 +61,9 @@ pub(super) struct Call {
 pub(super) enum State {
     /// As many as there is room for.
     Closed,
-    /// None. The door is read at that moment.
+    /// None. The door is read at `knock_at`.
     Open { knock_at: Instant, knocks: u32, why: FailureKind },
-    /// One: the probe of that number, whose call is under way, or the next one.
+    /// One. It holds the number of the probe under way, or none while the next one is awaited.
     HalfOpen(Option<u32>),
 }
 
@@ -74,7 +77,7 @@ impl State {
     }
 }
 
-/// Which probe a call is, if it is one.
+/// The number of the probe that a call is, if it is one.
 pub(super) type Ticket = Option<u32>;
 
 /// What the prober has to do.
@@ -84,7 +87,7 @@ pub(crate) enum Task {
     Knock,
     /// Ask about one payment.
     Probe,
-    /// Nothing, before that moment, if there is one.
+    /// Nothing: until that moment, or, without one, until something happens.
     Wait(Option<Instant>),
 }
 
@@ -94,26 +97,27 @@ pub(super) struct Circuit {
     pub(super) state: State,
     /// Whether the door has never been read.
     is_new: bool,
-    /// Exchanges in a row that found the way closed.
+    /// The number of exchanges in a row that found the way closed.
     shut: u32,
-    /// Payments in a row that the gateway failed, and their merchants.
+    /// The payments that the gateway failed since it last answered a charge; below, their merchants.
     failed: HashSet<PaymentId>,
     failed_merchants: HashSet<MerchantId>,
-    /// When it last answered a charge.
+    /// When the gateway last answered a charge; at first, when the circuit was made.
     well_at: Instant,
-    /// When the first of the calls began that nothing was answered since.
+    /// When the first call began after which nothing was answered.
     silent_since: Option<Instant>,
-    /// Whether the door is to be read at once: another worker says that the gateway is away, or it refused our credentials.
+    /// Whether the door is to be read at once, because another worker says that the gateway is away, or
+    /// because it refused our credentials.
     is_warned: bool,
     under_way: usize,
-    /// Calls that may be under way.
+    /// The most calls that may be under way now, while it is closed.
     room: usize,
     probes: u32,
     silent_probes: u32,
 }
 
 impl Circuit {
-    /// Nothing is claimed before the door has been read.
+    /// A new circuit is open: nothing is claimed before the door has been read.
     pub(super) fn new(rules: Rules, now: Instant) -> Self {
         Self {
             rules,
@@ -136,7 +140,8 @@ impl Circuit {
         self.state == State::Closed
     }
 
-    /// Whether it is open because the gateway was found to be away, and not only because nobody has looked yet.
+    /// Whether it is open or half-open because the gateway was found to be away, and not only because the
+    /// door was never read.
     pub(super) fn is_away(&self) -> bool {
         !self.is_closed() && !self.is_new
     }
@@ -166,7 +171,7 @@ impl Circuit {
         is_admitted
     }
 
-    /// Lets the probe through, if it is time for one, and tells its number.
+    /// Lets the probe through, if it is time for one, and answers its number.
     pub(super) fn admit_probe(&mut self) -> Option<u32> {
         if self.state != State::HalfOpen(None) {
             return None;
@@ -192,8 +197,9 @@ impl Circuit {
         }
     }
 
-    /// What the door said: how it failed, or none where it answers. A door that answers that it cannot just now is not
-    /// closed; but one that is to be opened must answer well, and say who it is.
+    /// Takes what the door said: how it failed, or none where it answers. An open breaker needs a door that
+    /// answers well and says who it is. A closed one stays closed where the door answers that it is unable
+    /// now.
     pub(super) fn knocked(&mut self, failure: Option<FailureKind>, now: Instant) {
         let is_new = std::mem::replace(&mut self.is_new, false);
         self.is_warned = false;
@@ -214,7 +220,7 @@ impl Circuit {
         }
     }
 
-    /// Our own database did not answer, so that nothing was learnt.
+    /// Takes that our own database did not answer, so that nothing was learnt.
     pub(super) fn knocked_in_vain(&mut self, now: Instant) {
         self.is_warned = false;
         if let State::Open { knock_at, .. } = &mut self.state {
@@ -224,26 +230,26 @@ impl Circuit {
         }
     }
 
-    /// There is no payment to ask about: the door alone decides.
+    /// Takes that there is no payment to ask about: the door alone decides, and it has answered.
     pub(super) fn nothing_to_probe(&mut self) {
         if matches!(self.state, State::HalfOpen(_)) {
             self.close();
         }
     }
 
-    /// Another worker says that the gateway is away: whether that is so here, the door tells.
+    /// Takes another worker's word that the gateway is away. The door tells whether that is so here.
     pub(super) fn warned(&mut self) {
         self.is_warned = self.is_closed();
     }
 
-    /// Another worker says that the gateway is back: whether that is so here, the door tells.
+    /// Takes another worker's word that the gateway is back. The door tells whether that is so here.
     pub(super) fn encouraged(&mut self, now: Instant) {
         if let State::Open { knock_at, .. } = &mut self.state {
             *knock_at = now;
         }
     }
 
-    /// What a call heard: how it failed, or none where the gateway answered.
+    /// Takes what a call heard: how it failed, or none where the gateway answered.
     pub(super) fn hear(&mut self, call: Call, failure: Option<FailureKind>, ticket: Ticket, now: Instant) {
         let is_probe = ticket.is_some_and(|probe| self.state == State::HalfOpen(Some(probe)));
         match (health(failure), failure) {
@@ -251,12 +257,12 @@ impl Circuit {
             (Health::Answers, _) => self.answered(call, is_probe, now),
             (how, Some(why)) if is_probe => self.probe_failed(how, why, now),
             (how, Some(why)) if self.is_closed() => self.failed(how, why, call, now),
-            // Left before it opened, and says nothing new.
+            // Such a call left before the breaker opened, and says nothing new.
             (Health::LockedOut | Health::Failing | Health::Silent | Health::Shut, _) => {}
         }
     }
 
-    /// A call is over, whatever it heard. A probe that heard nothing is followed by another.
+    /// Takes that a call is over, whatever it heard. A probe that heard nothing is followed by another.
     pub(super) fn give_back(&mut self, ticket: Ticket) {
         self.under_way = self.under_way.saturating_sub(1);
         if ticket.is_some_and(|probe| self.state == State::HalfOpen(Some(probe))) {
@@ -279,14 +285,15 @@ impl Circuit {
             }
             // A look says nothing of charges.
             State::Open { why, .. } if why.health() == Health::Failing && !is_charge => {}
-            // Left before it opened, and may have been answered by anybody: the door says whether it is time.
+            // This call left before the breaker opened, and anybody may have answered it. The door says
+            // whether it is time.
             State::Open { knock_at, .. } => *knock_at = now,
             State::HalfOpen(_) if is_probe => self.close(),
             State::HalfOpen(_) => {}
         }
     }
 
-    /// Whether the gateway fails more than one payment, and has answered no charge since it began.
+    /// Whether the gateway fails more than one payment, and has answered no charge since the first of them.
     pub(super) fn is_failing(&self) -> bool {
         self.failed.len() > 1
     }
@@ -304,7 +311,7 @@ impl Circuit {
                 self.silent_since.get_or_insert(call.began);
             }
             Health::Failing => {
-                // It says something, so it is neither silent nor closed.
+                // The gateway says something, so it is neither silent nor shut.
                 (self.shut, self.silent_since) = (0, None);
                 let About::Charge { payment, merchant } = call.about else { return };
                 self.failed.insert(payment);
@@ -335,7 +342,7 @@ impl Circuit {
 
     fn open(&mut self, why: FailureKind, knocks: u32, now: Instant) {
         let wait = match why.health() {
-            // Reading costs the gateway next to nothing, and tells soon that it is back.
+            // Reading the door costs the gateway next to nothing, and tells soon that it is back.
             Health::Silent | Health::Shut | Health::Unknown => match knocks {
                 0 => Duration::ZERO,
                 n => KNOCK_AFTER.saturating_mul(2_u32.saturating_pow(n - 1)).min(self.rules.open_for / 4),
@@ -346,7 +353,7 @@ impl Circuit {
         self.forget();
     }
 
-    /// It starts with one call at a time; each answer makes room for twice as many.
+    /// Closes it. It starts with one call at a time, and each answer makes room for twice as many.
     fn close(&mut self) {
         self.state = State::Closed;
         self.room = 1;

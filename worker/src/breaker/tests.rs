@@ -1,4 +1,4 @@
-//! What the breaker lets through, moment by moment.
+//! The circuit breaker, moment by moment: what it lets through, what opens it, and that it always asks again.
 
 use super::circuit::State;
 use domain::ids::PaymentId;
@@ -26,7 +26,7 @@ impl Bench {
         Self { circuit, now: now + Duration::from_mins(10) }
     }
 
-    /// Opened just now by this.
+    /// Just opened by this failure.
     fn open(why: FailureKind) -> Self {
         let mut bench = Self::new();
         for n in 0..5 {
@@ -36,7 +36,7 @@ impl Bench {
         bench
     }
 
-    /// Half open: a probe is under way, whose ticket this is.
+    /// Half open, with a probe under way, and that probe's ticket.
     fn probing(why: FailureKind) -> (Self, Ticket) {
         let mut bench = Self::open(why);
         bench.now += RULES.open_for;
