@@ -1,7 +1,9 @@
-//! The admin keys: each is kept and compared as its hash, so that the time a comparison takes says nothing about it.
+//! The admin keys. Each is kept and compared as its hash, so that the time of a comparison tells nothing
+//! about the key.
 //!
-//! Invariant: one key is one credential. A key that has a name acts under that name, whatever else its bearer says; only
-//! the nameless one, `ADMIN_KEY`, leaves the name to whoever uses it, and is one credential for all of them.
+//! Invariant: one key is one credential. A key with a name acts under that name, whatever else its bearer
+//! says. Only the nameless one, `ADMIN_KEY`, leaves the name to the person who uses it, and is one credential
+//! for all of them.
 
 use std::sync::Arc;
 
@@ -9,18 +11,18 @@ use sha2::{Digest as _, Sha256};
 use shared::payment::transition::Person;
 use shared::platform::config::InvalidSetting;
 
-/// A key that can be guessed is worse than none.
+/// The fewest characters of a key: one that can be guessed is worse than none.
 const KEY_MIN: usize = 16;
 const NAME_MAX: usize = 64;
 
-/// The credential that has no name of its own; no name can be spelt like it.
+/// The credential that has no name of its own. No name can be spelt like it.
 const NAMELESS: &str = "ADMIN_KEY";
 
-/// Every key that opens the operators' pages and the admin's paths.
+/// Every key that opens the operator's pages and the admin's paths, each as its hash.
 #[derive(Clone)]
 pub(crate) struct AdminKeys(Arc<[(Credential, [u8; 32])]>);
 
-/// Whose key it was.
+/// The bearer of a key, as far as the key tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Credential {
     name: Option<String>,
@@ -28,11 +30,11 @@ pub(crate) struct Credential {
 }
 
 impl AdminKeys {
-    /// The keys of the settings: the nameless one, if there is one, and those with names.
+    /// The keys of the settings: the nameless one, if it is set, and those with names.
     pub(crate) fn new(nameless: &str, named: &[(String, String)]) -> Self {
         let known = |name: Option<String>, key: &str| {
             let hash = <[u8; 32]>::from(Sha256::digest(key));
-            // Tells two keys apart, and gives nothing away.
+            // The mark tells two keys apart, and gives nothing away.
             let mark =
                 Sha256::digest(hash).iter().take(8).fold(0, |mark: u64, &byte| mark << 8 | u64::from(byte));
             (Credential { name, key: format!("{mark:016x}") }, hash)
@@ -42,7 +44,7 @@ impl AdminKeys {
         Self(nameless.into_iter().chain(named).collect())
     }
 
-    /// Whose key this is; none if it is nobody's. Looks at all of them, whichever it is.
+    /// Whose key this is, or none if it is nobody's. All keys are compared, whichever it is.
     pub(crate) fn whose(&self, secret: &[u8]) -> Option<Credential> {
         let hash = <[u8; 32]>::from(Sha256::digest(secret));
         let found =
@@ -52,17 +54,17 @@ impl AdminKeys {
 }
 
 impl Credential {
-    /// What tells it from all others.
+    /// The word that tells this credential from all others.
     pub(crate) fn id(&self) -> &str {
         self.name.as_deref().unwrap_or(NAMELESS)
     }
 
-    /// The name under which it acts, where it has one.
+    /// The name under which it acts. None for `ADMIN_KEY`.
     pub(crate) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The person that it is, where it is one's own: what two people must do takes two of them.
+    /// The person who alone has this key, if it has a name: what two people must do takes two of them.
     pub(crate) fn person(&self) -> Option<Person> {
         let name = self.name.clone()?;
         Some(Person { credential: name.clone(), name, key: self.key.clone() })
@@ -80,7 +82,7 @@ pub(crate) fn named(text: &str, nameless: &str) -> Result<Vec<(String, String)>,
     let invalid = |why: String| InvalidSetting::new("ADMIN_KEYS", why);
     let mut named: Vec<(String, String)> = Vec::new();
     for (n, entry) in text.split(',').map(str::trim).enumerate() {
-        // Never the entry itself: it may be nothing but a key.
+        // The message never shows the entry itself, which may be nothing but a key.
         let (name, key) = entry.split_once(':').ok_or_else(|| {
             invalid(format!("entry {} has no name; write them as ada:<key>,bob:<key>", n + 1))
         })?;

@@ -1,5 +1,6 @@
-//! The operators' listener: the job board (apalis-board), whose base path `/` is compiled in, and beside it the operator's
-//! page below `/ops`. Both behind HTTP Basic: one's own name as user, one's admin key as password.
+//! The operators' listener: the job board (apalis-board), whose base path `/` is compiled in, and the
+//! operator's page below `/ops`. Both ask for HTTP Basic, with one's own name as user and one's admin key as
+//! password.
 //!
 //! The board is read-only: its one writing route would let anybody enqueue, so only reads pass.
 
@@ -21,10 +22,10 @@ use sqlx::PgPool;
 use crate::admin_key::AdminKeys;
 use crate::operator::{self, Operator};
 
-/// The board is one page, and a short one.
+/// The most bytes of a page of the board that are read. The board is one short page.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
-/// The board's routes and the operator's.
+/// The routes of the board and of the operator's page.
 pub(crate) fn router(pool: &PgPool, admin_keys: AdminKeys) -> Router {
     let mut api = ApiBuilder::new(Router::new());
     for queue in [shared::queue::PAYMENTS, shared::queue::schedule::SCHEDULES] {
@@ -49,7 +50,8 @@ async fn read_only(request: Request, next: Next) -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "GET, HEAD")], "the job board is read-only\n").into_response()
 }
 
-/// Adds a link to the operator's page, for which the board has no place. `external`, or its router would take the click.
+/// Adds a link to the operator's page, for which the board has no place. The link is `external`, because the
+/// board's router would otherwise take the click.
 async fn with_a_way_out(request: Request, next: Next) -> Response {
     const LINK: &str = "<a href=\"/ops\" rel=\"external\" style=\"position:fixed;right:1rem;bottom:1rem;z-index:99;\
                         padding:.5rem .9rem;border-radius:6px;background:#17603f;color:#fff;font:600 14px system-ui\">\
@@ -78,14 +80,14 @@ async fn admin_only(State(admin_keys): State<AdminKeys>, mut request: Request, n
             request.extensions_mut().insert(Operator::signed_in(user, &credential));
             return next.run(request).await;
         }
-        // Not by name: that, too, may be a secret in the wrong place.
+        // The name is not logged, because a secret may have been typed in its place.
         tracing::warn!(event = "admin_key_refused", "somebody came with another admin key");
     }
     let ask = [(WWW_AUTHENTICATE, "Basic realm=\"Payonce\", charset=\"UTF-8\"")];
     (StatusCode::UNAUTHORIZED, ask, "your own name as user, and your admin key as password\n").into_response()
 }
 
-/// User and password of HTTP Basic credentials (RFC 7617).
+/// The user and the password of HTTP Basic credentials (RFC 7617).
 fn basic_credentials(header: &HeaderValue) -> Option<(String, Vec<u8>)> {
     let (scheme, credentials) = header.to_str().ok()?.split_once(' ')?;
     let decoded = BASE64_STANDARD.decode(credentials.trim()).ok()?;

@@ -1,16 +1,18 @@
 //! Finds payment card numbers in texts, so that none is ever stored: Payonce takes tokens.
 //!
-//! A card number begins as an issuer's numbers do, is as long as these are, and passes the Luhn check (ISO/IEC 7812-1).
-//! Its digits stand alone, in one group or in the groups of a card. A merchant's own numbers are none: what it pays for must
-//! not depend on how its orders are numbered. So keys and customer ids are not looked at, and where no rule can tell a card
-//! that hardly exists from a number that many have, the card is passed over:
+//! A card number begins as an issuer's numbers do, is as long as these are, and passes the Luhn check
+//! (ISO/IEC 7812-1). Its digits stand alone, in one group or in the groups of a card. A merchant's own
+//! numbers are no card numbers: whether a payment is accepted must not depend on how orders are numbered. So
+//! keys and customer ids are not looked at. Where no rule can tell a rare card from a common number, the card
+//! is passed over:
 //!
-//! - 13 digits in one group are an article number (EAN-13) or a time in ms. Visa's old cards of 13 digits are gone; of
-//!   them only the well-known test number is found.
-//! - 15 digits that begin with 34, 37, 1800 or 2131 are a card, all others a device (IMEI) or the number of an airline (UATP).
-//! - 17 to 19 digits in one group are mostly ids made of a time (snowflakes). Found are those that begin as the long
-//!   numbers that are issued do: `UnionPay`'s, and those of debit cards known by four digits. Visa, JCB, Diners Club and
-//!   Discover could be as long, and are found so only in groups.
+//! - 13 digits in one group are an article number (EAN-13) or a time in ms. Visa's old cards of 13 digits are
+//!   gone; of them only the well-known test number is found.
+//! - 15 digits that begin with 34, 37, 1800 or 2131 are a card. All others are a device (IMEI) or the number
+//!   of an airline (UATP).
+//! - 17 to 19 digits in one group are mostly ids made of a time (snowflakes). Found are those that begin like
+//!   long numbers in use: `UnionPay`'s, and those of debit cards known by four digits. Visa, JCB, Diners Club
+//!   and Discover could be as long, and are found so only in groups.
 //! - Digits next to a Latin letter, after a plus sign or behind a decimal point are part of something else.
 //! - Groups of four after another group of four are part of a longer number, such as a parcel's.
 //!
@@ -22,12 +24,12 @@ mod plain;
 
 use issuers::Spelling;
 
-/// How many digits card numbers have, at least.
+/// The fewest digits of a card number.
 const DIGITS_MIN: usize = 12;
-/// And at most.
+/// The most digits of a card number.
 const DIGITS_MAX: usize = 19;
 
-/// Whether a card number stands in the text.
+/// Whether the text contains a card number.
 pub(crate) fn contains_card_number(text: &str) -> bool {
     if text.len() < DIGITS_MIN {
         return false;
@@ -49,7 +51,7 @@ pub(crate) fn contains_card_number(text: &str) -> bool {
     false
 }
 
-/// Latin letters and digits in a row, and what stands between them and those before.
+/// A run of Latin letters and digits, and what stands between it and the run before.
 struct Piece<'a> {
     gap: &'a str,
     text: &'a str,
@@ -60,7 +62,7 @@ impl Piece<'_> {
         self.text.bytes().all(|b| b.is_ascii_digit())
     }
 
-    /// One separator, and no more, after the piece before.
+    /// Whether exactly one separator stands between this piece and the one before.
     fn is_linked(&self) -> bool {
         matches!(self.gap, " " | ".")
     }
@@ -115,8 +117,9 @@ fn begins_card(pieces: &[Piece<'_>], before: Option<&Piece<'_>>) -> bool {
     false
 }
 
-/// The groups in which cards show their numbers, and in which forms have them typed: fours, the last one as long as is left;
-/// 4-6-5 and 4-6-4 of American Express and Diners Club; 4-4-5 of Maestro, 6-13 of `UnionPay`, 4-3-3-3 of old Visa cards.
+/// Whether the lengths are the groups in which cards show their numbers, and in which forms have them typed.
+/// They are fours, the last one as long as is left; or those of one issuer. American Express and Diners Club
+/// have 4-6-5 and 4-6-4; Maestro has 4-4-5, `UnionPay` 6-13, and old Visa cards 4-3-3-3.
 fn are_of_card(groups: &[usize]) -> bool {
     match groups {
         [4, 6, 4 | 5] | [4, 4, 5] | [4, 4, 4, 5..=7] | [6, 13] | [4, 3, 3, 3] => true,

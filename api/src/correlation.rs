@@ -1,5 +1,5 @@
-//! `Request-Id`, one for every answer, and `X-Correlation-Id`, which a client may bring and which follows its payment
-//! through job, worker, gateway and logs.
+//! `Request-Id`, one for every answer, and `X-Correlation-Id`, which a client may send. The latter follows
+//! its payment through job, worker, gateway and logs.
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
@@ -11,7 +11,7 @@ use uuid::Uuid;
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
-/// The id that ties together what one request set going.
+/// The id that ties together all that one request started.
 #[derive(Debug, Clone)]
 pub(crate) struct CorrelationId(pub(crate) String);
 
@@ -21,8 +21,8 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let brought = request.headers().get(CORRELATION_ID).and_then(|value| value.to_str().ok());
     let is_usable = |id: &&str| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
     let correlation_id = brought.filter(is_usable).unwrap_or(&request_id).to_owned();
-    // Of the highest level, so that no filter takes the ids from what is logged within. Whose key it was is filled in once
-    // it is known.
+    // An error span, so that no log filter takes these ids from the lines within. The key's owner is filled
+    // in once it is known.
     let span = tracing::error_span!("request", request_id, correlation_id, key = field::Empty);
     request.extensions_mut().insert(CorrelationId(correlation_id));
     let mut response = next.run(request).instrument(span).await;

@@ -1,7 +1,7 @@
-//! The HTTP API: records payments once and shows what became of them.
+//! The HTTP API: records each payment once, and shows where payments stand.
 //!
-//! Read in this order: [`routes`] (what there is), [`request`] (what is accepted), `routes::payments` (the handlers),
-//! [`problem`] (what is answered when something is wrong).
+//! Read in this order: [`routes`] (which paths there are), [`request`] (what is accepted), `routes::payments`
+//! (the handlers), [`problem`] (the answers to what is wrong).
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -54,7 +54,7 @@ struct App {
     shutdown: CancellationToken,
 }
 
-/// The connections that accepting, reading and finding out who asks have to themselves.
+/// The connections that accepting, reading and authenticating keep for themselves.
 const SEATS: u32 = 3;
 
 /// The API, bound to its addresses and ready to serve.
@@ -71,7 +71,8 @@ impl Server {
     /// Connects to the database, makes sure that its schema is up to date, and takes both addresses.
     ///
     /// # Errors
-    /// No database, one that lacks migrations or is not the one that is known, or an address that is taken.
+    /// There is no database, or it lacks migrations, has too few connections, or is not the known one. Or an
+    /// address is taken.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
         shared::platform::metrics::start();
         let pool =
@@ -85,13 +86,13 @@ impl Server {
         Ok(Self { pool, settings, api, board, api_addr, board_addr })
     }
 
-    /// Where the API listens.
+    /// The address on which the API listens.
     #[must_use]
     pub const fn api_addr(&self) -> SocketAddr {
         self.api_addr
     }
 
-    /// Where the job board listens.
+    /// The address on which the job board and the operator's page listen.
     #[must_use]
     pub const fn board_addr(&self) -> SocketAddr {
         self.board_addr

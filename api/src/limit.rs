@@ -1,8 +1,8 @@
 //! The limit: how many requests an API key may make in a second.
 //!
-//! Each key has a bucket of its own in this process. Only a key that was found valid gets one, and a bucket that is full
-//! again is forgotten, so no client can fill the memory. A request beyond the limit is refused before anything is read of it
-//! but its key.
+//! Each key has a bucket of its own in this process. Only a valid key gets one, and a full bucket is
+//! forgotten, so no client can fill the memory. A request beyond the limit is refused before anything but its
+//! key is read.
 
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use shared::platform::rate::Rate;
 
 use crate::problem::Problem;
 
-/// Between two looks for buckets that are full again.
+/// The pause between two searches for full buckets.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 
-/// The buckets of all keys; none where there is no limit.
+/// The buckets of all keys. None where there is no limit.
 pub(crate) struct Limit(Option<DefaultKeyedRateLimiter<KeyId>>);
 
 impl Limit {
-    /// `rate` is none where there is no limit.
+    /// A limit of `rate`. None sets no limit.
     pub(crate) fn new(rate: Option<Rate>) -> Self {
         Self(rate.map(|rate| RateLimiter::keyed(rate.quota())))
     }
@@ -29,18 +29,18 @@ impl Limit {
         self.0.is_some()
     }
 
-    /// Takes one request from the key's bucket.
+    /// Takes one request from the key's bucket. An empty bucket is a problem that says how long to wait.
     pub(crate) fn take(&self, key: KeyId) -> Result<(), Problem> {
         let Some(buckets) = &self.0 else { return Ok(()) };
         buckets.check_key(&key).map_err(|until| {
             let wait = until.wait_time_from(buckets.clock().now());
-            // In whole seconds, and not too early.
+            // The wait in whole seconds, rounded up so that no retry comes too early.
             let retry_after_s = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             Problem::TooManyRequests { retry_after_s: retry_after_s.max(1) }
         })
     }
 
-    /// Forgets the buckets that are full again, now and then, for ever.
+    /// Forgets full buckets, once a minute, without end.
     pub(crate) async fn keep_small(&self) {
         loop {
             tokio::time::sleep(FORGET_EVERY).await;

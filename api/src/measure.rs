@@ -1,4 +1,4 @@
-//! Counts every request and how long it took.
+//! Counts every request, and measures how long it took.
 
 use std::time::Instant;
 
@@ -8,7 +8,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use shared::platform::metrics;
 
-/// Counts a request by its method and its route's template: what a client makes up must not become a label.
+/// Counts a request by its method and its route's template, because nothing that a client makes up may become
+/// a label. A long poll is counted without its duration.
 pub(crate) async fn measure(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = known_method(request.method());

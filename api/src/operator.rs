@@ -1,9 +1,9 @@
-//! The operator's page: what is under way, what each payment went through, and what a person may decide. Rendered here,
-//! whole, from templates that are compiled in; it needs no script and no other host.
+//! The operator's page: what is under way, what happened to each payment, and what a person may decide. It is
+//! rendered here, whole, from templates that are compiled in. It needs no script and no other host.
 //!
-//! Invariant: it reads anything and writes only decisions (`transition::{ask, withdraw, release, close_break}`, corrections,
-//! `dead_letter::close`), each under the name of whoever is signed in. The browser signs every request by itself, so a request that writes must also come
-//! from a page of ours.
+//! Invariant: it reads anything and writes only decisions, each under the name of the person who is signed
+//! in. These are `transition::{ask, withdraw, release, close_break}`, corrections, and `dead_letter::close`.
+//! The browser signs every request by itself, so a request that writes must also come from a page of ours.
 
 use askama::Template;
 use axum::extract::rejection::FormRejection;
@@ -32,33 +32,33 @@ mod payment;
 mod payments;
 mod show;
 
-/// A form has a few short fields.
+/// The most bytes of a form, which has a few short fields.
 const BODY_BYTES_MAX: usize = 16 * 1024;
 
-/// Nothing but our own style sheet, icon and forms; no script at all.
+/// The content security policy: nothing but our own style sheet, icon and forms, and no script at all.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; \
                       frame-ancestors 'none'";
 
-/// Who signed in.
+/// The person who signed in.
 #[derive(Debug, Clone)]
 pub(crate) struct Operator {
-    /// The credential's own name; where it has none, the user name that was typed.
+    /// The credential's own name. Where it has none, the user name that was typed.
     name: String,
-    /// Which credential it was.
+    /// The word that tells the credential from all others.
     credential: String,
-    /// The one person that it is, if it is one's own: two people are two of them.
+    /// The person who alone has this key, if it has a name. What two people must do takes two of them.
     person: Option<Person>,
 }
 
 impl Operator {
-    /// Somebody who typed that user name and this credential's key.
+    /// The person who typed that user name and this credential's key.
     pub(crate) fn signed_in(user: String, credential: &Credential) -> Self {
         let name = credential.name().map_or(user, str::to_owned);
         Self { name, credential: credential.id().to_owned(), person: credential.person() }
     }
 }
 
-/// The pages, all below `/ops`. Whoever mounts them has made sure that it is an [`Operator`] who asks.
+/// The pages, all below `/ops`. The caller makes sure that an [`Operator`] asks.
 pub(crate) fn router(pool: &PgPool) -> Router {
     Router::new()
         .route("/ops", get(overview::page))
@@ -83,7 +83,7 @@ fn typed(content_type: &'static str, text: &'static str) -> Response {
     ([(CONTENT_TYPE, content_type)], text).into_response()
 }
 
-/// What holds for every page: no request from elsewhere writes, and no answer is kept, framed or added to.
+/// What holds for every page: no request from elsewhere writes, and no answer is stored, framed or extended.
 async fn guarded(request: Request, next: Next) -> Response {
     let mut response = if request.method().is_safe() || is_from_here(request.headers()) {
         next.run(request).await
@@ -95,7 +95,7 @@ async fn guarded(request: Request, next: Next) -> Response {
         (CONTENT_SECURITY_POLICY, POLICY),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (CACHE_CONTROL, "no-store"),
-        // Not `no-referrer`, which would also make the `Origin` of our own forms `null`.
+        // `no-referrer` would also make the `Origin` of our own forms `null`.
         (REFERRER_POLICY, "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
@@ -103,7 +103,8 @@ async fn guarded(request: Request, next: Next) -> Response {
     response
 }
 
-/// Whether a page of ours sent it, as browsers tell; they let no page change these headers. Not told is not from here.
+/// Whether a page of ours sent the request, as the browser says; browsers let no page change these headers. A
+/// request without them is not from here.
 fn is_from_here(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(site) = text("sec-fetch-site") {
@@ -205,7 +206,7 @@ fn filled_in<T>(form: Result<Form<T>, FormRejection>) -> Result<T, Failure> {
     form.map(|Form(form)| form).map_err(|why| Failure::Unreadable(why.body_text()))
 }
 
-/// Who signs a decision: nobody without a name.
+/// The person who signs a decision. A decision without a name is refused.
 fn signatory(Extension(operator): Extension<Operator>) -> Result<Operator, Failure> {
     if operator.name.trim().is_empty() { Err(Failure::Nameless) } else { Ok(operator) }
 }

@@ -1,7 +1,7 @@
-//! What is answered when something is wrong: RFC 9457 problem details with a stable `code`.
+//! The answers to requests that fail: RFC 9457 problem details with a stable `code`.
 //!
-//! Invariant: the code and the HTTP status of every error are decided here and nowhere else; what the database said goes
-//! to the log, never to a client.
+//! Invariant: the code and the HTTP status of every error are decided here and nowhere else. What the
+//! database said goes to the log, never to a client.
 
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -94,7 +94,7 @@ impl Problem {
         Self::InvalidRequest { param: Some(param), detail: detail.to_string() }
     }
 
-    /// After how many seconds the same request may well succeed.
+    /// The seconds after which the same request may well succeed. None where repeating does not help.
     const fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::KeyInProgress

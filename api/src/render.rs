@@ -1,4 +1,4 @@
-//! How payments look to clients.
+//! How payments, their events and reconciliation runs look to clients.
 
 use domain::ids::PaymentId;
 use domain::money::Money;
@@ -9,7 +9,7 @@ use shared::operations::reconciliation::Stored;
 use shared::payment::{Event, Payment};
 use shared::platform::time::rfc3339;
 
-/// A payment, in the order in which it is read.
+/// A payment; its fields stand in the order in which they are read.
 #[derive(Serialize)]
 pub(crate) struct PaymentView<'a> {
     id: PaymentId,
@@ -66,14 +66,14 @@ pub(crate) struct ListView<T> {
     has_more: bool,
 }
 
-/// The first answer to a request, and every replay of it: how the payment stood when it was accepted. Renderer 1; a
-/// stored key names the renderer of its first answer, so this one stays as it is for ever.
+/// The first answer to a request, and every replay of it: how the payment stood when it was accepted. This is
+/// renderer 1. A stored key names the renderer of its first answer, so this one stays as it is for ever.
 pub(crate) fn accepted(payment: &Accepted) -> PaymentView<'_> {
     PaymentView {
         id: payment.id.into(),
         object: "payment",
         status: "pending",
-        // As it was recorded, with the digits that the currency had then.
+        // The amount as it was recorded, with the digits that the currency had then.
         amount: payment.amount.to_string(),
         currency: &payment.currency,
         customer_id: &payment.customer_id,
@@ -92,7 +92,7 @@ pub(crate) fn accepted(payment: &Accepted) -> PaymentView<'_> {
     }
 }
 
-/// A payment as it stands.
+/// A payment as it stands now.
 pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
     PaymentView {
         id: payment.id.into(),
@@ -127,7 +127,7 @@ pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
 pub(crate) fn event(event: &Event) -> EventView<'_> {
     let mut evidence = event.evidence.clone();
     if let Some(facts) = evidence.as_object_mut() {
-        // Which of our machines it was is no business of a merchant's, nor which of our people, and what they noted.
+        // Merchants do not see which of our machines or people it was, or what our people noted.
         for ours in ["worker", "by", "reason", "decision", "seen", "look", "unproven"] {
             facts.remove(ours);
         }
@@ -149,7 +149,7 @@ pub(crate) fn list<T>(data: Vec<T>, has_more: bool) -> ListView<T> {
     ListView { object: "list", data, has_more }
 }
 
-/// What a reconciliation found.
+/// A reconciliation run and its findings.
 pub(crate) fn run(run: &Stored) -> Value {
     json!({
         "id": run.id,
@@ -161,7 +161,8 @@ pub(crate) fn run(run: &Stored) -> Value {
     })
 }
 
-/// Exactly the currency's digits. What is stored was checked; should it ever not be money, it is shown as it is.
+/// The amount with exactly the currency's digits. Stored amounts were checked; should one ever not be money,
+/// it is shown as it is.
 pub(crate) fn amount(amount: &str, currency: &str) -> String {
     let money = currency.parse().ok().and_then(|currency| Money::new(amount.parse().ok()?, currency).ok());
     money.map_or_else(|| amount.to_owned(), |money| money.to_string())

@@ -1,7 +1,7 @@
 //! What a client may ask for. Invalid requests store nothing, so the corrected one may use the same key.
 //!
-//! Reading comes first, and the rules after it: they change, and are for new payments. What was recorded under earlier
-//! rules can be read still, and so be told from another request.
+//! Reading comes first, and the rules after it. The rules change, and are for new payments. A request that
+//! was recorded under earlier rules can still be read, and be told from another request.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use crate::card_number::contains_card_number;
 use crate::problem::Problem;
 
-/// No request is longer.
+/// The most bytes of a request's body.
 pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 
 const METADATA_MAX: usize = 50;
@@ -29,7 +29,7 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Body<'a> {
-    /// Raw, because a float would not be exact.
+    /// The raw text, because a float would not be exact.
     #[serde(borrow)]
     amount: &'a RawValue,
     currency: String,
@@ -40,8 +40,8 @@ struct Body<'a> {
     metadata: BTreeMap<String, String>,
 }
 
-/// Reads the body of `POST /v1/payments`. No rule refuses it here, only what no rules ever let pass: a body of another form, an
-/// amount that is no number, and U+0000, which Postgres does not take.
+/// Reads the body of `POST /v1/payments`. It refuses only what no rules ever let pass: a body of another
+/// form, an amount that is no number, and U+0000, which Postgres does not take.
 pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<UncheckedRequest, Problem> {
     let body: Body<'_> = json_body(headers, body)?;
     let request = UncheckedRequest {
@@ -59,7 +59,7 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<UncheckedRequest,
     }
 }
 
-/// Whether a new payment may be made of it: what is owed, if so.
+/// Checks the request against the rules for a new payment, and answers the money that it owes.
 pub(crate) fn check(request: &UncheckedRequest) -> Result<Money, Problem> {
     let currency: Currency = request.currency.parse().map_err(|why| Problem::invalid("currency", why))?;
     let money = Money::new(request.amount, currency).map_err(|why| Problem::invalid("amount", why))?;
@@ -68,7 +68,7 @@ pub(crate) fn check(request: &UncheckedRequest) -> Result<Money, Problem> {
     }
     for (param, text, lengths) in texts(request) {
         check_length(param, text, lengths)?;
-        // A customer's id is a number of the merchant's own, and may be any.
+        // A customer's id may be any number of the merchant's own.
         if param != "customer_id" && contains_card_number(text) {
             return Err(Problem::invalid(
                 param,
@@ -79,7 +79,7 @@ pub(crate) fn check(request: &UncheckedRequest) -> Result<Money, Problem> {
     Ok(money)
 }
 
-/// The request, checked.
+/// The request after [`check`], with the money that it found.
 pub(crate) fn checked(request: UncheckedRequest, money: Money) -> PaymentRequest {
     PaymentRequest {
         money,
@@ -90,7 +90,7 @@ pub(crate) fn checked(request: UncheckedRequest, money: Money) -> PaymentRequest
     }
 }
 
-/// The texts that are recorded, each with the field it stands in and how many characters it may have.
+/// The texts that are recorded, each with its field and its permitted numbers of characters.
 fn texts(request: &UncheckedRequest) -> impl Iterator<Item = (&'static str, &str, RangeInclusive<usize>)> {
     let metadata = request.metadata.iter().flat_map(|(name, value)| {
         [
@@ -107,7 +107,7 @@ fn texts(request: &UncheckedRequest) -> impl Iterator<Item = (&'static str, &str
     .chain(metadata)
 }
 
-/// The client's key.
+/// The client's idempotency key. Exactly one must be sent.
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Key, Problem> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     match (values.next(), values.next()) {
@@ -153,7 +153,8 @@ fn check_length(param: &'static str, text: &str, lengths: RangeInclusive<usize>)
     Err(Problem::invalid(param, detail))
 }
 
-/// A JSON object of strings in which every name stands once: which of two would count?
+/// A JSON object of strings in which every name stands once. A name that stands twice is refused, as nothing
+/// says which one counts.
 fn unique_names<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, String>, D::Error> {

@@ -1,4 +1,4 @@
-//! What there is to ask for. Every answer, on every path, has a `Request-Id`, and every error is a problem document.
+//! All paths of the API. Every answer, on every path, has a `Request-Id`. Every error is a problem document.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ mod payments;
 mod reconciliation;
 mod recovery;
 
-/// All routes.
+/// All routes, with what holds for each of them.
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(payments::router())
@@ -55,11 +55,11 @@ pub(crate) fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// What readiness has left for the lag.
+/// The time that a readiness answer has left to read the lag.
 const LAG_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// What is said of the world must be so: no standby says that something does not exist which it has not heard of, and nothing is
-/// told that rests on a commit of which nobody knows whether it stays.
+/// Makes sure that answers are true: no standby says that something does not exist which has not reached it
+/// yet. And no answer rests on a commit that may not last.
 async fn vouch(State(pool): State<PgPool>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let vouched = match response.status() {
@@ -73,14 +73,16 @@ async fn vouch(State(pool): State<PgPool>, request: Request, next: Next) -> Resp
     }
 }
 
-/// This process runs.
+/// Whether this process runs.
 async fn health() -> Json<Value> {
     Json(json!({ "status": "healthy" }))
 }
 
-/// This process can do its work: the database answers, has the right schema and no past that came back, and no shutdown has begun. How long the
-/// payment that waits longest has been due is told, but does not decide: payments are recorded durably also while no
-/// worker runs.
+/// Whether this process can do its work: no shutdown has begun, the database answers, has the right schema,
+/// and is no past that came back.
+///
+/// The answer also says how long the payment that waits longest has been due. That does not decide, because
+/// payments are recorded durably even while no worker runs.
 async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem> {
     if app.shutdown.is_cancelled() {
         return Err(Problem::NotReady("shutting down".to_owned()));
@@ -105,7 +107,7 @@ async fn scrape(State(app): State<App>) -> impl IntoResponse {
 const LIMIT_DEFAULT: i64 = 10;
 const LIMIT_MAX: i64 = 100;
 
-/// How long a page of a list is, for SQL and for a list in hand.
+/// The number of rows in a page of a list, for SQL and for a list in hand.
 fn page_size(limit: Option<i64>) -> Result<(i64, usize), Problem> {
     let limit = limit.unwrap_or(LIMIT_DEFAULT);
     match usize::try_from(limit) {
@@ -121,7 +123,7 @@ fn unreadable(rejection: BytesRejection) -> Problem {
     }
 }
 
-/// The id in a path, of a `what`. One that cannot be read is the id of nothing.
+/// The id in a path, of a `what`. An id that cannot be read is the id of nothing.
 fn id<T>(path: Result<Path<T>, PathRejection>, what: &'static str) -> Result<T, Problem> {
     path.map(|Path(id)| id).map_err(|_| Problem::NotFound(what))
 }

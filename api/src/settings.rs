@@ -1,4 +1,4 @@
-//! What the API can be told by its environment.
+//! The settings of the API, which its environment gives.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,29 +8,30 @@ use shared::platform::rate::Rate;
 
 use crate::admin_key;
 
-/// How the API serves.
+/// How the API serves; each field names its variable.
 #[derive(Clone)]
 pub struct Settings {
-    /// `DATABASE_URL`.
+    /// `DATABASE_URL`: the hosts, the name and the user of the database.
     pub database_url: String,
-    /// `DATABASE_CONNECTIONS`: at most so many connections.
+    /// `DATABASE_CONNECTIONS`: the most connections.
     pub max_connections: u32,
-    /// `API_ADDR`.
+    /// `API_ADDR`: the listener of the API.
     pub api_addr: SocketAddr,
     /// `BOARD_ADDR`: the listener of the job board and the operator's page.
     pub board_addr: SocketAddr,
-    /// `ADMIN_KEY`: the password of both, for any user name. Empty where there are only keys with names.
+    /// `ADMIN_KEY`: the password of the board and the operator's page, for any user name, and the key of the
+    /// admin's paths. Empty where there are only keys with names.
     pub admin_key: String,
     /// `ADMIN_KEYS`: the same for each person: a name and that person's own key.
     pub admin_keys: Vec<(String, String)>,
     /// `CHAOS_MODE`: whether a client may ask, by a header, for a failure after its payment was recorded.
     pub chaos_mode: bool,
-    /// `API_RATE_PER_S` and `API_RATE_BURST`: requests that a merchant's API key may make; none where there is no limit.
+    /// `API_RATE_PER_S` and `API_RATE_BURST`: the requests that an API key may make. None sets no limit.
     pub rate: Option<Rate>,
 }
 
 impl Settings {
-    /// The defaults.
+    /// The defaults, for this database and this admin key.
     #[must_use]
     pub fn new(database_url: String, admin_key: String) -> Self {
         Self {
@@ -45,7 +46,7 @@ impl Settings {
         }
     }
 
-    /// From the environment; what is not set has its default.
+    /// Reads the environment. A variable that is not set has its default.
     ///
     /// # Errors
     /// A variable that is missing or cannot be read.
@@ -61,7 +62,7 @@ impl Settings {
         Self::from_env_at(database_url, admin_key)
     }
 
-    /// From the environment, but for the database and the admin key.
+    /// Reads the environment, but for the database and the nameless admin key.
     ///
     /// # Errors
     /// A variable that cannot be read.

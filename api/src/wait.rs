@@ -1,4 +1,4 @@
-//! Long polls: who waits for which payment to end. One look at the database for all who wait, not one for each.
+//! Long polls: which payments clients wait for. One statement asks for all of them, not one for each.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,17 +11,17 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-/// Between two looks.
+/// The pause between two such statements.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// The payments that somebody waits for.
+/// The payments that clients wait for.
 #[derive(Default)]
 pub(crate) struct Waiters {
     waiting: Mutex<HashMap<Uuid, watch::Sender<bool>>>,
 }
 
 impl Waiters {
-    /// Starts the one task that looks, until `shutdown`.
+    /// Starts the one task that asks, until `shutdown`.
     pub(crate) fn start(pool: PgPool, shutdown: CancellationToken) -> Arc<Self> {
         let waiters = Arc::new(Self::default());
         let looking = waiters.clone();
@@ -42,7 +42,7 @@ impl Waiters {
             .entry(payment.uuid())
             .or_insert_with(|| watch::Sender::new(false))
             .subscribe();
-        // An error means that the sender is gone, which it is only after it sent.
+        // An error means that the sender is gone, which happens only after it has sent.
         drop(ended.wait_for(|&ended| ended).await);
     }
 

@@ -1,6 +1,6 @@
 //! How the numbers of each issuer begin, and how long they are (issuer identification numbers, ISO/IEC 7812).
 //!
-//! In one group fewer lengths count than in groups: `card_number` says which are left out, and why.
+//! Fewer lengths count in one group than in groups: `card_number` says which are left out, and why.
 
 /// How a number is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +26,7 @@ const FROM_16: &[usize] = &[16, 17, 18, 19];
 const ISSUERS: &[Issuer] = &[
     // Visa.
     Issuer { first: &["4"], in_one_group: &[16], in_groups: &[13, 16, 19] },
-    // The test number of Visa's 13 digits.
+    // The well-known test number of Visa's old cards of 13 digits.
     Issuer { first: &["42222222"], in_one_group: &[13], in_groups: &[13] },
     // Mastercard.
     Issuer { first: &["51-55", "2221-2720"], in_one_group: &[16], in_groups: &[16] },
@@ -37,13 +37,13 @@ const ISSUERS: &[Issuer] = &[
     // Discover.
     Issuer { first: &["6011"], in_one_group: FROM_16, in_groups: FROM_16 },
     Issuer { first: &["644-649", "65"], in_one_group: &[16], in_groups: FROM_16 },
-    // JCB, the old numbers of 15 digits apart; LankaPay.
+    // JCB and LankaPay; below, JCB's old numbers of 15 digits.
     Issuer { first: &["3528-3589"], in_one_group: &[16], in_groups: FROM_16 },
     Issuer { first: &["1800", "2131"], in_one_group: &[15], in_groups: &[15] },
     // UnionPay.
     Issuer { first: &["62", "8171"], in_one_group: &[16, 19], in_groups: FROM_16 },
     Issuer { first: &["81"], in_one_group: &[16], in_groups: FROM_16 },
-    // Debit cards: Maestro with what became of Switch, Solo, Laser, Bancontact and Dankort, and Verve.
+    // Debit cards: Maestro with the successors of Switch, Solo, Laser, Bancontact and Dankort; and Verve.
     Issuer {
         first: &[
             "5018-5020",
@@ -81,7 +81,7 @@ const ISSUERS: &[Issuer] = &[
     Issuer { first: &["9704"], in_one_group: &[16, 19], in_groups: FROM_16 },
 ];
 
-/// Whether some issuer has numbers like this one, written so.
+/// Whether some issuer has numbers that begin like this one, in this length and spelling.
 pub(super) fn issue(digits: &str, spelling: Spelling) -> bool {
     let lengths = |issuer: &Issuer| match spelling {
         Spelling::OneGroup => issuer.in_one_group,

@@ -2,13 +2,14 @@
 
 use super::{Piece, passes_luhn};
 
-/// How long bank account numbers are in each country that has IBANs (ISO 13616).
+/// The length of a bank account number in each country that has IBANs (ISO 13616).
 const IBANS: &str = "AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BI27 BR29 BY28 CH21 CR22 CY28 CZ24 DE22 DJ27 DK18 DO28 \
     EE20 EG29 ES24 FI18 FK18 FO18 FR27 GB22 GE22 GI23 GL18 GR27 GT28 HN28 HR21 HU28 IE22 IL23 IQ23 IS26 IT27 JO30 KW30 \
     KZ20 LB28 LC32 LI21 LT20 LU20 LV21 LY25 MC27 MD24 ME22 MK19 MN20 MR27 MT31 MU30 NI28 NL18 NO15 OM23 PK24 PL28 PS29 \
     PT25 QA29 RO24 RS22 RU33 SA24 SC31 SD18 SE24 SI19 SK24 SM27 SO23 ST25 SV28 TL23 TN24 TR26 UA29 VA22 VG24 XK20 YE30";
 
-/// How many of the first pieces are an IBAN: a country, two check digits, and as many characters as that country has.
+/// How many of the first pieces are an IBAN: a country, two check digits, and as many characters as that
+/// country has. None where they are no IBAN.
 pub(super) fn iban(pieces: &[Piece<'_>]) -> Option<usize> {
     let (country, rest) = pieces.first()?.text.split_at_checked(2)?;
     let has_check_digits = rest.get(..2)?.bytes().all(|b| b.is_ascii_digit());
@@ -30,13 +31,14 @@ pub(super) fn iban(pieces: &[Piece<'_>]) -> Option<usize> {
     None
 }
 
-/// Whether 14 digits are the number of a company, and no card of Diners Club: a French SIRET, whose first nine digits
-/// have a Luhn check of their own, or a Brazilian CNPJ, which has two check digits of its own.
+/// Whether 14 digits are the number of a company, and no card of Diners Club. A French SIRET has a Luhn check
+/// for its first nine digits; a Brazilian CNPJ has two check digits of its own.
 pub(super) fn is_company_number(digits: &str) -> bool {
     digits.len() == 14 && (is_siret(digits) || is_cnpj(digits))
 }
 
-/// Companies have fewer than a thousand places of business, so two zeros follow their own number.
+/// Whether the digits are a SIRET. Companies have fewer than a thousand places of business, so two zeros
+/// follow their own number.
 fn is_siret(digits: &str) -> bool {
     digits.split_at_checked(9).is_some_and(|(company, place)| passes_luhn(company) && place.starts_with("00"))
 }

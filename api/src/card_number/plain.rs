@@ -1,9 +1,9 @@
-//! Texts in plain characters: what looks like a digit, a separator or nothing is one, in whatever script it was typed.
+//! Texts in plain characters: digits and separators of every script become ASCII, and invisible ones go.
 
 use unicode_properties::{GeneralCategory as Category, UnicodeGeneralCategory as _};
 
-/// The text of Latin letters, ASCII digits, ` ` and `.` (a separator), `+`, and `|` for everything else. What cannot be seen is
-/// left out where it parts no letter from a digit.
+/// The text of Latin letters, ASCII digits, ` ` and `.` (a separator), `+`, and `|` for everything else.
+/// Invisible characters are left out, but become `|` between a letter and a digit.
 pub(super) fn spelled(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut after_invisible = false;
@@ -26,7 +26,8 @@ pub(super) fn spelled(text: &str) -> String {
     plain
 }
 
-/// None for what cannot be seen: zero-width characters, joiners, marks on other characters.
+/// The plain form of a character. None for one that cannot be seen: zero-width characters, joiners, marks on
+/// other characters.
 fn plain_char(c: char) -> Option<char> {
     let c = match c {
         // The full-width forms stand in the order of ASCII.
@@ -55,7 +56,8 @@ fn plain_char(c: char) -> Option<char> {
     (!is_invisible).then_some('|')
 }
 
-/// The ASCII digit of a decimal digit. Unicode has them in rows from zero to nine, one or more after another.
+/// The ASCII digit of a decimal digit. Unicode has decimal digits in rows from zero to nine, one or more
+/// after another.
 fn decimal(digit: char) -> char {
     let is_decimal =
         |&code: &u32| char::from_u32(code).is_some_and(|c| c.general_category() == Category::DecimalNumber);

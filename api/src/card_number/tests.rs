@@ -100,7 +100,7 @@ const SEPARATORS: &[&str] = &[
 /// The zeros of scripts with decimal digits of their own.
 const ZEROS: &[char] = &['0', '\u{ff10}', '٠', '۰', '०', '০', '๐', '\u{1d7ce}', '\u{1d7f6}'];
 
-/// The groups that a number of that length is written in.
+/// The groups in which a number of that length is written.
 fn groupings(length: usize) -> Vec<Vec<usize>> {
     let fours = (0..length).step_by(4).map(|start| (length - start).min(4)).collect();
     let own: &[&[usize]] = match length {
@@ -181,17 +181,17 @@ fn other_numbers_are_left_alone() {
         "order 77",
         "4242  4242  4242  4242",
         "12345678901234567890123",
-        // Luhn, and no issuer's.
+        // Numbers that pass the Luhn check, and are no issuer's.
         "1234567812345670",
         "9424242424242426",
-        // Part of something longer.
+        // Digits that are part of something longer.
         "a4242424242424242",
         "4242424242424242a",
         "24242424242424242",
         "0.4242424242424242",
         "+4242424242424242",
         "1234 4242 4242 4242 4242",
-        // Whatever their last digits: the check fits one of ten.
+        // IBANs, whatever their last digits: the check fits one of ten.
         "DE89 4242 4242 4242 4242 00",
         "de89\u{a0}4242\u{a0}4242\u{a0}4242\u{a0}4242\u{a0}00",
         "DE89 42424242 4242424200",

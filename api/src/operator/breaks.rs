@@ -1,4 +1,4 @@
-//! Breaks: contradictions, open until a person has said why they no longer are.
+//! Breaks: contradictions, each open until a person has closed it with a reason.
 
 use askama::Template;
 use axum::Form;
@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use super::show::BreakView;
 use super::{Failure, Operator, filled_in, rendered, signatory};
 
-/// A page.
+/// The most rows of a page.
 const ROWS: usize = 50;
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,7 +40,7 @@ struct Page {
     older: Option<i64>,
 }
 
-/// `GET /ops/breaks`: the open ones, or with `closed` the others.
+/// `GET /ops/breaks`: the open breaks, or with `closed` the closed ones.
 pub(super) async fn page(
     State(pool): State<PgPool>,
     query: Result<Query<Asked>, QueryRejection>,
@@ -49,7 +49,7 @@ pub(super) async fn page(
     show(&pool, &asked, None).await
 }
 
-/// `POST /ops/breaks/{id}`: closes one, with a reason.
+/// `POST /ops/breaks/{id}`: closes a break, with a reason.
 pub(super) async fn close(
     State(pool): State<PgPool>,
     operator: Extension<Operator>,

@@ -1,4 +1,4 @@
-//! Corrections: proposed on a payment's page, approved here by somebody else, and carried out by a worker.
+//! Corrections: proposed on a payment's page, approved here by another person, and carried out by a worker.
 
 use askama::Template;
 use axum::Form;
@@ -18,7 +18,7 @@ use super::show::{Time, charges};
 use super::{Failure, Operator, filled_in, rendered, signatory};
 use crate::render;
 
-/// A page.
+/// The most rows of a page.
 const ROWS: usize = 50;
 
 #[derive(Debug, Default, Deserialize)]
@@ -62,11 +62,11 @@ pub(super) struct CorrectionView {
     pub(super) payment_id: String,
     pub(super) kind: String,
     pub(super) explained: &'static str,
-    /// What stands at the gateway.
+    /// The amount that stands at the gateway, and by which charge, if one is named.
     pub(super) stands: String,
     pub(super) state: String,
     pub(super) is_open: bool,
-    /// It waits for somebody else than who proposed it.
+    /// Whether it waits for approval by another person than its proposer.
     pub(super) is_proposed: bool,
     pub(super) is_mine: bool,
     pub(super) reason: String,
@@ -75,7 +75,7 @@ pub(super) struct CorrectionView {
     pub(super) approved: Option<String>,
     pub(super) refusal: Option<String>,
     pub(super) charges: Vec<String>,
-    /// What was posted.
+    /// The amount that was posted. None while nothing was.
     pub(super) delta: Option<String>,
 }
 
@@ -106,7 +106,7 @@ impl CorrectionView {
     }
 }
 
-/// `GET /ops/corrections`: the open ones, or with `closed` all.
+/// `GET /ops/corrections`: the open corrections, or with `closed` all of them.
 pub(super) async fn page(
     State(pool): State<PgPool>,
     Extension(operator): Extension<Operator>,
@@ -116,7 +116,7 @@ pub(super) async fn page(
     show(&pool, &operator, &asked, None).await
 }
 
-/// `POST /ops/corrections/{id}`: approves one, or takes it back.
+/// `POST /ops/corrections/{id}`: approves a correction, or takes it back.
 pub(super) async fn decide(
     State(pool): State<PgPool>,
     operator: Extension<Operator>,
@@ -167,7 +167,7 @@ pub(super) async fn decide(
 
 const NAMELESS: &str = "a correction takes two people: sign in with a key of your own, which ADMIN_KEYS gives you, and not with ADMIN_KEY";
 
-/// `POST /ops/payments/{id}/corrections`: proposes one.
+/// `POST /ops/payments/{id}/corrections`: proposes a correction.
 pub(super) async fn propose(
     State(pool): State<PgPool>,
     operator: Extension<Operator>,

@@ -1,4 +1,4 @@
-//! Dead letters: what the queue gave up, until a person has replayed it or put it away.
+//! Dead letters: jobs and payments that the queue gave up, open until a person replays or discards them.
 
 use askama::Template;
 use axum::Form;
@@ -15,7 +15,7 @@ use sqlx::PgPool;
 use super::show::{self, Time, pretty};
 use super::{Failure, Operator, filled_in, rendered, signatory};
 
-/// A page.
+/// The most rows of a page.
 const ROWS: usize = 50;
 
 #[derive(Debug, Default, Deserialize)]
@@ -45,7 +45,7 @@ struct LetterView {
     id: i64,
     class: String,
     explained: &'static str,
-    /// Of a payment that is held; all others are about a job.
+    /// The held payment that the letter is about. None where it is about a job.
     payment_id: Option<String>,
     job_id: String,
     key: String,
@@ -58,7 +58,7 @@ struct LetterView {
     closed: Option<show::Closed>,
 }
 
-/// `GET /ops/dead-letters`: the open ones, or with `closed` the others.
+/// `GET /ops/dead-letters`: the open letters, or with `closed` the closed ones.
 pub(super) async fn page(
     State(pool): State<PgPool>,
     query: Result<Query<Asked>, QueryRejection>,
@@ -67,7 +67,7 @@ pub(super) async fn page(
     show(&pool, &asked, None).await
 }
 
-/// `POST /ops/dead-letters/{id}`: replays one or puts it away, with a reason.
+/// `POST /ops/dead-letters/{id}`: replays or discards a letter, with a reason.
 pub(super) async fn close(
     State(pool): State<PgPool>,
     operator: Extension<Operator>,
@@ -82,7 +82,7 @@ pub(super) async fn close(
         "discard" => Closing::Discard,
         _ => return Err(Failure::Unreadable("Say whether to replay or to discard it.".to_owned())),
     };
-    // In a task of its own: a browser that hangs up drops this handler, and must not leave a statement half-way.
+    // A task of its own: a browser that hangs up drops this handler, and must not leave a statement half-way.
     let closing = tokio::spawn({
         let pool = pool.clone();
         async move { dead_letter::close(&pool, id, closing, (&by, &filled.reason)).await }

@@ -1,4 +1,4 @@
-//! How the whole stands, and whether anybody must get up.
+//! The state of the whole, and whether anything needs a person.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ struct Counted {
     share: String,
 }
 
-/// `GET /ops`.
+/// `GET /ops`: the tiles, and the latest payments by status.
 pub(super) async fn page(State(pool): State<PgPool>) -> Result<Html<String>, Failure> {
     let now = operator::overview(&pool).await?;
     let counted: i64 = now.latest.iter().map(|(_, count)| count).sum();
@@ -58,7 +58,7 @@ pub(super) async fn page(State(pool): State<PgPool>) -> Result<Html<String>, Fai
     })
 }
 
-/// What a person must look at; none where there is nothing.
+/// What a person must look at. None where nothing needs a person.
 fn verdict(now: &Overview) -> Option<String> {
     let mut wrong = Vec::new();
     match &now.closed {
@@ -144,11 +144,11 @@ fn tiles(now: &Overview) -> Vec<Tile> {
     ]
 }
 
-/// So many transactions may a standby or a slot be behind, of which nobody knows for how long.
+/// How many transactions a standby or a slot may be behind, where its age in seconds is not known.
 const TRANSACTIONS_BEHIND: i64 = 1_000_000;
 
-/// Whether somebody keeps the database from clearing dead rows. A statement takes seconds, and what is older was forgotten, or
-/// is a dump.
+/// Whether a session keeps the database from clearing dead rows. A statement takes seconds; what is older is
+/// a forgotten session or a dump.
 fn oldest_snapshot(holder: Option<&Holder>) -> Tile {
     let worth_a_word =
         |it: &&Holder| it.age_seconds.map_or(it.age_transactions > TRANSACTIONS_BEHIND, |age| age >= 60.0);
@@ -174,7 +174,7 @@ fn oldest_snapshot(holder: Option<&Holder>) -> Tile {
     }
 }
 
-/// In the order of their story.
+/// The latest payments by status, in the order in which a payment passes through them.
 fn latest(now: &Overview, counted: i64) -> Vec<Counted> {
     let statuses = domain::status::PaymentStatus::ALL.iter().map(|status| status.as_str()).chain(["held"]);
     statuses

@@ -1,4 +1,4 @@
-//! One payment: all that is known about it, and, where it is held, what a person decides.
+//! One payment: all that is known about it, and, if it is held, the form for a person's decision.
 
 use askama::Template;
 use axum::Form;
@@ -51,7 +51,7 @@ struct Page {
     shows_payment: bool,
     breaks: Vec<BreakView>,
     events: Vec<EventView>,
-    /// The version before which the earlier events are.
+    /// The version below which the earlier events are. None where there are no earlier ones.
     older: Option<i32>,
     is_earlier_page: bool,
     late: Vec<LateView>,
@@ -87,7 +87,7 @@ struct JobView {
     run_at: Time,
 }
 
-/// `GET /ops/payments/{id}`.
+/// `GET /ops/payments/{id}`: one payment, with a page of its events.
 pub(super) async fn page(
     State(pool): State<PgPool>,
     Extension(operator): Extension<Operator>,
@@ -100,7 +100,7 @@ pub(super) async fn page(
     let is_being_checked = page.held.as_ref().is_some_and(|held| held.open.is_some());
     let mut response = rendered(&page)?.into_response();
     if is_being_checked {
-        // The page has no script to look again by itself.
+        // The page has no script that could look again.
         response.headers_mut().insert(REFRESH, HeaderValue::from_static("3"));
     }
     Ok(response)
@@ -132,7 +132,8 @@ pub(super) async fn decide(
     Ok((status, page).into_response())
 }
 
-/// The payment as it stands now, why nothing was done, and the form as it was filled in.
+/// The page of the payment as it stands now, with the reason why nothing was done, and the form as it was
+/// filled in.
 async fn complain(
     pool: &PgPool,
     id: PaymentId,

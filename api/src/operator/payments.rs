@@ -15,11 +15,11 @@ use super::show::{Time, short};
 use super::{Failure, rendered};
 use crate::render;
 
-/// A page.
+/// The most rows of a page.
 const ROWS: usize = 50;
 const HELD: &str = "held";
 
-/// What the forms send; what is left empty does not narrow.
+/// What the forms send. A field that is empty does not narrow the list.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Asked {
@@ -39,7 +39,7 @@ struct Page {
     complaint: Option<String>,
     is_filtered: bool,
     is_later_page: bool,
-    /// The filter, for links to other pages of it.
+    /// The filter as a query string, for links to other pages of the list.
     query: String,
     older: Option<String>,
     asked: Asked,
@@ -58,7 +58,7 @@ struct Row {
     created_at: Time,
 }
 
-/// `GET /ops/payments`, and with `id` the way to that payment.
+/// `GET /ops/payments`: the list. With `id` it leads to that payment.
 pub(super) async fn page(
     State(pool): State<PgPool>,
     query: Result<Query<Asked>, QueryRejection>,
@@ -109,7 +109,7 @@ pub(super) fn encoded(value: &str) -> String {
     askama::filters::urlencode_strict(value).map_or_else(|never| match never {}, |text| text.to_string())
 }
 
-/// What the database is asked; the inner error is for the one who asked.
+/// The filter for the database. The inner error is a message for the person who asks.
 async fn filter(pool: &PgPool, asked: &Asked) -> Result<Result<Filter, String>, Failure> {
     if [&asked.merchant, &asked.customer].iter().any(|text| text.contains('\0')) {
         return Ok(Err("No name contains U+0000.".to_owned()));
@@ -142,7 +142,7 @@ async fn filter(pool: &PgPool, asked: &Asked) -> Result<Result<Filter, String>, 
         merchant,
         customer_id: (!customer.is_empty()).then(|| customer.to_owned()),
         before,
-        // One more than is shown tells whether there are more.
+        // One row more than is shown tells whether there are more.
         limit: i64::try_from(ROWS + 1).unwrap_or(i64::MAX),
     }))
 }
@@ -170,7 +170,7 @@ fn row(it: Listed) -> Row {
     }
 }
 
-/// The word for where it stands: its status, unless a person must act.
+/// The word for where a payment stands: its status, or `held` where a person must act.
 pub(super) fn badge(status: &str, held_reason: Option<&str>) -> &'static str {
     match held_reason {
         Some(_) => HELD,

@@ -1,4 +1,4 @@
-//! How things look on every page: times, ages, ids, evidence.
+//! How values look on every page: times, ages, ids, evidence.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub(super) struct Time {
 }
 
 impl Time {
-    /// To the second, where many stand below each other.
+    /// The time to the second, for columns of times.
     pub(super) fn brief(&self) -> &str {
         self.text.split('.').next().unwrap_or(&self.text)
     }
@@ -34,7 +34,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// A stretch of time in its largest unit or two, as somebody would say it.
+/// A stretch of time in its largest unit or two, as people say it.
 pub(super) fn duration(time: TimeDelta) -> String {
     let ms = time.num_milliseconds().max(0);
     match ms / 1000 {
@@ -47,18 +47,18 @@ pub(super) fn duration(time: TimeDelta) -> String {
     }
 }
 
-/// Ids of one hour begin alike, so the end is what tells them apart.
+/// The beginning and the end of an id. Ids of one hour begin alike, so the end tells them apart.
 pub(super) fn short(id: &str) -> String {
     let parts = id.get(..8).zip(id.len().checked_sub(8).and_then(|from| id.get(from..)));
     parts.map_or_else(|| id.to_owned(), |(start, end)| format!("{start}…{end}"))
 }
 
-/// JSON for reading.
+/// JSON over several lines, for people.
 pub(super) fn pretty(value: &Value) -> String {
     serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string())
 }
 
-/// What an exchange with the gateway came to, in one line; none where the evidence tells of none.
+/// How an exchange with the gateway ended, in one line. None where the evidence tells of no exchange.
 pub(super) fn told(evidence: &Value) -> Option<String> {
     let op = evidence["op"].as_str()?;
     if let Some(status) = evidence["http_status"].as_u64() {
@@ -89,7 +89,7 @@ pub(super) fn charges(evidence: &Value) -> Vec<String> {
     listed.iter().filter(is_charge).map(line).collect()
 }
 
-/// What became of the void of a charge that came to light after the end.
+/// How the void of a charge that came to light after its payment's end went on. None for other breaks.
 fn remedy(kind: &str, detail: &Value) -> Option<&'static str> {
     if kind != "charged_after_end" {
         return None;
@@ -105,7 +105,7 @@ fn remedy(kind: &str, detail: &Value) -> Option<&'static str> {
 /// A break as it is shown.
 pub(super) struct BreakView {
     pub(super) id: i64,
-    /// None where it is about something else.
+    /// None where the break is not about a payment.
     pub(super) payment_id: Option<String>,
     pub(super) subject: String,
     pub(super) kind: String,
@@ -118,7 +118,7 @@ pub(super) struct BreakView {
     pub(super) is_held: bool,
 }
 
-/// How a break was closed.
+/// How a break or a dead letter was closed.
 pub(super) struct Closed {
     pub(super) at: Time,
     pub(super) by: String,

@@ -1,4 +1,4 @@
-//! What is accepted and what is refused, as tables.
+//! What requests are accepted and refused, as tables.
 
 use axum::http::HeaderMap;
 use proptest::prelude::*;
@@ -21,7 +21,7 @@ fn read(body: &str) -> Result<PaymentRequest, Problem> {
     accept(&headers(), body.as_bytes())
 }
 
-/// Reads and checks, as for a new payment.
+/// Reads and checks the request, as for a new payment.
 fn accept(headers: &HeaderMap, body: &[u8]) -> Result<PaymentRequest, Problem> {
     let request = super::read(headers, body)?;
     check(&request).map(|money| checked(request, money))

@@ -1,4 +1,4 @@
-//! Who asks: whoever runs the system, with an admin key.
+//! The caller with an admin key: a person who operates the system.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -9,11 +9,12 @@ use crate::App;
 use crate::admin_key::Credential;
 use crate::problem::Problem;
 
-/// An administrator, as an argument of a handler: without an admin key the handler does not run.
+/// An administrator, as an argument of a handler. Without an admin key the handler does not run.
 pub(super) struct Admin(Credential);
 
 impl Admin {
-    /// The name under which a decision of theirs is recorded: their credential's, or, where that has none, what they say.
+    /// The name under which a decision of theirs is recorded: their credential's. Where it has none, it is
+    /// the name they give, or else `admin`. Another name than the credential's is refused.
     pub(super) fn acts_as(&self, said: Option<String>) -> Result<String, Problem> {
         match (self.0.name(), said) {
             (Some(name), Some(said)) if said != name => {
@@ -24,12 +25,12 @@ impl Admin {
         }
     }
 
-    /// The one person that they are.
+    /// The person who alone has this key. A key without a name is refused.
     pub(super) fn person(&self) -> Result<Person, Problem> {
         self.0.person().ok_or(Problem::NamelessKey)
     }
 
-    /// What tells their credential from all others.
+    /// The word that tells their credential from all others.
     pub(super) fn credential(&self) -> &str {
         self.0.id()
     }
@@ -43,7 +44,7 @@ impl FromRequestParts<App> for Admin {
         if let Some(credential) = app.admin_keys.whose(secret.as_bytes()) {
             return Ok(Self(credential));
         }
-        // Not which: it may be a merchant's.
+        // The key is not logged, as it may be a merchant's.
         tracing::warn!(event = "admin_key_refused", "somebody came with another admin key");
         Err(Problem::AdminOnly)
     }

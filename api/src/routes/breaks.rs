@@ -1,4 +1,4 @@
-//! Breaks: contradictions that a person resolves, with a reason. For whoever runs the system, with an admin key.
+//! Breaks: contradictions that a person resolves, with a reason. For operators, with an admin key.
 
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ struct ListQuery {
     starting_after: Option<i64>,
 }
 
-/// `GET /v1/breaks`: newest first.
+/// `GET /v1/breaks`: the breaks that the query asks for, newest first.
 async fn list(
     State(app): State<App>,
     _: Admin,
@@ -56,7 +56,7 @@ async fn list(
     Ok(Json(render::list(found.iter().take(rows).map(json::a_break).collect(), has_more)))
 }
 
-/// `GET /v1/breaks/{id}`.
+/// `GET /v1/breaks/{id}`: one break.
 async fn read(
     State(app): State<App>,
     _: Admin,
@@ -69,7 +69,7 @@ async fn read(
 #[serde(deny_unknown_fields)]
 struct Body {
     reason: String,
-    /// Who says so, where several people share one admin key.
+    /// The person who decides, where several people share one admin key.
     by: Option<String>,
     decision: Option<String>,
     charge_id: Option<String>,
@@ -80,9 +80,11 @@ struct Body {
 /// How long a request waits for a worker to look at the gateway.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// `POST /v1/breaks/{id}/resolve`: closes it, or decides about the payment that is held over it, which closes it, once a worker
-/// has looked at the gateway: 202 where none has yet. Repeated with the same reason by the same person it changes nothing and
-/// answers the same.
+/// `POST /v1/breaks/{id}/resolve`: closes a break, or decides about the payment that is held over it, which
+/// closes it.
+///
+/// A decision waits for a worker to look at the gateway; the answer is 202 where none has looked yet. The
+/// same request repeated by the same person changes nothing and has the same answer.
 async fn resolve(
     State(app): State<App>,
     admin: Admin,
@@ -101,7 +103,7 @@ async fn resolve(
         unproven: body.unproven,
         patience: PATIENCE,
     };
-    // In a task of its own: a client that hangs up must not leave it unsaid whether it was done.
+    // Run in a task of its own: a client that hangs up must not leave it open whether this was done.
     let pool = app.pool.clone();
     let resolved = tokio::spawn(async move { operator::resolve_break(&pool, id, &asked).await });
     match resolved.await.map_err(|_| Problem::Internal)?? {

@@ -1,5 +1,5 @@
-//! Corrections: what the books have wrong about a payment that is over, put right by two people. For whoever runs the system,
-//! each with an admin key of their own.
+//! Corrections: two people put right what the books have wrong about a payment that is over. For the system's
+//! operators, each with an admin key of their own.
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
@@ -39,7 +39,7 @@ struct ListQuery {
     starting_after: Option<i64>,
 }
 
-/// `GET /v1/corrections`: newest first.
+/// `GET /v1/corrections`: the corrections that the query asks for, newest first.
 async fn list(
     State(app): State<App>,
     _: Admin,
@@ -54,7 +54,7 @@ async fn list(
     Ok(Json(render::list(found.iter().take(rows).map(json::correction).collect(), has_more)))
 }
 
-/// `GET /v1/corrections/{id}`.
+/// `GET /v1/corrections/{id}`: one correction.
 async fn read(
     State(app): State<App>,
     _: Admin,
@@ -68,13 +68,14 @@ async fn read(
 struct Body {
     payment_id: PaymentId,
     kind: String,
-    /// What stands at the gateway, as a decimal.
+    /// The amount that stands at the gateway, as a decimal.
     amount: String,
     charge_id: Option<String>,
     reason: String,
 }
 
-/// `POST /v1/corrections`: proposes one. Repeated while it is open it changes nothing and answers the same.
+/// `POST /v1/corrections`: proposes a correction. The same request repeated while it is open changes nothing
+/// and has the same answer.
 async fn propose(
     State(app): State<App>,
     admin: Admin,
@@ -87,7 +88,7 @@ async fn propose(
         .map_err(|_| Problem::invalid("amount", "amount must be a decimal such as \"49.00\", or \"0\""))?;
     let proposal = Proposal::new(body.payment_id, &body.kind, (amount, body.charge_id), &body.reason, by);
     let proposal = proposal.map_err(|why| Problem::invalid(why.field, why))?;
-    // In a task of its own: a client that hangs up must not leave it unsaid whether it was done.
+    // Run in a task of its own: a client that hangs up must not leave it open whether this was done.
     let pool = app.pool.clone();
     let proposed = tokio::spawn(async move { transition::propose(&pool, &proposal).await });
     match proposed.await.map_err(|_| Problem::Internal)?? {
@@ -98,7 +99,7 @@ async fn propose(
     }
 }
 
-/// `POST /v1/corrections/{id}/approve`: by somebody else than who proposed it.
+/// `POST /v1/corrections/{id}/approve`: approves it, by another person than its proposer.
 async fn approve(
     State(app): State<App>,
     admin: Admin,
@@ -116,7 +117,7 @@ struct Why {
     reason: String,
 }
 
-/// `POST /v1/corrections/{id}/withdraw`: by anybody, until it has ended.
+/// `POST /v1/corrections/{id}/withdraw`: takes it back, by any person, until it has ended.
 async fn withdraw(
     State(app): State<App>,
     admin: Admin,

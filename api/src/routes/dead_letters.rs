@@ -1,4 +1,5 @@
-//! Dead letters: what the queue could not do, listed and replayed. For whoever runs the system, with the admin key.
+//! Dead letters: what the queue gave up, listed, replayed and discarded. For the system's operators, with an
+//! admin key.
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
@@ -36,7 +37,7 @@ struct ListQuery {
     starting_after: Option<i64>,
 }
 
-/// `GET /v1/dead-letters`: newest first.
+/// `GET /v1/dead-letters`: the letters that the query asks for, newest first.
 async fn list(
     State(app): State<App>,
     _: Admin,
@@ -55,7 +56,7 @@ async fn list(
     Ok(Json(render::list(found.iter().take(rows).map(json::dead_letter).collect(), has_more)))
 }
 
-/// `GET /v1/dead-letters/{id}`.
+/// `GET /v1/dead-letters/{id}`: one letter.
 async fn read(
     State(app): State<App>,
     _: Admin,
@@ -69,14 +70,14 @@ async fn read(
 #[serde(deny_unknown_fields)]
 struct Body {
     reason: String,
-    /// Who says so, where several people share one admin key.
+    /// The person who decides, where several people share one admin key.
     by: Option<String>,
 }
 
 type AsSent = (HeaderMap, Result<Path<i64>, PathRejection>, Result<Bytes, BytesRejection>);
 
-/// `POST /v1/dead-letters/{id}/replay`: once. Repeated with the same reason by the same person it changes nothing and answers
-/// the same.
+/// `POST /v1/dead-letters/{id}/replay`: does the job once more, and only once. The same request repeated by
+/// the same person changes nothing and has the same answer.
 async fn replay(
     State(app): State<App>,
     admin: Admin,
@@ -87,7 +88,7 @@ async fn replay(
     close(&app, &admin, Closing::Replay, (headers, id, body)).await
 }
 
-/// `POST /v1/dead-letters/{id}/discard`: it is put away; its job is not done.
+/// `POST /v1/dead-letters/{id}/discard`: closes the letter without doing its job.
 async fn discard(
     State(app): State<App>,
     admin: Admin,
@@ -106,7 +107,7 @@ async fn close(
 ) -> Result<Json<Value>, Problem> {
     let id = super::id(id, "dead letter")?;
     let body: Body = json_body(&headers, &body.map_err(unreadable)?)?;
-    // In a task of its own: a client that hangs up must not leave it unsaid whether it was done.
+    // Run in a task of its own: a client that hangs up must not leave it open whether this was done.
     let (pool, by) = (app.pool.clone(), admin.acts_as(body.by)?);
     let closed =
         tokio::spawn(async move { dead_letter::close(&pool, id, closing, (&by, &body.reason)).await });

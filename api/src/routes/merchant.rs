@@ -1,4 +1,4 @@
-//! Who asks: the merchant whose API key came with the request, if the key has not made too many.
+//! The caller with an API key: a merchant, if the key has not made too many requests.
 
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
@@ -9,7 +9,8 @@ use shared::merchant::auth::{self, Caller, SecretHash};
 use crate::App;
 use crate::problem::Problem;
 
-/// The merchant who asks, as an argument of a handler: without a valid key, and beyond its limit, the handler does not run.
+/// The merchant who asks, as an argument of a handler. Without a valid key, or beyond its limit, the handler
+/// does not run.
 pub(super) struct Merchant(pub(super) MerchantId);
 
 impl FromRequestParts<App> for Merchant {
@@ -22,8 +23,8 @@ impl FromRequestParts<App> for Merchant {
     }
 }
 
-/// The API key that came with a request, as an argument of a handler whose statement finds out itself what it opens. Beyond its limit
-/// the handler does not run.
+/// The API key of a request, as an argument of a handler whose statement itself finds out which merchant it
+/// belongs to. Beyond the key's limit the handler does not run.
 pub(super) struct ApiKey(pub(super) SecretHash);
 
 impl FromRequestParts<App> for ApiKey {
@@ -38,7 +39,7 @@ impl FromRequestParts<App> for ApiKey {
     }
 }
 
-/// Whose key it is.
+/// The owner of an API key. A key that is unknown or revoked is a problem.
 pub(super) async fn caller(app: &App, api_key: SecretHash) -> Result<Caller, Problem> {
     let Some(caller) = app.authentications.submit(api_key).await? else {
         tracing::warn!(event = "key_refused", "an API key that is unknown or was revoked");
@@ -53,7 +54,7 @@ fn presented(parts: &Parts) -> Result<SecretHash, Problem> {
     Ok(SecretHash::of(secret))
 }
 
-/// `X-API-Key: K` or `Authorization: Bearer K`.
+/// The secret of a request: `X-API-Key: K` or `Authorization: Bearer K`.
 pub(super) fn secret(parts: &Parts) -> Option<&str> {
     if let Some(key) = parts.headers.get("x-api-key") {
         return key.to_str().ok();

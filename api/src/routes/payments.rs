@@ -33,7 +33,7 @@ use crate::correlation::CorrelationId;
 use crate::problem::Problem;
 use crate::{App, render, request};
 
-/// In chaos mode: record the payment, and fail before the answer.
+/// The header that in chaos mode makes the API record the payment, and fail before the answer.
 const SIMULATE_CHAOS: HeaderName = HeaderName::from_static("x-simulate-chaos");
 
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -75,7 +75,7 @@ async fn create(
         correlation_id,
     };
     let fails_afterwards = app.chaos_mode && headers.get(SIMULATE_CHAOS).is_some_and(|value| value == "true");
-    // In a task of its own: a client that hangs up drops this handler, and must not leave a statement half-way.
+    // A task of its own: a client that hangs up drops this handler, and must not leave a statement half-way.
     let accepted = tokio::spawn(accept(app, payment).in_current_span()).await;
     let response = accepted.unwrap_or(Err(Problem::Internal))?;
     if fails_afterwards && !response.headers().contains_key(REPLAYED) {
@@ -94,8 +94,8 @@ fn asked(
     Ok((key, request::read(headers, &body)?))
 }
 
-/// What becomes of a request that today's rules refuse with this problem. They are for new payments: where its key was taken,
-/// it is judged by what that made, under the rules of then.
+/// The answer to a request that today's rules refuse with this problem. The rules are for new payments. Where
+/// the key was used before, the request is compared with what the key made, under the rules of then.
 async fn recorded_before(
     app: &App,
     api_key: SecretHash,
@@ -126,10 +126,10 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
                 let differing = idempotency::differences(&payment.request, payment.fingerprint, &remembered);
                 return replay(&remembered, differing);
             }
-            // Asked again, the statement sees who took the key.
+            // The statement, asked again, sees which payment has the key.
             Ok(None) => drop(caller(&app, payment.api_key).await?),
-            // Another request holds the key, or somebody what all requests need, and has not ended within `lock_timeout`; or
-            // two batches crossed. Nothing was recorded.
+            // Another request holds the key, or another session a table that all requests need, and has not
+            // ended within `lock_timeout`. Or two batches crossed. Nothing was recorded.
             Err(Refused::Failed(error)) if is_worth_another_try(&error) => {
                 let key_is_held = transition::key_is_held(&error);
                 tracing::debug!(%error, key_is_held, "accepting again");
@@ -145,7 +145,8 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
     Err(waited_for)
 }
 
-/// None where a concurrent request took the key, or the API key opens nothing.
+/// Records the payment with others, or alone. None where a concurrent request took the key, or where the API
+/// key opens nothing.
 async fn record(
     app: &App,
     payment: &NewPayment,
@@ -154,14 +155,14 @@ async fn record(
     if !alone {
         return app.accepts.submit(payment.clone()).await;
     }
-    // What was held up once would hold up the others of its batch.
+    // A request that was held up once would hold up the others of its batch.
     let accepted = transition::accept(&app.pool, std::slice::from_ref(payment)).await;
     accepted
         .map(|mut recorded| recorded.remove(&payment.id))
         .map_err(|error| Refused::Failed(Arc::new(error)))
 }
 
-/// The first answer.
+/// The answer to the first request of a key.
 fn created(accepted: &Accepted) -> Response {
     metrics::accepted(Accept::Created);
     let payment_id = PaymentId::from(accepted.id);
@@ -173,7 +174,8 @@ fn is_worth_another_try(error: &sqlx::Error) -> bool {
     matches!(Failure::of(error), Failure::LockedOut | Failure::Crossed)
 }
 
-/// The first answer once more, if this is the same request: if it differs in no field.
+/// The first answer once more, if this is the same request. One that differs in a field is refused, with the
+/// names of these fields.
 fn replay(remembered: &Remembered, differing: Vec<&'static str>) -> Result<Response, Problem> {
     let payment_id = PaymentId::from(remembered.accepted.id);
     if !differing.is_empty() {
@@ -211,7 +213,8 @@ struct ReadQuery {
     wait: Option<u64>,
 }
 
-/// `GET /v1/payments/{id}`: the payment as it stands, with `?wait=seconds` once it has ended or the time is over.
+/// `GET /v1/payments/{id}`: the payment as it stands. With `?wait=seconds` the answer comes once it has
+/// ended, or the time is over.
 async fn read(
     State(app): State<App>,
     ApiKey(api_key): ApiKey,
@@ -256,7 +259,7 @@ async fn find(app: &App, id: PaymentId, api_key: SecretHash) -> Result<Payment, 
     }
 }
 
-/// To be awaited before that is told which was written at these times.
+/// Waits until what was written at these times may be told: no commit that may not last is told of.
 async fn told_of(app: &App, times: impl Iterator<Item = DateTime<Utc>>) -> Result<(), Problem> {
     if let Some(newest) = times.max() {
         standby::before_telling(&app.pool, newest).await?;
@@ -264,12 +267,13 @@ async fn told_of(app: &App, times: impl Iterator<Item = DateTime<Utc>>) -> Resul
     Ok(())
 }
 
-/// What is told of a problem with a request: a merchant is told what it is, anybody else only that they are none.
+/// The problem that the caller is told: a merchant hears what is wrong with the request, anybody else only
+/// that the key is not valid.
 async fn told(app: &App, api_key: SecretHash, problem: Problem) -> Problem {
     caller(app, api_key).await.err().unwrap_or(problem)
 }
 
-/// `GET /v1/payments/{id}/events`: all that happened to it, oldest first.
+/// `GET /v1/payments/{id}/events`: the payment's whole history, oldest first.
 async fn events(
     State(app): State<App>,
     Merchant(merchant): Merchant,
@@ -293,7 +297,7 @@ struct ListQuery {
     starting_after: Option<String>,
 }
 
-/// `GET /v1/payments`: newest first.
+/// `GET /v1/payments`: the merchant's payments that the query asks for, newest first.
 async fn list(
     State(app): State<App>,
     Merchant(merchant): Merchant,
@@ -318,7 +322,7 @@ async fn list(
             .map(|id| id.parse())
             .transpose()
             .map_err(|why| invalid("starting_after")(&why))?,
-        // One more than asked for tells whether there are more.
+        // One row more than asked for tells whether there are more.
         limit: limit + 1,
     };
     let mut payments = store::list(&app.pool, merchant, &filter).await?;

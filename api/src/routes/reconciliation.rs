@@ -1,4 +1,4 @@
-//! What reconciliations found. For whoever runs the system, with the admin key.
+//! The findings of reconciliations. For the system's operators, with an admin key.
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
@@ -25,7 +25,7 @@ struct ListQuery {
     starting_after: Option<i64>,
 }
 
-/// `GET /v1/reconciliation/runs`: newest first.
+/// `GET /v1/reconciliation/runs`: the runs, newest first.
 async fn runs(
     State(app): State<App>,
     _: Admin,

@@ -1,4 +1,5 @@
-//! What starts after a crash found under way, and what became of it. For whoever runs the system, with the admin key.
+//! Recovery reports: what starting workers found in the hands of lost ones, and how each payment went on. For
+//! the system's operators, with an admin key.
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -25,7 +26,7 @@ struct ListQuery {
     starting_after: Option<i64>,
 }
 
-/// `GET /v1/recovery-reports`: newest first.
+/// `GET /v1/recovery-reports`: the reports, newest first.
 async fn list(
     State(app): State<App>,
     _: Admin,
@@ -38,7 +39,7 @@ async fn list(
     Ok(Json(render::list(found.iter().take(rows).map(json::recovery_report).collect(), has_more)))
 }
 
-/// `GET /v1/recovery-reports/{id}`: with each payment, and what became of it by now.
+/// `GET /v1/recovery-reports/{id}`: one report, with each payment and where it stands now.
 async fn read(
     State(app): State<App>,
     _: Admin,

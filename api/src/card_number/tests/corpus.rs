@@ -1,10 +1,10 @@
-//! Numbers as merchants have them beside card numbers: ten kinds, the same for the same seed.
+//! Numbers that merchants have beside card numbers: ten kinds, the same for the same seed.
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use uuid::Uuid;
 
-/// So many of each kind.
+/// `each` numbers of each kind, with the kind's name.
 pub(super) fn kinds(seed: u64, each: usize) -> Vec<(&'static str, Vec<String>)> {
     type Kind = (&'static str, fn(&mut Dice) -> String);
     const KINDS: &[Kind] = &[
@@ -59,7 +59,7 @@ fn digits(text: &str) -> impl DoubleEndedIterator<Item = u64> {
     text.bytes().filter(u8::is_ascii_digit).map(|b| u64::from(b - b'0'))
 }
 
-/// Digits with weights from the last to the first, modulo ten, and what is missing to ten.
+/// What the digits' sum lacks to a multiple of ten, each with its weight from the last to the first.
 fn mod_10(text: &str, weighted: impl Fn(usize, u64) -> u64) -> u64 {
     let sum: u64 = digits(text).rev().enumerate().map(|(i, digit)| weighted(i, digit)).sum();
     (10 - sum % 10) % 10
@@ -211,7 +211,7 @@ fn epoch_ms(dice: &mut Dice) -> String {
     if dice.number(0, 3) == 0 { format!("order-{at}") } else { at.to_string() }
 }
 
-/// Ids that begin with a time: milliseconds since the maker's epoch, moved left by so many bits.
+/// An id that begins with a time: milliseconds since the maker's epoch, shifted left by 22 or 23 bits.
 fn snowflake(dice: &mut Dice) -> String {
     const YEAR_MS: u64 = 31_556_952_000;
     let (epoch_year, first_year, bits) = match dice.number(0, 4) {
@@ -306,7 +306,8 @@ fn tax_id(dice: &mut Dice) -> String {
     }
 }
 
-/// A company's number, which has a Luhn check, and that of its place, which gives all of it one.
+/// A company's number, which has a Luhn check of its own, and the number of its place, which completes a Luhn
+/// check over all.
 fn siret(dice: &mut Dice) -> String {
     let first = dice.number(3, 9);
     let company = with_luhn(&dice.fill(&format!("{first}#######")));

@@ -1,5 +1,5 @@
-//! What a person decides about a held payment: what the last look at the gateway permits, what they ask for, and what came of
-//! it.
+//! A person's decision about a held payment: what the last look at the gateway permits, what the person asks
+//! for, and how that ended.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use sqlx::PgPool;
 use crate::operator::show::{Time, charges, told};
 use crate::operator::{Failure, Operator};
 
-/// How long a page waits for a worker to look; after that it shows that nobody has yet.
+/// How long a page waits for a worker to look. After that it shows that no worker has looked yet.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// What the forms send; shown again where it cannot be used.
+/// What the forms send. It is shown again where it cannot be used.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::operator) struct Filled {
@@ -25,20 +25,20 @@ pub(in crate::operator) struct Filled {
     pub(super) decision: String,
     pub(super) charge_id: String,
     pub(super) reason: String,
-    /// Which decision is taken back.
+    /// The decision that is taken back.
     pub(super) id: i64,
 }
 
-/// A held payment, as a person has to decide about it.
+/// A held payment, as the person sees it who decides.
 pub(super) struct Held {
     pub(super) explained: &'static str,
-    /// A decision that is being checked; nothing else is decided meanwhile.
+    /// The decision that is being checked. Nothing else is decided meanwhile.
     pub(super) open: Option<OpenView>,
     /// What the last look at this version showed.
     pub(super) look: Option<LookView>,
-    /// What it permits.
+    /// The decisions that this look permits.
     pub(super) choices: Vec<Choice>,
-    /// Whether one of them asks for the charge.
+    /// Whether one of these choices asks for the charge's id.
     pub(super) asks_charge: bool,
     pub(super) release: &'static str,
 }
@@ -59,27 +59,27 @@ pub(super) struct LookView {
     pub(super) charges: Vec<String>,
 }
 
-/// Something that may be decided.
+/// One decision that is permitted.
 pub(super) struct Choice {
     pub(super) value: &'static str,
     pub(super) title: &'static str,
     pub(super) text: String,
 }
 
-/// What a form came to.
+/// The result of a form.
 pub(super) enum Came {
     /// The payment moved, to this version.
     Done(i32),
-    /// Nothing more to say than what the page shows.
+    /// There is nothing more to say than what the page shows.
     Noted,
     /// The form cannot be used.
     Unusable(String),
-    /// Nothing was done, and why.
+    /// Nothing was done, for this reason.
     Refused(String),
 }
 
 impl Held {
-    /// None where the payment is not held.
+    /// The held payment. None where the payment is not held.
     pub(super) fn of(row: &PaymentRow, amount: &str, decisions: &[Decision]) -> Option<Self> {
         let reason = row.held_reason.as_deref()?;
         let open = decisions.iter().find(|it| it.ended_at.is_none()).map(OpenView::from);
@@ -101,7 +101,7 @@ impl Held {
         })
     }
 
-    /// The charge that the last look showed.
+    /// The id of the charge that the last look showed as standing. None where it showed none.
     pub(super) fn charge_seen(decisions: &[Decision], version: i32) -> Option<String> {
         let look = decisions.iter().find(|it| it.version == version && it.seen.is_some())?;
         let shown = look.look.as_ref()?["answer"]["data"].as_array()?;
@@ -182,7 +182,8 @@ fn choice(permit: Permit, amount: &str) -> Choice {
     Choice { value: permit.as_str(), title, text }
 }
 
-/// Does what a form asks for. In a task of its own: a browser that hangs up must not leave a statement half-way.
+/// Does what a form asks for. It runs in a task of its own, because a browser that hangs up must not leave a
+/// statement half-way.
 pub(super) async fn carry_out(
     pool: PgPool,
     id: PaymentId,
@@ -277,7 +278,7 @@ async fn asked(pool: PgPool, asking: Asking, version: i32) -> Result<Came, Failu
         Some("refused") => Came::Refused(refusal),
         Some("withdrawn") => Came::Refused(format!("it was taken back meanwhile ({refusal})")),
         Some("overtaken") => somebody_was_faster(version),
-        // Seen; or nobody has come to check it yet.
+        // The refusal is on the page; or no worker has come to check yet.
         Some(_) | None => Came::Noted,
     })
 }

@@ -1,4 +1,4 @@
-//! What the row says of a payment, in the order in which one asks.
+//! The facts in a payment's row, in the order in which a person asks for them.
 
 use domain::ids::MerchantId;
 use shared::operations::operator::PaymentRow;
@@ -6,14 +6,14 @@ use shared::operations::operator::PaymentRow;
 use crate::operator::payments::encoded;
 use crate::operator::show::{Time, pretty};
 
-/// One of them.
+/// One fact: its label, its value, and where it links to.
 pub(super) struct Fact {
     pub(super) label: &'static str,
     pub(super) value: String,
     pub(super) href: Option<String>,
 }
 
-/// Those that there are.
+/// The facts of this row. One without a value is left out.
 pub(super) fn of(row: &PaymentRow, merchant_name: &str) -> Vec<Fact> {
     let time = |at| Time::from(at).to_string();
     let merchant = MerchantId::from(row.merchant_id);

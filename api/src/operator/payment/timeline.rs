@@ -8,11 +8,11 @@ use shared::payment::Event;
 
 use crate::operator::show::{Time, charges, duration, pretty, told};
 
-/// One event.
+/// One event of the history, as it is shown.
 pub(super) struct EventView {
     pub(super) version: i32,
     pub(super) at: Time,
-    /// How long after the one before it.
+    /// How long after the event before it this one came. None for the first that is shown.
     pub(super) after: Option<String>,
     pub(super) name: String,
     pub(super) reason: Option<String>,
@@ -26,13 +26,13 @@ pub(super) struct EventView {
     pub(super) claim: Option<String>,
 }
 
-/// What a person said.
+/// A person's name and words.
 pub(super) struct Said {
     pub(super) by: String,
     pub(super) reason: String,
 }
 
-/// Oldest first.
+/// The events as they are shown, oldest first.
 pub(super) fn of(events: Vec<Event>) -> Vec<EventView> {
     let mut before = None;
     events.into_iter().map(|event| view(event, &mut before)).collect()
@@ -42,7 +42,7 @@ fn view(event: Event, before: &mut Option<DateTime<Utc>>) -> EventView {
     let event_type: Option<EventType> = event.event_type.parse().ok();
     let after = before.replace(event.at).map(|before| format!("+{}", duration(event.at - before)));
     let text = |field: &str| event.evidence[field].as_str().map(str::to_owned);
-    // What a person decided carries the look that was taken for it.
+    // A person's decision carries the look that was taken for it.
     let look = &event.evidence["look"];
     let told_by = if look.is_object() { look } else { &event.evidence };
     let is_unproven = event.evidence["unproven"] == true;
@@ -73,7 +73,7 @@ const fn is_wait(event: Option<EventType>) -> bool {
     matches!(event, Some(EventType::RetryScheduled | EventType::OutcomeUnknown))
 }
 
-/// The facts that are none are left out.
+/// The evidence without the facts that are null.
 fn without_empty(evidence: &Value) -> Value {
     match evidence.as_object() {
         Some(object) => {
