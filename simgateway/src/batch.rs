@@ -1,8 +1,8 @@
-//! A batch: the calls that are decided together, on top of the states of their keys, and all that must be
-//! written before their answers may leave. Pure.
+//! A batch: calls that are decided together on top of the states of their keys, and all that must be written
+//! before their answers may leave. Pure.
 //!
-//! Invariant: calls are decided one after the other, each seeing what those before it did, and every call
-//! leaves one `request` and one `answer` row in the journal, with its effects between them.
+//! Invariant: calls are decided one after the other, each seeing what those before it did. Every call leaves
+//! one `request` and one `answer` row in the journal, with its effects between them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::request::Request;
 #[cfg(test)]
 mod tests;
 
-/// One call, taken up.
+/// One call, as it was taken up.
 #[derive(Debug)]
 pub(crate) struct Call {
     pub(crate) request: Request,
@@ -42,7 +42,7 @@ pub(crate) struct Entry {
     pub(crate) correlation_id: Option<String>,
 }
 
-/// What a journal row tells.
+/// What a journal row records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// A call was taken up.
@@ -55,18 +55,18 @@ pub(crate) enum Kind {
     Void,
 }
 
-/// What kind of call a journal row belongs to.
+/// The kind of call that a journal row belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Op {
     /// `POST /charges`, or time passing over a charge.
     Charge,
-    /// `GET /charges…`
+    /// `GET /charges…`: what a key or a charge came to.
     Lookup,
-    /// `POST /voids`
+    /// `POST /voids`: the end of a key.
     Void,
 }
 
-/// The states of some keys, as loaded and as they are now, and the journal of the difference.
+/// The states of some keys, as loaded and as they are now, and the journal rows of the difference.
 #[derive(Debug)]
 pub(crate) struct Batch {
     now: DateTime<Utc>,
@@ -80,7 +80,7 @@ struct Page {
     current: KeyState,
 }
 
-/// What a batch changed.
+/// All that a batch changed, and when.
 #[derive(Debug)]
 pub(crate) struct Changes<'a> {
     pub(crate) at: DateTime<Utc>,
@@ -103,7 +103,7 @@ impl Batch {
         batch
     }
 
-    /// Decides one call.
+    /// Decides one call, and answers its reply.
     pub(crate) fn decide(&mut self, call: &Call) -> Reply {
         let op = op_of(&call.request);
         let key = self.key_of(&call.request);
@@ -111,7 +111,7 @@ impl Batch {
 
         let Decision { reply, effects } = match &key {
             Some(key) => self.decide_for_key(key, call),
-            // A lookup of an unknown charge: decided against a state that is thrown away, unchanged.
+            // A lookup of an unknown charge is decided against a state that is thrown away, unchanged.
             None => decide::decide(&mut KeyState::unused(String::new()), &call.request, &self.case(call)),
         };
 
@@ -177,8 +177,8 @@ impl Page {
         Page { stored: None, current: KeyState::unused(key.to_owned()) }
     }
 
-    /// Whether the key itself must be written, apart from its charges. A key nobody charged or voided, only
-    /// looked up, leaves no row.
+    /// Whether the key itself must be written, apart from its charges. A key that was only looked up, never
+    /// charged or voided, leaves no row.
     fn is_key_changed(&self) -> bool {
         let facts =
             |state: &KeyState| (state.asked.clone(), state.charge_calls, state.lookup_calls, state.closed);

@@ -1,7 +1,7 @@
-//! The state of one idempotency key and of the charges under it.
+//! The state of one idempotency key, and of the charges under it.
 //!
-//! Invariant: this is all that a decision may depend on, and all of it is in the database. A key belongs to the
-//! first charge call that was counted under it, and a closed key stays closed.
+//! Invariant: a decision depends on this alone, and all of it is in the database. A key belongs to the first
+//! charge call that was counted under it, and a closed key stays closed.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -12,19 +12,19 @@ use crate::request::ChargeRequest;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct KeyState {
     pub(crate) key: String,
-    /// What the first charge call asked for; none where there was no charge call yet.
+    /// What the first charge call asked for. None where there was no charge call yet.
     pub(crate) asked: Option<Asked>,
     /// How many charge calls the payment method's script has seen, counted to the script's length.
     pub(crate) charge_calls: i32,
-    /// How many lookups a payment method with failing lookups has spoilt.
+    /// How many lookups were spoilt by a payment method with failing lookups.
     pub(crate) lookup_calls: i32,
-    /// Voided: no charge happens under this key any more.
+    /// Whether the key was voided: no charge happens under it any more.
     pub(crate) closed: bool,
-    /// Oldest first. More than one only where the key check was switched off.
+    /// The charges, oldest first. There is more than one only where the key check was switched off.
     pub(crate) charges: Vec<Charge>,
 }
 
-/// What a key was first used for.
+/// The facts that a repeated charge call must repeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Asked {
     pub(crate) amount: Decimal,
@@ -32,7 +32,7 @@ pub(crate) struct Asked {
     pub(crate) payment_method: String,
 }
 
-/// One charge.
+/// One charge under a key.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Charge {
     pub(crate) id: String,
@@ -41,9 +41,9 @@ pub(crate) struct Charge {
     pub(crate) amount: Decimal,
     pub(crate) currency: String,
     pub(crate) reference: String,
-    /// Why it failed, or will fail at `decide_at`; none for a charge that succeeds.
+    /// Why it failed, or will fail at `decide_at`. None for a charge that succeeds.
     pub(crate) decline: Option<Decline>,
-    /// When an arriving or pending charge is decided.
+    /// When an arriving or pending charge is decided. None for a charge that is decided.
     pub(crate) decide_at: Option<DateTime<Utc>>,
     pub(crate) created_at: DateTime<Utc>,
 }
@@ -51,24 +51,24 @@ pub(crate) struct Charge {
 /// Where a charge stands. Only `arriving` and `pending` move on by themselves, at their `decide_at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChargeStatus {
-    /// On its way and hidden: becomes succeeded in time, or `refused` by a void that comes first.
+    /// On its way and hidden. It becomes succeeded in time, or `refused` by a void that comes first.
     Arriving,
-    /// Answered 202: becomes succeeded or failed in time, or `voided` by a void that comes first.
+    /// Answered 202. It becomes succeeded or failed in time, or `voided` by a void that comes first.
     Pending,
     /// In effect. Only a void moves it, to `voided`.
     Succeeded,
-    /// Declined. Final.
+    /// Declined by the issuer. Final.
     Failed,
-    /// Undone. Final.
+    /// Undone by a void. Final.
     Voided,
-    /// Came too late, to a key already closed; never had an effect and stays hidden. Final.
+    /// Refused, as it came too late, to a key already closed. It never had an effect and stays hidden. Final.
     Refused,
 }
 
 /// Why a card was not charged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Decline {
-    /// The issuer said no.
+    /// The issuer refused the charge.
     CardDeclined,
     /// The card is short of money.
     InsufficientFunds,
@@ -82,7 +82,7 @@ impl KeyState {
 }
 
 impl Asked {
-    /// Whether `request` asks for the same thing again, whatever it calls it.
+    /// Whether `request` asks for the same thing again, under any reference.
     pub(crate) fn is_repeated_by(&self, request: &ChargeRequest) -> bool {
         (self.amount, &self.currency, &self.payment_method)
             == (request.amount, &request.currency, &request.payment_method)
@@ -138,7 +138,7 @@ impl ChargeStatus {
         }
     }
 
-    /// The status that `word` names.
+    /// The status that `word` names. None for an unknown word.
     pub(crate) fn parse(word: &str) -> Option<ChargeStatus> {
         ChargeStatus::ALL.into_iter().find(|status| status.as_str() == word)
     }
@@ -155,7 +155,7 @@ impl Decline {
         }
     }
 
-    /// The sentence for it.
+    /// The sentence for it in answers.
     pub(crate) fn message(self) -> &'static str {
         match self {
             Decline::CardDeclined => "the card was declined",
@@ -163,7 +163,7 @@ impl Decline {
         }
     }
 
-    /// The reason that `word` names.
+    /// The reason that `word` names. None for an unknown word.
     pub(crate) fn parse(word: &str) -> Option<Decline> {
         Decline::ALL.into_iter().find(|decline| decline.as_str() == word)
     }

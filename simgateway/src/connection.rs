@@ -26,12 +26,12 @@ pub(crate) enum Ending {
     Reset,
 }
 
-/// What a handler pulls to end its connection. Every request carries one as an extension.
+/// The wire that a handler pulls to end its connection. Every request carries one as an extension.
 #[derive(Debug, Clone)]
 pub(crate) struct Wire(mpsc::Sender<Ending>);
 
 impl Wire {
-    /// Ends the connection, and with it the handler that waits here: there is no response to return.
+    /// Ends the connection, and with it the handler that waits here. No response is ever returned.
     pub(crate) async fn end(&self, ending: Ending) -> Response {
         // A full channel means that the connection is being ended already.
         self.0.try_send(ending).ok();
@@ -39,9 +39,9 @@ impl Wire {
     }
 }
 
-/// Serves a connection until the other side leaves, a handler ends it, or, between two requests, `shutdown`.
+/// Serves a connection until the other side leaves, a handler ends it, or `shutdown` comes between requests.
 pub(crate) async fn serve(stream: TcpStream, router: Router, shutdown: CancellationToken) {
-    // An answer is one small write; it must not wait for the acknowledgement of the last one.
+    // An answer is one small write. It must not wait for the acknowledgement of the one before.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("cannot set TCP_NODELAY: {error}");
     }
@@ -78,7 +78,7 @@ pub(crate) async fn serve(stream: TcpStream, router: Router, shutdown: Cancellat
 fn end(stream: TcpStream, ending: Ending) -> io::Result<()> {
     match ending {
         Ending::Close => Ok(()),
-        // Closing a socket that lingers for no time sends RST instead of FIN.
+        // A socket that lingers for no time sends RST instead of FIN when it is closed.
         Ending::Reset => stream.set_zero_linger(),
     }
 }

@@ -1,8 +1,8 @@
 //! The decision: what a call does to the state of its key, and what it gets. Pure.
 //!
-//! Invariant: unless `ignore_idempotency_keys` or `keys_optional` is on, at most one charge ever takes effect
-//! under a key; none does once the key is closed. Every charge that takes effect, and every one undone, is told as
-//! one `Effect`.
+//! Invariant: at most one charge takes effect under a key, and none once the key is closed. Only
+//! `ignore_idempotency_keys` and `keys_optional` break the first half. Every charge that takes effect, and
+//! every one that is undone, is told as one `Effect`.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
@@ -16,7 +16,7 @@ use crate::token::{self, Act, Lookups, Spoil, Step, Tell};
 #[cfg(test)]
 mod tests;
 
-/// What surrounds a call: the time, a fresh id should a charge be made, and what is to go wrong.
+/// The circumstances of a call: the time, a fresh id should a charge be made, and what is to go wrong.
 #[derive(Debug)]
 pub(crate) struct Case<'a> {
     pub(crate) now: DateTime<Utc>,
@@ -25,14 +25,14 @@ pub(crate) struct Case<'a> {
     pub(crate) fate: Fate,
 }
 
-/// What a call gets, and what it did that counts as money.
+/// The reply that a call gets, and what it did that counts as money.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Decision {
     pub(crate) reply: Reply,
     pub(crate) effects: Vec<Effect>,
 }
 
-/// Money that moved.
+/// An effect on the books: money that moved.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Effect {
     /// This charge took effect.
@@ -41,7 +41,7 @@ pub(crate) enum Effect {
     Voided(Charge),
 }
 
-/// Decides a call against the state of its key. `settle_due` must have been here first.
+/// Decides a call against the state of its key. The caller has run `settle_due` on it first.
 pub(crate) fn decide(state: &mut KeyState, request: &Request, case: &Case<'_>) -> Decision {
     if case.faults.unauthorized {
         return refuse(Refusal::Unauthorized);
@@ -57,13 +57,13 @@ pub(crate) fn decide(state: &mut KeyState, request: &Request, case: &Case<'_>) -
     }
 }
 
-/// Decides the charges whose time has come.
+/// Decides the charges whose time has come, and answers the effects.
 pub(crate) fn settle_due(state: &mut KeyState, now: DateTime<Utc>) -> Vec<Effect> {
     let due = state.charges.iter_mut().filter(|charge| charge.decide_at.is_some_and(|at| at <= now));
     due.filter_map(settle).collect()
 }
 
-/// Ends the waiting of an undecided charge; gives the effect if it succeeds.
+/// Ends the waiting of an undecided charge. Answers the effect if it succeeds.
 fn settle(charge: &mut Charge) -> Option<Effect> {
     charge.decide_at = None;
     charge.status = if charge.decline.is_some() { ChargeStatus::Failed } else { ChargeStatus::Succeeded };
@@ -92,7 +92,7 @@ fn charge_unharmed(state: &mut KeyState, request: &ChargeRequest, case: &Case<'_
     if is_reused && !case.faults.ignore_idempotency_keys {
         return refuse(Refusal::KeyReused);
     }
-    // The script is that of the first call: the key belongs to it.
+    // The key belongs to the first call, so the script is that call's.
     let payment_method = state.asked.as_ref().map_or(&request.payment_method, |asked| &asked.payment_method);
     let Some(token) = token::find(payment_method) else {
         return refuse(Refusal::InvalidPaymentMethod);
@@ -120,7 +120,7 @@ fn charge_unharmed(state: &mut KeyState, request: &ChargeRequest, case: &Case<'_
     }
 }
 
-/// The key check: the charge that the key has already, or else a new one.
+/// The key check: answers the charge that the key has already, or else a new one.
 fn charge_once(
     state: &mut KeyState,
     act: Act,
@@ -131,7 +131,7 @@ fn charge_once(
         && !request.is_keyless
         && let Some(stored) = state.charges.first_mut()
     {
-        // A charge on its way is what this call asks for: it takes effect now, and does not come again.
+        // This call asks for the charge that is on its way. It takes effect now, and does not come again.
         let effect = if stored.status == ChargeStatus::Arriving { settle(stored) } else { None };
         return (stored.clone(), effect);
     }
@@ -194,7 +194,7 @@ fn look_up(state: &mut KeyState, case: &Case<'_>, answer: impl FnOnce(Vec<Charge
     Decision { reply: Reply::Answer(answer(charges)), effects: Vec::new() }
 }
 
-/// Closes the key and undoes what was charged under it. Again: changes nothing and answers the same.
+/// Closes the key and undoes what was charged under it. Repeated, it changes nothing and answers the same.
 fn void(state: &mut KeyState, case: &Case<'_>) -> Decision {
     if case.faults.void_unsupported {
         return refuse(Refusal::VoidUnsupported);
@@ -206,7 +206,7 @@ fn void(state: &mut KeyState, case: &Case<'_>) -> Decision {
     Decision { reply: Reply::Answer(Answer::Voided { key: state.key.clone(), charge_id }), effects }
 }
 
-/// Undoes one charge; gives the effect if it had been in effect.
+/// Undoes one charge. Answers the effect if the charge had been in effect.
 fn undo(charge: &mut Charge) -> Option<Effect> {
     charge.decide_at = None;
     match charge.status {

@@ -1,7 +1,8 @@
-//! Faults: how the network between caller and gateway misbehaves, by chance, and which promises are broken.
+//! Faults: how the network between caller and gateway misbehaves by chance, and which promises are broken.
 //!
-//! Faults live in memory: a restart switches them off, while everything they did stays in the books. Chance
-//! strikes charge calls only, except for `lookup_error_rate` and for `crash_rate`, which strikes any call.
+//! Faults live in memory. A restart switches them off, while their effects stay in the books. Chance strikes
+//! charge calls only, except for `lookup_error_rate`, which strikes lookups, and `crash_rate`, which strikes
+//! any call.
 
 use std::sync::Arc;
 
@@ -12,23 +13,23 @@ use serde::{Deserialize, Serialize};
 use crate::reply::{Failure, Refusal};
 use crate::token::Spoil;
 
-/// What is switched on. A field that a `PUT` leaves out takes its default, which is off.
+/// The switches. A field that a `PUT` leaves out takes its default, which is off.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Faults {
-    /// Begins the random draws anew from this seed; without it they go on.
+    /// Begins the random draws anew from this seed. Without it they go on.
     pub(crate) seed: Option<u64>,
     /// The connection is reset before anything is charged.
     pub(crate) network_error_rate: Rate,
-    /// 429, nothing charged.
+    /// The call gets 429, and nothing is charged.
     pub(crate) rate_429: Rate,
-    /// 503 `not_executed`, nothing charged.
+    /// The call gets 503 `not_executed`, and nothing is charged.
     pub(crate) not_executed_rate: Rate,
-    /// 500; one half of them having charged.
+    /// The call gets 500. One half of these calls charge.
     pub(crate) error_5xx_rate: Rate,
-    /// No answer for `timeout_delay_ms`; one half of them having charged.
+    /// The call gets no answer for `timeout_delay_ms`. One half of these calls charge.
     pub(crate) timeout_rate: Rate,
-    /// Charged, and then the connection is closed without an answer.
+    /// The call charges, and the connection is closed without an answer.
     pub(crate) lost_response_rate: Rate,
     /// The call is processed twice, through the key check each time.
     pub(crate) duplicate_rate: Rate,
@@ -36,26 +37,26 @@ pub(crate) struct Faults {
     pub(crate) wrong_amount_rate: Rate,
     /// A lookup answers 500.
     pub(crate) lookup_error_rate: Rate,
-    /// The process ends as if by SIGKILL, in the middle of a call: one half of them before, one half after the
-    /// books have it.
+    /// The process ends in the middle of a call, as if by SIGKILL. One half of the crashes come before the
+    /// books have the call, one half after.
     pub(crate) crash_rate: Rate,
     /// The next call ends the process, at this moment of it.
     pub(crate) crash: Option<Crash>,
-    /// Every answer to a charge call leaves so much later.
+    /// How much later every answer to a charge call leaves.
     pub(crate) slow_ms: u32,
     /// How long a connection that gets no answer is held.
     pub(crate) timeout_delay_ms: u32,
-    /// After how long `sim_async_ok` and `sim_async_fail` are decided.
+    /// The delay after which `sim_async_ok` and `sim_async_fail` are decided.
     pub(crate) async_delay_ms: u32,
-    /// After how long the charge of `sim_late_arrival` appears.
+    /// The delay after which the charge of `sim_late_arrival` appears.
     pub(crate) late_arrival_ms: u32,
-    /// After how long `sim_slow` answers.
+    /// The delay after which `sim_slow` answers.
     pub(crate) slow_token_ms: u32,
-    /// Every call answers 401, as if the caller's credentials had been revoked.
+    /// Charges, lookups, voids and `/account` answer 401, as if the caller's credentials had been revoked.
     pub(crate) unauthorized: bool,
     /// Broken promise: every charge call charges, whatever its key has seen. A voided key stays closed.
     pub(crate) ignore_idempotency_keys: bool,
-    /// Broken promise: a charge call without a key is taken, and charges whatever others have charged.
+    /// Broken promise: a charge call without a key is accepted, and charges whatever other calls charged.
     pub(crate) keys_optional: bool,
     /// Broken promise: lookups answer 501.
     pub(crate) lookup_unsupported: bool,
@@ -99,13 +100,13 @@ impl Faults {
     }
 }
 
-/// At which moment of a call the process ends. Either way no answer leaves.
+/// The moment of a call at which the process ends. No answer leaves at either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Crash {
-    /// Before the books have it: the journal knows nothing of the call.
+    /// Before the call is in the books: the journal knows nothing of it.
     Before,
-    /// After the books have it, and before the answer leaves.
+    /// After the call is in the books, and before the answer leaves.
     After,
 }
 
@@ -136,12 +137,12 @@ pub(crate) struct FaultSwitch {
 }
 
 impl FaultSwitch {
-    /// Everything off.
+    /// All faults off, with dice of seed 0.
     pub(crate) fn off() -> FaultSwitch {
         FaultSwitch { faults: Arc::new(Faults::default()), dice: Dice::seeded(0) }
     }
 
-    /// Puts `faults` in the place of what was on.
+    /// Replaces the faults that were on.
     pub(crate) fn set(&mut self, faults: Faults) -> Arc<Faults> {
         if let Some(seed) = faults.seed {
             self.dice = Dice::seeded(seed);
@@ -151,7 +152,7 @@ impl FaultSwitch {
     }
 }
 
-/// What chance has in store for one call.
+/// The accidents that chance has in store for one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Fate {
     pub(crate) mishap: Option<Mishap>,
@@ -164,18 +165,18 @@ pub(crate) struct Fate {
 /// A call that does not get its true answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mishap {
-    /// Before it reached the books: nothing happens.
+    /// Before it reached the books, so that nothing happens.
     Before(Spoil),
     /// After the books took it.
     After(Spoil),
 }
 
-/// The dice. The number of throws per call is always the same, so switching one fault on does not move
+/// The dice. The number of throws per call is always the same, so that switching one fault on does not move
 /// the others to other calls.
 #[derive(Debug)]
 pub(crate) struct Dice {
     mishaps: StdRng,
-    /// Apart, since these are thrown for every call, and the others not for all of them.
+    /// Separate dice, since these are thrown for every call, and the others not for all of them.
     crashes: StdRng,
 }
 
@@ -185,7 +186,7 @@ impl Dice {
         Dice { mishaps: StdRng::seed_from_u64(seed), crashes: StdRng::seed_from_u64(!seed) }
     }
 
-    /// Draws what happens to a charge call. Where more than one mishap strikes, the first in this order wins.
+    /// Draws what happens to a charge call. Where several mishaps strike, the first in this order wins.
     pub(crate) fn draw_charge(&mut self, faults: &Faults) -> Fate {
         let server_error = Spoil::Refuse(Refusal::Internal);
         let silence = Spoil::Fail(Failure::Silence);
@@ -225,7 +226,7 @@ impl Dice {
         if self.throw() < 0.5 { Mishap::Before(spoil) } else { Mishap::After(spoil) }
     }
 
-    /// A number from 0 up to 1, never 1. (`random_bool` throws no dice where the answer is sure.)
+    /// A number from 0 up to 1, never 1. (`random_bool` throws no dice where the answer is certain.)
     fn throw(&mut self) -> f64 {
         self.mishaps.random()
     }

@@ -19,7 +19,7 @@ use crate::settings::Settings;
 use crate::store::{self, Books};
 use crate::writer::{Desk, Writer};
 
-/// How long a start waits for a predecessor to let go of the books.
+/// How long a start waits for a predecessor to release the books.
 const TAKEOVER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a shutdown waits for answers under way.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);
@@ -38,7 +38,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Takes hold of the books, brings their tables up to date and binds the address.
+    /// Locks the books, brings their tables up to date and binds the address.
     ///
     /// # Errors
     /// The database is out of reach, another gateway holds its books, or the address is taken.
@@ -63,7 +63,8 @@ impl Gateway {
         Ok(Gateway { listener, addr, pool, account, desk, writer, is_alone: false })
     }
 
-    /// Says that nothing else runs in this process, so that a fault may end it. Not said, crashes are refused.
+    /// Says that nothing else runs in this process, so that a fault may end it. By default crashes are
+    /// refused.
     #[must_use]
     pub fn alone(self) -> Gateway {
         Gateway { is_alone: true, ..self }
@@ -75,7 +76,7 @@ impl Gateway {
         self.addr
     }
 
-    /// Serves until `shutdown`, then finishes what was taken up.
+    /// Serves until `shutdown`, then finishes the calls that were taken up.
     ///
     /// # Errors
     /// The writer ended by a bug.
@@ -115,7 +116,8 @@ async fn accept(
                 connections.spawn(connection::serve(stream, router.clone(), shutdown.clone()));
             }
             Err(error) => {
-                // Mostly too many open files: others must close first, and asking at once would spin.
+                // The usual reason is too many open files. Others must close first; asking again at once
+                // would spin.
                 tracing::warn!("cannot accept a connection: {error}");
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }

@@ -1,4 +1,4 @@
-//! Reading the journal: the record that judges. Written only by the writer, in order.
+//! Reads the journal, the record that every program is judged by. Only the writer writes it, in order.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
@@ -8,12 +8,12 @@ use sqlx::PgPool;
 /// One row, as `GET /journal` shows it.
 #[derive(Debug, Serialize)]
 pub(crate) struct JournalRow {
-    /// Strictly increasing; a reader that continues after the last one it saw misses none.
+    /// The row's number, which strictly increases: a reader that continues after its last one misses none.
     pub(crate) seq: i64,
     pub(crate) at: DateTime<Utc>,
     pub(crate) kind: String,
     pub(crate) op: String,
-    /// Of an answer; null where the connection ended without one.
+    /// The status of an answer. Null where the connection ended without one, and in rows of other kinds.
     pub(crate) http_status: Option<i32>,
     pub(crate) key: Option<String>,
     pub(crate) charge_id: Option<String>,

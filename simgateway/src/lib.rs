@@ -1,12 +1,13 @@
 //! A simulated payment gateway with its own database and its own books.
 //!
-//! It is the outside judge of whoever talks to it: what its journal says happened, happened, whatever the
-//! caller believes. It shares no types with any client, so the two cannot be wrong together.
+//! It is the outside judge of its callers: what its journal says happened, happened, whatever the caller
+//! believes. It shares no types with any client, so the two cannot be wrong together.
 //!
-//! Invariant: it keeps its promises to the letter unless `PUT /faults` tells it to break one. An answer leaves
-//! only after everything it says is committed, and one key takes effect at most once.
+//! Invariant: it keeps its promises to the letter unless `PUT /faults` tells it to break one. An answer
+//! leaves only after everything it says is committed, and one key takes effect at most once.
 //!
-//! Reading order: what a call asks for and gets, how that is decided (pure), how it is kept, how it is served.
+//! Reading order: what a call asks for and gets, how that is decided (pure), how it is kept, how it is
+//! served.
 
 mod request;
 

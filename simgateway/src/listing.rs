@@ -1,4 +1,4 @@
-//! Listing charges, page by page: what a lookup would say of each, without looking one up.
+//! Lists charges, page by page: what a lookup would say of each, without looking one up.
 
 use anyhow::Context;
 use sqlx::PgPool;

@@ -14,7 +14,8 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::settings::LogFormat;
 
-/// Starts to log, at the level that `RUST_LOG` says; without a format, text on a terminal and JSON anywhere else.
+/// Starts to log, at the level that `RUST_LOG` says. Without a format it is text on a terminal, and JSON
+/// anywhere else.
 pub(crate) fn start(format: Option<LogFormat>) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
     let is_terminal = io::stderr().is_terminal();
@@ -29,7 +30,7 @@ pub(crate) fn start(format: Option<LogFormat>) {
     }
 }
 
-/// Writes an event as one line of JSON. There are no spans here: an event says itself what it is about.
+/// Writes an event as one line of JSON. There are no spans here, so each event says itself what it is about.
 struct JsonLine;
 
 impl<S, N> FormatEvent<S, N> for JsonLine

@@ -1,4 +1,4 @@
-//! What a call gets: an answer, or one of the ways in which a network gives none.
+//! The reply to a call: an answer, or one of the ways in which a network gives none.
 //!
 //! Here is the only table of refusals: status, code and sentence of each.
 
@@ -11,11 +11,11 @@ pub(crate) enum Reply {
     Answer(Answer),
     /// The answer leaves after `slow_token_ms`.
     LateAnswer(Answer),
-    /// No answer.
+    /// No answer leaves, and the connection ends like this.
     None(Failure),
 }
 
-/// How a call goes without an answer.
+/// How a call ends without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// The connection is held for `timeout_delay_ms` and then closed.
@@ -26,29 +26,29 @@ pub(crate) enum Failure {
     Reset,
 }
 
-/// What the gateway says.
+/// An answer that leaves.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Answer {
-    /// To a charge call; its HTTP status follows from the charge's own.
+    /// The answer to a charge call. Its HTTP status follows from the charge's own.
     Charge(Charge),
-    /// To a lookup by key.
+    /// The answer to a lookup by key.
     Charges(Vec<Charge>),
-    /// To a lookup by charge id.
+    /// The answer to a lookup by charge id.
     Found(Charge),
-    /// To a void: the key is closed, and what was undone, if anything was.
+    /// The answer to a void: the key that is closed, and the charge that was undone, if there is one.
     Voided { key: String, charge_id: Option<String> },
-    /// To any call.
+    /// The refusal of any call.
     Refused(Refusal),
 }
 
 /// Why a call is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Malformed, incomplete or out of bounds.
+    /// The request is malformed, incomplete or out of bounds.
     InvalidRequest,
     /// The caller's credentials are not accepted.
     Unauthorized,
-    /// `Idempotency-Key` is missing.
+    /// The header `Idempotency-Key` is missing.
     KeyMissing,
     /// `Idempotency-Key` of a void is not the one that the body asks for.
     KeyMismatch,
@@ -58,15 +58,15 @@ pub(crate) enum Refusal {
     KeyReused,
     /// The key was voided.
     Voided,
-    /// No such charge, no such path.
+    /// There is no such charge, or no such path.
     NotFound,
     /// The path takes another method.
     MethodNotAllowed,
     /// The body is over the limit.
     TooLarge,
-    /// Too many requests; come back after a second.
+    /// There are too many requests; the caller may come back after a second.
     RateLimited,
-    /// Nothing was executed: a promise.
+    /// Nothing was executed, which is a promise.
     NotExecuted,
     /// Something went wrong; the call may or may not have taken effect.
     Internal,
@@ -74,12 +74,12 @@ pub(crate) enum Refusal {
     LookupUnsupported,
     /// Voids are switched off.
     VoidUnsupported,
-    /// A crash would end more than the gateway.
+    /// A crash is refused, because it would end more than the gateway.
     CrashUnsupported,
 }
 
 impl Refusal {
-    /// HTTP status, stable code, sentence.
+    /// The HTTP status, the stable code, and the sentence.
     pub(crate) fn facts(self) -> (u16, &'static str, &'static str) {
         match self {
             Refusal::InvalidRequest => (400, "invalid_request", "the request is not valid"),

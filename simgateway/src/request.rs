@@ -1,25 +1,25 @@
-//! What a caller may ask, already validated. The only way from text to a request.
+//! A caller's request, already validated. This is the only way from text to a request.
 //!
 //! Invariant: every string in a request is 1 to 255 visible ASCII characters, so it can be stored, logged and
-//! sent back as it is; every amount is positive and fits the books.
+//! sent back as it is. Every amount is positive and fits the books.
 
 use rust_decimal::Decimal;
 
 /// One call that the books decide about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// `POST /charges`
+    /// `POST /charges`: a charge to be made.
     Charge(ChargeRequest),
-    /// `GET /charges?key=…`
+    /// `GET /charges?key=…`: the charges under a key.
     LookUpKey(String),
-    /// `GET /charges/{id}`
+    /// `GET /charges/{id}`: one charge.
     LookUpCharge(String),
-    /// `POST /voids`, with the key of the charge to undo
+    /// `POST /voids`, with the key of the charge to undo.
     Void(String),
 }
 
 impl Request {
-    /// What is asked, under which key, and of which payment: the caller's references are the ids of its payments.
+    /// The word for what is asked, the key, and the payment: a caller's references are its payments' ids.
     pub(crate) fn in_words(&self) -> (&'static str, Option<String>, Option<String>) {
         match self {
             Request::Charge(charge) => ("charge", Some(charge.key.clone()), Some(charge.reference.clone())),
@@ -37,10 +37,10 @@ pub(crate) struct ChargeRequest {
     pub(crate) amount: Decimal,
     pub(crate) currency: String,
     pub(crate) payment_method: String,
-    /// What the caller calls it. No part of what a repeated request must repeat.
+    /// The caller's own name for the charge. A repeated request need not repeat it.
     pub(crate) reference: String,
-    /// Sent without a key, which only a gateway takes that does not demand one: nothing ties it to another call. It stands
-    /// under its reference.
+    /// Whether it was sent without a key, which only a gateway accepts that demands none. Nothing ties it to
+    /// another call, and its reference takes the place of the key.
     pub(crate) is_keyless: bool,
 }
 

@@ -1,7 +1,7 @@
 //! The HTTP side: paths, what a caller may send, how a reply leaves.
 //!
-//! Invariant: whatever is malformed is refused here with a 4xx and leaves no trace; whatever is taken up goes
-//! through the writer, so it is in the journal before its answer leaves.
+//! Invariant: a malformed request is refused here with a 4xx and leaves no trace. Every call that is taken up
+//! goes through the writer, so it is in the journal before its answer leaves.
 
 mod parse;
 
@@ -37,18 +37,18 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub(crate) struct App {
     pub(crate) desk: Desk,
-    /// For reading the journal, never for writing.
+    /// The pool reads the journal and the list of charges, and never writes.
     pub(crate) pool: PgPool,
     /// The name of the account that all charges go to.
     pub(crate) account: Arc<str>,
     pub(crate) switch: Arc<Mutex<FaultSwitch>>,
     /// Whether faults may end the process.
     pub(crate) is_alone: bool,
-    /// Ends what is only waiting to be slow.
+    /// Ends the waits of slow answers.
     pub(crate) shutdown: CancellationToken,
 }
 
-/// All paths.
+/// All paths, and what holds for each of them.
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .route("/charges", post(post_charge).get(get_charges))
@@ -83,7 +83,7 @@ async fn get_charges(
     }
 }
 
-/// All charges, oldest first. About no key in particular, so nothing of it stands in the journal.
+/// All charges, oldest first. The list is about no single key, so the journal has no row of the reading.
 async fn list_charges(app: &App, after: &str, limit: i64) -> Result<Response, Problem> {
     if app.switched().faults.lookup_unsupported {
         return Err(Refusal::LookupUnsupported.into());
@@ -113,7 +113,7 @@ async fn get_journal(
     query: Result<Query<JournalQuery>, QueryRejection>,
 ) -> Result<Json<JournalPage>, Problem> {
     let (after, limit) = parse::query(query)?.bounds()?;
-    // One more than asked for tells whether there are more.
+    // One row more than asked for tells whether there are more.
     let mut data = journal::read(&app.pool, after, limit + 1).await.map_err(|error| {
         tracing::error!("cannot read the journal: {error}");
         Problem::from(Refusal::Internal)
@@ -124,7 +124,7 @@ async fn get_journal(
     Ok(Json(JournalPage { data, has_more }))
 }
 
-/// Whose books these are: the same for as long as they are kept.
+/// The account that these books belong to. It stays the same for as long as they are kept.
 async fn get_account(State(app): State<App>) -> Result<Json<serde_json::Value>, Problem> {
     if app.switched().faults.unauthorized {
         return Err(Refusal::Unauthorized.into());
@@ -182,7 +182,7 @@ async fn serve(caller: Caller, request: Request) -> Result<Response, Problem> {
 }
 
 impl App {
-    /// A call with the faults of this moment and its share of bad luck.
+    /// A call with the faults of this moment, and the accidents that chance has drawn for it.
     fn take_up(&self, request: Request, correlation_id: Option<String>) -> Call {
         let mut switch = self.switched();
         let faults = Arc::clone(&switch.faults);
@@ -195,7 +195,7 @@ impl App {
         Call { request, correlation_id, faults, fate }
     }
 
-    /// The switch. No code that holds it can leave it half set, so a poisoned lock is as good as any.
+    /// The switch. A poisoned lock is as good as any: no code that holds it can leave the switch half set.
     fn switched(&self) -> std::sync::MutexGuard<'_, FaultSwitch> {
         self.switch.lock().unwrap_or_else(PoisonError::into_inner)
     }

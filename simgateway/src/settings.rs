@@ -1,4 +1,4 @@
-//! Settings, read from the environment. The only place of the crate that reads it.
+//! The settings, read from the environment. No other file of the package reads it.
 
 use std::env;
 use std::net::SocketAddr;
@@ -30,7 +30,7 @@ impl Settings {
             "GATEWAY_DATABASE_URL is not set: point it at the gateway's own database, \
              such as postgres://postgres@127.0.0.1:5432/gateway",
         )?;
-        // The url itself stays out of the message: it may hold a password.
+        // The URL itself stays out of the message, as it may hold a password.
         anyhow::ensure!(
             database_url.starts_with("postgres://") || database_url.starts_with("postgresql://"),
             "GATEWAY_DATABASE_URL does not begin with postgres://: the gateway keeps its books in Postgres",
@@ -39,17 +39,17 @@ impl Settings {
     }
 }
 
-/// How a line of the log looks.
+/// The form of a line of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LogFormat {
-    /// For machines.
+    /// One JSON object a line, for machines.
     Json,
-    /// For people.
+    /// Readable text, for people.
     Text,
 }
 
 impl LogFormat {
-    /// `LOG_FORMAT`; none where it is not set.
+    /// `LOG_FORMAT`. None where it is not set.
     pub(crate) fn from_env() -> anyhow::Result<Option<LogFormat>> {
         match variable("LOG_FORMAT")?.as_deref() {
             None => Ok(None),
@@ -60,7 +60,7 @@ impl LogFormat {
     }
 }
 
-/// The value of `name`; an empty one counts as not set.
+/// The value of the variable `name`. An empty one counts as not set.
 fn variable(name: &str) -> anyhow::Result<Option<String>> {
     match env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),

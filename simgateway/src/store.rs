@@ -1,8 +1,8 @@
-//! The books in Postgres: load the states of some keys, write what a batch changed.
+//! The books in Postgres: loads the states of some keys, and writes what a batch changed.
 //!
-//! Invariant: a batch is one autocommit statement, so it is there whole or not at all, and it is durable when
-//! the statement returns. Only the holder of the books' advisory lock reads or writes here, so nothing changes
-//! between the load and the write.
+//! Invariant: a batch is one autocommit statement. So it is there whole or not at all, and it is durable when
+//! the statement returns. Only the holder of the books' advisory lock reads or writes here, so nothing
+//! changes between the load and the write.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -21,8 +21,8 @@ const BOOKS_LOCK: i64 = 0x7061_796f_6e63_6701;
 
 /// How to reach the database at `url`, committing durably whatever the server's default is.
 ///
-/// Scans and hash joins are off because a fresh table grows by thousands of rows a second before the first
-/// analyze: a plan made for ten rows would go through all of them for every batch.
+/// Scans and hash joins are off, because a fresh table grows by thousands of rows a second before the first
+/// analyze. A plan made for ten rows would read all of them for every batch.
 pub(crate) fn connect_options(url: &str) -> anyhow::Result<PgConnectOptions> {
     let options =
         PgConnectOptions::from_str(url).context("the gateway's database url is not a Postgres url")?;
@@ -40,7 +40,7 @@ pub(crate) fn connect_options(url: &str) -> anyhow::Result<PgConnectOptions> {
 pub(crate) struct Books(PgConnection);
 
 impl Books {
-    /// Opens the books, waiting up to `patience` for another holder to let go. None: it did not.
+    /// Opens the books, waiting up to `patience` for another holder to release them. None if it did not.
     ///
     /// The wait is for a predecessor that was killed: its server process takes a moment to notice.
     pub(crate) async fn open(
@@ -128,7 +128,7 @@ impl Books {
         Ok(())
     }
 
-    /// Lets go of the books.
+    /// Closes the connection, and so releases the books.
     pub(crate) async fn close(self) {
         if let Err(error) = self.0.close().await {
             tracing::debug!("closing the books: {error}");
@@ -147,7 +147,7 @@ fn column<'a, T, C>(rows: &'a [T], of: impl Fn(&'a T) -> C) -> Vec<C> {
     rows.iter().map(of).collect()
 }
 
-/// The keys to write, column by column.
+/// The columns of the keys to write.
 #[derive(Default)]
 struct KeyColumns<'a> {
     key: Vec<&'a str>,
@@ -196,7 +196,7 @@ struct Row {
     created_at: Option<DateTime<Utc>>,
 }
 
-/// The states that `rows` tell, which come sorted by key and age.
+/// The states in `rows`, which come sorted by key and age.
 fn states(rows: Vec<Row>) -> anyhow::Result<Vec<KeyState>> {
     let mut states: Vec<KeyState> = Vec::new();
     for mut row in rows {

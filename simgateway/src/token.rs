@@ -1,37 +1,37 @@
 //! The test tokens: what each payment method does, as data.
 //!
 //! A token is a script: one step per charge call of a key, the last step for all further calls, and a way of
-//! answering lookups. How far a key has come in its script is stored, so a restart does not begin it anew.
-//! Whatever the script says, a key that has been charged is not charged again: a step that charges then only
-//! repeats the stored answer.
+//! answering lookups. The point that a key has reached in its script is stored, so a restart does not begin
+//! it anew. Whatever the script says, a key that has been charged is not charged again: a step that charges
+//! then only repeats the stored answer.
 
 use crate::book::Decline;
 use crate::reply::{Failure, Refusal};
 
-/// A test token.
+/// A test token: its name, its script, and how lookups answer.
 #[derive(Debug)]
 pub(crate) struct Token {
     pub(crate) name: &'static str,
-    /// Never empty: the first is for the first charge call of a key, the last for all that follow.
+    /// Never empty. The first step is for the first charge call of a key, the last for all that follow.
     steps: &'static [Step],
     pub(crate) lookups: Lookups,
 }
 
-/// What one charge call does and gets.
+/// What one charge call does, and what it gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing happens, and the call gets this.
     Spoil(Spoil),
-    /// This happens, and the call gets this.
+    /// This happens, and the call is told this.
     Take(Act, Tell),
 }
 
-/// How a call is kept from its true answer.
+/// The reply that a call gets in place of its true answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Spoil {
-    /// By an error.
+    /// An error, by this refusal.
     Refuse(Refusal),
-    /// By no answer at all.
+    /// No answer at all.
     Fail(Failure),
 }
 
@@ -42,7 +42,7 @@ pub(crate) enum Act {
     Charge,
     /// One unit more than the amount is charged.
     ChargeWrongAmount,
-    /// Declined, for this reason.
+    /// The charge is declined, for this reason.
     Decline(Decline),
     /// Pending for `async_delay_ms`; then charged, or declined for this reason.
     Wait(Option<Decline>),
@@ -50,25 +50,25 @@ pub(crate) enum Act {
     ArriveLate,
 }
 
-/// What the call gets to know of it.
+/// What the call is told of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tell {
-    /// The truth.
+    /// The charge as it is.
     Truth,
     /// The truth, after `slow_token_ms`.
     TruthLate,
-    /// Not the truth.
+    /// Something else than the truth.
     Spoil(Spoil),
 }
 
 /// How lookups of a key answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lookups {
-    /// With the truth.
+    /// With the charges as they are.
     Truth,
-    /// The first so many with a 500, then with the truth.
+    /// With 500 for the first lookups, as many as this, then with the truth.
     FailFirst(i32),
-    /// Never.
+    /// With no answer, always.
     Silence,
     /// As if what succeeded had failed.
     SayFailed,
@@ -81,7 +81,7 @@ impl Token {
         self.steps[usize::try_from(calls).unwrap_or(last).min(last)]
     }
 
-    /// The count of calls after one more; it stops where the script does, so that replays need no write.
+    /// The count of calls after one more. It stops at the script's last step, so that replays need no write.
     pub(crate) fn count_call(&self, calls: i32) -> i32 {
         let last = i32::try_from(self.steps.len() - 1).unwrap_or(i32::MAX);
         calls.saturating_add(1).min(last)
@@ -102,7 +102,7 @@ const SERVER_ERROR: Spoil = Spoil::Refuse(Refusal::Internal);
 const SILENCE: Spoil = Spoil::Fail(Failure::Silence);
 const RESET: Spoil = Spoil::Fail(Failure::Reset);
 
-/// All of them. The comment says how a payment that uses the token must end.
+/// All test tokens. The comment on each says how a payment with it must end.
 pub(crate) const TOKENS: &[Token] = &[
     // Charges at once. Ends succeeded.
     Token { name: "sim_ok", steps: &[CHARGE], lookups: Lookups::Truth },
@@ -168,8 +168,8 @@ pub(crate) const TOKENS: &[Token] = &[
         steps: &[Step::Take(Act::Charge, Tell::Spoil(RESET)), CHARGE],
         lookups: Lookups::Truth,
     },
-    // No answer, and lookups find nothing until the charge appears after `late_arrival_ms`; a second call before
-    // that charges at once. Ends succeeded, one charge.
+    // No answer, and lookups find nothing until the charge appears after `late_arrival_ms`; a second call
+    // before that charges at once. Ends succeeded, one charge.
     Token {
         name: "sim_late_arrival",
         steps: &[Step::Take(Act::ArriveLate, Tell::Spoil(SILENCE)), CHARGE],

@@ -1,9 +1,10 @@
-//! The writer: one task that takes all waiting calls, decides them as a batch, commits, and only then answers.
+//! The writer: one task that takes all waiting calls, decides them as a batch, commits, and only then
+//! answers.
 //!
-//! Invariant: nobody else decides or writes, so a decision never races with another, and the journal's numbers
-//! appear in order. The next batch starts as soon as the last one is committed, with whatever came in meanwhile:
-//! no timer, and the busier it is the larger the batches. A fault that ends the process does so before or after
-//! the commit and never later, so an answer that left is in the journal.
+//! Invariant: nothing else decides or writes, so a decision never races with another, and the journal's
+//! numbers appear in order. The next batch starts as soon as the last one is committed, with all calls that
+//! came in meanwhile. There is no timer: the more calls, the larger the batches. A fault that ends the
+//! process does so before or after the commit and never later, so an answer that left is in the journal.
 
 use std::time::Duration;
 
@@ -21,16 +22,17 @@ use crate::reply::{Refusal, Reply};
 use crate::request::Request;
 use crate::store::Books;
 
-/// Bounds the statement that a batch becomes.
+/// The most calls in a batch, which bounds its statement.
 const BATCH_MAX: usize = 1_000;
-/// Calls beyond this many wait at the door, which slows their callers down instead of filling the memory.
+/// The most calls that wait in line. Further callers wait to hand theirs in, so they slow down and the memory
+/// stays bounded.
 const QUEUE_MAX: usize = 10_000;
-/// How often time-dependent charges are looked at. A read of a key does not wait for it.
+/// How often time-dependent charges are decided. A read of a key does not wait for it.
 const TICK: Duration = Duration::from_millis(200);
 /// A database that takes longer than this counts as gone.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where calls are handed in.
+/// The place where calls are handed in.
 #[derive(Debug, Clone)]
 pub(crate) struct Desk(mpsc::Sender<Waiting>);
 
@@ -41,8 +43,8 @@ struct Waiting {
 }
 
 impl Desk {
-    /// Hands a call in and waits until it is decided and committed. A caller that stops waiting changes nothing:
-    /// the call is decided all the same.
+    /// Hands a call in and waits until it is decided and committed. A caller that stops waiting changes
+    /// nothing: the call is decided all the same.
     pub(crate) async fn take(&self, call: Call) -> Reply {
         let (caller, reply) = oneshot::channel();
         if self.0.send(Waiting { call, caller }).await.is_err() {
@@ -52,12 +54,12 @@ impl Desk {
     }
 }
 
-/// The task's state.
+/// The state of the writer's task.
 #[derive(Debug)]
 pub(crate) struct Writer {
     calls: mpsc::Receiver<Waiting>,
     options: PgConnectOptions,
-    /// None after a failure, until a batch could reconnect.
+    /// The open books. None after a failure, until a batch could reconnect.
     books: Option<Books>,
     is_healthy: bool,
 }
@@ -91,14 +93,14 @@ impl Writer {
         }
     }
 
-    /// Decides and commits all of `waiting`, then answers. If that fails, nobody knows whether it was committed,
-    /// so everybody gets the 500 that says so.
+    /// Decides and commits all of `waiting`, then answers. If that fails, nobody knows whether it was
+    /// committed, so every caller gets the 500 that says so.
     async fn flush(&mut self, waiting: &mut Vec<Waiting>) {
         let work = tokio::time::timeout(BATCH_TIMEOUT, self.commit(waiting));
         let replies = match work.await.context("the database took too long").flatten() {
             Ok(replies) => replies,
             Err(error) => {
-                // Once per outage, and again whenever somebody is turned away.
+                // Logged once per outage, and again whenever a caller is turned away.
                 if self.is_healthy || !waiting.is_empty() {
                     tracing::error!(calls = waiting.len(), "the books are out of reach: {error:#}");
                 }
@@ -145,7 +147,7 @@ fn crash_if_struck(waiting: &[Waiting], moment: Crash) {
     }
 }
 
-/// The keys and the charge ids that the calls speak of.
+/// The keys and the charge ids that the calls name.
 fn wanted(waiting: &[Waiting]) -> (Vec<String>, Vec<String>) {
     let mut keys = Vec::with_capacity(waiting.len());
     let mut charge_ids = Vec::new();

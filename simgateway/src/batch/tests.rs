@@ -1,4 +1,4 @@
-//! What a batch leaves in the books: one row per fact, and nothing where nothing changed.
+//! A batch's traces in the books: one row per fact, and nothing where nothing changed.
 
 use super::*;
 use crate::reply::{Answer, Refusal};

@@ -91,7 +91,7 @@ fn shown(reply: &Reply) -> String {
     }
 }
 
-/// Token; what four charge calls get; what a lookup then says; how many charges took effect.
+/// Each token: its name, the replies to four charge calls, what a lookup then says, and how many took effect.
 const SCRIPTS: [(&str, [&str; 4], &str, usize); 24] = [
     ("sim_ok", [OK; 4], LISTED, 1),
     ("pm_card_visa", [OK; 4], LISTED, 1),

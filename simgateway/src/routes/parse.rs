@@ -1,4 +1,4 @@
-//! From HTTP to requests: every way in which what was sent can be wrong ends here, as a problem with a sentence.
+//! From HTTP to requests. Every way in which a request can be wrong ends here, as a problem with a sentence.
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
@@ -41,7 +41,7 @@ pub(super) struct ChargesQuery {
 pub(super) enum Wanted {
     /// Those made under this key: a lookup.
     Key(String),
-    /// A page of all there are.
+    /// A page of all charges.
     Page { after: String, limit: i64 },
 }
 
@@ -96,7 +96,7 @@ pub(super) fn charge_id(id: Result<Path<String>, PathRejection>) -> Result<Strin
     text("id", id)
 }
 
-/// The header `X-Correlation-Id`, where there is one.
+/// The header `X-Correlation-Id`. None where it was not sent.
 pub(super) fn correlation_id(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let Some(value) = headers.get("x-correlation-id") else { return Ok(None) };
     let value = value.to_str().ok().and_then(|value| request::text(value.to_owned()));
@@ -118,7 +118,7 @@ pub(super) fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Pro
     query.map(|Query(query)| query).map_err(|error| Problem::invalid(error.body_text()))
 }
 
-/// The body as a JSON object of the right shape. (Left to itself, serde takes a list of the fields' values too.)
+/// The body as a JSON object of the right shape. (By itself, serde also takes a list of the fields' values.)
 pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     if !body.trim_ascii_start().starts_with(b"{") {
         return Err(Problem::invalid("the body must be a JSON object"));
@@ -146,7 +146,7 @@ impl ChargesQuery {
 }
 
 impl JournalQuery {
-    /// After which row, and how many.
+    /// The row after which the page begins, and how many rows it has.
     pub(super) fn bounds(&self) -> Result<(i64, i64), Problem> {
         if self.after < 0 || !(1..=LIMIT_MAX).contains(&self.limit) {
             return Err(Problem::invalid("after must not be negative, limit must be 1 to 10000"));

@@ -1,4 +1,4 @@
-//! From answers to HTTP: the only place that knows their JSON.
+//! From answers to HTTP. This is the only place that knows their JSON.
 
 use axum::Json;
 use axum::http::header::RETRY_AFTER;
@@ -16,7 +16,7 @@ use crate::reply::{Answer, Refusal};
 #[derive(Debug)]
 pub(super) struct Problem {
     refusal: Refusal,
-    /// Says more than the refusal's own sentence.
+    /// A sentence that says more than the refusal's own. None where that suffices.
     detail: Option<String>,
 }
 
