@@ -1,7 +1,8 @@
-//! Acknowledged: what clients were told, by their own history, against what is recorded.
+//! Acknowledged: compares what clients were told, by their own history, with what is recorded.
 //!
-//! A history is a file of JSON lines: `{"history":1,"merchant_id":"mer_…"}` (null where its clients are all merchants),
-//! and one line for each HTTP exchange. It must be complete: a request that is not in it counts as unexpected.
+//! A history is a file of JSON lines: first `{"history":1,"merchant_id":"mer_…"}` (null where its clients
+//! are all merchants), then one line for each HTTP exchange. It must be complete: a request that is not in it
+//! counts as unexpected.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -28,7 +29,7 @@ struct Heading {
     merchant_id: Option<MerchantId>,
 }
 
-/// One request and what came back. More fields may be there.
+/// One request and its answer. Further fields of the line are ignored.
 #[derive(Debug, Deserialize)]
 struct Exchange {
     customer_id: String,
@@ -36,13 +37,13 @@ struct Exchange {
     amount: String,
     currency: String,
     payment_method: String,
-    /// None: no answer came.
+    /// The status of the answer. None where no answer came.
     status: Option<u16>,
     payment_id: Option<PaymentId>,
     body_sha256: Option<String>,
 }
 
-/// Customer and key, as a hash that no two of them share.
+/// Customer and key, as a hash that no two such pairs share.
 type Request = [u8; 16];
 
 fn digest(parts: [&str; 2]) -> Request {
@@ -56,7 +57,7 @@ fn digest(parts: [&str; 2]) -> Request {
     short
 }
 
-/// What a client asked for and was first told.
+/// A client's request, and the first answer to it.
 #[derive(Debug)]
 struct Promise {
     payment_id: Uuid,
@@ -74,7 +75,7 @@ struct Sent {
     is_duplicated: bool,
 }
 
-/// The history of some clients, request by request.
+/// The histories of some clients, request by request.
 #[derive(Debug)]
 pub(super) struct Clients {
     merchant: Option<MerchantId>,
@@ -84,7 +85,7 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// Reads a history.
+    /// Reads the history in this file.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(BufReader::new(file))
@@ -143,7 +144,8 @@ impl Clients {
         }
     }
 
-    /// Takes note of a key in our books.
+    /// Takes note of a key in our books, and blames one that no client sent, or that made another payment
+    /// than the client was told.
     pub(super) fn recorded(&mut self, row: &KeyRow) {
         let is_theirs = self.merchant.is_none_or(|merchant| merchant.uuid() == row.merchant_id);
         if !is_theirs || row.operation != "create_payment" {
@@ -169,7 +171,7 @@ impl Clients {
         }
     }
 
-    /// Looks up every payment that clients were told about.
+    /// Looks up every payment that clients were told about, and blames those that are lost or differ.
     pub(super) async fn look_up(&mut self, pool: &PgPool) -> Result<()> {
         let promises: Vec<&Sent> = self.sent.values().filter(|sent| sent.promise.is_some()).collect();
         for page in promises.chunks(PAGE) {
@@ -202,7 +204,7 @@ impl Clients {
         Ok(())
     }
 
-    /// What it all comes to.
+    /// The check and its counts, once everything has been compared.
     pub(super) fn conclude(self) -> (Check, Acknowledged) {
         let Self { sent, mut check, mut counts, .. } = self;
         let count = |is: fn(&Sent) -> bool| sent.values().filter(|sent| is(sent)).count() as u64;

@@ -1,22 +1,23 @@
 //! Amounts, read exactly: millionths of a currency's unit in 64 bits, so that a million of them are small.
 //!
-//! Own arithmetic on purpose: a mistake in the code that wrote an amount must not be made again by what reads it.
+//! The arithmetic is our own on purpose: a mistake in the code that wrote an amount must not be made again by
+//! the code that reads it.
 
 use std::fmt;
 
 const DIGITS: usize = 6;
 const UNIT: i64 = 1_000_000;
 
-/// An amount in some currency.
+/// An amount in some currency, in millionths.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(super) struct Amount(i64);
 
-/// A currency's code.
+/// The three bytes of a currency's code.
 pub(super) type Currency = [u8; 3];
 
 impl Amount {
-    /// Reads a plain decimal such as `12.30`. None where it is none, or does not fit: more than nine trillion, or
-    /// anything behind the sixth digit after the point.
+    /// Reads a plain decimal such as `12.30`. None where the text is no decimal or does not fit: more than
+    /// nine trillion, or other digits than zero after the sixth behind the point.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let is_digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
@@ -55,7 +56,7 @@ impl fmt::Display for Amount {
     }
 }
 
-/// The three bytes of a code; what is none becomes a code that no currency has.
+/// The three bytes of a code. A text of another length becomes a code that no currency has.
 pub(super) fn currency(code: &str) -> Currency {
     code.as_bytes().try_into().unwrap_or(*b"???")
 }

@@ -1,8 +1,8 @@
-//! By hand: what people decided is borne out by the look that was taken for it, and what they corrected was approved by
-//! somebody else.
+//! By hand: a person's decision is borne out by the look that was taken for it, and a correction was approved
+//! by another person.
 //!
-//! Reads the gateway's raw answer as it was kept in the event, by an understanding of its own. An end without proof is told apart
-//! where the gateway's journal is compared.
+//! The check reads the gateway's raw answer as the event kept it, by an understanding of its own. An end
+//! without proof is treated separately, where the gateway's journal is compared.
 
 use domain::ids::PaymentId;
 use serde_json::Value;
@@ -11,7 +11,8 @@ use super::amount::Amount;
 use super::ours::{CorrectionRow, EventRow, PaymentRow};
 use super::report::Check;
 
-/// Compares a payment's end by hand, if that is how it ended, with the look that was taken for it. What was ended before looks were kept has none, and is judged by its charges.
+/// Compares a payment's end by hand, if that is how it ended, with the look that was taken for it. An end
+/// from before looks were kept has none, and is judged by its charges.
 pub(super) fn check(payment: &PaymentRow, events: &[EventRow], by_hand: &mut Check) {
     by_hand.checked += 1;
     for event in events.iter().filter(|event| event.reason.as_deref() == Some("by_hand")) {
@@ -27,7 +28,7 @@ pub(super) fn check(payment: &PaymentRow, events: &[EventRow], by_hand: &mut Che
     }
 }
 
-/// What two people corrected.
+/// Blames a correction that no second person approved.
 pub(super) fn check_correction(correction: &CorrectionRow, by_hand: &mut Check) {
     let id = PaymentId::from(correction.payment_id);
     if !correction.was_approved {
@@ -53,7 +54,7 @@ fn judge(payment: &PaymentRow, events: &[EventRow], event: &EventRow) -> Result<
             .any(|charge| charge["status"] == "succeeded" && is_owed(payment, event, charge))
             .then_some(())
             .ok_or("showed another charge"),
-        // What stands is another payment's.
+        // The one charge that stands is another payment's.
         "failed"
             if standing == 1 && charges.len() == 1 && charges.iter().all(|it| is_anothers(payment, it)) =>
         {

@@ -1,6 +1,8 @@
-//! History: a payment's events are 1..n without gaps, each may follow the one before, and together they make its row.
+//! History: a payment's events are 1..n without gaps, each may follow the one before, and together they make
+//! its row.
 //!
-//! An own table of what may follow what, and an own fold: the product's may be wrong, and would then agree with itself.
+//! The table of what may follow what, and the fold, are the checker's own. The product's may be wrong, and
+//! would then agree with itself.
 
 use chrono::{DateTime, Utc};
 use domain::ids::PaymentId;
@@ -11,7 +13,7 @@ use super::amount::Amount;
 use super::ours::{EventRow, PaymentRow};
 use super::report::Check;
 
-/// Every event, the status that it happens to and the one that it leads to. None: there is no payment yet.
+/// Every event, the status in which it may happen (none: before the payment), and the one that it leads to.
 const LEGAL: &[(&str, Option<&str>, &str)] = &[
     ("created", None, "pending"),
     ("attempt_started", Some("pending"), "processing"),
@@ -35,7 +37,7 @@ const LEGAL: &[(&str, Option<&str>, &str)] = &[
     ("reversed", Some("processing"), "reversed"),
 ];
 
-/// What events say that the row must be.
+/// The row that the events make.
 #[derive(Debug, Default)]
 struct Told {
     merchant_id: Uuid,
@@ -98,7 +100,7 @@ pub(super) fn check(payment: &PaymentRow, events: &[EventRow], history: &mut Che
     }
 }
 
-/// Events that belong to no payment.
+/// Blames events that belong to no payment.
 pub(super) fn check_strays(events: &[EventRow], history: &mut Check) {
     for event in events {
         let id = PaymentId::from(event.payment_id);
@@ -120,7 +122,7 @@ fn differing(told: &Told, payment: &PaymentRow) -> Vec<&'static str> {
     names
 }
 
-/// What the events make of a payment, or the sentence that says why they cannot be.
+/// The row that the events make, or the sentence that says why they cannot be a history.
 fn fold(events: &[EventRow]) -> Result<Told, String> {
     let mut told = Told::default();
     for event in events {
@@ -134,7 +136,7 @@ fn fold(events: &[EventRow]) -> Result<Told, String> {
     if events.is_empty() { Err("has no events".to_owned()) } else { Ok(told) }
 }
 
-/// Whether the event may come now, and says so itself.
+/// Whether the event may follow now, and names the right statuses itself.
 fn step(told: &Told, event: &EventRow) -> Result<(), String> {
     let (version, name) = (event.version, event.event.as_str());
     let status = (told.version > 0).then_some(told.status.as_str());
@@ -172,7 +174,7 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
     Ok(())
 }
 
-/// What is particular to its kind.
+/// Applies what is particular to the kind of this event.
 fn change(told: &mut Told, event: &EventRow) -> Result<(), String> {
     let name = event.event.as_str();
     let lacks = |field: &str| format!("has event {}, {name}, without {field}", event.version);
@@ -188,7 +190,7 @@ fn change(told: &mut Told, event: &EventRow) -> Result<(), String> {
             told.metadata = event.evidence["metadata"].clone();
             told.correlation_id.clone_from(&event.correlation_id);
             told.created_at = event.at;
-            // What was accepted before there were keys of their own does not say so, and has its id for one.
+            // A payment accepted before gateway keys were derived does not say so. Its key is its id.
             told.gateway_key = event.evidence["gateway_key"].as_str().map(str::to_owned);
             told.look_first = event.evidence["look_first"] == true;
         }
@@ -202,7 +204,7 @@ fn change(told: &mut Told, event: &EventRow) -> Result<(), String> {
         }
         "taken_over" | "verifying" => {
             told.claim_token = event.claim_token;
-            // What was taken over before takeovers were counted does not say so, and counted for nothing.
+            // A takeover from before takeovers were counted does not say so, and counts for nothing.
             let takeovers = event.evidence["takeovers"].as_i64().and_then(|count| count.try_into().ok());
             told.takeover_count = takeovers.unwrap_or(0);
             doubt(told, event.at);
@@ -222,12 +224,12 @@ fn change(told: &mut Told, event: &EventRow) -> Result<(), String> {
         }
         "restored" => restored(told, event)?,
         "doubted" => doubt(told, event.at),
-        // Only where it says so: what is an open orphan's is looked at first for ever.
+        // Only where the event says so: a payment with an open orphan's key is looked at first for ever.
         "released" => told.look_first = told.look_first && event.evidence["look_first"] == true,
         "void_started" => {
             told.void_started_at.get_or_insert(event.at);
         }
-        // The key had been closed before: nobody started a void that is known of.
+        // The key had been closed before, and no void is known to have been started.
         "reversed" if event.reason.as_deref() == Some("key_closed") => {
             doubt(told, event.at);
             told.void_started_at.get_or_insert(event.at);
@@ -245,7 +247,7 @@ fn change(told: &mut Told, event: &EventRow) -> Result<(), String> {
     Ok(())
 }
 
-/// It came back with a restored database.
+/// Applies that the payment came back with a restored database.
 fn restored(told: &mut Told, event: &EventRow) -> Result<(), String> {
     let instant = |field: &str| {
         let told = event.evidence[field].as_str().and_then(|text| text.parse().ok());

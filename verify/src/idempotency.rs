@@ -1,5 +1,5 @@
-//! Idempotency: every payment has exactly one key, every key leads to exactly one payment of its own merchant and
-//! customer, no key is there twice, and the key at the gateway is the one that follows from it.
+//! Idempotency: every payment has exactly one key, and every key leads to exactly one payment, of its own
+//! merchant and customer. No key is there twice, and the key at the gateway is derived from it.
 
 use std::collections::HashSet;
 
@@ -18,30 +18,30 @@ use super::report::Check;
 
 const PAGE: i64 = 5_000;
 
-/// One key in its scope, however many rows it has.
+/// One key in its scope, with all the rows that it has.
 #[derive(Debug)]
 pub(super) struct KeyRow {
     pub(super) merchant_id: Uuid,
     pub(super) operation: String,
     pub(super) customer_id: String,
     pub(super) key: String,
-    /// One, where all is well.
+    /// The payments that the key made; one, where all is well.
     pub(super) payment_ids: Vec<Uuid>,
-    /// Of each payment: its key at the gateway; none means its id, as of a payment that is not there.
+    /// Each payment's key at the gateway. None means its id, also where the payment does not exist.
     gateway_keys: Vec<Option<String>>,
-    /// Whether each was made here, and not in the installation that this is a copy of.
+    /// Whether each payment was made here, and not in the installation that this is a copy of.
     is_own: Vec<bool>,
     has_fingerprint: bool,
 }
 
 impl KeyRow {
-    /// How the key is called in what is said about it.
+    /// The key's name in what is said about it.
     fn name(&self) -> String {
         format!("{:?} of {:?}", self.key, self.customer_id)
     }
 }
 
-/// Reads all keys, page by page, and compares them with the payments, and with what clients sent.
+/// Reads all keys, page by page, and compares them with the payments and with the clients' history.
 pub(super) async fn check(
     pool: &PgPool,
     register: &mut Register,
@@ -101,7 +101,7 @@ fn check_row(
     }
 }
 
-/// Where a payment has a key of its own at the gateway, it is the one that is derived from what makes it unique.
+/// Compares a payment's own key at the gateway, where it has one, with the key derived from its request.
 fn check_derived(row: &KeyRow, space: &str, idempotency: &mut Check) {
     for ((id, stored), is_own) in row.payment_ids.iter().zip(&row.gateway_keys).zip(&row.is_own) {
         let Some(stored) = stored.as_ref().filter(|_| *is_own) else { continue };
@@ -115,7 +115,7 @@ fn check_derived(row: &KeyRow, space: &str, idempotency: &mut Check) {
     }
 }
 
-/// The key at the gateway of the request that has this idempotency key.
+/// The key at the gateway that is derived from this idempotency key and its scope.
 fn derived(space: &str, row: &KeyRow) -> String {
     let merchant = row.merchant_id.to_string();
     let mut hasher = Sha256::new();
@@ -128,7 +128,8 @@ fn derived(space: &str, row: &KeyRow) -> String {
     format!("pk1_{digits}")
 }
 
-/// Keys of payments that were not there when the payments were read: by now they are, or never were.
+/// Looks again for payments that were not there when the payments were read. A key whose payment is still
+/// missing is blamed.
 async fn check_newcomers(pool: &PgPool, newcomers: &[(Uuid, String)], idempotency: &mut Check) -> Result<()> {
     let ids: Vec<Uuid> = newcomers.iter().map(|(id, _)| *id).collect();
     let there: HashSet<Uuid> = again(pool, &ids).await?.into_iter().map(|payment| payment.id).collect();

@@ -1,7 +1,7 @@
-//! The gateway's journal: what it really did, read over HTTP from its beginning to its end.
+//! The gateway's journal: what the gateway really did, read over HTTP from its beginning to its end.
 //!
-//! Invariant: the reading ends, whatever is answered. Each page leads on, none is longer than it may be, and all of them
-//! together take no longer than they may.
+//! Invariant: the reading ends, whatever is answered. Each page leads on, none is longer than it may be, and
+//! all of them together take no longer than they may.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 use tokio::time::Instant;
 
-/// So many rows at a time, which is as many as the gateway gives.
+/// The rows of a page, as many as the gateway gives.
 const PAGE: u32 = 10_000;
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// No page is longer.
+/// The most bytes of a page.
 const PAGE_BYTES: usize = 64 * 1024 * 1024;
 
-/// A journal that has come to no end by then has none.
+/// The longest time for the whole journal. One that has not ended by then has no end.
 const LONGEST: Duration = Duration::from_hours(1);
 
 /// A reader that knows how far it has read.
@@ -26,7 +26,7 @@ pub(super) struct Journal {
     http: reqwest::Client,
     url: String,
     after: i64,
-    /// For how long it reads.
+    /// How long it reads at most.
     longest: Duration,
 }
 
@@ -38,7 +38,7 @@ struct Page<'a> {
     has_more: bool,
 }
 
-/// What matters of a row. Requests and answers are rows, too, but move no money.
+/// The fields of a row that matter here. Requests and answers are rows too, but move no money.
 #[derive(Debug, Deserialize)]
 pub(super) struct Row<'a> {
     seq: i64,
@@ -63,7 +63,7 @@ impl Journal {
         Ok(Self { http, url: format!("{}/journal", url.trim_end_matches('/')), after: 0, longest: LONGEST })
     }
 
-    /// Says whether there is anything to read from, before anybody waits for the rest.
+    /// Tries whether the journal can be read, before the rest of the work begins.
     pub(super) async fn reach(&self) -> Result<()> {
         let body = self.get(1).await?;
         self.parse(&body).map(drop)
@@ -130,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    /// A gateway whose journal has one more row on each page, for ever.
+    /// A gateway whose journal has one more row on each page, without end.
     async fn without_end() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

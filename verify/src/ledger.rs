@@ -1,8 +1,8 @@
-//! Ledger: one transfer for each payment that succeeded, of what is owed and between the right accounts, and none for
-//! any other; and one for each correction that changed an amount, of just that.
+//! Ledger: each payment that succeeded has one transfer, of what is owed and between the right accounts, and
+//! no other payment has any. Each correction that changed an amount has one transfer of just that change.
 //!
-//! A transfer debits and credits one amount in one row; what is left to check are the accounts' owners, kinds and
-//! currencies.
+//! A transfer debits and credits one amount in one row. What is left to check are the accounts' owners, kinds
+//! and currencies.
 
 use domain::ids::PaymentId;
 
@@ -37,7 +37,7 @@ pub(super) fn check(
     }
 }
 
-/// Transfers that belong to no payment.
+/// Blames transfers that belong to no payment.
 pub(super) fn check_strays(transfers: &[TransferRow], ledger: &mut Check) {
     for transfer in transfers {
         let id = PaymentId::from(transfer.payment_id);
@@ -46,7 +46,7 @@ pub(super) fn check_strays(transfers: &[TransferRow], ledger: &mut Check) {
     }
 }
 
-/// What is wrong with the transfers of corrections.
+/// Sentences about the transfers of corrections that are wrong.
 fn corrected<'a>(
     payment: &PaymentRow,
     transfers: impl Iterator<Item = &'a TransferRow>,
@@ -91,7 +91,8 @@ fn differs(payment: &PaymentRow, transfer: &TransferRow) -> Option<String> {
     misplaced(payment, transfer, false)
 }
 
-/// Whether it is between other accounts than it must be: the other way round where something is taken back.
+/// A sentence where the transfer is between other accounts than it must be. Where money is taken back, debit
+/// and credit change places.
 fn misplaced(payment: &PaymentRow, transfer: &TransferRow, is_taken_back: bool) -> Option<String> {
     let currency = Some(&payment.currency);
     let debit = (transfer.debit_kind.as_deref(), transfer.debit_currency.as_ref(), transfer.debit_merchant);

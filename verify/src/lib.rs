@@ -1,10 +1,11 @@
-//! `payonce verify`: joins our books with the gateway's and says whether anything was charged twice, lost or forgotten.
+//! `payonce verify`: joins our books with the gateway's, and says whether anything was charged twice, lost or
+//! forgotten.
 //!
-//! An independent reader, for people who do not trust the rest: it selects from our tables and gets the gateway's journal,
-//! and uses none of the code that writes either. A test holds it to that.
+//! It is an independent reader, for people who do not trust the rest. It selects from our tables and gets the
+//! gateway's journal, and uses none of the code that writes either. A test holds it to that.
 //!
-//! It reads ours first, then the journal to its end, then every suspect again: what moved in between is no violation, so
-//! that it can be run at any time.
+//! It reads our books first, then the journal to its end, then every suspect again. A payment that moved in
+//! between is no violation, so the check can be run at any time.
 
 mod acknowledged;
 mod amount;
@@ -35,20 +36,21 @@ use crate::liveness::{Liveness, Rule};
 use crate::register::Register;
 use crate::report::{Check, Report, Unproven};
 
-/// What it exits with.
+/// The exit codes besides 0, which means that nothing was found.
 const VIOLATIONS: u8 = 1;
 const CALLED_WRONGLY: u8 = 2;
 const FOR_A_PERSON: u8 = 3;
 
-/// So many suspects are looked at again at a time.
+/// How many suspects are looked at again by one statement.
 const SUSPECTS: usize = 1_000;
 
 /// Check our books against the gateway's: nothing charged twice, lost or forgotten
 ///
-/// Reads the database and the gateway's journal, and writes nothing. Safe to run at any time, also under load. Seven checks:
-/// charge (what the gateway took is what the payments say), ledger, history (events make the payments), `by_hand` (what people
-/// decided is borne out), idempotency (keys), liveness (nobody forgot a payment, and none is only taken over again and again),
-/// and, with --history, acknowledged (what clients were told is there).
+/// Reads the database and the gateway's journal, and writes nothing. Safe to run at any time, also under
+/// load. It makes seven checks. charge: the gateway took what the payments say. ledger: each success is
+/// posted once. history: the events make the payments. `by_hand`: what people decided is borne out.
+/// idempotency: each payment has one key. liveness: no payment is forgotten, or only taken over again and
+/// again. acknowledged, with --history: what clients were told is there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -67,11 +69,13 @@ pub struct Args {
     /// What clients were told, as JSON lines: their complete history
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
-    /// How long a payment may be due before it counts as forgotten, and a charge after its end stand that workers are
-    /// to have voided; the default outlasts a lease and a gateway's pause
+    /// How long a payment may be due before it counts as forgotten; the default outlasts a lease and a
+    /// gateway's pause
+    ///
+    /// A charge that workers are to have voided may stand for as long after its payment's end.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     grace: u32,
-    /// How far in the future a payment may be due, at most; later than after the longest wait or lease that is set
+    /// How far in the future a payment may be due, at most; more than the longest wait or lease that is set
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
     longest_wait: u32,
     /// Demand that nothing is under way: each payment over or held, no void to come, no job left
@@ -82,7 +86,7 @@ pub struct Args {
     json: bool,
 }
 
-/// Prints the report, and tells by the exit code what it says.
+/// Prints the report, and tells its result by the exit code.
 ///
 /// # Errors
 /// It could not be checked.
@@ -111,7 +115,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
     })
 }
 
-/// What was asked for, as far as it can be told without asking anybody.
+/// The database, the journal and the history that the arguments ask for, before any of the servers is asked.
 fn prepare(args: &Args) -> Result<(String, Journal, Option<Clients>)> {
     let database = given(args.database_url.as_ref(), "DATABASE_URL");
     let database =
@@ -173,7 +177,7 @@ impl Checks {
         Ok(self.conclude(waiting_for_a_person, unproven))
     }
 
-    /// All payments, each with its events and transfers.
+    /// Reads all payments, each with its events and transfers.
     async fn read_ours(&mut self, pool: &PgPool) -> Result<()> {
         let mut pages = ours::Pages::new(pool);
         while let Some(page) = pages.next().await? {
@@ -204,8 +208,8 @@ impl Checks {
         Ok(())
     }
 
-    /// Every suspect as it stands now, and then what the journal says by now: a payment that has ended did so after all
-    /// that the gateway did for it. Whoever came even later is for the next run.
+    /// Reads every suspect as it stands now, and then the rest of the journal: a payment that has ended did
+    /// so after all that the gateway did for it. A payment that came even later is left to the next run.
     async fn look_again(&mut self, pool: &PgPool, journal: &mut Journal) -> Result<()> {
         self.liveness.ask_workers(pool).await?;
         let mut suspects = self.register.suspects();
@@ -249,7 +253,7 @@ impl Checks {
     }
 }
 
-/// Takes off the front of `rows`, which are in the order of their payments, those before `id` and those of `id`.
+/// Takes from the front of `rows`, which come in the order of their payments, those before and those of `id`.
 fn split_off<'a, T>(rows: &mut &'a [T], id: Uuid, payment: fn(&T) -> Uuid) -> (&'a [T], &'a [T]) {
     let (before, rest) = rows.split_at(rows.partition_point(|row| payment(row) < id));
     let (own, rest) = rest.split_at(rest.partition_point(|row| payment(row) <= id));

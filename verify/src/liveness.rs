@@ -1,5 +1,6 @@
-//! Liveness: no payment is forgotten. Each that is not over has a time at which somebody looks, and somebody did; none is
-//! only taken over again and again; each that is held has a break open, by which a person was asked.
+//! Liveness: no payment is forgotten. Each that is not over has a time at which a worker looks, and a worker
+//! did look. None is only taken over again and again. Each that is held has an open break, by which a person
+//! was asked.
 
 use anyhow::Result;
 use domain::ids::PaymentId;
@@ -10,22 +11,22 @@ use super::ours::{EventRow, PaymentRow, Standing, live_jobs};
 use super::outage::gateway_is_away;
 use super::report::Check;
 
-/// At the sixth takeover in a row workers hold a payment, whatever else happens.
+/// The takeover in a row at which workers hold a payment, whatever else happens.
 const TAKEOVERS_MAX: usize = 6;
 
-/// What counts as forgotten.
+/// The rule that says what counts as forgotten.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rule {
-    /// For how long a payment may be due.
+    /// How long a payment may be due, in seconds.
     pub(super) grace_s: u32,
-    /// How far away the time may be at which somebody looks at a payment.
+    /// How far away the time may be at which a worker looks at a payment, in seconds.
     pub(super) longest_wait_s: u32,
     /// Whether nothing may be under way at all.
     pub(super) at_rest: bool,
 }
 
 impl Rule {
-    /// Whether a worker may still be having a charge voided, for which it was asked so long ago.
+    /// Whether a worker may still be having a charge voided, `voiding_s` seconds after it was asked to.
     pub(super) fn allows_to_be_voiding(self, voiding_s: Option<f64>) -> bool {
         !self.at_rest && voiding_s.is_some_and(|voiding_s| voiding_s <= f64::from(self.grace_s))
     }
@@ -38,7 +39,7 @@ pub(super) struct Liveness {
     suspects: Vec<Suspect>,
     /// Whether every worker that lives has found the gateway away.
     is_gateway_away: bool,
-    /// Payments that wait for nothing but the gateway.
+    /// Payments that have been due for too long, but wait for nothing except the gateway.
     pub(super) held_back: u64,
     pub(super) check: Check,
 }
@@ -56,7 +57,8 @@ fn takeovers_in_a_row(events: &[EventRow]) -> usize {
     events.iter().rev().take_while(|event| event.event == "taken_over").count()
 }
 
-/// Whether nobody will end this. A worker that took it over for the sixth time a moment ago is about to hold it.
+/// Whether no worker will end this. A worker that took it over for the sixth time a moment ago is about to
+/// hold it.
 fn is_taken_over_without_end(takeovers: usize, overdue_s: Option<f64>) -> bool {
     let lease_is_over = overdue_s.is_none_or(|overdue_s| overdue_s > 0.0);
     takeovers > TAKEOVERS_MAX || takeovers == TAKEOVERS_MAX && lease_is_over
@@ -101,17 +103,17 @@ impl Liveness {
         overdue_s.is_none_or(|overdue_s| overdue_s > f64::from(self.rule.grace_s))
     }
 
-    /// Whether nobody looks before long after any wait is over.
+    /// Whether its next look comes only long after the longest wait would be over.
     fn is_far(&self, overdue_s: Option<f64>) -> bool {
         overdue_s.is_some_and(|overdue_s| -overdue_s > f64::from(self.rule.longest_wait_s))
     }
 
-    /// Whom to look at again.
+    /// The payments to look at again.
     pub(super) fn suspects(&self) -> impl Iterator<Item = Uuid> {
         self.suspects.iter().map(|suspect| suspect.id)
     }
 
-    /// Looks for the second time: what moved meanwhile was not forgotten.
+    /// Looks for the second time. A payment that moved meanwhile was not forgotten.
     pub(super) fn see_again(&mut self, now: &Standing) {
         let Ok(at) = self.suspects.binary_search_by(|suspect| suspect.id.cmp(&now.id)) else { return };
         let Some(suspect) = self.suspects.get(at) else { return };
@@ -158,13 +160,13 @@ impl Liveness {
         }
     }
 
-    /// Asks the workers, by what they wrote down, whether the gateway is away.
+    /// Reads in what workers wrote down whether the gateway is away.
     pub(super) async fn ask_workers(&mut self, pool: &PgPool) -> Result<()> {
         self.is_gateway_away = gateway_is_away(pool).await?;
         Ok(())
     }
 
-    /// Whether jobs are left, where none may be.
+    /// Blames jobs that are left, where none may be.
     pub(super) async fn check_jobs(&mut self, pool: &PgPool) -> Result<()> {
         if !self.rule.at_rest {
             return Ok(());

@@ -1,8 +1,8 @@
 //! Our books, read with plain queries of this reader's own.
 //!
-//! Invariant: only `select`. Each page is one snapshot, so what its parts say belongs together, and no snapshot is held
-//! for more than five seconds: this program gives a page up after [`SNAPSHOT`], and then the server waits neither for
-//! its statement nor for this program, which may be frozen, for longer than [`IN_SNAPSHOT`].
+//! Invariant: only `select`. Each page is one snapshot, so that its parts belong together, and no snapshot is
+//! held for more than five seconds. This program gives a page up after [`SNAPSHOT`]. From then on the server
+//! waits at most [`IN_SNAPSHOT`] for its statement, or for this program, which may be frozen.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use uuid::Uuid;
 const STATEMENT: &str = "5s";
 const SNAPSHOT: Duration = Duration::from_millis(3_500);
 const IN_SNAPSHOT: &str = "1500ms";
-/// How long the server may take to let us in.
+/// How long the server may take to accept the connection.
 const PATIENCE: Duration = Duration::from_secs(5);
 const PAGE: i64 = 2_000;
 const PAGE_MIN: i64 = 50;
 /// How often the smallest page is tried.
 const TRIES: u32 = 5;
 
-/// A row of `payments`. What its events must tell as well is compared in [`super::fold`].
+/// A row of `payments`. [`super::fold`] compares it with its events.
 #[derive(Debug)]
 pub(super) struct PaymentRow {
     pub(super) id: Uuid,
@@ -38,7 +38,7 @@ pub(super) struct PaymentRow {
     pub(super) metadata: Value,
     pub(super) correlation_id: String,
     pub(super) created_at: DateTime<Utc>,
-    /// Its key at the gateway; none means its id.
+    /// Its key at the gateway. None means its id.
     pub(super) gateway_key: Option<String>,
     pub(super) status: String,
     pub(super) due_at: Option<DateTime<Utc>>,
@@ -63,9 +63,9 @@ pub(super) struct PaymentRow {
     pub(super) version: i32,
     pub(super) updated_at: DateTime<Utc>,
     pub(super) terminal_at: Option<DateTime<Utc>>,
-    /// For how long it has been due, by the database's clock.
+    /// How long it has been due, in seconds by the database's clock. None where it is not due at all.
     pub(super) overdue_s: Option<f64>,
-    /// Whether a person has been asked about it.
+    /// Whether a break about it asks a person.
     pub(super) has_open_break: bool,
 }
 
@@ -86,7 +86,7 @@ pub(super) struct EventRow {
     pub(super) at: DateTime<Utc>,
 }
 
-/// A row of `ledger_transfers`, with the accounts that it names; an account that is missing has no kind.
+/// A row of `ledger_transfers`, with the accounts that it names. An account that is missing has no kind.
 #[derive(Debug)]
 pub(super) struct TransferRow {
     pub(super) payment_id: Uuid,
@@ -106,31 +106,31 @@ pub(super) struct TransferRow {
 pub(super) struct CorrectionRow {
     pub(super) payment_id: Uuid,
     pub(super) id: i64,
-    /// What stands at the gateway after all.
+    /// The amount that stands at the gateway after all.
     pub(super) amount: String,
     pub(super) charge_id: Option<String>,
-    /// What was added to the ledger; less than nothing where it was taken back.
+    /// The amount that was added to the ledger; negative where it was taken back.
     pub(super) delta: String,
-    /// By somebody else than who proposed it.
+    /// Whether another person than its proposer approved it.
     pub(super) was_approved: bool,
 }
 
-/// Some payments in the order of their ids, and all that belongs to the ids between the first and the last of them.
+/// Some payments in the order of their ids, and all that belongs to the ids from the first to the last.
 #[derive(Debug)]
 pub(super) struct Page {
     pub(super) payments: Vec<PaymentRow>,
-    /// By payment, then by version.
+    /// In the order of payment and version.
     pub(super) events: Vec<EventRow>,
-    /// By payment.
+    /// In the order of their payments.
     pub(super) transfers: Vec<TransferRow>,
-    /// Those that were posted, by payment, then by number.
+    /// Those that were posted, in the order of payment and number.
     pub(super) corrections: Vec<CorrectionRow>,
-    /// Those of the payments that a person ended without proof.
+    /// The payments of this page that a person ended without proof.
     pub(super) unproven: Vec<Uuid>,
     is_last: bool,
 }
 
-/// Connects for reading.
+/// Connects for reading only.
 pub(super) async fn connect(url: &str) -> Result<PgPool> {
     let check = "check --database-url (or DATABASE_URL), and that the server runs";
     let options = PgConnectOptions::from_str(url).with_context(|| format!("no Postgres URL: {check}"))?;
@@ -139,12 +139,12 @@ pub(super) async fn connect(url: &str) -> Result<PgPool> {
         ("statement_timeout", STATEMENT),
         ("lock_timeout", STATEMENT),
         ("idle_in_transaction_session_timeout", IN_SNAPSHOT),
-        // Whatever is set for the role or the database.
+        // These hold whatever is set for the role or the database.
         ("search_path", "public"),
         ("default_transaction_isolation", "read committed"),
         ("default_transaction_deferrable", "off"),
         ("timezone", "UTC"),
-        // Every statement walks along an index, whatever the planner believes of a table that has just been filled.
+        // Statements walk along an index, whatever the planner believes of a table that was just filled.
         ("enable_seqscan", "off"),
         ("enable_bitmapscan", "off"),
         ("enable_hashagg", "off"),
@@ -158,7 +158,7 @@ pub(super) async fn connect(url: &str) -> Result<PgPool> {
 
 const TOO_SLOW: &str = "a small read takes too long: try again when database and machine have less to do";
 
-/// What to do about an error of the database.
+/// An error of the database, with what to do about it.
 pub(super) fn advice(error: sqlx::Error) -> Error {
     let code = error.as_database_error().and_then(|error| error.code()).map(std::borrow::Cow::into_owned);
     let advice = match code.as_deref() {
@@ -187,13 +187,13 @@ pub(super) struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    /// All of them.
+    /// All payments, from the first one on.
     pub(super) const fn new(pool: &'a PgPool) -> Self {
         Self { pool, after: Uuid::nil(), size: PAGE, is_over: false }
     }
 
-    /// The next page. The last one has whatever belongs to no payment behind it, too. A page that is too much for the
-    /// database is tried again at half the size.
+    /// The next page, or none after the last. The last one has also what belongs to later ids, which no
+    /// payment has. A page that is too much for the database is tried again at half the size.
     pub(super) async fn next(&mut self) -> Result<Option<Page>> {
         if self.is_over {
             return Ok(None);
@@ -341,16 +341,16 @@ pub(super) struct Standing {
     pub(super) gateway_transaction_id: Option<String>,
     pub(super) version: i32,
     pub(super) overdue_s: Option<f64>,
-    /// For how long a worker has been asked to have voided what was charged after its end; none where none is any more.
+    /// For how many seconds a worker has been asked to have its charge voided. None where no worker is asked.
     pub(super) voiding_s: Option<f64>,
-    /// What its last correction says that stands at the gateway, and by which charge.
+    /// What stands at the gateway by its last correction. Below, by which charge.
     pub(super) corrected_amount: Option<String>,
     pub(super) corrected_charge: Option<String>,
     /// Whether a person ended it without proof.
     pub(super) is_unproven: bool,
 }
 
-/// These payments as they stand now; those that do not exist are missing.
+/// These payments as they stand now. Those that do not exist are missing.
 pub(super) async fn again(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<Standing>> {
     let rows = sqlx::query_as!(
         Standing,
@@ -375,7 +375,7 @@ pub(super) async fn again(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<Standing>> 
     rows.fetch_all(pool).await.map_err(advice)
 }
 
-/// How many payments, or contradictions without one, wait for a person.
+/// How many payments, or contradictions without a payment, wait for a person.
 pub(super) async fn waiting_for_a_person(pool: &PgPool) -> Result<u64> {
     let count = sqlx::query_scalar!(
         r#"select count(distinct payment_id) + count(*) filter (where payment_id is null)

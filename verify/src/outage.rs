@@ -5,7 +5,7 @@ use sqlx::PgPool;
 
 use super::ours::advice;
 
-/// Whether there are workers that live, and each of them has found the gateway away.
+/// Whether there are live workers, and each of them has found the gateway away.
 pub(super) async fn gateway_is_away(pool: &PgPool) -> Result<bool> {
     let away = sqlx::query_scalar!(
         r#"select alive.count > 0 and away.count >= alive.count as "is_away!"

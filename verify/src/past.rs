@@ -1,4 +1,4 @@
-//! What our books say of payments that were forgotten, and of keys at the gateway.
+//! The parts of our books about forgotten payments, and about the derivation of keys at the gateway.
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
@@ -7,29 +7,29 @@ use uuid::Uuid;
 
 use super::ours::advice;
 
-/// What is known of a charge of a forgotten payment.
+/// A charge of a forgotten payment, as far as it is known.
 #[derive(Debug)]
 pub(super) struct Orphan {
     pub(super) key: String,
     pub(super) reference: Option<String>,
     adopted_by: Option<Uuid>,
-    /// Whether a person was told.
+    /// Whether a person was told of it.
     is_told: bool,
 }
 
 impl Orphan {
-    /// The payment that adopted it.
+    /// The payment that adopted it. None where none did.
     pub(super) const fn owner(&self) -> Option<Uuid> {
         self.adopted_by
     }
 
-    /// Whether it is somebody's, or a person's to look at.
+    /// Whether a payment has adopted it, or a person is to look at it.
     pub(super) const fn is_explained(&self) -> bool {
         self.is_told || self.adopted_by.is_some()
     }
 }
 
-/// All charges of forgotten payments that are known.
+/// All known charges of forgotten payments.
 pub(super) async fn orphans(pool: &PgPool) -> Result<Vec<Orphan>> {
     let rows = sqlx::query_as!(
         Orphan,
@@ -46,7 +46,8 @@ pub(super) async fn orphans(pool: &PgPool) -> Result<Vec<Orphan>> {
     rows.fetch_all(pool).await.map_err(advice)
 }
 
-/// What keys at the gateway are derived with: the installation's own part, and from when on its payments are its own.
+/// The installation's own part in its keys at the gateway, and the time from which payments are its own.
+/// None: all are.
 pub(super) async fn key_space(pool: &PgPool) -> Result<(String, Option<DateTime<Utc>>)> {
     let row = sqlx::query!(
         r#"select key_space, case when isfinite(own_since) then own_since end as own_since from installation where one"#

@@ -1,13 +1,15 @@
 //! Charge: every payment in a few bytes, so that a million fit, and what the gateway took for each.
 //!
-//! A payment that succeeded has exactly one charge that stands, of what is owed, under its own key, and it is the one
-//! that the payment names; one that ended otherwise has none; and no charge stands that belongs to no payment. Charges
-//! are added up as fingerprints, from which a void takes its charge's away: what is left must be the fingerprint of the
-//! one charge that is expected, or nothing. Of a payment that was corrected what stands must be what its last correction says;
-//! one that a person ended without proof, and that the journal refutes, is told apart.
+//! A payment that succeeded has exactly one charge that stands, of what is owed, under its own key, and it is
+//! the one that the payment names. A payment that ended otherwise has none, and no charge stands that belongs
+//! to no payment. Charges are added up as fingerprints, and a void subtracts its charge's. What is left must
+//! be the fingerprint of the one charge that is expected, or nothing. For a payment that was corrected, it
+//! must be what the last correction says. A payment that a person ended without proof, and that the journal
+//! refutes, is counted separately.
 //!
-//! Whose a charge is says what it is called, and where that is no payment of ours, its key: who adopted what stands there. What
-//! nobody adopted, and a person was told of, is a forgotten payment's, and no violation.
+//! The owner of a charge follows from its reference. Where that is no payment of ours, it follows from the
+//! key: the payment that adopted what stands there. A charge that none adopted, and that a person was told
+//! of, is a forgotten payment's, and no violation.
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,7 +24,7 @@ use super::past::Orphan;
 use super::report::{Check, Unproven};
 use super::tally::{Tally, fingerprint, hash, key_of, key_print};
 
-/// Remarks about charges that are not as expected are kept for so many payments; they only explain.
+/// The number of payments whose remarks about unexpected charges are kept; remarks only explain.
 const REMARKED: usize = 1_000;
 
 /// Where a payment stands, as far as its charge is concerned.
@@ -30,11 +32,11 @@ const REMARKED: usize = 1_000;
 enum Stand {
     /// Pending, processing or held: anything may be at the gateway.
     UnderWay,
-    /// Succeeded.
+    /// Succeeded: one charge must stand.
     Charged,
-    /// Failed or reversed.
+    /// Failed or reversed: no charge may stand.
     Free,
-    /// The same, and a worker is having voided what was charged all the same.
+    /// Failed or reversed, and a worker is having a charge voided that came to light.
     Voiding,
 }
 
@@ -52,38 +54,38 @@ impl Stand {
 #[derive(Debug)]
 struct Entry {
     id: Uuid,
-    /// Merchant and customer.
+    /// The hash of merchant and customer.
     owner: u64,
-    /// The fingerprint of the charge that there must be.
+    /// The fingerprint of the charge that must be there.
     expected: u64,
     owed: Amount,
     tally: Tally,
     currency: Currency,
     stand: Stand,
     keys: u8,
-    /// Of its key at the gateway, as far as there is room: only remarks depend on it.
+    /// A short hash of its key at the gateway, for which there is room. Only remarks depend on it.
     key_print: u16,
 }
 
 /// All payments, and the gateway's charges beside them.
 #[derive(Debug, Default)]
 pub(super) struct Register {
-    /// In the order of their ids.
+    /// All payments, in the order of their ids.
     entries: Vec<Entry>,
-    /// References in the form of our ids that are none of ours, or of a payment that came meanwhile.
+    /// Charges under references in the form of our ids, of no payment of ours or of one that came meanwhile.
     strangers: HashMap<Uuid, Tally>,
-    /// Other references.
+    /// Charges under other references.
     foreign: HashMap<String, Tally>,
-    /// What is known of charges of forgotten payments, by key.
+    /// The charges of forgotten payments that our books know, by key.
     orphans: HashMap<String, Orphan>,
-    /// What stands of those that nobody adopted, by key.
+    /// The charges of forgotten payments that none adopted, by key.
     orphaned: HashMap<String, Tally>,
     remarks: HashMap<Uuid, Vec<String>>,
-    /// The few that were corrected: what stands at the gateway after all, and by which charge.
+    /// The few payments that were corrected: what stands at the gateway after all, and by which charge.
     corrected: HashMap<Uuid, (Option<Amount>, Option<String>)>,
-    /// Their keys at the gateway, where those are stored.
+    /// The corrected payments' keys at the gateway, where those are stored.
     corrected_keys: HashMap<Uuid, String>,
-    /// The few that a person ended without proof.
+    /// The few payments that a person ended without proof.
     unproven: HashSet<Uuid>,
     in_flight: u64,
 }
@@ -91,16 +93,16 @@ pub(super) struct Register {
 /// What the idempotency check learns about a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keyed {
-    /// It belongs to that merchant and customer.
+    /// The payment belongs to that merchant and customer.
     Fits,
-    /// It belongs to others.
+    /// The payment belongs to others.
     OfAnother,
-    /// It was not there when the payments were read.
+    /// The payment was not there when the payments were read.
     Unknown,
 }
 
 impl Register {
-    /// Takes up the next payment; they come in the order of their ids.
+    /// Takes up the next payment. They come in the order of their ids.
     pub(super) fn add(&mut self, row: &PaymentRow) {
         let (owed, currency) = (Amount::parse(&row.amount), currency(&row.currency));
         let stand = Stand::of(&row.status);
@@ -123,14 +125,14 @@ impl Register {
         }
     }
 
-    /// Takes note of the few of a page that people corrected, in the order of that, or ended without proof.
+    /// Takes note of a page's payments that people corrected, in that order, or ended without proof.
     pub(super) fn learn(&mut self, corrections: &[CorrectionRow], unproven: &[Uuid]) {
         let of = |it: &CorrectionRow| (it.payment_id, (Amount::parse(&it.amount), it.charge_id.clone()));
         self.corrected.extend(corrections.iter().map(of));
         self.unproven.extend(unproven);
     }
 
-    /// Takes note of what is known of charges of forgotten payments; what was adopted since is the adopter's.
+    /// Takes note of the known charges of forgotten payments. An adopted charge is the adopter's.
     pub(super) fn learn_orphans(&mut self, orphans: Vec<Orphan>) {
         for orphan in orphans.into_iter().filter(Orphan::is_explained) {
             let named = orphan.reference.as_deref().and_then(|it| it.parse::<PaymentId>().ok());
@@ -143,18 +145,18 @@ impl Register {
         }
     }
 
-    /// Where what stands of a payment is counted, or under a key that is nobody's.
+    /// The tally of a payment, or of a key without an owner.
     fn tally_of(&mut self, owner: Option<Uuid>, key: &str) -> &mut Tally {
         let Some(id) = owner else { return self.orphaned.entry(key.to_owned()).or_default() };
         let at = self.entries.binary_search_by(|entry| entry.id.cmp(&id)).ok();
         match at.and_then(|at| self.entries.get_mut(at)) {
             Some(entry) => &mut entry.tally,
-            // It came meanwhile.
+            // The payment came meanwhile.
             None => self.strangers.entry(id).or_default(),
         }
     }
 
-    /// How many charges of forgotten payments stand that nobody adopted.
+    /// How many charges of forgotten payments stand that none adopted.
     pub(super) fn orphans(&self) -> u64 {
         self.orphaned.values().filter(|tally| **tally != Tally::default()).count() as u64
     }
@@ -162,7 +164,7 @@ impl Register {
     fn is_fine(&self, entry: &Entry) -> bool {
         let Some((stands, charge_id)) = self.corrected.get(&entry.id) else { return entry.is_fine() };
         let tally = entry.tally;
-        // A refund of a part takes another fingerprint away than that of the charge.
+        // A partial refund subtracts another fingerprint than that of the charge.
         let key = key_of(entry.id, self.corrected_keys.get(&entry.id).map(String::as_str));
         let print = fingerprint(charge_id.as_deref().unwrap_or_default(), &key, *stands, entry.currency);
         *stands == Some(tally.net) && tally.standing <= 1 && (tally.standing < 1 || tally.print == print)
@@ -173,7 +175,7 @@ impl Register {
         self.entries.len() as u64
     }
 
-    /// How many of them the machine still works on.
+    /// How many payments the machine still works on.
     pub(super) fn in_flight(&self) -> u64 {
         let voiding = self.entries.iter().filter(|entry| entry.stand == Stand::Voiding);
         self.in_flight + voiding.count() as u64
@@ -187,14 +189,14 @@ impl Register {
         all.map(|tally| u64::try_from(tally.standing).unwrap_or(0)).sum()
     }
 
-    /// Counts an idempotency key of a payment.
+    /// Counts an idempotency key of a payment, and answers whose the payment is.
     pub(super) fn count_key(&mut self, payment: Uuid, merchant: Uuid, customer: &str) -> Keyed {
         let Some(entry) = self.find(payment) else { return Keyed::Unknown };
         entry.keys = entry.keys.saturating_add(1);
         if entry.owner == hash((merchant, customer)) { Keyed::Fits } else { Keyed::OfAnother }
     }
 
-    /// The payments that have not exactly one idempotency key, and how many they have.
+    /// The payments that have not exactly one idempotency key, and how many each has.
     pub(super) fn miskeyed(&self) -> impl Iterator<Item = (Uuid, u8)> {
         self.entries.iter().filter(|entry| entry.keys != 1).map(|entry| (entry.id, entry.keys))
     }
@@ -262,7 +264,7 @@ impl Register {
         self.strangers.keys().copied().collect()
     }
 
-    /// Passes over a payment that came so late that this run cannot judge it.
+    /// Passes over a payment that came too late for this run to judge it.
     pub(super) fn pass_over(&mut self, newcomer: Uuid) {
         self.strangers.remove(&newcomer);
     }
@@ -297,7 +299,7 @@ impl Register {
             key_print: key_print(&key),
         };
         match self.entries.binary_search_by(|entry| entry.id.cmp(&now.id)) {
-            // It came meanwhile.
+            // The payment came meanwhile.
             Err(at) => self.entries.insert(at, fresh),
             Ok(at) => {
                 if let Some(entry) = self.entries.get_mut(at) {
@@ -307,8 +309,8 @@ impl Register {
         }
     }
 
-    /// Names all that is wrong, and, told apart, what a person ended without proof and the journal refutes. Several charges
-    /// are wrong whatever anybody says.
+    /// Names all that is wrong. What a person ended without proof, and the journal refutes, is counted
+    /// separately; several charges are wrong even then.
     pub(super) fn judge(&self, charge: &mut Check) -> Unproven {
         charge.checked = self.payments();
         let mut unproven = Unproven::of(self.unproven.len());

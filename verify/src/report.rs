@@ -1,4 +1,4 @@
-//! What the checks found: counts, the first offenders, and what it all comes to.
+//! The result of the checks: counts, the first offenders, and the verdict.
 
 use std::fmt::Display;
 
@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 use terminal::output;
 
-/// So many offenders are named for each check; the counts are of all.
+/// How many offenders are named for each check. The counts are of all.
 const NAMED: usize = 10;
 
 /// One check of many subjects.
@@ -19,7 +19,7 @@ pub(super) struct Check {
     first: Vec<Offence>,
 }
 
-/// One subject that is not as it must be.
+/// One subject that is not as it must be, and what is wrong with it.
 #[derive(Debug, Serialize)]
 struct Offence {
     subject: String,
@@ -41,22 +41,23 @@ impl Check {
     }
 }
 
-/// Payments that a person ended without proof. What the journal says of them is no violation: nobody claimed to know.
+/// Payments that a person ended without proof. The journal may contradict them without a violation, as nobody
+/// claimed to know.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Unproven {
     payments: u64,
-    /// Those of which the journal says otherwise.
+    /// The number of them that the journal contradicts.
     refuted: u64,
     first: Vec<Offence>,
 }
 
 impl Unproven {
-    /// So many, none of which is refuted yet.
+    /// This number of payments, of which none is refuted yet.
     pub(super) fn of(payments: usize) -> Self {
         Self { payments: payments.try_into().unwrap_or(u64::MAX), ..Self::default() }
     }
 
-    /// The journal says otherwise of one.
+    /// Takes note that the journal contradicts one.
     pub(super) fn refute(&mut self, subject: impl Display, says: impl Into<String>) {
         self.refuted += 1;
         if self.first.len() < NAMED {
@@ -65,7 +66,7 @@ impl Unproven {
     }
 }
 
-/// What clients were told, in numbers. Of requests that differ in customer or key.
+/// The clients' requests in numbers, each customer and key counted once.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(super) struct Acknowledged {
     pub(super) attempted: u64,
@@ -90,7 +91,7 @@ pub(super) struct Report {
     pub(super) acknowledged: Option<Acknowledged>,
     pub(super) payments: u64,
     pub(super) charges: u64,
-    /// Charges of forgotten payments, told to a person and adopted by nobody.
+    /// Charges of forgotten payments, told to a person and adopted by none.
     pub(super) orphans: u64,
 }
 
@@ -100,12 +101,12 @@ impl Report {
         checks.iter().map(|check| check.violations).sum()
     }
 
-    /// How much only a person can put right.
+    /// How many payments and contradictions only a person can put right.
     pub(super) const fn for_a_person(&self) -> u64 {
         self.waiting_for_a_person.saturating_add(self.unproven.refuted)
     }
 
-    /// The table, the offenders, and the sentence that counts.
+    /// Prints the table, the offenders, and the sentence that counts.
     pub(super) fn print(&self) -> Result<()> {
         let rows: Vec<Vec<String>> = self
             .checks

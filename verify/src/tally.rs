@@ -1,5 +1,5 @@
-//! Charges added up as fingerprints, from which a void takes its charge's away: what is left says whether the one charge stands
-//! that is expected, in a few bytes.
+//! Charges added up as fingerprints, from which a void subtracts its charge's. What is left says in a few
+//! bytes whether the one expected charge stands.
 
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -14,13 +14,13 @@ use super::amount::{Amount, Currency};
 pub(super) struct Tally {
     /// The sum of the charges' fingerprints less those of what was undone.
     pub(super) print: u64,
-    /// What was charged less what was undone, whatever the currency.
+    /// The amount charged less the amount undone, whatever the currency.
     pub(super) net: Amount,
     /// Charges less voids and refunds.
     pub(super) standing: i32,
 }
 
-/// A stable hash: of one build, within one run.
+/// A hash that is the same within one run of one build.
 pub(super) fn hash(value: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
