@@ -1,4 +1,5 @@
-//! What a run came to: our own figures, and the judgement of `payonce verify`, which is asked as a program of its own.
+//! The result of a run: our own figures, and the judgement of `payonce verify`, which is run as a program of
+//! its own.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -15,12 +16,12 @@ use crate::service;
 #[derive(Debug, Clone, Serialize, FromRow)]
 pub(super) struct Figures {
     pub(super) payments: i64,
-    /// Claims that might charge, of one payment.
+    /// The most attempts of one payment, which are claims that might charge; below, their mean.
     pub(super) attempts_max: i32,
     pub(super) attempts_mean: f64,
     pub(super) retries_spent: i64,
     pub(super) not_ended: i64,
-    /// Times that a worker took over from one whose lease ran out.
+    /// How often a worker took over from one whose lease ran out.
     pub(super) takeovers: i64,
     /// Results that came too late, and changed nothing.
     pub(super) came_late: i64,
@@ -49,7 +50,7 @@ pub(super) async fn held(pool: &PgPool) -> Result<Vec<String>> {
     ids.fetch_all(pool).await.context("the held payments cannot be read")
 }
 
-/// What `payonce verify` said.
+/// The exit code and the report of `payonce verify`.
 #[derive(Debug)]
 pub(super) struct Verdict {
     pub(super) code: i32,

@@ -1,4 +1,4 @@
-//! One exchange with an API at a time, as a merchant's program would have it; each is put into the history.
+//! One exchange with an API at a time, as a merchant's program would have it. Each goes into the history.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -14,10 +14,10 @@ use terminal::progress;
 use super::history::{Exchange, History};
 use super::order::Order;
 
-/// A client waits no longer for an answer.
+/// The longest that a client waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// One request in so many asks an API in chaos mode to fail after it has recorded the payment.
+/// One request in this many asks an API in chaos mode to fail after it has recorded the payment.
 const SABOTAGE_EVERY: u32 = 10;
 
 /// Clients of all APIs of a run.
@@ -26,7 +26,7 @@ pub(super) struct Client {
     http: reqwest::Client,
     apis: Vec<Api>,
     next: AtomicUsize,
-    /// Of each merchant.
+    /// The API key of each merchant.
     secrets: Vec<String>,
     history: Arc<History>,
     seed: u64,
@@ -40,16 +40,16 @@ struct Api {
     under_way: AtomicU32,
 }
 
-/// What came back.
+/// What came back for a request.
 #[derive(Debug)]
 pub(super) enum Posted {
-    /// The payment's id.
+    /// 202, with the payment's id.
     Accepted(String),
-    /// Come back: 409, 429, 5xx.
+    /// The client is to come back: 409, 429 or 5xx.
     Later,
-    /// No whole answer.
+    /// No whole answer came.
     Unanswered,
-    /// A valid request was refused, which must not be.
+    /// A valid request was refused, which must not happen.
     Refused(String),
 }
 
@@ -79,17 +79,17 @@ impl Client {
         Order::number(number, self.seed, self.methods)
     }
 
-    /// Where exchanges are put.
+    /// The history that exchanges go into.
     pub(super) fn history(&self) -> &History {
         &self.history
     }
 
-    /// How many requests that API has under way.
+    /// How many requests the API of that number has under way.
     pub(super) fn under_way(&self, api: usize) -> u32 {
         self.apis.get(api).map_or(0, |api| api.under_way.load(Ordering::Relaxed))
     }
 
-    /// Each API in turn.
+    /// The APIs in turn, one with each call.
     fn api(&self) -> &Api {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         &self.apis[turn % self.apis.len()]
@@ -144,7 +144,8 @@ impl Client {
         }
     }
 
-    /// How a payment ended, if it has, or is held; waits a moment for it.
+    /// How a payment ended; none while it is under way. The API waits a second for the end, and `held` counts
+    /// as one.
     pub(super) async fn ended(&self, payment: &str, shop: usize) -> Option<String> {
         let url = format!("{}/v1/payments/{payment}?wait=1", self.api().url);
         let (status, body) = whole(self.http.get(url).header("x-api-key", self.secret(shop))).await?;
@@ -159,7 +160,7 @@ impl Client {
     }
 }
 
-/// Status and body, if all of it came.
+/// Status and body, if all of it came. None where anything is missing.
 async fn whole(request: reqwest::RequestBuilder) -> Option<(u16, Vec<u8>)> {
     let answer = request.send().await.ok()?;
     let status = answer.status().as_u16();

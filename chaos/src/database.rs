@@ -1,4 +1,5 @@
-//! A database server of a run: it can be killed, started again, and followed by another one that takes its place.
+//! A database server of a run. It can be killed, started again, and followed by another one that takes
+//! its place.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +10,11 @@ use postgres::{Lifetime, Options, Server};
 
 use super::guardian::Guardian;
 
-/// Few, so that they can be taken away.
+/// The most connections of a server. They are few, so that they can all be taken.
 const CONNECTIONS_MAX: &str = "120";
 
 fn options(directory: &Path, port: u16, is_measured: bool) -> Options {
-    // What is measured waits for the disk, as it does elsewhere.
+    // A server that is measured waits for the disk, as servers do elsewhere.
     let (lifetime, [min_wal, max_wal]) = match is_measured {
         true => (Lifetime::Lasting, ["1GB", "4GB"]),
         false => (Lifetime::Passing, ["32MB", "64MB"]),
@@ -22,7 +23,7 @@ fn options(directory: &Path, port: u16, is_measured: bool) -> Options {
         ("max_connections", CONNECTIONS_MAX),
         ("min_wal_size", min_wal),
         ("max_wal_size", max_wal),
-        // A standby that is told nothing for a while does not ask anew.
+        // A standby that is told nothing for a while does not connect anew.
         ("wal_receiver_timeout", "0"),
         ("wal_sender_timeout", "0"),
     ];
@@ -33,9 +34,9 @@ fn options(directory: &Path, port: u16, is_measured: bool) -> Options {
 /// A database server that can be killed, or one elsewhere that cannot.
 #[derive(Debug)]
 pub(super) enum Database {
-    /// Started by us.
+    /// A server that we started.
     Ours { server: Box<Server>, guardian: Guardian },
-    /// Started by somebody else: there, and empty.
+    /// A server that others started: it runs, and its database is empty.
     Elsewhere { url: String },
 }
 
@@ -47,7 +48,7 @@ impl Database {
 
     fn guarded(server: Server, guardian: &Guardian) -> Self {
         guardian.server(server.pid());
-        // As root it may be elsewhere, where the user that runs it can work.
+        // As root the data directory may be elsewhere, where the user that runs the server can work.
         guardian.directory(server.data_dir());
         Self::Ours { server: Box::new(server), guardian: guardian.clone() }
     }
@@ -59,7 +60,8 @@ impl Database {
         }
     }
 
-    /// A copy that follows it, in that directory and at that port (0: any). What was in the directory goes.
+    /// A standby that follows this server, in that directory and at that port (0: any). What was in the
+    /// directory goes.
     pub(super) async fn follow(&self, directory: &Path, port: u16, guardian: &Guardian) -> Result<Self> {
         let standby = Box::pin(self.server()?.standby(options(directory, port, false))).await?;
         Ok(Self::guarded(standby, guardian))
@@ -70,7 +72,7 @@ impl Database {
         self.server()?.promote().await
     }
 
-    /// Executes these as superuser.
+    /// Executes these statements as superuser.
     pub(super) async fn execute(&self, statements: &[&str]) -> Result<()> {
         for statement in statements {
             self.server()?.execute(statement).await?;
@@ -83,12 +85,12 @@ impl Database {
         self.server()?.count(statement).await
     }
 
-    /// What a statement answers to the superuser, a text a row.
+    /// The rows that a statement answers to the superuser, a text each.
     pub(super) async fn texts(&self, statement: &str) -> Result<Vec<String>> {
         self.server()?.texts(statement).await
     }
 
-    /// Makes a database unless it is there.
+    /// Makes a database unless it exists.
     pub(super) async fn create(&self, name: &str) -> Result<()> {
         match self {
             Self::Ours { server, .. } => server.create_database(name).await,
@@ -96,17 +98,17 @@ impl Database {
         }
     }
 
-    /// A program that came with the server.
+    /// The path of a program that came with the server.
     pub(super) fn program(&self, name: &str) -> Result<PathBuf> {
         self.server().map(|server| server.program(name))
     }
 
-    /// Where it keeps everything, and where it listens.
+    /// The server's data directory and port.
     pub(super) fn place(&self) -> Result<(PathBuf, u16)> {
         self.server().map(|server| (server.data_dir().to_owned(), server.port()))
     }
 
-    /// Kills its main process, and waits until that is gone; tells whether it lived.
+    /// Kills its main process, and waits until that is gone. Answers whether it lived.
     pub(super) async fn kill9(&mut self) -> Result<bool> {
         let Self::Ours { server, guardian } = self else { return Ok(false) };
         let pid = server.pid();
@@ -124,7 +126,7 @@ impl Database {
         Ok(())
     }
 
-    /// Whether it ended, by itself.
+    /// Whether it has ended by itself.
     pub(super) async fn has_ended(&mut self) -> bool {
         let Self::Ours { server, .. } = self else { return false };
         let look = std::time::Duration::from_millis(1);
@@ -147,7 +149,7 @@ impl Database {
     }
 }
 
-/// Where that database is, with the standby for a second place, where there is one.
+/// The URL of that database. Where there is a standby, the URL names it as the second host.
 pub(super) fn url_of_either(primary: &Database, standby: Option<&Database>, name: &str) -> Result<String> {
     let url = primary.url(name);
     let Some(standby) = standby else { return Ok(url) };

@@ -1,5 +1,5 @@
-//! What is done to a running system in each scenario. The seed decides what is struck and how; when exactly is the
-//! machine's affair, so a replay is the same trouble and not the same microsecond.
+//! What is done to a running system in each scenario. The seed decides what is struck and how. The machine
+//! decides when exactly, so a replay is the same trouble, but not at the same microsecond.
 
 mod database;
 mod deliveries;
@@ -30,19 +30,19 @@ use super::guardian::Guardian;
 use super::load::Load;
 use super::plan::{Plan, Scenario};
 
-/// Faults that really fired, by what they were.
+/// Faults that really fired, and how often.
 pub(super) type Fired = BTreeMap<&'static str, u64>;
 
-/// What a script measured, by what it is.
+/// Figures that a script measured, by their names.
 pub(super) type Measured = BTreeMap<String, u64>;
 
-/// What a fault can get at.
+/// All that a fault can reach.
 pub(super) struct Scene<'a> {
     pub(super) plan: &'a Plan,
     pub(super) fleet: &'a mut Fleet,
     pub(super) load: &'a Arc<Load>,
     pub(super) guardian: &'a Guardian,
-    /// The small file system that the database lies on, where there is one.
+    /// The small file system that the database lies on. None where there is no such file system.
     pub(super) small_disk: Option<PathBuf>,
     pub(super) dice: StdRng,
     pub(super) fired: Fired,
@@ -50,7 +50,7 @@ pub(super) struct Scene<'a> {
     /// What a script found that must not be.
     pub(super) wrong: Vec<String>,
     pub(super) last_at: Instant,
-    /// Processes that ended though nobody struck them.
+    /// How many processes ended though nothing struck them.
     pub(super) ended_by_themselves: u64,
 }
 
@@ -78,7 +78,7 @@ impl<'a> Scene<'a> {
         }
     }
 
-    /// Counts what fired.
+    /// Counts a fault that fired.
     fn fired(&mut self, what: &'static str, times: u64) {
         if times > 0 {
             *self.fired.entry(what).or_default() += times;
@@ -92,7 +92,7 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    /// Says that something is not as it must be, unless it is.
+    /// Notes a fault of the system, unless `holds`.
     fn demand(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
         if !holds {
             self.wrong.push(otherwise());
@@ -104,7 +104,7 @@ impl<'a> Scene<'a> {
         self.measured.insert(what.into(), figure);
     }
 
-    /// One of so many.
+    /// A random number below `how_many`.
     fn one_of(&mut self, how_many: usize) -> usize {
         self.dice.random_range(0..how_many.max(1))
     }
@@ -114,7 +114,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-/// What must be in place before the first payment.
+/// Puts in place what must be there before the first payment.
 pub(super) async fn prepare(plan: &Plan, fleet: &Fleet) -> Result<()> {
     match plan.scenario {
         Scenario::Zombies => gateway::answer_slowly(fleet).await,
@@ -143,8 +143,8 @@ pub(super) async fn prepare(plan: &Plan, fleet: &Fleet) -> Result<()> {
     }
 }
 
-/// Strikes as often as planned, spread over the payments, or goes on until the time is over; returns with everything
-/// whole again.
+/// Strikes as often as planned, spread over the payments, or goes on until the time is over. Returns with
+/// everything whole again.
 pub(super) async fn drive(scene: &mut Scene<'_>) -> Result<()> {
     match scene.plan.scenario {
         Scenario::All => everything(scene).await?,
@@ -174,7 +174,8 @@ pub(super) async fn drive(scene: &mut Scene<'_>) -> Result<()> {
     scene.heal().await
 }
 
-/// Strikes as often as planned, when so many payments have ended that the strikes are spread over all of them.
+/// Strikes as often as planned. Each strike comes once a certain share of payments has ended, so that they
+/// are spread over all of them.
 async fn now_and_then(scene: &mut Scene<'_>) -> Result<()> {
     let (scenario, kills, load) = (scene.plan.scenario, scene.plan.kills, scene.load);
     let mut struck = 0;
@@ -190,7 +191,7 @@ async fn now_and_then(scene: &mut Scene<'_>) -> Result<()> {
         } else {
             strike_once(scenario, scene).await?;
         }
-        // Each strike makes several of these, or none of workers that had nothing to do.
+        // Each strike makes several zombies, or none where the workers had nothing to do.
         let zombies = scene.fired.get(processes::ZOMBIES).copied().unwrap_or_default();
         struck = if scenario == Scenario::Zombies { u32::try_from(zombies)? } else { struck + 1 };
     }
@@ -209,7 +210,7 @@ async fn strike_once(scenario: Scenario, scene: &mut Scene<'_>) -> Result<()> {
         Scenario::DiskFull => database::fill_the_disk(scene).await,
         Scenario::SlowDatabase => network::slow_the_database(scene).await,
         Scenario::Partition => network::part(scene).await,
-        // These are there from the start.
+        // These are in place from the start, or go by a script.
         Scenario::Gateway
         | Scenario::LostAnswers
         | Scenario::Deliveries
@@ -226,7 +227,7 @@ async fn strike_once(scenario: Scenario, scene: &mut Scene<'_>) -> Result<()> {
     }
 }
 
-/// What strikes in `all`; what is there more than once strikes more often.
+/// The strikes of `all`. One that stands here several times comes more often.
 const ANYTHING: &[Scenario] = &[
     Scenario::Workers,
     Scenario::Workers,
@@ -256,7 +257,7 @@ async fn everything(scene: &mut Scene<'_>) -> Result<()> {
     gateway::behave(scene.fleet).await
 }
 
-/// What shows only afterwards: faults that struck the gateway's calls and the queue's jobs.
+/// Counts faults that show only afterwards: those that struck the gateway's calls and the queue's jobs.
 pub(super) async fn count_afterwards(scene: &mut Scene<'_>, journal: &super::journal::Journal) -> Result<()> {
     let last_at = scene.last_at;
     if matches!(scene.plan.scenario, Scenario::Gateway | Scenario::LostAnswers | Scenario::All) {

@@ -42,12 +42,12 @@ impl Wires {
     }
 }
 
-/// Where a run keeps what.
+/// The directories of a run.
 #[derive(Debug)]
 pub(super) struct Places {
-    /// Logs, history and databases.
+    /// The directory of logs, history and databases.
     pub(super) directory: PathBuf,
-    /// The database, where it must not lie in there.
+    /// The database's directory, where it must not lie in the other one.
     pub(super) database: Option<PathBuf>,
 }
 
@@ -55,23 +55,23 @@ pub(super) struct Places {
 #[derive(Debug)]
 pub(super) struct Fleet {
     pub(super) database: Database,
-    /// What follows the database, and takes its place.
+    /// The standby that follows the database, and takes its place. None where there is none.
     pub(super) standby: Option<Database>,
-    /// The one of its databases that is ours.
+    /// The name of the database, on its server, that is ours.
     name: String,
-    /// Where logs and backups lie.
+    /// The directory of logs and backups.
     pub(super) directory: PathBuf,
     /// The gateway's own server, where ours is broken and the gateway is to be the judge.
     gateway_database: Option<Database>,
     pub(super) gateway: Process,
-    /// A gateway that is not ours, where there is one.
+    /// A gateway of another account. None where the scenario needs none.
     pub(super) stranger: Option<Process>,
     pub(super) apis: Vec<Process>,
     pub(super) workers: Vec<Process>,
     pub(super) wires: Option<Wires>,
-    /// Past all wires.
+    /// Connections past all wires.
     pub(super) pool: PgPool,
-    /// Of each merchant.
+    /// The API key of each merchant.
     pub(super) secrets: Vec<String>,
     pub(super) merchants: Vec<MerchantId>,
 }
@@ -150,28 +150,29 @@ impl Fleet {
         })
     }
 
-    /// The standby is the database from now on; gives what was it.
+    /// Makes the standby the database from now on. Answers the one that it was before.
     pub(super) async fn moved_on(&mut self, primary: Database) -> Result<Database> {
         let was = std::mem::replace(&mut self.database, primary);
         self.pool = shared::database::connect(&self.database_url(), 4).await?;
         Ok(was)
     }
 
-    /// Where the database is, past all wires.
+    /// The database's URL, past all wires.
     pub(super) fn database_url(&self) -> String {
         match &self.database {
             Database::Ours { .. } => self.database.url(&self.name),
-            // Whichever of its hosts it is now.
+            // The host that is the primary now.
             Database::Elsewhere { .. } => self.pool.connect_options().to_url_lossy().to_string(),
         }
     }
 
-    /// Where the gateway's is.
+    /// The URL of the gateway's database.
     pub(super) fn gateway_url(&self) -> String {
         self.gateway_database.as_ref().unwrap_or(&self.database).url(GATEWAY_DATABASE)
     }
 
-    /// Another database is ours from now on. Whoever runs has the old one, until it is started again.
+    /// Makes another database ours from now on. A process that runs keeps the old one until it is
+    /// started again.
     pub(super) async fn moves_to(&mut self, name: &str) -> Result<()> {
         shared::database::close(&self.pool).await;
         name.clone_into(&mut self.name);
@@ -188,8 +189,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Lets everything run that does not. What ended by itself is started again, as any supervisor would; gives how many
-    /// those were.
+    /// Makes everything run again. A process that ended by itself is started again, as a supervisor would.
+    /// Answers how many those were.
     pub(super) async fn heal(&mut self) -> Result<u64> {
         for wire in self.wires.iter().flat_map(Wires::all) {
             wire.heal(Healing::Resume);
@@ -289,7 +290,7 @@ fn any_port(variable: &'static str) -> (&'static str, String) {
     (variable, "127.0.0.1:0".to_owned())
 }
 
-/// What every process is told.
+/// The environment of every process, with `more`.
 fn everywhere(more: impl IntoIterator<Item = (&'static str, String)>) -> Environment {
     let level = shared::platform::config::optional("RUST_LOG").unwrap_or_else(|| "warn".to_owned());
     [("RUST_LOG", level), ("LOG_FORMAT", "json".to_owned())].into_iter().chain(more).collect()
@@ -315,12 +316,12 @@ fn worker_environment(plan: &Plan, urls: &Urls, number: usize) -> Environment {
         any_port("METRICS_ADDR"),
     ]);
     let timing = timing::of(plan).into_iter().map(|(name, value)| (name, value.to_owned()));
-    // The APIs' clocks come first.
+    // For their clocks the APIs are numbered first, then the workers.
     told.into_iter().chain(timing).chain(faults(plan, plan.apis + number)).collect()
 }
 
-/// The faults that this process itself was told of go on to what it starts, so that a guard can be taken away; and the
-/// clocks, which go wrong one way and the other in turn.
+/// The faults of a process. Those of this process are passed on, so that a guard can be taken away. Clocks
+/// are set wrong, in one direction and the other in turn.
 fn faults(plan: &Plan, number: usize) -> Option<(&'static str, String)> {
     let ours = shared::platform::config::optional(fault::VARIABLE);
     let skew = (plan.scenario == Scenario::ClockSkew).then(|| {
@@ -331,7 +332,7 @@ fn faults(plan: &Plan, number: usize) -> Option<(&'static str, String)> {
     (!all.is_empty()).then(|| (fault::VARIABLE, all.join(",")))
 }
 
-/// The merchants, and the secret of each.
+/// Makes the merchants. Answers their ids and the API key of each.
 async fn open_shops(pool: &PgPool, scenario: Scenario) -> Result<(Vec<MerchantId>, Vec<String>)> {
     let (mut merchants, mut secrets) = (Vec::new(), Vec::new());
     for shop in 1..=scenario.shops() {

@@ -1,4 +1,5 @@
-//! The process that cleans up after us, in whatever way we end: it reads from a pipe that only we hold open.
+//! The process that cleans up after this one, however this one ends. It reads from a pipe that only this
+//! process holds open.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -10,7 +11,7 @@ use anyhow::{Context as _, Result};
 
 use crate::service;
 
-/// A handle to it; the last one dropped lets it clean up.
+/// A handle to it. When the last one is dropped, it cleans up.
 #[derive(Debug, Clone)]
 pub(super) struct Guardian(Arc<Mutex<Child>>);
 
@@ -23,39 +24,39 @@ impl Guardian {
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
-            // Ctrl-C ends us and not the one who cleans up.
+            // Ctrl-C ends this process, and not the guardian.
             .process_group(0)
             .spawn()
             .context("cannot start this program again")?;
         Ok(Self(Arc::new(Mutex::new(guardian))))
     }
 
-    /// A process to be killed.
+    /// Names a process to be killed.
     pub(super) fn process(&self, pid: u32) {
         self.tell("process", pid);
     }
 
-    /// A database server to be ended.
+    /// Names a database server to be ended.
     pub(super) fn server(&self, pid: u32) {
         self.tell("server", pid);
     }
 
-    /// Ended already; said before the system gives the number to another process.
+    /// Takes back a process that has ended, before the system gives its number to another.
     pub(super) fn gone(&self, pid: u32) {
         self.tell("gone", pid);
     }
 
-    /// A file system to be unmounted.
+    /// Names a file system to be unmounted.
     pub(super) fn mount(&self, path: &Path) {
         self.tell("mount", path.display());
     }
 
-    /// A directory to be removed.
+    /// Names a directory to be removed.
     pub(super) fn directory(&self, path: &Path) {
         self.tell("directory", path.display());
     }
 
-    /// Directories are not to be removed after all.
+    /// Says that no directory is to be removed.
     pub(super) fn keep(&self) {
         self.tell_line("keep");
     }
@@ -67,7 +68,8 @@ impl Guardian {
     fn tell_line(&self, line: &str) {
         let mut guardian = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipe) = guardian.stdin.as_mut() {
-            // It reads for as long as we live; if it was killed, we clean up as far as we get ourselves.
+            // The guardian reads for as long as this process lives. If it was killed, this process cleans up
+            // as far as it can.
             let _ = writeln!(pipe, "{line}");
         }
     }

@@ -1,4 +1,5 @@
-//! What clients asked and were told, as a file of JSON lines, so that somebody else can check what was acknowledged.
+//! The clients' requests and answers as a file of JSON lines, so that another program can check what
+//! was acknowledged.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -9,7 +10,7 @@ use anyhow::{Context as _, Result};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-/// One request and what came back.
+/// One request and its answer.
 #[derive(Debug, Serialize)]
 pub(super) struct Exchange<'a> {
     pub(super) at: DateTime<Utc>,
@@ -18,7 +19,7 @@ pub(super) struct Exchange<'a> {
     pub(super) amount: &'a str,
     pub(super) currency: &'a str,
     pub(super) payment_method: &'a str,
-    /// None where no answer came.
+    /// The status. None where no answer came.
     pub(super) status: Option<u16>,
     pub(super) payment_id: Option<&'a str>,
     pub(super) body_sha256: Option<String>,
@@ -27,11 +28,11 @@ pub(super) struct Exchange<'a> {
 #[derive(Serialize)]
 struct Head<'a> {
     history: u8,
-    /// None where the clients are those of all merchants.
+    /// The merchant. None where the clients are those of all merchants.
     merchant_id: Option<&'a str>,
 }
 
-/// The file.
+/// The file of a run's history.
 #[derive(Debug)]
 pub(super) struct History {
     path: PathBuf,
@@ -60,7 +61,7 @@ impl History {
         writeln!(file, "{line}").with_context(|| format!("cannot write {}", self.path.display()))
     }
 
-    /// Puts all of it into the file.
+    /// Writes all of it to the file.
     pub(super) fn flush(&self) -> Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.flush().with_context(|| format!("cannot write {}", self.path.display()))

@@ -10,10 +10,10 @@ use serde::Deserialize;
 use super::order::Order;
 
 const PAGE: usize = 1_000;
-/// For a page, on a machine that is busy.
+/// How long a page may take, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// What is drawn from the journal.
+/// The figures that are drawn from the journal.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     dropped: u64,
@@ -21,7 +21,7 @@ pub(super) struct Journal {
     not_executed: u64,
     rate_limited: u64,
     lookup_errors: u64,
-    /// Payments of which another amount or currency was charged than the client asked for.
+    /// Payments that were charged in another amount or currency than the client asked for.
     pub(super) charged_wrongly: BTreeSet<String>,
 }
 
@@ -43,7 +43,7 @@ struct Row {
 }
 
 impl Journal {
-    /// Reads all of it, page by page.
+    /// Reads the whole journal, page by page.
     pub(super) async fn read(gateway: &str, orders: &HashMap<String, Order>) -> Result<Self> {
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
         let (mut journal, mut after) = (Self::default(), 0);
@@ -86,7 +86,7 @@ impl Journal {
         }
     }
 
-    /// What struck, and how often.
+    /// Which faults struck, and how often.
     pub(super) fn faults(&self) -> [(&'static str, u64); 6] {
         [
             ("charges without an answer", self.dropped),

@@ -1,7 +1,7 @@
-//! `payonce chaos`: breaks what it can reach while clients pay, and lets `payonce verify` say what became of it.
+//! `payonce chaos`: breaks what it can reach while clients pay, and has `payonce verify` judge the result.
 //!
-//! It breaks only what it started itself: processes of this same program, a private Postgres, and wires of its own.
-//! Nothing of it outlives the command, also where that is killed.
+//! It breaks only what it started itself: processes of this same program, a private Postgres, and wires of
+//! its own. Nothing of it outlives the command, even where that is killed.
 
 mod books;
 mod client;
@@ -47,13 +47,13 @@ use crate::plan::{Plan, Scenario};
 use crate::report::{Clients, Outcome, Report, Seen};
 
 const SAY_EVERY: Duration = Duration::from_secs(2);
-/// Room for a database, with little to spare.
+/// The size of a small disk: space for a database, with little to spare.
 const SMALL_DISK: &str = "size=192m";
 
-/// Break everything under load, then check that nothing was lost and nothing was done twice.
+/// Break everything under load, then check that nothing was lost and nothing was done twice
 ///
-/// Starts a private Postgres, a simulated gateway, APIs and workers, pays through them, and breaks what the scenario
-/// says. Ends with `payonce verify`. The seed repeats what is struck and how, not the microsecond.
+/// Starts a private Postgres, a simulated gateway, APIs and workers, pays through them, and breaks what the
+/// scenario says. Ends with `payonce verify`. The seed repeats what is struck and how, not the microsecond.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -73,34 +73,38 @@ pub struct Args {
     /// A few seconds of it instead of all
     #[arg(long)]
     short: bool,
-    /// How many payments clients want to make, at least: they go on for as long as something is broken
+    /// How many payments clients make, at least; they go on for as long as something is broken
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
     payments: Option<u64>,
     /// How often to strike
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     kills: Option<u32>,
-    /// How many workers
+    /// How many workers to start
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=8))]
     workers: Option<u16>,
-    /// How many APIs
+    /// How many APIs to start
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4))]
     apis: Option<u16>,
     /// How long `all` and `held-snapshot` go on, or `partition` cuts the gateway off
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     duration: Option<u64>,
-    /// Payments a second, of `held-snapshot`: take half of what `make bench-quick` settles on your machine; 2000 without it
+    /// For `held-snapshot`: payments a second; without it, 2000
+    ///
+    /// Take half of what `make bench-quick` settles on your machine.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: Option<u32>,
-    /// What decides whatever is left to chance; without it, chance does
+    /// The seed of all that is left to chance; without it, a random one
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Of failover: an empty database elsewhere, to be used in place of one of its own; all its hosts, as libpq takes them
+    /// For failover: an empty database elsewhere, by all its hosts as libpq takes them, in place of one of
+    /// its own
     #[arg(long, value_name = "URL", requires = "strike_with")]
     database_url: Option<String>,
-    /// Of failover: what to run in place of a promotion of its own; it says a word on standard output when it strikes
+    /// For failover: the command to run in place of its own promotion; it prints a line on standard output
+    /// when it strikes
     #[arg(long, value_name = "COMMAND", requires = "database_url")]
     strike_with: Option<String>,
-    /// Of versions: the payonce of the version before; without it, this one plays it
+    /// For versions: the payonce of the version before; without it, this one plays it
     #[arg(long, value_name = "PATH")]
     old: Option<PathBuf>,
     /// Leave databases, logs and history behind, and say where
@@ -111,10 +115,10 @@ pub struct Args {
     json: bool,
 }
 
-/// Breaks, checks, and tells by the exit code what is left.
+/// Breaks, checks, and tells the outcome by the exit code.
 ///
 /// # Errors
-/// It could not be done to its end.
+/// The run could not be carried to its end.
 pub async fn run(args: Args) -> Result<ExitCode> {
     let plan = match Plan::new(&args) {
         Ok(plan) => plan,
@@ -159,7 +163,7 @@ async fn perform(plan: &Plan, args: &Args, guardian: &Guardian) -> Result<Report
     Ok(report.kept_in(places.directory))
 }
 
-/// Says how much disk it will take, and begins with nothing that would fill it.
+/// Says how much disk space the run may take, and refuses to begin where there is less.
 fn require_disk(bytes: u64) -> Result<()> {
     let place = std::env::temp_dir();
     let disk = nix::sys::statvfs::statvfs(&place)
@@ -176,7 +180,7 @@ fn require_disk(bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// Why the scenario cannot be run here.
+/// Why the scenario cannot be run here. None where it can.
 fn cannot(scenario: Scenario) -> Option<&'static str> {
     let (needs_disk, needs_clocks) = (scenario == Scenario::DiskFull, scenario == Scenario::ClockSkew);
     if needs_disk && !cfg!(target_os = "linux") {
@@ -256,7 +260,7 @@ fn say_progress(load: Arc<Load>) -> AbortOnDropHandle<()> {
     }))
 }
 
-/// A directory of this run's own, that the database's user can get into.
+/// Makes a directory of this run's own, which the database's user can enter.
 fn make_places(scenario: Scenario, guardian: &Guardian) -> Result<Places> {
     let name = format!("payonce-chaos-{}-{:08x}", std::process::id(), rand::random::<u32>());
     let directory = std::env::temp_dir().join(name);
@@ -269,7 +273,7 @@ fn make_places(scenario: Scenario, guardian: &Guardian) -> Result<Places> {
     Ok(Places { directory, database })
 }
 
-/// Mounts a small file system in memory.
+/// Mounts a small file system in memory, and answers its path.
 fn mount(directory: &Path, guardian: &Guardian) -> Result<PathBuf> {
     let place = directory.join("small-disk");
     std::fs::create_dir(&place).with_context(|| format!("cannot make {}", place.display()))?;

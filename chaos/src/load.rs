@@ -1,5 +1,5 @@
-//! The clients: they post payments as merchants do, repeat a request with the same key until it is answered, and ask
-//! until each payment has ended.
+//! The clients: they post payments as merchants do, repeat a request with the same key until it is answered,
+//! and ask until each payment has ended.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -16,37 +16,38 @@ use super::client::{Client, Posted};
 use super::history::History;
 use super::order::Order;
 
-/// How many post at a time.
+/// How many clients post at a time.
 const POSTERS: u64 = 24;
-/// How many ask at a time.
+/// How many clients ask at a time.
 const ASKERS: usize = 128;
-/// No more payments are posted while so many have not ended, so that what is broken is broken under load to the end.
+/// The number of payments under way at which no more are posted, so that the load goes on to the end of what
+/// is broken.
 const OPEN_MAX: u64 = 1_000;
-/// One order in so many is posted by two at once, as by an impatient customer.
+/// One order in this many is posted by two clients at once, as by an impatient customer.
 const TWICE_EVERY: u64 = 20;
-/// Nothing has ended for so long: it will not.
+/// After this time without any end, nothing will end.
 const STALLED: Duration = Duration::from_mins(3);
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// What is counted while it happens.
+/// Figures that are counted while it happens.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     /// Orders that were sent at least once.
     pub(super) attempted: AtomicU64,
     /// Orders for which a client holds a 2xx.
     pub(super) acknowledged: AtomicU64,
-    /// Requests posted.
+    /// Requests that were posted.
     pub(super) exchanges: AtomicU64,
     /// Requests that got no answer.
     pub(super) unanswered: AtomicU64,
     /// Requests that were told to come back.
     pub(super) put_off: AtomicU64,
-    /// Payments seen to be over, or held.
+    /// Payments that were seen to be over, or held.
     pub(super) ended: AtomicU64,
 }
 
-/// What clients found that must not be.
+/// Payments that clients know, and what clients found that must not be.
 #[derive(Debug, Default)]
 struct Found {
     payments: HashMap<u64, (String, Order)>,
@@ -59,13 +60,13 @@ struct Found {
 pub(super) struct Load {
     pub(super) counts: Counts,
     orders: u64,
-    /// Time from one order to the next, where they are spread.
+    /// The time from one order to the next, where they are spread.
     pace: Duration,
     client: Client,
     found: Mutex<Found>,
     next: AtomicU64,
     began: Instant,
-    /// When the youngest request that was acknowledged was sent, in microseconds since the beginning.
+    /// When the youngest acknowledged request was sent, in microseconds since the beginning.
     sent_last: AtomicU64,
     posting: AtomicU32,
     is_enough: AtomicBool,
@@ -74,7 +75,7 @@ pub(super) struct Load {
     askers: TaskTracker,
 }
 
-/// Half to one and a half of it, so that those who wait together do not come back together.
+/// Half to one and a half of the pause, so that clients who wait together do not come back together.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::rng().random_range(0.5..1.5))
 }
@@ -84,8 +85,8 @@ fn read(counter: &AtomicU64) -> u64 {
 }
 
 impl Load {
-    /// Lets the clients begin. They go on until there are `orders`, spread over `duration` if there is one, and it was
-    /// said to be enough: whatever is broken is broken under load.
+    /// Lets the clients begin, with `orders` spread over `duration`, if there is one. They go on until these
+    /// are made and it was said to be enough, so that everything is broken under load.
     pub(super) fn start(client: Client, orders: u64, duration: Option<Duration>) -> Arc<Self> {
         let pace = duration.map(|duration| duration / u32::try_from(orders.max(1)).unwrap_or(u32::MAX));
         let load = Arc::new(Self {
@@ -114,7 +115,8 @@ impl Load {
         load
     }
 
-    /// One more order, of that shop and paid by that method, beside those that the clients make by themselves.
+    /// Makes one more order, at that shop and by that method, beside those that the clients make
+    /// by themselves.
     pub(super) fn buy(self: &Arc<Self>, shop: usize, payment_method: &'static str) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let order = Order { shop, payment_method, ..self.client.order(number) };
@@ -204,7 +206,7 @@ impl Load {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).wrong.push(what);
     }
 
-    /// Orders that clients want to make, as far as they know yet.
+    /// How many orders clients want to make, as far as they know yet.
     fn wanted(&self) -> u64 {
         self.orders.max(read(&self.counts.attempted))
     }
@@ -225,30 +227,31 @@ impl Load {
         self.wait(async || read(&self.counts.acknowledged) as f64 >= enough).await
     }
 
-    /// No more orders than planned; those beyond have been posted while something was broken.
+    /// Makes no more orders than planned. Those beyond were posted while something was broken.
     pub(super) fn is_enough(&self) {
         self.is_enough.store(true, Ordering::Relaxed);
     }
 
-    /// Waits until a request was acknowledged that was sent after that moment, and tells how long after it that was.
+    /// Waits until a request was acknowledged that was sent after that moment. Answers how long after the
+    /// moment that was.
     pub(super) async fn acknowledged_after(&self, moment: Instant) -> Result<Duration> {
         let since = u64::try_from(moment.duration_since(self.began).as_micros()).unwrap_or(u64::MAX);
         self.wait(async || self.sent_last.load(Ordering::Relaxed) > since).await?;
         Ok(moment.elapsed())
     }
 
-    /// Waits until all are posted.
+    /// Waits until all orders are posted.
     pub(super) async fn all_posted(&self) -> Result<()> {
         self.wait(async || self.posting.load(Ordering::Relaxed) == 0).await
     }
 
-    /// Waits until all are posted and have ended.
+    /// Waits until all orders are posted and all payments have ended.
     pub(super) async fn all_ended(&self) -> Result<()> {
         self.all_posted().await?;
         self.wait(async || self.open() == 0).await
     }
 
-    /// Waits until `enough`; an error where nothing goes on any more.
+    /// Waits until `enough`. It is an error where nothing goes on any more.
     async fn wait(&self, enough: impl AsyncFn() -> bool) -> Result<()> {
         let progress = || (read(&self.counts.acknowledged), read(&self.counts.ended));
         let (mut last, mut last_at) = (progress(), Instant::now());
@@ -269,7 +272,7 @@ impl Load {
         Ok(())
     }
 
-    /// Ends all clients, whatever is open.
+    /// Ends all clients, whatever is still open.
     pub(super) async fn give_up(&self) {
         self.gave_up.store(true, Ordering::Relaxed);
         while self.posting.load(Ordering::Relaxed) > 0 {
@@ -279,12 +282,12 @@ impl Load {
         self.askers.wait().await;
     }
 
-    /// How many requests that API has under way.
+    /// How many requests the API of that number has under way.
     pub(super) fn under_way(&self, api: usize) -> u32 {
         self.client.under_way(api)
     }
 
-    /// What clients were told, for a script that posts by itself.
+    /// The history, for a script that posts by itself.
     pub(super) fn history(&self) -> &History {
         self.client.history()
     }
@@ -294,10 +297,10 @@ impl Load {
         read(&self.counts.put_off)
     }
 
-    /// One line about how far it is.
+    /// One line about the progress.
     pub(super) fn progress(&self) -> String {
         let Counts { acknowledged, ended, unanswered, put_off, .. } = &self.counts;
-        // A script says itself who pays what.
+        // Where a script posts by itself, nothing is known of how many are wanted.
         let wanted = match self.wanted() {
             0 => String::new(),
             wanted => format!("of at least {wanted} "),
@@ -321,7 +324,7 @@ impl Load {
         self.found.lock().unwrap_or_else(PoisonError::into_inner).wrong.clone()
     }
 
-    /// What was ordered under each payment that was acknowledged.
+    /// The order of each payment that was acknowledged.
     pub(super) fn orders(&self) -> HashMap<String, Order> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         found.payments.values().cloned().collect()

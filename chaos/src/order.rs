@@ -1,13 +1,14 @@
-//! What the clients of a run buy: the same for the same seed.
+//! The orders that the clients of a run make: the same for the same seed.
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-/// Mostly good ones, as in life.
+/// Payment methods that are charged without trouble.
 pub(super) const GOOD: &[&str] = &["sim_ok"];
 
-/// Some of each kind of trouble, beside what the gateway's faults do to all of them.
+/// Payment methods with each kind of trouble, and mostly good ones, as in life. The gateway's faults strike
+/// all of them besides.
 pub(super) const MIXED: &[&str] = &[
     "sim_ok",
     "sim_ok",
@@ -36,7 +37,7 @@ pub(super) const MIXED: &[&str] = &[
 /// One payment that a client wants to be made, once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Order {
-    /// Which merchant sells it, from 0.
+    /// The number of the merchant who sells it, from 0.
     pub(super) shop: usize,
     pub(super) customer_id: String,
     pub(super) key: String,
@@ -48,7 +49,7 @@ pub(super) struct Order {
 impl Order {
     /// The order of that number.
     pub(super) fn number(number: u64, seed: u64, methods: &[&'static str]) -> Self {
-        // Far enough apart that neighbours share nothing.
+        // The factor sets the seeds of neighbours far enough apart that they share nothing.
         let mut dice = StdRng::seed_from_u64(seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let cents: u32 = dice.random_range(1..100_000);
         let (currency, amount) = match dice.random_range(0..10) {

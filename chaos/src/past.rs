@@ -1,5 +1,5 @@
-//! What `restore` and `lost-tail` need beside the fleet: clients who remember what they were told in both pasts, backups of the database, and the
-//! gateway's own account of what stands.
+//! The parts that `restore`, `lost-tail` and `versions` need beside the fleet. They are clients who remember
+//! the answers of both pasts, backups of the database, and the gateway's own account of what stands.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ use crate::service;
 /// How long a client repeats itself.
 const PATIENCE: Duration = Duration::from_mins(5);
 const PAUSE: Duration = Duration::from_millis(100);
-/// How many post at a time.
+/// How many clients post at a time.
 const AT_A_TIME: usize = 24;
 const PAGE: usize = 1_000;
 const CUSTOMER: &str = "chaos";
@@ -37,7 +37,7 @@ const CUSTOMER: &str = "chaos";
 pub(super) enum Fate {
     /// It was known at the backup, and succeeds.
     Succeeds,
-    /// It was known at the backup with a void that had started.
+    /// It was known at the backup, with a void that had started.
     Reversed,
     /// It was held at the backup.
     Held,
@@ -55,7 +55,8 @@ impl Fate {
         matches!(self, Self::Adopted | Self::AnotherAmount | Self::KeyForgotten)
     }
 
-    /// Whether that is the end it must have: a status, or why it is held; with so many charges that stand.
+    /// Whether that is the end it must have: a status or the reason why it is held, with that many charges
+    /// that stand.
     pub(super) fn is_met_by(self, end: &str, charges: usize) -> bool {
         match self {
             Self::Succeeds | Self::Adopted => (end, charges) == ("succeeded", 1),
@@ -67,7 +68,7 @@ impl Fate {
     }
 }
 
-/// What a customer wants, once.
+/// One purchase of a customer.
 #[derive(Debug)]
 pub(super) struct Purchase {
     shop: usize,
@@ -77,14 +78,14 @@ pub(super) struct Purchase {
     /// Whether the request was changed since.
     pub(super) is_changed: bool,
     pub(super) fate: Fate,
-    /// What it was called, in each past.
+    /// The payment's ids, one for each past.
     pub(super) ids: Vec<String>,
-    /// What it was told last: when, and the hash of the answer.
+    /// The last answer: when it came, and its hash. None before the first.
     told: Option<(DateTime<Utc>, String)>,
 }
 
 impl Purchase {
-    /// Puts what it was told last into the history, which is to be compared with the last past.
+    /// Puts the last answer into the history, which is to be compared with the last past.
     fn remember(&self, history: &History) -> Result<()> {
         let (at, body) = self.told.as_ref().context("a purchase of which nothing was heard")?;
         history.add(&Exchange {
@@ -132,7 +133,7 @@ impl Purchase {
     }
 }
 
-/// The merchants' programs.
+/// The programs of all merchants.
 pub(super) struct Client {
     http: reqwest::Client,
     apis: Vec<String>,
@@ -146,17 +147,17 @@ impl Client {
         Ok(Self { http, apis, secrets: fleet.secrets.clone() })
     }
 
-    /// Posts all of them, some at a time.
+    /// Posts all purchases, several at a time.
     pub(super) async fn post_all(&self, purchases: &mut [Purchase]) -> Result<()> {
         let posts = purchases.iter_mut().map(|purchase| self.post(purchase));
         futures::stream::iter(posts).buffer_unordered(AT_A_TIME).try_collect().await
     }
 
-    /// Posts it until it is accepted, and remembers what it is called.
+    /// Posts a purchase until it is accepted, and remembers the payment's id.
     pub(super) async fn post(&self, purchase: &mut Purchase) -> Result<()> {
         let secret = self.secrets.get(purchase.shop).context("no such merchant")?;
         let began = Instant::now();
-        // Whoever gets no answer asks the next one.
+        // A client that gets no answer asks the next API.
         for api in self.apis.iter().cycle().skip(purchase.euros % self.apis.len().max(1)) {
             let request = self
                 .http
@@ -189,7 +190,7 @@ impl Client {
     }
 }
 
-/// Puts all of it into the books of the run.
+/// Puts all purchases into the history and the counts of the run.
 pub(super) fn remember_all(load: &Load, bought: &[Purchase]) -> Result<()> {
     bought.iter().try_for_each(|it| it.remember(load.history()))?;
     ensure!(!bought.is_empty(), "nothing was bought");
@@ -199,7 +200,7 @@ pub(super) fn remember_all(load: &Load, bought: &[Purchase]) -> Result<()> {
     Ok(())
 }
 
-/// Waits until nothing is under way but so many.
+/// Waits until no more than `but` payments are under way.
 pub(super) async fn all_ended(pool: &PgPool, but: i64) -> Result<()> {
     till::until("all payments to end, or to be held", async || {
         let open: i64 = sqlx::query_scalar("select count(*) from payments where due_at is not null")
@@ -217,7 +218,7 @@ pub(super) async fn migrate_by(program: &Path, database: &str) -> Result<()> {
     run(command).await.map(drop)
 }
 
-/// Takes a backup of the database, whoever uses it.
+/// Takes a backup of the database, while others use it.
 pub(super) async fn dump(fleet: &Fleet, round: usize) -> Result<PathBuf> {
     let file = fleet.directory.join(format!("backup-{round}"));
     let mut command = Command::new(fleet.database.program("pg_dump")?);
@@ -226,18 +227,18 @@ pub(super) async fn dump(fleet: &Fleet, round: usize) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// Restores a backup into a database of its own, which is everybody's from now on.
+/// Restores a backup into a database of its own, which all processes use from their next start on.
 pub(super) async fn restore(fleet: &mut Fleet, dump: &Path, round: usize) -> Result<()> {
     let name = format!("payonce_restored_{round}");
     fleet.database.create(&name).await?;
     let mut command = Command::new(fleet.database.program("pg_restore")?);
     command.args(["--exit-on-error", "-d", &fleet.database.url(&name)]).arg(dump);
     run(command).await?;
-    // Before anybody connects to it, but for who says that it was restored.
+    // No process is connected to it before `payonce restored` has run.
     fleet.moves_to(&name).await
 }
 
-/// Runs a command of this program against the fleet's database, and gives what it printed as JSON.
+/// Runs a command of this program against the fleet's database, and answers the JSON that it printed.
 pub(super) async fn payonce(fleet: &mut Fleet, arguments: &[&str]) -> Result<Value> {
     shared::database::close(&fleet.pool).await;
     let mut command = Command::new(service::this_program()?);
@@ -262,7 +263,8 @@ async fn run(mut command: Command) -> Result<Vec<u8>> {
     Ok(done.stdout)
 }
 
-/// The gateway, which does not run meanwhile, forgets the keys of these payments, as it does with all of a certain age.
+/// Makes the gateway, which is stopped meanwhile, forget the keys of these payments, as gateways do with
+/// old keys.
 pub(super) async fn forget_keys(fleet: &Fleet, references: &[String]) -> Result<()> {
     let mut books = PgConnection::connect(&fleet.gateway_url()).await?;
     let forget = "with old as (select distinct key from gateway_charges where reference = any($1)),
@@ -300,7 +302,7 @@ struct Row {
 #[derive(Debug, Default)]
 pub(super) struct Standing {
     pub(super) key: String,
-    /// What the payment was called.
+    /// The payment's id, by which the charge is called.
     pub(super) reference: String,
     net: Decimal,
 }

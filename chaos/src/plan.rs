@@ -1,4 +1,4 @@
-//! What to break, how often, and under how much load.
+//! The plan: what to break, how often, and under how much load.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use super::Args;
 
-/// What is broken.
+/// The scenario: what is broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Scenario {
     /// Workers are killed at random (SIGKILL)
@@ -35,9 +35,11 @@ pub(super) enum Scenario {
     DiskFull,
     /// All workers and APIs are started again, at once, again and again
     RestartStorm,
-    /// A standby takes the database's place, whose server is killed, read only, or goes on as if nothing were
+    /// A standby takes the database's place; the old server is killed, read only, or goes on as if
+    /// nothing were
     Failover,
-    /// A standby takes over for which no commit waited: the last commits are lost, and clients repeat themselves
+    /// A standby takes over for which no commit waited: the last commits are lost, and clients
+    /// repeat themselves
     LostTail,
     /// The database answers late
     SlowDatabase,
@@ -55,7 +57,7 @@ pub(super) enum Scenario {
     Restore,
     /// Programs of two versions take turns while clients pay, and a deployment is taken back
     Versions,
-    /// All of the others that need no script, at random, for --duration
+    /// Most of the others that need no script, at random, for --duration
     All,
 }
 
@@ -65,7 +67,7 @@ impl Scenario {
         clap::ValueEnum::to_possible_value(&self).map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// What is asked for where nothing else is said.
+    /// What is used where the arguments do not say.
     const fn defaults(self) -> Defaults {
         match self {
             Self::Workers => Defaults::new((30_000, 300), (300, 3)).fleet(4, 2),
@@ -117,10 +119,10 @@ impl Scenario {
     }
 }
 
-/// How much of it, in full and in short.
+/// How much of it there is, in full and in short.
 #[derive(Debug, Clone, Copy)]
 struct Defaults {
-    /// Payments and strikes.
+    /// The numbers of payments and strikes, in full. Below, in short.
     long: (u64, u32),
     short: (u64, u32),
     workers: usize,
@@ -139,17 +141,19 @@ impl Defaults {
 
 /// How long `all` goes on, in full and in short.
 const ALL_LASTS: (Duration, Duration) = (Duration::from_mins(15), Duration::from_secs(8));
-/// For how long `partition` cuts the gateway off, at least.
+/// How long `partition` cuts the gateway off, at least.
 const CUT_LASTS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(3));
 
-/// For how long `held-snapshot` goes on.
+/// How long `held-snapshot` goes on, in full and in short.
 const HELD_LASTS: (Duration, Duration) = (Duration::from_mins(60), Duration::from_secs(60));
-/// At which rate, unless --rate says it: half of what the machine of docs/PERFORMANCE.md settles; and next to nothing.
+/// The rate of `held-snapshot` where --rate is not given. In full it is half of what the machine of
+/// docs/PERFORMANCE.md settles, in short next to nothing.
 const HELD_RATE: (u32, u32) = (2_000, 20);
-/// What a payment leaves on disk there, its dead rows and what clients and gateway write down with it: twice what was measured.
+/// The bytes that a payment of `held-snapshot` leaves on disk, with its dead rows and what clients and
+/// gateway write. It is twice what was measured.
 const BYTES_PER_PAYMENT: u64 = 12_000;
 
-/// What is going to happen.
+/// The plan of a run.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) scenario: Scenario,
@@ -160,30 +164,30 @@ pub(super) struct Plan {
     pub(super) kills: u32,
     pub(super) workers: usize,
     pub(super) apis: usize,
-    /// Of `all` and `held-snapshot`: how long it goes on. Of `partition`: for how long the gateway is cut off.
+    /// For `all` and `held-snapshot`: how long it goes on. For `partition`: how long the gateway is cut off.
     pub(super) duration: Option<Duration>,
-    /// A database elsewhere, and the command that makes it fail over.
+    /// A database elsewhere, and the command that makes it fail over. None where the run has one of its own.
     pub(super) elsewhere: Option<Elsewhere>,
-    /// Of `held-snapshot`: payments a second.
+    /// For `held-snapshot`: payments a second.
     pub(super) rate: Option<u32>,
-    /// Of `versions`: the payonce whose programs are the old ones, where that is not this one.
+    /// For `versions`: the payonce whose programs are the old ones. None where this one plays it.
     pub(super) old: Option<PathBuf>,
 }
 
 /// A database that was there before, and is not ours to start or to kill.
 #[derive(Debug, Clone)]
 pub(super) struct Elsewhere {
-    /// All its hosts.
+    /// Its URL with all its hosts.
     pub(super) url: String,
-    /// A shell command.
+    /// The shell command that makes it fail over.
     pub(super) strike_with: String,
 }
 
 impl Plan {
-    /// What the arguments ask for.
+    /// The plan that the arguments ask for.
     ///
     /// # Errors
-    /// They contradict the scenario.
+    /// The arguments contradict the scenario.
     pub(super) fn new(args: &Args) -> Result<Self> {
         let scenario = args.scenario;
         if args.kills.is_some() && !scenario.strikes() {
@@ -263,12 +267,12 @@ impl Plan {
         Ok(())
     }
 
-    /// Over which time the payments are spread, if over any.
+    /// The time over which the payments are spread. None where they are not spread.
     pub(super) fn spread_over(&self) -> Option<Duration> {
         self.duration.filter(|_| matches!(self.scenario, Scenario::All | Scenario::HeldSnapshot))
     }
 
-    /// So many bytes of disk it may take, where that is more than a little.
+    /// How many bytes of disk it may take. None where that is only a little.
     pub(super) fn disk(&self) -> Option<u64> {
         self.rate.map(|_| self.payments * BYTES_PER_PAYMENT)
     }

@@ -16,18 +16,18 @@ use tokio::time::{Instant, sleep, timeout};
 use super::guardian::Guardian;
 use crate::service;
 
-/// A start that finds no database yet is tried again for so long.
+/// How long a start that finds no database yet is repeated.
 const START_DEADLINE: Duration = Duration::from_secs(120);
 const ONE_START: Duration = Duration::from_secs(60);
 const TRY_AGAIN: Duration = Duration::from_millis(100);
-/// How long a process that was told to end may take.
+/// How long a process may take to end after it was told to.
 const END_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A process, running or not.
 #[derive(Debug)]
 pub(super) struct Process {
     role: service::Command,
-    /// The payonce that it is one of the programs of; none: this one.
+    /// The payonce that it is a program of. None means this one.
     program: Option<PathBuf>,
     environment: Vec<(&'static str, String)>,
     directory: PathBuf,
@@ -41,12 +41,12 @@ pub(super) struct Process {
 struct Running {
     child: Child,
     pid: Pid,
-    /// Held open, so that nothing it prints can fail.
+    /// Held open, so that nothing that it prints can fail.
     _stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl Process {
-    /// Starts one of that role and waits until it is ready.
+    /// Starts a process in that role, and waits until it is ready.
     pub(super) async fn start(
         (role, number): (service::Command, usize),
         program: Option<&Path>,
@@ -68,28 +68,28 @@ impl Process {
         Ok(process)
     }
 
-    /// Tells it something else from its next start on.
+    /// Sets a variable of its environment, from its next start on.
     pub(super) fn set(&mut self, variable: &'static str, value: String) {
         self.environment.retain(|(name, _)| *name != variable);
         self.environment.push((variable, value));
     }
 
-    /// It is a program of that payonce from its next start on, or of this one.
+    /// Makes it a program of that payonce, or of this one, from its next start on.
     pub(super) fn becomes(&mut self, program: Option<&Path>) {
         self.program = program.map(Path::to_owned);
     }
 
-    /// Where it listens, the same over all its lives.
+    /// The URL where it listens, the same over all its lives.
     pub(super) fn address(&self) -> &str {
         &self.address
     }
 
-    /// Its number, if it was started.
+    /// Its process number. None where it is not running.
     pub(super) fn pid(&self) -> Option<u32> {
         self.running.as_ref().map(|running| running.pid.as_raw().unsigned_abs())
     }
 
-    /// Whether it runs, or is frozen.
+    /// Whether it lives, running or frozen.
     pub(super) fn is_alive(&mut self) -> bool {
         let Some(running) = &mut self.running else { return false };
         if matches!(running.child.try_wait(), Ok(None)) {
@@ -99,7 +99,7 @@ impl Process {
         false
     }
 
-    /// Starts it again, where it was, unless it runs; until it is ready.
+    /// Starts it again where it was, unless it lives, and waits until it is ready.
     pub(super) async fn revive(&mut self) -> Result<()> {
         if self.is_alive() {
             return Ok(());
@@ -109,7 +109,7 @@ impl Process {
             self.spawn()?;
             match timeout(ONE_START, self.ready_line()).await {
                 Ok(Some(ready)) => return self.remember_address(&ready),
-                // Its database is still away, or somebody has its port for a moment.
+                // Its database is still away, or another process has its port for a moment.
                 Ok(None) | Err(_) if Instant::now() < deadline => {
                     self.kill9().await;
                     sleep(TRY_AGAIN).await;
@@ -130,7 +130,7 @@ impl Process {
         let program = self.program.clone().map_or_else(service::this_program, Ok)?;
         let mut command = Command::new(program);
         command.args(["service", self.role.as_str()]);
-        // Away from where an .env may lie.
+        // This directory has no .env that the program would read.
         command.env_clear().current_dir(&self.directory);
         for passed_on in ["PATH", "HOME"] {
             if let Some(value) = std::env::var_os(passed_on) {
@@ -150,13 +150,13 @@ impl Process {
         Ok(())
     }
 
-    /// The line with which it says that it is ready; none where it ends before.
+    /// The line with which it says that it is ready. None where it ends before.
     async fn ready_line(&mut self) -> Option<Value> {
         let line = self.running.as_mut()?._stdout.next_line().await.ok()??;
         serde_json::from_str(&line).ok()
     }
 
-    /// The address it took at its first start is its own from then on.
+    /// Keeps the address of its first start for all further ones.
     fn remember_address(&mut self, ready: &Value) -> Result<()> {
         let (field, variable) = match self.role {
             service::Command::Api => ("api", "API_ADDR"),
@@ -171,12 +171,12 @@ impl Process {
         Ok(())
     }
 
-    /// Kills it with SIGKILL and waits until it is gone; tells whether it lived.
+    /// Kills it with SIGKILL and waits until it is gone. Answers whether it lived.
     pub(super) async fn kill9(&mut self) -> bool {
         self.signal(Signal::SIGKILL) && self.ended().await
     }
 
-    /// Asks it to end with SIGTERM and waits until it has; tells whether it lived.
+    /// Asks it to end with SIGTERM and waits until it has. Answers whether it lived.
     pub(super) async fn terminate(&mut self) -> bool {
         if !self.signal(Signal::SIGTERM) {
             return false;
@@ -184,12 +184,12 @@ impl Process {
         timeout(END_DEADLINE, self.ended()).await.is_ok() || self.kill9().await
     }
 
-    /// Freezes it with SIGSTOP; tells whether it lived.
+    /// Freezes it with SIGSTOP. Answers whether it lived.
     pub(super) fn freeze(&mut self) -> bool {
         self.signal(Signal::SIGSTOP)
     }
 
-    /// Lets it go on.
+    /// Lets it go on after a freeze.
     pub(super) fn thaw(&mut self) -> bool {
         self.signal(Signal::SIGCONT)
     }

@@ -1,5 +1,5 @@
-//! A wire between two of our processes that can be made slow, silent or dead: a TCP proxy of our own, since a real
-//! network could be disturbed only by root, and only for the whole machine.
+//! A wire between two of our processes that can be made slow, silent or dead. It is a TCP proxy of our own,
+//! since only root could disturb a real network, and only for the whole machine.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use tokio_util::task::AbortOnDropHandle;
 /// How long a server holds on to a connection whose other end has vanished.
 const SERVER_NOTICES_AFTER: Duration = Duration::from_secs(5);
 
-/// What a wire does with what it carries.
+/// What a wire does with the bytes that reach it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Hands it on.
+    /// Passes them on at once.
     Pass,
-    /// Hands it on, later.
+    /// Passes them on, later.
     Delay(Duration),
-    /// Keeps it, without a word to either end.
+    /// Keeps them, without a word to either end.
     Hold,
-    /// Throws it away, without a word to either end.
+    /// Throws them away, without a word to either end.
     Swallow,
     /// Carries nothing: new connections are reset.
     Refuse,
@@ -37,7 +37,7 @@ pub(super) enum Mode {
 pub(super) enum Healing {
     /// They go on where they stopped.
     Resume,
-    /// They are closed.
+    /// The wire closes them all.
     Reset,
     /// Nothing comes out of them any more, and nothing says so: their other end is gone.
     Dead,
@@ -46,7 +46,7 @@ pub(super) enum Healing {
 #[derive(Debug, Clone, Copy)]
 struct State {
     mode: Mode,
-    /// To whom it leads.
+    /// The address that it leads to.
     target: SocketAddr,
     /// Connections with lower numbers are closed.
     reset_below: u64,
@@ -56,16 +56,16 @@ struct State {
 
 /// How a connection ended.
 enum End {
-    /// By one of its ends.
+    /// One of its ends closed it.
     Closed,
-    /// By us.
+    /// The wire closed it.
     Cut,
-    /// Before it began, by us.
+    /// The wire refused it before it began.
     Refused,
     Dead,
 }
 
-/// What becomes of a piece.
+/// What happens to a piece of data.
 enum Fate {
     Passes,
     IsGone,
@@ -83,15 +83,15 @@ struct Counts {
 /// What a wire did not carry so far.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lost {
-    /// Open connections that we closed, or of which we swallowed something.
+    /// Open connections that the wire closed, or of which it swallowed something.
     pub(super) cut: u64,
-    /// Connections that were not let in.
+    /// Connections that were refused.
     pub(super) refused: u64,
-    /// Bytes that one end sent and the other one never got.
+    /// Bytes that one end sent and the other end never got.
     pub(super) swallowed: u64,
 }
 
-/// A wire to one address at a time. Dropped, it is cut.
+/// A wire to one address at a time. When it is dropped, it is cut.
 #[derive(Debug)]
 pub(super) struct Proxy {
     addr: SocketAddr,
@@ -116,21 +116,21 @@ impl Proxy {
         self.addr
     }
 
-    /// Carries so from now on.
+    /// Sets what the wire does from now on.
     pub(super) fn set(&self, mode: Mode) {
         self.change(mode, Healing::Resume);
     }
 
-    /// Lets everything pass again, and what was open meanwhile come to that end.
+    /// Lets everything pass again, and ends the connections that were open meanwhile like this.
     pub(super) fn heal(&self, healing: Healing) {
         self.change(Mode::Pass, healing);
     }
 
     fn change(&self, mode: Mode, healing: Healing) {
         self.state.send_modify(|state| {
-            // Whoever saw the state before has its number by now.
+            // A connection that saw the state before has its number by now.
             let next = self.counts.connections.load(Ordering::Relaxed);
-            // What has lost a byte must never carry another one.
+            // A connection that has lost a byte must never carry another one.
             let is_broken = mode == Mode::Refuse || state.mode == Mode::Swallow && mode != Mode::Swallow;
             match healing {
                 Healing::Reset => state.reset_below = next,
@@ -142,7 +142,7 @@ impl Proxy {
         });
     }
 
-    /// Leads to somebody else from now on; what is open is closed.
+    /// Leads to another address from now on. Open connections are closed.
     pub(super) fn lead_to(&self, target: SocketAddr) {
         let next = self.counts.connections.load(Ordering::Relaxed);
         self.state.send_modify(|state| (state.target, state.reset_below) = (target, next));
@@ -173,7 +173,7 @@ async fn accept(listener: TcpListener, state: watch::Receiver<State>, counts: Ar
     }
 }
 
-/// One connection.
+/// One connection through the wire.
 #[derive(Clone)]
 struct Wire {
     number: u64,
@@ -192,7 +192,7 @@ impl Wire {
                 return self.count(&end);
             }
             Err(End::Refused) => {
-                // Closing a socket that lingers for no time sends RST instead of FIN.
+                // A socket that lingers for no time sends RST instead of FIN when it is closed.
                 let _ = client.set_zero_linger();
                 return self.count(&End::Refused);
             }
@@ -200,7 +200,7 @@ impl Wire {
         }
         let target = self.state.borrow().target;
         let Ok(mut server) = TcpStream::connect(target).await else { return };
-        // Ours are the delays, not the system's.
+        // The delays are to be the wire's, not the system's.
         let _ = client.set_nodelay(true).and_then(|()| server.set_nodelay(true));
         let end = {
             let (from_client, to_client) = client.split();
@@ -254,7 +254,7 @@ impl Wire {
         }
     }
 
-    /// Waits until what was read may go on, or is gone. So many bytes of it are counted then.
+    /// Waits until a piece of `length` bytes may go on, or is gone. Its bytes are counted then.
     async fn pass(mut self, length: usize) -> Result<Fate, End> {
         let mut is_touched = false;
         loop {

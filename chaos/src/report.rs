@@ -1,4 +1,4 @@
-//! What a run showed, and what it did not.
+//! The report of a run: what it showed, and what it did not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -17,15 +17,15 @@ use super::load::Counts;
 use super::plan::{Plan, Scenario};
 use super::timing;
 
-/// How it came out.
+/// The outcome of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Outcome {
-    /// Nothing was lost, nothing was done twice, and all came to an end.
+    /// Nothing was lost, nothing was done twice, and everything came to an end.
     Held,
-    /// So, but payments wait for a person that should not.
+    /// The same, but payments wait for a person that should not.
     WaitingForAPerson,
-    /// Not so.
+    /// Something was lost, done twice, or did not end.
     Violated,
     /// It cannot be run here.
     Skipped,
@@ -50,7 +50,7 @@ impl Outcome {
     }
 }
 
-/// What clients did and were told.
+/// The clients' requests and answers, in numbers.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Clients {
     attempted: u64,
@@ -95,12 +95,12 @@ pub(super) struct Seen {
     pub(super) lasted: Duration,
 }
 
-/// The report.
+/// The report as it is printed.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     scenario: String,
     pub(super) outcome: Outcome,
-    /// Why, unless it held.
+    /// The reasons, unless it held.
     why: Vec<String>,
     seed: u64,
     replay: String,
@@ -116,9 +116,10 @@ pub(super) struct Report {
     attempts_bound: Option<f64>,
     held: usize,
     violations: u64,
-    /// With this confidence no more than that share of payments is violated: 3 ÷ payments, where none was.
+    /// The upper bound, with a confidence of 95 %, of the share of payments that are violated: 3 ÷ payments,
+    /// where none was.
     violation_rate_below_at_95: Option<f64>,
-    /// From the last fault until every payment had ended.
+    /// The time from the last fault until every payment had ended.
     recovered_in_s: f64,
     lasted_s: f64,
     verify: Option<Value>,
@@ -126,7 +127,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Of a run that cannot be made here.
+    /// The report of a run that cannot be made here.
     pub(super) fn skipped(plan: &Plan, why: &str) -> Self {
         Self {
             scenario: plan.scenario.name(),
@@ -154,7 +155,7 @@ impl Report {
     pub(super) fn of(plan: &Plan, seen: Seen) -> Self {
         let why = judge(plan, &seen);
         let waits = seen.verdict.code == 3 || !seen.held.is_empty();
-        // What waits for a person where a past came back, and why, is for the script to say.
+        // Where a past came back, the script says what waits for a person, and why.
         let may_wait = plan.scenario == Scenario::Restore || seen.held == seen.charged_wrongly;
         let outcome = match (why.is_empty(), waits && !may_wait) {
             (false, _) => Outcome::Violated,
@@ -182,7 +183,7 @@ impl Report {
         }
     }
 
-    /// Where everything is to be looked at.
+    /// The report with the directory where everything was left.
     pub(super) fn kept_in(self, directory: PathBuf) -> Self {
         Self { kept: Some(directory), ..self }
     }
@@ -254,7 +255,7 @@ impl Report {
     }
 }
 
-/// What speaks against it.
+/// The reasons why the run did not hold. Empty where it held.
 fn judge(plan: &Plan, seen: &Seen) -> Vec<String> {
     let mut why = seen.wrong.clone();
     let Seen { figures, clients, verdict, .. } = seen;
@@ -299,13 +300,14 @@ fn judge(plan: &Plan, seen: &Seen) -> Vec<String> {
     why
 }
 
-/// What a worker holds when it is killed may need one more attempt, and nothing else.
+/// The bound of attempts for each payment. Only what a worker holds when it is killed may need one
+/// more attempt.
 fn attempts_bound(plan: &Plan, payments: f64) -> Option<f64> {
     let bound = 1.0 + f64::from(plan.kills) * f64::from(timing::CONCURRENCY) / payments.max(1.0);
     (plan.scenario == Scenario::Workers).then_some(bound)
 }
 
-/// To the millisecond: more would be noise.
+/// The seconds, to the millisecond: more would be noise.
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -1,6 +1,6 @@
 //! Lets the queue come to rest: jobs whose worker was killed are taken back, as they would be a minute later.
 //!
-//! By then every payment has ended, so this changes nothing but how long the run takes.
+//! By then every payment has ended, so this changes only how long the run takes.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use shared::queue::{ORPHANED_AFTER, repair};
 use sqlx::{PgPool, Row as _};
 use tokio::time::{Instant, sleep};
 
-/// The number of jobs has not gone down for so long: it will not.
+/// After this time without fewer jobs, there will not be fewer.
 const STALLED: Duration = Duration::from_mins(3);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Jobs that somebody works on are done by then.
+/// The time within which jobs under way are done.
 const UNDER_WAY: Duration = Duration::from_secs(1);
-/// Jobs taken back at a time.
+/// How many jobs are taken back at a time.
 const BATCH: i64 = 10_000;
 
 /// Waits until no job is left.
@@ -46,7 +46,7 @@ async fn jobs_left(pool: &PgPool) -> Result<i64> {
     Ok(sqlx::query(count).fetch_one(pool).await?.try_get(0)?)
 }
 
-/// Moves the rows and not the clock.
+/// Moves the times in the rows, and not the clock.
 async fn age_lost_jobs(pool: &PgPool) -> Result<()> {
     let age = "update apalis.jobs set lock_at = clock_timestamp() - $1::bigint * interval '1 millisecond'
                 where job_type = 'payments' and status in ('Queued', 'Running')";

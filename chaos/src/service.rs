@@ -1,7 +1,7 @@
-//! `payonce service`: this program as one of the processes that `payonce chaos` starts and breaks, so that what is
-//! broken is always the same build; and the guardian, which cleans up after a chaos that was itself killed.
+//! `payonce service`: this program as one of the processes that `payonce chaos` starts and breaks, so that
+//! these are always the same build. And the guardian, which cleans up after a chaos that was itself killed.
 //!
-//! Not for people: the programs `api`, `worker` and `simgateway` are.
+//! It is not for people: the programs `api`, `worker` and `simgateway` are.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// How long a database server may take to end, once it was told to.
+/// How long a database server may take to end after it was told to.
 const SERVER_PATIENCE: Duration = Duration::from_secs(5);
-/// How often a directory is removed that still changes under our hands.
+/// How often removing a directory is tried while it still changes.
 const REMOVE_TRIES: u32 = 50;
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -45,14 +45,14 @@ impl Command {
     }
 }
 
-/// This program, to be started again: the same build, also where another one has taken its place in the file system
-/// meanwhile.
+/// The path of this program, to start it again: the same build, even where another one has meanwhile taken
+/// its place in the file system.
 pub(crate) fn this_program() -> std::io::Result<PathBuf> {
     let running = Path::new("/proc/self/exe");
     if running.exists() { Ok(running.to_owned()) } else { std::env::current_exe() }
 }
 
-/// Is that process, to its end. Each of them has a runtime of its own.
+/// Runs as that process, to its end. Each of them has a runtime of its own.
 #[must_use]
 pub fn run(command: Command) -> ExitCode {
     match command {
@@ -63,8 +63,8 @@ pub fn run(command: Command) -> ExitCode {
     }
 }
 
-/// Reads what there is to clean up, as long as whoever writes it lives; then cleans up. The system closes the pipe in
-/// whatever way a process ends, and a child that is stopped could not see to itself.
+/// Reads what there is to clean up for as long as its writer lives, and then cleans up. The system closes the
+/// pipe however a process ends, while a child that is stopped could not do it.
 fn guard() -> ExitCode {
     let (mut processes, mut servers) = (BTreeSet::new(), BTreeSet::new());
     let (mut mounts, mut directories, mut is_kept) = (Vec::new(), Vec::new(), false);
@@ -99,11 +99,11 @@ fn number(text: &str) -> Option<i32> {
 }
 
 fn signal(pid: i32, signal: Signal) {
-    // It may be gone by now, which is what we want.
+    // The process may be gone by now, which is as well.
     let _ = kill(Pid::from_raw(pid), signal);
 }
 
-/// At once but in order, since a server that is killed leaves shared memory behind.
+/// Ends a server at once but in order, since one that is killed leaves shared memory behind.
 fn end_server(pid: i32) {
     signal(pid, Signal::SIGCONT);
     signal(pid, Signal::SIGQUIT);
@@ -115,7 +115,7 @@ fn end_server(pid: i32) {
 }
 
 fn unmount(path: &str) {
-    // Lazily: a server on its last legs must not keep it.
+    // Unmounted lazily: a server that is about to end must not hold it.
     let mut umount = Program::new("umount");
     let _ = umount.args(["-l", path]).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }

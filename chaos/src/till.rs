@@ -1,4 +1,5 @@
-//! What a script reads from our books while it runs: what became of the payments of one time, by the database's clock.
+//! What a script reads from our books while it runs: how the payments of some time ended, by the
+//! database's clock.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use domain::ids::MerchantId;
 use sqlx::{FromRow, PgPool};
 use tokio::time::{Instant, sleep};
 
-/// What a script waits for comes within that time, on any machine.
+/// The longest wait of a script for anything, on any machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -20,16 +21,17 @@ pub(super) struct Lot {
     pub(super) to: DateTime<Utc>,
 }
 
-/// What became of a lot.
+/// The figures of a lot.
 #[derive(Debug, Clone, FromRow)]
 pub(super) struct Sold {
     pub(super) payments: i64,
     pub(super) succeeded: i64,
     pub(super) reversed: i64,
     pub(super) retries_spent: i64,
-    /// Rows of their histories.
+    /// The number of rows in their histories.
     pub(super) events: i64,
-    /// From being accepted to the end, in milliseconds: of 95 in 100, and of all.
+    /// The time from acceptance to the end that 95 in 100 stay within, in milliseconds. Below, the
+    /// longest time.
     pub(super) p95_ms: i64,
     pub(super) longest_ms: i64,
     pub(super) last_at: Option<DateTime<Utc>>,
@@ -56,18 +58,18 @@ impl Lot {
     }
 }
 
-/// What time it is, by the clock that payments are accepted by.
+/// The time now, by the clock that payments are accepted by.
 pub(super) async fn now(pool: &PgPool) -> Result<DateTime<Utc>> {
     Ok(sqlx::query_scalar("select clock_timestamp()").fetch_one(pool).await?)
 }
 
-/// Workers whose breakers are open.
+/// The number of workers whose breakers are open.
 pub(super) async fn breakers_open(pool: &PgPool) -> Result<i64> {
     let count = "select count(*) from gateway_outages where ended_at is null";
     Ok(sqlx::query_scalar(count).fetch_one(pool).await?)
 }
 
-/// Payments about which it is not known whether they were charged, and for how many milliseconds, the oldest doubt.
+/// How many payments are in doubt, and for how many milliseconds the oldest doubt has lasted.
 pub(super) async fn in_doubt(pool: &PgPool) -> Result<(i64, i64)> {
     let read = "select count(*), coalesce(max(extract(epoch from clock_timestamp() - doubt_since)) * 1000, 0)::bigint
                   from payments where in_doubt and terminal_at is null";
@@ -79,7 +81,7 @@ pub(super) async fn count(pool: &PgPool, statement: &'static str) -> Result<i64>
     Ok(sqlx::query_scalar(statement).fetch_one(pool).await?)
 }
 
-/// Waits until `holds`.
+/// Waits until `holds`. It is an error where that takes too long.
 pub(super) async fn until(what: &str, mut holds: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
     let began = Instant::now();
     while !holds().await? {

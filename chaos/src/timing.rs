@@ -1,4 +1,5 @@
-//! The waits of a run: short, so that much happens in little time, in the same proportions as the defaults.
+//! The waits of a run. They are short, so that much happens in little time, in the same proportions as
+//! the defaults.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use super::plan::{Plan, Scenario};
 /// How long a claim lasts.
 pub(super) const LEASE: Duration = Duration::from_millis(2_500);
 
-/// Gateway calls at a time, in one worker: as many payments as a killed worker can leave behind.
+/// Gateway calls at a time in one worker: the most payments that a killed worker can leave behind.
 pub(super) const CONCURRENCY: u32 = 32;
 
 const ALWAYS: [(&str, &str); 9] = [
@@ -22,18 +23,18 @@ const ALWAYS: [(&str, &str); 9] = [
     ("BREAKER_OPEN_MS", "200"),
 ];
 
-/// What workers are told in that run.
+/// The settings of the workers in that run.
 pub(super) fn of(plan: &Plan) -> Vec<(&'static str, &'static str)> {
     let scenario = plan.scenario;
-    // An outage of half an hour is about the waits that there are.
+    // An outage of half an hour tests the waits that are the defaults.
     if scenario == Scenario::QuietOutage && !plan.is_short {
         return vec![("WORKER_CONCURRENCY", "32"), ("DOUBT_DEADLINE_MS", "60000")];
     }
-    // Nothing fails there, and what is measured is what there is.
+    // Nothing fails there, and the defaults are measured.
     if scenario == Scenario::HeldSnapshot && !plan.is_short {
         return Vec::new();
     }
-    // A gateway that does answer gets time to, on a machine that is busy: only workers shall fail there.
+    // A gateway that does answer gets time to do so on a busy machine, since only workers shall fail there.
     let gateway_timeout = match scenario {
         Scenario::Gateway | Scenario::LostAnswers | Scenario::All => "300",
         Scenario::Workers
@@ -68,17 +69,17 @@ pub(super) fn of(plan: &Plan) -> Vec<(&'static str, &'static str)> {
     all
 }
 
-/// What only scripts need.
+/// The settings that only scripts need.
 fn of_script(plan: &Plan) -> Vec<(&'static str, &'static str)> {
     match (plan.scenario, plan.is_short) {
-        // A breaker that opened by silence would stay open for longer than anybody waits here.
+        // A breaker that opened by silence would stay open for longer than anything waits here.
         (Scenario::SilentFew, true) => {
             vec![("GATEWAY_TIMEOUT_MS", "500"), ("BREAKER_OPEN_MS", "600000"), ("DOUBT_DEADLINE_MS", "3000")]
         }
         (Scenario::SilentFew, false) => {
             vec![("WORKER_CONCURRENCY", "256"), ("BREAKER_OPEN_MS", "600000"), ("DOUBT_DEADLINE_MS", "15000")]
         }
-        // So that several payments fail before one has used up its tries, also on a machine that is busy.
+        // Several payments fail before one has used up its tries, even on a busy machine.
         (Scenario::QuietOutage, _) => vec![("BACKOFF_MS", "1000"), ("BACKOFF_MAX_MS", "2000")],
         (Scenario::WrongDoor, true) => {
             vec![("GATEWAY_TIMEOUT_MS", "500"), ("SEND_WINDOW_MS", "500"), ("DOUBT_DEADLINE_MS", "6000")]
@@ -97,7 +98,7 @@ pub(super) fn doubt_deadline(plan: &Plan) -> Duration {
     ms.map_or(Duration::from_mins(15), Duration::from_millis)
 }
 
-/// The same as words, to be printed.
+/// The settings as words, for printing.
 pub(super) fn in_words(plan: &Plan) -> String {
     of(plan).iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }

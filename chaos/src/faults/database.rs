@@ -1,4 +1,4 @@
-//! The database is killed, has no connection left, has no room left.
+//! The database is killed, has no connection left, or has no disk space left.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -19,13 +19,13 @@ use crate::database::Database;
 const CONNECTIONS_HELD: Duration = Duration::from_millis(3_500);
 /// How long the disk stays full once that is felt.
 const DISK_HELD: Duration = Duration::from_millis(1_000);
-/// What the connections that take up the room are called.
+/// The name of the sessions that take up the connections.
 const OURS: &str = "payonce chaos";
 const AT_ONCE: usize = 8;
 const CONNECT_PATIENCE: Duration = Duration::from_secs(2);
-/// How long it may take until the database needs room that it does not have.
+/// The longest time until the database needs space that it does not have.
 const DISK_PATIENCE: Duration = Duration::from_mins(2);
-/// What is written at a time until nothing fits any more.
+/// The bytes that are written at a time until nothing fits any more.
 const PIECE: usize = 64 * 1024;
 const RESTART_PATIENCE: Duration = Duration::from_mins(3);
 
@@ -42,7 +42,7 @@ pub(super) async fn take_all_connections(scene: &mut Scene<'_>) -> Result<()> {
     let (mut taken, mut refused, put_off_before) = (Vec::new(), 0, scene.load.put_off());
     let mut full_since = None;
     while full_since.is_none_or(|since: Instant| since.elapsed() < CONNECTIONS_HELD) {
-        // Several at once: those that are free must be taken faster than the processes take them.
+        // Several at once: free connections must be taken faster than the processes take them.
         let several = (0..AT_ONCE).map(|_| timeout(CONNECT_PATIENCE, PgConnection::connect_with(&url)));
         let several = join_all(several).await;
         let refused_now = several.iter().filter(|one| !matches!(one, Ok(Ok(_)))).count();
@@ -72,12 +72,13 @@ async fn break_other_connections(taken: &mut [PgConnection]) {
     let _ = broken.bind(OURS).execute(first).await;
 }
 
-/// Fills the database's disk, waits, makes room again, and starts the database where it ended for want of room.
+/// Fills the database's disk, waits, and frees it again. Starts the database if it ended for lack of space.
 pub(super) async fn fill_the_disk(scene: &mut Scene<'_>) -> Result<()> {
     let Some(disk) = scene.small_disk.clone() else { return Ok(()) };
     let ballast = disk.join("ballast");
     let (put_off_before, deadline) = (scene.load.put_off(), Instant::now() + DISK_PATIENCE);
-    // Again and again, since the database frees some room by itself; until it hurts, and a little longer.
+    // Filled again and again, since the database frees some space by itself, until it hurts, and a
+    // little longer.
     let mut hurts_since = None;
     while hurts_since.is_none_or(|since: Instant| since.elapsed() < DISK_HELD) && Instant::now() < deadline {
         fill(&ballast)?;
@@ -94,7 +95,7 @@ pub(super) async fn fill_the_disk(scene: &mut Scene<'_>) -> Result<()> {
     revive(&mut scene.fleet.database).await
 }
 
-/// Writes until nothing fits; tells how much that was.
+/// Writes until nothing fits. Answers how many bytes that was.
 fn fill(ballast: &Path) -> Result<u64> {
     let mut file = File::options().create(true).append(true).open(ballast)?;
     let (piece, mut written) = (vec![0; PIECE], 0);
@@ -108,7 +109,7 @@ fn fill(ballast: &Path) -> Result<u64> {
     Ok(written)
 }
 
-/// A server that could not write its log of changes ends, and may need a second start.
+/// Starts a server that has ended because it could not write its log of changes. It may need a second start.
 async fn revive(database: &mut Database) -> Result<()> {
     let deadline = Instant::now() + RESTART_PATIENCE;
     while database.has_ended().await {

@@ -1,11 +1,11 @@
-//! The queue delivers jobs more often than once.
+//! The queue delivers each job more than once.
 
 use anyhow::Result;
 use sqlx::Row as _;
 
 use crate::fleet::Fleet;
 
-/// Each job gets one to four copies, as it is inserted; copies have no key, which is how they are told apart.
+/// Each job gets one to four copies when it is inserted. Copies have no key, which tells them apart.
 const COPY: &str = "
 create or replace function chaos_deliver_again() returns trigger language plpgsql as $$
 begin
@@ -20,7 +20,7 @@ create or replace trigger chaos_deliver_again after insert on apalis.jobs
     execute function chaos_deliver_again();
 ";
 
-/// From now on.
+/// Makes the database copy jobs from now on.
 pub(super) async fn deliver_again(fleet: &Fleet) -> Result<()> {
     sqlx::raw_sql(COPY).execute(&fleet.pool).await?;
     Ok(())

@@ -1,7 +1,9 @@
-//! Something else answers in the gateway's place: a proxy's pages, another service, or another account's gateway.
+//! Something else answers in the gateway's place: a proxy's pages, another service, or another
+//! account's gateway.
 //!
-//! Must hold: its words are final for nothing, nothing is charged there, and the breaker is open while it answers. A swap
-//! for another account's gateway comes after an outage here, as it does where somebody moves an address.
+//! Must hold: its answers are final for nothing, nothing is charged there, and the breaker is open while
+//! it answers. A swap for another account's gateway comes after an outage here, as it does when an address
+//! is moved.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -33,7 +35,7 @@ const DOORS: [Door; 8] = [
     ("an empty 502", "502 Bad Gateway", ""),
 ];
 
-/// A request that has not come by then is answered as far as it has.
+/// The longest wait for a whole request. One that is not complete by then is answered all the same.
 const ONE_REQUEST: Duration = Duration::from_secs(1);
 const REQUEST_BYTES_MAX: usize = 16 * 1024;
 
@@ -52,8 +54,8 @@ pub(super) async fn play(scene: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// It answers with that, from when the breakers are closed until they are open; in full, for longer than a doubt may last,
-/// and with every payment at its end before the next comes.
+/// Has this door answer in the gateway's place, from when the breakers are closed until they are open. In
+/// full, it goes on for longer than a doubt may last, and every payment ends before the next door comes.
 async fn stand_in(scene: &mut Scene<'_>, door: Door) -> Result<()> {
     let somebody = Somebody::start(door).await?;
     lead_to(scene, somebody.addr)?;
@@ -71,13 +73,14 @@ async fn stand_in(scene: &mut Scene<'_>, door: Door) -> Result<()> {
     Ok(())
 }
 
-/// Payments are in doubt when the gateway goes; another account's gateway comes in its place, until the oldest doubt is
-/// older than a doubt may be.
+/// Another account's gateway takes the place of one that went while payments were in doubt. It stays until
+/// the oldest doubt is older than a doubt may be.
 async fn another_gateway(scene: &mut Scene<'_>) -> Result<()> {
     let pool = scene.fleet.pool.clone();
     scene.load.all_ended().await?;
     gateway::look_up_nothing(scene.fleet).await?;
-    // One that a look finds as soon as the gateway is back, and one of which it finds nothing at first.
+    // A look finds the first one's charge as soon as the gateway is back; it finds nothing of the second
+    // at first.
     scene.load.buy(0, "sim_timeout_charged");
     scene.load.buy(1, "sim_timeout_not_charged");
     till::until("the doubts", async || Ok(till::in_doubt(&pool).await?.0 == 2)).await?;
@@ -98,7 +101,7 @@ async fn another_gateway(scene: &mut Scene<'_>) -> Result<()> {
     lead_back(scene).await
 }
 
-/// While something else answers, the breakers are open; what has ended shows at the end.
+/// Demands that breakers are open while something else answers. What has ended shows at the end.
 async fn still_open(scene: &mut Scene<'_>, whom: &str) -> Result<()> {
     let open = till::breakers_open(&scene.fleet.pool).await?;
     scene.demand(open > 0, || format!("{whom}: no breaker is open"));
@@ -118,21 +121,22 @@ fn lead_to(scene: &Scene<'_>, somebody: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// The right one is back, until every breaker is closed.
+/// Brings the right gateway back, and waits until every breaker is closed.
 async fn lead_back(scene: &Scene<'_>) -> Result<()> {
     lead_to(scene, address(scene.fleet.gateway.address())?)?;
     let pool = &scene.fleet.pool;
     till::until("all breakers to close", async || Ok(till::breakers_open(pool).await? == 0)).await
 }
 
-/// Every worker has noticed: one that has not takes a gateway that is swapped meanwhile for the known one.
+/// Waits until every worker has noticed. A worker that has not takes a gateway that is swapped meanwhile for
+/// the known one.
 async fn wait_until_open(scene: &Scene<'_>) -> Result<()> {
     let pool = &scene.fleet.pool;
     let workers = i64::try_from(scene.plan.workers)?;
     till::until("all breakers to open", async || Ok(till::breakers_open(pool).await? >= workers)).await
 }
 
-/// How many charges stand in that gateway's journal.
+/// How many rows about charges stand in that gateway's journal.
 async fn charges_at(gateway: &str) -> Result<usize> {
     let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
     let journal: Value =
@@ -141,7 +145,7 @@ async fn charges_at(gateway: &str) -> Result<usize> {
     Ok(rows.iter().filter(|row| row["op"] == "charge").count())
 }
 
-/// Somebody who answers everything alike. Dropped, nobody listens there any more.
+/// A listener that answers every request alike. Once it is dropped, nothing listens there any more.
 struct Somebody {
     addr: SocketAddr,
     _answering: AbortOnDropHandle<()>,
@@ -164,7 +168,8 @@ impl Somebody {
     }
 }
 
-/// Reads the whole request first: what is closed with something unread is reset, and the answer is lost.
+/// Reads the whole request first: a connection that is closed with something unread is reset, and the answer
+/// is lost.
 async fn answer_once(mut caller: TcpStream, answer: String) {
     let mut request = Vec::new();
     let whole = async {
@@ -174,13 +179,13 @@ async fn answer_once(mut caller: TcpStream, answer: String) {
             }
         }
     };
-    // Whoever sends half a request is answered all the same.
+    // A caller that sends half a request is answered all the same.
     let _ = timeout(ONE_REQUEST, whole).await;
     let _ = caller.write_all(answer.as_bytes()).await;
     let _ = caller.shutdown().await;
 }
 
-/// Whether the head has ended, and as much has come after it as it says.
+/// Whether the head has ended, and the body after it has the length that the head names.
 fn is_whole(request: &[u8]) -> bool {
     let request = String::from_utf8_lossy(request);
     let Some((head, body)) = request.split_once("\r\n\r\n") else { return false };

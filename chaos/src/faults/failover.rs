@@ -1,8 +1,9 @@
-//! A standby takes the place of the database, again and again, and the old server is gone, read only, or knows nothing of it.
+//! A standby takes the place of the database, again and again. The old server is gone, is read only, or knows
+//! nothing of it.
 //!
-//! Must hold: whatever was acknowledged is there, since each commit waits for the standby; and a server that was passed over
-//! acknowledges nothing any more, though it still takes writes. Nobody is blamed for the workers' pauses, and there are as
-//! many connections as before.
+//! Must hold: every acknowledged payment is there, since each commit waits for the standby. A server that was
+//! passed over acknowledges nothing any more, though it still takes writes. No payment is counted against its
+//! workers for the pauses, and there are as many connections as before.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,38 +17,38 @@ use tokio::time::{Instant, sleep};
 use super::Scene;
 use crate::database::Database;
 
-/// What becomes of the old primary while its standby takes over.
+/// The old primary's lot while its standby takes over.
 #[derive(Debug, Clone, Copy)]
 enum Old {
-    /// SIGKILL.
+    /// It is killed with SIGKILL.
     Killed,
-    /// It refuses writes, as a demoted one does that keeps its sockets.
+    /// It refuses writes, as a demoted server does that keeps its sockets.
     ReadOnly,
     /// It goes on, and would take writes.
     Undemoted,
 }
 
-/// In turn.
+/// The lots that the old primaries have, in turn.
 const OLD: [Old; 3] = [Old::Killed, Old::ReadOnly, Old::Undemoted];
 
-/// What the standby needs to see is there within that time, on any machine.
+/// The longest wait for anything that a standby is to show, on any machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Each commit waits for the standby.
+/// Makes each commit wait for the standby.
 const SYNCHRONOUS: [&str; 2] =
     ["alter system set synchronous_standby_names = '*'", "select pg_reload_conf()"];
-/// A primary without a standby waits for none, as whoever promotes it sees to.
+/// Makes a primary without a standby wait for none, as operators do when they promote one.
 const ALONE: [&str; 2] = ["alter system reset synchronous_standby_names", "select pg_reload_conf()"];
 const READ_ONLY: [&str; 2] =
     ["alter system set default_transaction_read_only = on", "select pg_reload_conf()"];
 
-/// Sessions of APIs and workers.
+/// Counts the sessions of APIs and workers.
 const SESSIONS: &str =
     "select count(*) from pg_stat_activity where datname = 'payonce' and application_name like 'payonce%'";
 
-/// What each of them is, and what it did last; without those whose other end may be gone: who waits for a standby's word looks at
-/// nothing else.
+/// What each session is, and what it did last. Sessions whose other end may be gone are left out: one that
+/// waits for a standby's word looks at nothing else.
 const WHO: &str =
     "select format('%s, %s since %s: %s', application_name, state, state_change::timetz(0), left(query, 60))
     from pg_stat_activity
@@ -85,8 +86,8 @@ pub(super) async fn play(scene: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// One promotion. Tells how long it took until a request was acknowledged that was sent after it had begun, and gives the
-/// next standby.
+/// Does one promotion. Answers how long it took from its beginning until a request was acknowledged that was
+/// sent after that, and the next standby.
 async fn fail_over(scene: &mut Scene<'_>, old: Old, standby: Database) -> Result<(Duration, Database)> {
     let began = Instant::now();
     match old {
@@ -117,7 +118,7 @@ async fn fail_over(scene: &mut Scene<'_>, old: Old, standby: Database) -> Result
     Ok((gap, next))
 }
 
-/// Has somebody else break the primary, as often as planned.
+/// Has an outside command break the primary, as often as planned.
 async fn strike_elsewhere(scene: &mut Scene<'_>, command: &str) -> Result<()> {
     let kills = scene.plan.kills;
     let mut gaps = Vec::new();
@@ -146,7 +147,7 @@ async fn strike_elsewhere(scene: &mut Scene<'_>, command: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until none of ours is connected to a server that was passed over.
+/// Waits until none of our sessions is connected to a server that was passed over.
 async fn until_left(old: &Database) -> Result<()> {
     let began = Instant::now();
     loop {

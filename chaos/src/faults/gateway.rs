@@ -12,51 +12,52 @@ use crate::fleet::Fleet;
 
 /// How long a call without an answer is held: longer than workers wait.
 const SILENCE_MS: u32 = 600;
-/// How long the gateway may take to be told something.
+/// How long the gateway may take to set a switch.
 const PATIENCE: Duration = Duration::from_mins(3);
 
-/// So slow that workers always hold payments.
+/// Makes it so slow that workers always hold payments.
 pub(super) async fn answer_slowly(fleet: &Fleet) -> Result<()> {
     put(fleet, &json!({ "slow_ms": 300 })).await
 }
 
-/// Three in ten calls go wrong, in one way or another; one in a hundred charges the wrong amount.
+/// Makes three in ten calls go wrong, in one way or another. One in a hundred charges the wrong amount.
 pub(super) async fn misbehave(fleet: &Fleet, seed: u64) -> Result<()> {
     put(fleet, &faults(0.3, seed, 0.01)).await
 }
 
-/// Every answer to a charge is lost.
+/// Loses every answer to a charge.
 pub(super) async fn lose_all_answers(fleet: &Fleet, seed: u64) -> Result<()> {
     put(fleet, &json!({ "seed": seed, "lost_response_rate": 1.0 })).await
 }
 
-/// To every charge it says that it did not carry it out.
+/// Makes it answer to every charge that it did not carry it out.
 pub(super) async fn carry_out_nothing(fleet: &Fleet) -> Result<()> {
     put(fleet, &json!({ "not_executed_rate": 1.0 })).await
 }
 
-/// No look-up is answered.
+/// Makes it answer no look-up.
 pub(super) async fn look_up_nothing(fleet: &Fleet) -> Result<()> {
     put(fleet, &json!({ "lookup_error_rate": 1.0 })).await
 }
 
-/// As badly as the dice say.
+/// Makes it misbehave as much as the dice say.
 pub(super) async fn misbehave_somehow(scene: &mut Scene<'_>) -> Result<()> {
     let rate = scene.dice.random_range(0.0..0.3);
     let seed = scene.dice.random();
     put(scene.fleet, &faults(rate, seed, 0.0)).await
 }
 
-/// As it should.
+/// Makes it behave again, with all switches off.
 pub(super) async fn behave(fleet: &Fleet) -> Result<()> {
     put(fleet, &json!({})).await
 }
 
-/// Every fault that the gateway knows, `rate` of all calls together, but for charges of a wrong amount.
+/// Every fault of the gateway, `rate` of all calls together. Charges of a wrong amount have a rate of
+/// their own.
 fn faults(rate: f64, seed: u64, wrong_amount_rate: f64) -> Value {
     let each = rate / 6.0;
     json!({
-        // The simulator's numbers are whole and signed in JSON.
+        // JSON numbers of the simulator are whole and signed.
         "seed": seed >> 1,
         "network_error_rate": each,
         "rate_429": each / 2.0,

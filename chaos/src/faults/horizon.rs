@@ -1,6 +1,8 @@
-//! One session holds a snapshot while clients pay at an even rate: no dead row of the whole database can be cleared meanwhile.
+//! One session holds a snapshot while clients pay at an even rate. No dead row of the whole database can be
+//! cleared meanwhile.
 //!
-//! Must hold: at the end payments take at most twice as long as in the beginning, and as many are settled.
+//! Must hold: at the end payments take at most twice as long as in the beginning, and at least 95 in 100 as
+//! many are settled.
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -14,20 +16,20 @@ use sqlx::{Connection as _, FromRow, PgConnection};
 use super::Scene;
 use crate::till;
 
-/// How much longer 95 in 100 payments may take at the end.
+/// How many times as long 95 in 100 payments may take at the end.
 const SLOWER_AT_MOST: i64 = 2;
-/// And how much of the first tenth's throughput must be left, in hundredths.
+/// How much of the first tenth's throughput must be left at the end, in hundredths.
 const LEFT_AT_LEAST: i64 = 95;
-/// How much of the rate that was asked for must be settled in the first tenth, in hundredths: else the machine is measured, and
-/// not the snapshot.
+/// How much of the wanted rate must be settled in the first tenth, in hundredths. With less, the machine is
+/// measured, and not the snapshot.
 const KEEPS_UP: i64 = 90;
 
-/// What became of the payments of a tenth of the time.
+/// The payments of a tenth of the time.
 #[derive(Debug, FromRow)]
 struct Tenth {
-    /// From being accepted to the end, in microseconds, of 95 in 100.
+    /// The time from acceptance to the end that 95 in 100 payments stay within, in microseconds.
     p95_us: i64,
-    /// Payments that ended.
+    /// How many payments ended in it.
     settled: i64,
 }
 
@@ -67,7 +69,8 @@ async fn hold(url: &str) -> Result<PgConnection> {
     Ok(session)
 }
 
-/// What was accepted and what ended in that time. It reads the whole table, after the measurement.
+/// The payments that were accepted, and those that ended, in that time. It reads the whole table, after
+/// the measurement.
 async fn read(session: &mut PgConnection, from: DateTime<Utc>, to: DateTime<Utc>) -> Result<Tenth> {
     let read = sqlx::query_as(
         "select coalesce(percentile_cont(0.95) within group (order by extract(epoch from terminal_at - created_at)::float8)
@@ -85,7 +88,7 @@ fn judge(scene: &mut Scene<'_>, first: &Tenth, last: &Tenth, tenth: Duration) {
         scene.measured(format!("{which}: p95 in µs from accepted to ended"), it.p95_us.unsigned_abs());
         scene.measured(format!("{which}: settled a second"), settled * 1000 / took_ms);
     }
-    // In short it would be the machine that is measured.
+    // In a short run the machine would be measured.
     if scene.plan.is_short {
         return;
     }

@@ -1,8 +1,8 @@
-//! A standby takes over for which no commit waited: what it had not received is gone, acknowledged or not, and the gateway remembers
-//! what was charged for it.
+//! A standby takes over for which no commit waited. What it had not received is gone, acknowledged or not,
+//! and the gateway remembers what was charged for it.
 //!
-//! Must hold: the last commits are missed before anything is claimed, and once `payonce restored` has run and clients have repeated
-//! their requests each purchase was charged exactly once.
+//! Must hold: the loss is noticed before anything is claimed. Once `payonce restored` has run and clients
+//! have repeated their requests, each purchase was charged exactly once.
 
 use std::collections::HashMap;
 
@@ -16,18 +16,18 @@ use crate::database::Database;
 use crate::past::{self, Client, Fate, Purchase};
 use crate::till::{self, count};
 
-/// How much is bought around each promotion, in full and in short.
+/// How many purchases are made around each promotion, in full and in short.
 const PURCHASES: (usize, usize) = (1_000, 40);
 
 const ENDED: &str = "select count(*) from payments where terminal_at is not null";
 const HELD: &str = "select count(*) from payments where held_reason = 'restored'";
-/// Whether somebody has found out what the server that took over is.
+/// Counts one once a worker has found out what the server that took over is.
 const DECIDED: &str = "
     select count(*) from installation
      where must_restore is not null
         or timeline = ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int";
 
-/// What is measured.
+/// The names of the figures.
 const RESTORED: &str = "promotions after which `payonce restored` was needed";
 const WORST: &str = "from the primary's death until all went on, ms: worst";
 
@@ -46,7 +46,7 @@ pub(super) async fn play(scene: &mut Scene<'_>) -> Result<()> {
     judge(scene, &bought).await
 }
 
-/// One promotion while these are bought, and everything until each has ended. Gives the next standby.
+/// Does one promotion while these are bought, and waits until each has ended. Answers the next standby.
 async fn take_over(scene: &mut Scene<'_>, standby: Database, purchases: &mut [Purchase]) -> Result<Database> {
     failover::until_followed(&scene.fleet.database).await?;
     let client = Client::of(scene.fleet)?;
@@ -79,14 +79,14 @@ async fn take_over(scene: &mut Scene<'_>, standby: Database, purchases: &mut [Pu
     Ok(next)
 }
 
-/// The primary's process that tells the standby what was committed. Frozen, it tells nothing.
+/// The primary's process that tells the standby what was committed. While it is frozen, it tells nothing.
 struct Sender {
     pid: i32,
 }
 
 impl Sender {
     fn freeze(pid: i32, scene: &Scene<'_>) -> Self {
-        // Whatever becomes of us, it ends.
+        // The guardian ends it, however this process ends.
         scene.guardian.process(pid.cast_unsigned());
         let _ = kill(Pid::from_raw(pid), Signal::SIGSTOP);
         Self { pid }
@@ -98,8 +98,8 @@ impl Sender {
     }
 }
 
-/// The primary dies with what it had not told; the standby takes over. Where that is found to have forgotten charges, a person
-/// does what the runbook says.
+/// Kills the primary with what it had not sent, and promotes the standby. Where that is found to have
+/// forgotten charges, it does what the runbook asks of a person.
 async fn lose_the_tail(scene: &mut Scene<'_>, standby: Database, sender: Sender) -> Result<()> {
     let began = Instant::now();
     scene.fleet.database.kill9().await?;
@@ -127,7 +127,8 @@ async fn lose_the_tail(scene: &mut Scene<'_>, standby: Database, sender: Sender)
     Ok(())
 }
 
-/// Whether each purchase succeeded and was charged once, by the gateway's own journal; and how many were lost meanwhile.
+/// Whether each purchase succeeded and was charged once, by the gateway's own journal. Counts also how many
+/// were lost meanwhile.
 async fn judge(scene: &mut Scene<'_>, bought: &[Purchase]) -> Result<()> {
     let mut standing: HashMap<String, usize> = HashMap::new();
     for charge in past::standing(scene.fleet.gateway.address()).await? {

@@ -1,4 +1,4 @@
-//! The wires between the processes, the database and the gateway are slow or carry nothing.
+//! The wires between the processes, the database and the gateway are slow, or carry nothing.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::fleet::Wires;
 use crate::proxy::{Healing, Mode, Proxy};
 
 const SLOW_FOR: Duration = Duration::from_millis(1_500);
-/// Longer than a lease at times, shorter at others.
+/// The shortest and, below, the longest silence: at times shorter than a lease, at times longer.
 const SILENT_FROM: Duration = Duration::from_millis(300);
 const SILENT_TO: Duration = Duration::from_millis(3_500);
 
-/// How long it may take until a worker has something to say to a gateway that is cut off.
+/// How long it may take until a worker sends something to a gateway that is cut off.
 const CUT_PATIENCE: Duration = Duration::from_mins(2);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Every piece to and from the database takes up to a tenth of a second longer, for a while.
+/// Delays every piece to and from the database by up to a tenth of a second, for a while.
 pub(super) async fn slow_the_database(scene: &mut Scene<'_>) -> Result<()> {
     let delay = Duration::from_millis(scene.dice.random_range(5..100));
     let Some(wires) = &scene.fleet.wires else { return Ok(()) };
@@ -36,7 +36,8 @@ pub(super) async fn slow_the_database(scene: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// One wire or all of them carry nothing for a while; after that, what was open goes on, is closed, or stays dead.
+/// Makes one wire, or all of them, carry nothing for a while. After that, the open connections go on, are
+/// closed, or stay dead.
 pub(super) async fn part(scene: &mut Scene<'_>) -> Result<()> {
     let which = scene.one_of(4);
     let silence = scene.dice.random_range(SILENT_FROM..SILENT_TO);
@@ -54,15 +55,15 @@ pub(super) async fn part(scene: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// What one cut of the gateway's wire must have done to be one.
+/// What a cut of the gateway's wire must have done to count as one.
 pub(crate) const CUT: [&str; 3] = [
     "connections to the gateway cut",
     "connections to the gateway refused",
     "bytes to or from the gateway swallowed",
 ];
 
-/// Cuts the gateway off for as long as planned: first nothing says so, and then everything does. Each half lasts until it
-/// has done something, since it is under load that it must.
+/// Cuts the gateway off for as long as planned: in the first half nothing says so, in the second everything
+/// does. Each half lasts until it has done something, because it must do so under load.
 pub(super) async fn cut_the_gateway_off(scene: &mut Scene<'_>) {
     let Some(wires) = &scene.fleet.wires else { return };
     let wire = &wires.workers_to_gateway;
@@ -83,7 +84,8 @@ pub(super) async fn cut_the_gateway_off(scene: &mut Scene<'_>) {
     scene.fired(swallowed, lost.swallowed - before.swallowed);
 }
 
-/// Waits until that time, and then until something was done; not for ever, as the report says what was not.
+/// Waits until that time, and then until something was done. It gives up after a while, as the report names
+/// what was not done.
 async fn pass(until: Instant, is_done: impl Fn() -> bool) {
     let give_up = until + CUT_PATIENCE;
     while Instant::now() < until || !is_done() && Instant::now() < give_up {

@@ -1,7 +1,7 @@
-//! The gateway is away, or says that it cannot, while hardly anything is paid; then it is back.
+//! The gateway is away, or answers that it cannot charge, while hardly anything is paid. Then it is back.
 //!
-//! Must hold: nothing fails, nothing uses up a try where no request left us, histories stay short, and everything ends soon
-//! after its return, whatever is left to ask about.
+//! Must hold: nothing fails, no try is used up where no request left us, and histories stay short. Everything
+//! ends soon after the gateway's return, whatever is left to ask about.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use tokio::time::sleep;
 use super::{Scene, gateway};
 use crate::till::{self, Lot, Sold};
 
-/// Rows of a payment's history, on average, however long the gateway was away.
+/// The most rows of a payment's history, on average, however long the gateway was away.
 const EVENTS_AT_MOST: i64 = 16;
 
-/// How soon after its return everything has ended: the last pause before the door is read, a probe, and a start one call
-/// at a time. One that answered that it cannot is left alone for a minute more.
+/// How soon after the gateway's return everything has ended: the last pause before the door is read, a probe,
+/// and a start one call at a time. A gateway that answered that it cannot is left alone for a minute more.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
 const ABLE_WITHIN: Duration = Duration::from_secs(120);
-/// A doubt is over after two looks that find nothing, and the waits between them.
+/// How soon a doubt has ended: after two looks that find nothing, and the waits between them.
 const SURE_WITHIN: Duration = Duration::from_secs(120);
 
-/// Payments that come one by one, and the time from one to the next.
+/// How many payments come one by one, and the time from one to the next.
 type Pace = (u32, Duration);
 
 const SOME: usize = 3;
 
-/// How long all of it takes.
+/// The times of the whole script.
 struct Times {
     paces: [Pace; 2],
-    /// How long the gateway cannot, and how long only doubts wait for it.
+    /// How long the gateway cannot charge. Below, how long only doubts wait for it.
     unable: Duration,
     doubtful: Duration,
 }
@@ -55,7 +55,7 @@ pub(super) async fn play(scene: &mut Scene<'_>) -> Result<()> {
     only_doubts(scene, &times).await
 }
 
-/// Connections are refused.
+/// The gateway is away: connections are refused.
 async fn away(scene: &mut Scene<'_>, times: &Times) -> Result<()> {
     let from = till::now(&scene.fleet.pool).await?;
     kill(scene).await;
@@ -75,7 +75,7 @@ async fn away(scene: &mut Scene<'_>, times: &Times) -> Result<()> {
     Ok(())
 }
 
-/// It answers, to both merchants, that it did not carry out the charge.
+/// The gateway answers, to both merchants, that it did not carry out the charge.
 async fn unable(scene: &mut Scene<'_>, times: &Times) -> Result<()> {
     let from = till::now(&scene.fleet.pool).await?;
     gateway::carry_out_nothing(scene.fleet).await?;
@@ -93,11 +93,13 @@ async fn unable(scene: &mut Scene<'_>, times: &Times) -> Result<()> {
     back(scene, "unable", from, ABLE_WITHIN).await.map(drop)
 }
 
-/// It is killed while all that there is are payments in doubt, and away for longer than a doubt may last.
+/// The gateway is killed while there are only payments in doubt, and is away for longer than a doubt
+/// may last.
 async fn only_doubts(scene: &mut Scene<'_>, times: &Times) -> Result<()> {
     let from = till::now(&scene.fleet.pool).await?;
     gateway::look_up_nothing(scene.fleet).await?;
-    // Some that a look finds as soon as the gateway is back, and some of which it finds nothing at first.
+    // A look finds the charges of the first kind as soon as the gateway is back; of the second it finds
+    // nothing at first.
     for _ in 0..SOME {
         scene.load.buy(0, "sim_timeout_charged");
         scene.load.buy(1, "sim_timeout_not_charged");
@@ -122,7 +124,8 @@ async fn wait_until_open(scene: &Scene<'_>) -> Result<()> {
     till::until("a breaker to open", async || Ok(till::breakers_open(pool).await? > 0)).await
 }
 
-/// The gateway is back: everything since then must end well, soon, and the breakers close.
+/// Demands that everything since then ends well, and soon, and that the breakers close, now that the gateway
+/// is back.
 async fn back(
     scene: &mut Scene<'_>,
     what: &str,
@@ -138,7 +141,7 @@ async fn back(
         format!("{what}: all must have succeeded: {sold:?}")
     });
     let took = sold.last_at.map_or(0, |at| (at - back_at).num_milliseconds().max(0)).unsigned_abs();
-    // In short it would be the machine that is measured.
+    // In a short run the machine would be measured.
     scene.demand(scene.plan.is_short || Duration::from_millis(took) <= within, || {
         format!("{what}: the last payment ended {took} ms after the gateway's return")
     });

@@ -16,13 +16,13 @@ use crate::timing;
 /// How long to wait for an API that has something to answer.
 const BUSY_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long to wait for the others to take over what frozen workers held.
+/// How long to wait until other workers have taken over from frozen ones.
 const TAKEOVER_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What workers are called that were frozen while they held payments.
+/// The name of workers that were frozen while they held payments.
 pub(super) const ZOMBIES: &str = "zombies";
 
-/// How far off an id's time must be from the database's to be called of another day.
+/// How many seconds an id's time must be off the database's to count as another day's.
 const ANOTHER_DAY_SECS: f64 = 40_000.0;
 
 pub(super) async fn kill_a_worker(scene: &mut Scene<'_>) -> Result<()> {
@@ -33,7 +33,7 @@ pub(super) async fn kill_a_worker(scene: &mut Scene<'_>) -> Result<()> {
     scene.fleet.workers[which].revive().await
 }
 
-/// In mid-request: one that has some under way.
+/// Kills an API in mid-request, if one has requests under way soon.
 pub(super) async fn kill_an_api(scene: &mut Scene<'_>) -> Result<()> {
     let which = scene.one_of(scene.fleet.apis.len());
     let deadline = Instant::now() + BUSY_PATIENCE;
@@ -54,8 +54,8 @@ pub(super) async fn kill_the_gateway(scene: &mut Scene<'_>) -> Result<()> {
     scene.fleet.gateway.revive().await
 }
 
-/// Freezes all workers but one, each while it holds payments, until their leases are over and others have what they held;
-/// then lets them go on.
+/// Freezes all workers but one, each while it holds payments. Once their leases are over and other workers
+/// have what they held, it lets them go on.
 pub(super) async fn make_zombies(scene: &mut Scene<'_>) -> Result<()> {
     let spared = scene.one_of(scene.fleet.workers.len());
     let deadline = Instant::now() + BUSY_PATIENCE;
@@ -82,8 +82,8 @@ pub(super) async fn make_zombies(scene: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Waits until none of these workers holds a payment any more; not for ever, since what went on without them is no
-/// reason to keep them frozen.
+/// Waits until none of these workers holds a payment any more. It gives up after a while, as what went on
+/// without them is no reason to keep them frozen.
 async fn wait_until_taken_over(fleet: &Fleet, frozen: &[usize]) -> Result<()> {
     let frozen: HashSet<u32> = frozen.iter().filter_map(|&number| fleet.workers[number].pid()).collect();
     let deadline = Instant::now() + TAKEOVER_PATIENCE;
@@ -95,7 +95,7 @@ async fn wait_until_taken_over(fleet: &Fleet, frozen: &[usize]) -> Result<()> {
 
 /// The processes that hold payments now.
 async fn holders(fleet: &Fleet) -> Result<HashSet<u32>> {
-    // A worker's name has its process's number last but one: payonce-<host>-<pid>-<random>.
+    // A worker's name is payonce-<host>-<pid>-<random>, so its process number comes last but one.
     let pids: Vec<Option<String>> = sqlx::query_scalar(
         "select distinct substring(e.evidence->>'worker' from '-([0-9]+)-[^-]*$')
            from payments p
@@ -107,7 +107,7 @@ async fn holders(fleet: &Fleet) -> Result<HashSet<u32>> {
     Ok(pids.into_iter().flatten().filter_map(|pid| pid.parse().ok()).collect())
 }
 
-/// All workers and APIs at once, each told to end or killed.
+/// Restarts all workers and APIs at once. Each is told to end, or is killed.
 pub(super) async fn restart_all(scene: &mut Scene<'_>) -> Result<()> {
     let kills: Vec<bool> =
         (0..scene.plan.workers + scene.plan.apis).map(|_| scene.dice.random_bool(0.5)).collect();
@@ -122,7 +122,8 @@ pub(super) async fn restart_all(scene: &mut Scene<'_>) -> Result<()> {
     try_join_all(all.map(|process| process.revive())).await.map(drop)
 }
 
-/// How many payments have an id whose time is another day than the one on which the database recorded them.
+/// How many payments have an id whose time is of another day than the one on which the database
+/// recorded them.
 pub(super) async fn skewed_ids(fleet: &Fleet) -> Result<u64> {
     // The first 48 bits of an id are milliseconds since 1970.
     let row = sqlx::query(

@@ -1,9 +1,9 @@
-//! The database comes back from a backup that was taken in the middle of load: payments after it are forgotten here, and not at the
-//! gateway. Clients repeat all that they asked for, with the same keys; some with another amount, some after the gateway has
-//! forgotten the keys.
+//! The database comes back from a backup that was taken in the middle of load. Payments after it are
+//! forgotten here, but not at the gateway. Clients repeat all their requests, with the same keys. Some have
+//! another amount, and some come after the gateway has forgotten the keys.
 //!
-//! Must hold: nobody is charged twice, by the gateway's own journal; every charge whose payment is forgotten is named; and
-//! whatever was not over ends as the gateway has it, or waits for a person.
+//! Must hold: nobody is charged twice, by the gateway's own journal, and every charge whose payment is
+//! forgotten is named. What was not over ends as the gateway has it, or waits for a person.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,7 +20,8 @@ use crate::till::{self, count};
 /// How often all of it is done in full.
 const ROUNDS: usize = 10;
 
-/// Keeps a void that has started from going on before the backup is taken, also where reconciliation pulls it near.
+/// Keeps a void that has started from going on before the backup is taken, even where reconciliation pulls
+/// it near.
 const VOIDS_WAIT: &str = "
     create or replace function chaos_waits() returns trigger language plpgsql as $$
     begin
@@ -56,7 +57,7 @@ pub(super) async fn play(scene: &mut Scene<'_>) -> Result<()> {
         now.comes_back(scene, &dump, newcomer).await?;
         now.repeats(scene).await?;
         bought.append(&mut now.bought);
-        // All of them, also those of rounds before: what was settled stays so.
+        // All of them, also those of earlier rounds: what was settled stays so.
         repeat_all(scene, &mut bought).await?;
     }
     judge(scene, &bought).await
@@ -87,10 +88,11 @@ impl Round {
         Ok(())
     }
 
-    /// Some that succeeded, one that is held, one whose void has started, some in doubt, some that wait.
+    /// Makes payments for the backup: some that succeeded, one that is held, two whose void has started, some
+    /// in doubt, some that wait.
     async fn until_the_backup(&mut self, scene: &mut Scene<'_>) -> Result<()> {
         let pool = scene.fleet.pool.clone();
-        // Near a return nothing is voided that was not looked at; this one was long ago.
+        // Near a return nothing is voided that was not looked at. So this return is moved into the past.
         raw(&pool, "update installation set returned_at = returned_at - interval '2 days'").await?;
         self.buy(scene, (0, "sim_ok"), Fate::Succeeds, 4).await?;
         self.buy(scene, (0, "sim_wrong_amount"), Fate::Held, 1).await?;
@@ -104,7 +106,7 @@ impl Round {
         raw(&pool, DOUBTS_WAIT).await?;
         self.buy(scene, (0, "sim_timeout_charged"), Fate::Succeeds, 1).await?;
         self.buy(scene, (0, "sim_timeout_not_charged"), Fate::Succeeds, 1).await?;
-        // The two that are voided are in doubt, too.
+        // The two that are being voided are in doubt, too.
         let doubts =
             "select count(*) from payments where in_doubt and terminal_at is null and held_reason is null";
         till::until("doubts", async || Ok(count(&pool, doubts).await? >= 4)).await?;
@@ -114,7 +116,7 @@ impl Round {
         self.buy(scene, (0, "sim_ok"), Fate::Succeeds, 3).await
     }
 
-    /// All of it goes on; more is paid, also by a merchant who is made now. Then everything stops.
+    /// Lets all of it go on, and pays more, also for a merchant who is made now. Then everything stops.
     async fn after_the_backup(&mut self, scene: &mut Scene<'_>) -> Result<Newcomer> {
         let pool = scene.fleet.pool.clone();
         gateway::behave(scene.fleet).await?;
@@ -138,7 +140,7 @@ impl Round {
         Ok(newcomer)
     }
 
-    /// The backup is restored beside, and `payonce restored` says what is forgotten.
+    /// Restores the backup into a database of its own, and has `payonce restored` say what is forgotten.
     async fn comes_back(
         &self,
         scene: &mut Scene<'_>,
@@ -166,7 +168,7 @@ impl Round {
         Ok(())
     }
 
-    /// The gateway has forgotten some keys by now. Whoever asked for another amount says so.
+    /// Makes the gateway forget some keys, and changes the requests that are to ask for another amount.
     async fn repeats(&mut self, scene: &mut Scene<'_>) -> Result<()> {
         let ids: Vec<String> = self
             .bought
@@ -191,16 +193,16 @@ struct Newcomer {
     shop: usize,
 }
 
-/// Orphans that nobody has adopted.
+/// The name of the figure for orphans that no payment has adopted.
 const OPEN: &str = "orphans that nobody repeats as they were";
 
-/// Every client repeats every request, until everything has ended or is held.
+/// Has every client repeat every request, and waits until everything has ended or is held.
 pub(super) async fn repeat_all(scene: &mut Scene<'_>, bought: &mut [Purchase]) -> Result<()> {
     let client = Client::of(scene.fleet)?;
     client.post_all(bought).await?;
     let pool = scene.fleet.pool.clone();
     past::all_ended(&pool, 0).await?;
-    // Whatever would be charged once more is charged by then.
+    // A second charge would have happened by then.
     sleep(Duration::from_millis(300)).await;
     past::all_ended(&pool, 0).await?;
     let open = count(&pool, "select count(*) from orphans where adopted_by is null").await?;
@@ -208,7 +210,7 @@ pub(super) async fn repeat_all(scene: &mut Scene<'_>, bought: &mut [Purchase]) -
     Ok(())
 }
 
-/// Whether each ended as it must, and nobody was charged twice.
+/// Whether each purchase ended as it must, and nobody was charged twice.
 pub(super) async fn judge(scene: &mut Scene<'_>, bought: &[Purchase]) -> Result<()> {
     let pool = scene.fleet.pool.clone();
     let mut standing: HashMap<String, usize> = HashMap::new();

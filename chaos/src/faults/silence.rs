@@ -1,7 +1,7 @@
 //! The gateway stays silent about some payments of one merchant, and about nothing else.
 //!
-//! Must hold: another merchant's payments take no longer for that. What opens a breaker by such a silence, or lets the
-//! silent ones have every call, shows in how long the others take, or in that nothing ends any more.
+//! Must hold: another merchant's payments take no longer for that. A breaker that opens by such a silence, or
+//! silent payments that have every call, show in how long the others take, or in that nothing ends any more.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::till::{self, Lot, Sold};
 const HEALTHY: usize = 0;
 const SILENT: usize = 1;
 
-/// In full, the others' time with silence is so many times that without, at most.
+/// In full, how many times as long the others may take with silence as without.
 const SLOWER_AT_MOST: f64 = 1.5;
 
-/// Payments a second of the merchant that the gateway answers, for how long, and how many silent ones come meanwhile,
-/// round by round.
+/// Payments a second of the merchant that the gateway answers, and for how long. `silent` says how many
+/// silent ones come meanwhile, round by round.
 struct Act {
     rate: u32,
     lasts: Duration,
@@ -36,7 +36,7 @@ const SHORT: [Act; 1] = [Act { rate: 20, lasts: Duration::from_secs(2), silent: 
 pub(super) async fn play(scene: &mut Scene<'_>) -> Result<()> {
     let acts: &[Act] = if scene.plan.is_short { &SHORT } else { &FULL };
     if !scene.plan.is_short {
-        // As one far away does: beside that, what the machine and the sweep do is small.
+        // Slow, as a distant gateway is. Beside that, the times of the machine and the sweep are small.
         gateway::answer_slowly(scene.fleet).await?;
     }
     for act in acts {
@@ -44,7 +44,7 @@ pub(super) async fn play(scene: &mut Scene<'_>) -> Result<()> {
         for &silent in act.silent {
             let with = round(scene, act, silent).await?;
             let slower_at_most = without.p95_ms as f64 * SLOWER_AT_MOST;
-            // In short it would be the machine that is measured.
+            // In a short run the machine would be measured.
             scene.demand(scene.plan.is_short || with.p95_ms as f64 <= slower_at_most, || {
                 format!(
                     "at {} payments a second, 95 in 100 took {} ms without silence and {} ms with {silent} silent ones",
@@ -56,7 +56,7 @@ pub(super) async fn play(scene: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// One round, to the end of all its payments; gives what became of those that the gateway answers.
+/// Makes one round, to the end of all its payments. Answers how the payments ended that the gateway answers.
 async fn round(scene: &mut Scene<'_>, Act { rate, lasts, .. }: &Act, silent: u32) -> Result<Sold> {
     let from = till::now(&scene.fleet.pool).await?;
     tokio::join!(
@@ -81,7 +81,7 @@ async fn round(scene: &mut Scene<'_>, Act { rate, lasts, .. }: &Act, silent: u32
     Ok(healthy)
 }
 
-/// So many payments, evenly over that time.
+/// Buys `count` times, evenly over that time.
 async fn spread(
     load: &std::sync::Arc<Load>,
     (shop, method): (usize, &'static str),

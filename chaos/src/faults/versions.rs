@@ -1,8 +1,9 @@
-//! Programs of two versions take turns while clients pay. The database is migrated under the old ones; both run beside each other,
-//! and some of them are killed; the deployment is taken back, and made again. Once keys are derived, which old programs cannot
-//! read, it is taken back once more, and the database comes back from a backup.
+//! Programs of two versions take turns while clients pay. The database is migrated under the old ones. Both
+//! run beside each other, and some of them are killed. The deployment is taken back, and made again. Once
+//! keys are derived, which old programs cannot read, it is taken back once more. Then the database comes back
+//! from a backup.
 //!
-//! Must hold: who cannot do it right does nothing; each purchase succeeds, and was charged once.
+//! Must hold: a program that cannot do it right does nothing. Each purchase succeeds, and was charged once.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,15 +15,15 @@ use super::restore::{judge, repeat_all};
 use crate::past::{self, Client, Fate, Purchase};
 use crate::till::count;
 
-/// How much is bought in each act, in full and in short.
+/// How many purchases are made in each act, in full and in short.
 const PURCHASES: (usize, usize) = (2_000, 30);
 /// How often a worker is killed while versions are mixed, in full and in short.
 const KILLS: (usize, usize) = (20, 1);
 
-/// Between two kills, at most.
+/// The longest pause between two kills.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// What was accepted by a program that derives no keys, once all keys are derived.
+/// Counts payments that a program accepted which derives no keys, once all keys are derived.
 const UNDERIVED: &str = "select count(*) from payments where gateway_key is null";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,13 +35,13 @@ enum Version {
 /// What happens while clients pay.
 #[derive(Debug, Clone, Copy)]
 enum Act {
-    /// Nothing at all.
+    /// Nothing else happens.
     Quiet,
-    /// The new payonce migrates.
+    /// The new payonce migrates the database.
     Migrate,
-    /// Some of the programs become those of a version; then workers of either are killed.
+    /// Some of the programs become those of a version. Then workers of either are killed.
     Deploy(Version, Which),
-    /// The new payonce says that the last old program is gone.
+    /// The new payonce is told that the last old program is gone.
     Finish,
 }
 
@@ -79,7 +80,7 @@ pub(super) async fn play(scene: &mut Scene<'_>) -> Result<()> {
     judge(scene, &bought).await
 }
 
-/// Clients pay while that happens, until all that they bought has ended.
+/// Has clients pay while that happens, until all that they bought has ended.
 async fn perform(scene: &mut Scene<'_>, act: Act, bought: &mut Vec<Purchase>, fate: Fate) -> Result<()> {
     let how_many = if scene.plan.is_short { PURCHASES.1 } else { PURCHASES.0 };
     let first = bought.len();
@@ -105,7 +106,7 @@ async fn happen(scene: &mut Scene<'_>, act: Act) -> Result<()> {
     }
 }
 
-/// One after another ends, by being told to or by being killed, and is there again as a program of that version.
+/// Ends the programs one after another, by a signal or by force, and starts each again as that version's.
 async fn deploy(scene: &mut Scene<'_>, version: Version, which: Which) -> Result<()> {
     let program = program(scene, version);
     for number in 0..scene.fleet.workers.len().max(scene.fleet.apis.len()) {
@@ -149,7 +150,8 @@ async fn kill_some(scene: &mut Scene<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The backup is from before the last that was bought, which is forgotten; some programs are still the old ones.
+/// Restores a backup from before the last purchases, which are forgotten by it. Some programs are still the
+/// old ones.
 async fn comes_back(scene: &mut Scene<'_>, bought: &mut Vec<Purchase>) -> Result<()> {
     let dump = past::dump(scene.fleet, 0).await?;
     perform(scene, Act::Quiet, bought, Fate::Adopted).await?;
