@@ -1,6 +1,6 @@
 //! The operators' listener: the job board (apalis-board), whose base path `/` is compiled in, and the
-//! operator's page below `/ops`. Both ask for HTTP Basic, with one's own name as user and one's admin key as
-//! password.
+//! operator's page below `/ops`. Both ask for HTTP Basic, with one's own name as user and one's admin key
+//! as password.
 //!
 //! The board is read-only: its one writing route would let anybody enqueue, so only reads pass.
 

@@ -63,8 +63,8 @@ impl Gateway {
         Ok(Gateway { listener, addr, pool, account, desk, writer, is_alone: false })
     }
 
-    /// Says that nothing else runs in this process, so that a fault may end it. By default crashes are
-    /// refused.
+    /// Says that nothing else runs in this process, so that a fault may end it. By default crashes
+    /// are refused.
     #[must_use]
     pub fn alone(self) -> Gateway {
         Gateway { is_alone: true, ..self }

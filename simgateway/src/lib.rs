@@ -6,8 +6,8 @@
 //! Invariant: it keeps its promises to the letter unless `PUT /faults` tells it to break one. An answer
 //! leaves only after everything it says is committed, and one key takes effect at most once.
 //!
-//! Reading order: what a call asks for and gets, how that is decided (pure), how it is kept, how it is
-//! served.
+//! Reading order: what a call asks for and gets, how that is decided (pure), how it is kept, how it
+//! is served.
 
 mod request;
 

@@ -1,7 +1,7 @@
 //! The program: settings, logs, signals, exit code.
 //!
-//! Standard output carries exactly one line, the JSON that says the gateway is ready. Logs go to standard
-//! error.
+//! Standard output carries exactly one line, the JSON that says the gateway is ready. Logs go to
+//! standard error.
 
 use std::io::{self, Write};
 use std::process::ExitCode;

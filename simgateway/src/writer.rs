@@ -1,5 +1,5 @@
-//! The writer: one task that takes all waiting calls, decides them as a batch, commits, and only then
-//! answers.
+//! The writer: one task that takes all waiting calls, decides them as a batch, commits, and only
+//! then answers.
 //!
 //! Invariant: nothing else decides or writes, so a decision never races with another, and the journal's
 //! numbers appear in order. The next batch starts as soon as the last one is committed, with all calls that

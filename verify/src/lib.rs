@@ -1,5 +1,5 @@
-//! `payonce verify`: joins our books with the gateway's, and says whether anything was charged twice, lost or
-//! forgotten.
+//! `payonce verify`: joins our books with the gateway's, and says whether anything was charged twice, lost
+//! or forgotten.
 //!
 //! It is an independent reader, for people who do not trust the rest. It selects from our tables and gets the
 //! gateway's journal, and uses none of the code that writes either. A test holds it to that.
@@ -47,10 +47,10 @@ const SUSPECTS: usize = 1_000;
 /// Check our books against the gateway's: nothing charged twice, lost or forgotten
 ///
 /// Reads the database and the gateway's journal, and writes nothing. Safe to run at any time, also under
-/// load. It makes seven checks. charge: the gateway took what the payments say. ledger: each success is
-/// posted once. history: the events make the payments. `by_hand`: what people decided is borne out.
-/// idempotency: each payment has one key. liveness: no payment is forgotten, or only taken over again and
-/// again. acknowledged, with --history: what clients were told is there.
+/// load. It makes seven checks. `charge`: the gateway took what the payments say. `ledger`: each success is
+/// posted once. `history`: the events make the payments. `by_hand`: what people decided is borne out.
+/// `idempotency`: each payment has one key. `liveness`: no payment is forgotten, or only taken over again and
+/// again. `acknowledged`, with --history: what clients were told is there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:

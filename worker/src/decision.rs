@@ -1,9 +1,9 @@
 //! Decisions: what a person wishes to become of a held payment is checked against one look at the gateway, in
 //! the time of the sweep. Then it is done or refused.
 //!
-//! Invariant: no gateway call is made without a committed claim, which stands in the decision here, and none
-//! within a transaction. A look changes nothing, so one that is cut off is repeated when the lease has run
-//! out.
+//! Invariant: no gateway call is made without a committed claim, which stands in the decision here, and
+//! none within a transaction. A look changes nothing, so one that is cut off is repeated when the lease has
+//! run out.
 
 use std::time::{Duration, Instant};
 

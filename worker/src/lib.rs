@@ -90,8 +90,8 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Connects to the database, makes sure that its schema is up to date, and takes the address for its
-    /// metrics.
+    /// Connects to the database, makes sure that its schema is up to date, and takes the address for
+    /// its metrics.
     ///
     /// # Errors
     /// Settings contradict each other, or the address is taken. There is no database, or it lacks migrations,

@@ -1,7 +1,7 @@
 //! The limit: how many gateway calls (charges, look-ups, voids) this worker makes in a second. It makes as
-//! many as it is set to, and fewer where the gateway says that they are too many. Each such answer halves the
-//! pace, at most once a second; each other answer makes it a little faster (additive increase, multiplicative
-//! decrease).
+//! many as it is set to, and fewer where the gateway says that they are too many. Each such answer halves
+//! the pace, at most once a second; each other answer makes it a little faster (additive increase,
+//! multiplicative decrease).
 //!
 //! Invariant: a claim is taken only after the limit has given a call for it. Nobody waits for a call, so
 //! neither a claim nor a job nor a shutdown does. A payment that gets none stays due and is put off to the
@@ -41,8 +41,8 @@ struct Pace {
     next_at: Instant,
     /// When the pace was last halved.
     halved_at: Option<Instant>,
-    /// When the present second began. Below, the calls in it and in the one before, which give the speed so
-    /// far.
+    /// When the present second began. Below, the calls in it and in the one before, which give the speed
+    /// so far.
     second: Instant,
     calls: f64,
     calls_before: f64,

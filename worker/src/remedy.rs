@@ -2,10 +2,10 @@
 //! the sweep.
 //!
 //! Invariant: no gateway call is made without a committed claim, which stands in the break here, and none
-//! within a transaction. A remedy that is cut off is found again when the claim's lease has run out; the void
-//! has one key, so that asking twice voids once. Where the key may be a forgotten payment's too, the charges
-//! that stand are looked at first, and voided only if all are this payment's. The break stays open for a
-//! person.
+//! within a transaction. A remedy that is cut off is found again when the claim's lease has run out; the
+//! void has one key, so that asking twice voids once. Where the key may be a forgotten payment's too, the
+//! charges that stand are looked at first, and voided only if all are this payment's. The break stays open
+//! for a person.
 
 use std::time::{Duration, Instant};
 

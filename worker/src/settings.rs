@@ -36,10 +36,10 @@ pub struct Settings {
     pub breaker_open: Duration,
     /// `GATEWAY_RATE_PER_S`: gateway calls in a second. None sets no limit.
     pub gateway_rate: Option<Rate>,
-    /// `GATEWAY_TIMEOUT_MS`, `VISIBILITY_MS`, `DOUBT_DEADLINE_MS`, `RETRIES`, `BACKOFF_MS`, `BACKOFF_MAX_MS`,
-    /// `BACKOFF_MULTIPLIER`, `VERIFY_WAITS_MS`, `PAYMENT_MAX_AGE_MS`; and what the gateway can do:
-    /// `GATEWAY_HONOURS_KEYS`, `GATEWAY_KEY_RETENTION_MS`, `GATEWAY_LOOKUP_SUPPORTED`,
-    /// `GATEWAY_VOID_SUPPORTED`.
+    /// `GATEWAY_TIMEOUT_MS`, `VISIBILITY_MS`, `DOUBT_DEADLINE_MS`, `RETRIES`, `BACKOFF_MS`,
+    /// `BACKOFF_MAX_MS`, `BACKOFF_MULTIPLIER`, `VERIFY_WAITS_MS`, `PAYMENT_MAX_AGE_MS`; and what the
+    /// gateway can do: `GATEWAY_HONOURS_KEYS`, `GATEWAY_KEY_RETENTION_MS`,
+    /// `GATEWAY_LOOKUP_SUPPORTED`, `GATEWAY_VOID_SUPPORTED`.
     pub policy: Policy,
 }
 

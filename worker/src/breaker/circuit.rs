@@ -197,9 +197,9 @@ impl Circuit {
         }
     }
 
-    /// Takes what the door said: how it failed, or none where it answers. An open breaker needs a door that
-    /// answers well and says who it is. A closed one stays closed where the door answers that it is unable
-    /// now.
+    /// Takes what the door said: how it failed, or none where it answers. An open breaker needs a door
+    /// that answers well and says who it is. A closed one stays closed where the door answers that it is
+    /// unable now.
     pub(super) fn knocked(&mut self, failure: Option<FailureKind>, now: Instant) {
         let is_new = std::mem::replace(&mut self.is_new, false);
         self.is_warned = false;
