@@ -25,13 +25,13 @@ Example:
 
 Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
     List {
-        /// Only those of this kind
+        /// Only breaks of this kind
         #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(KINDS.iter().map(|(kind, _)| *kind)))]
         kind: Option<String>,
-        /// Resolved ones too
+        /// List resolved ones too
         #[arg(long)]
         all: bool,
-        /// At most so many
+        /// How many breaks to list, at most
         #[arg(long, default_value_t = 100)]
         limit: u16,
         /// Print one line of JSON: an array of the breaks
@@ -53,8 +53,8 @@ Exit codes: 0 shown; 1 no such break, or failed; 2 called wrongly.")]
     },
     /// Resolve one break, with a reason; where its payment is held, decide about the payment
     ///
-    /// A decision is checked by a worker against what the gateway shows, and refused where that does not permit it.
-    /// Repeated with the same name and reason it changes nothing.
+    /// A worker checks a decision against what the gateway shows, and refuses it where that does not permit
+    /// it. Repeated with the same name and reason it changes nothing.
     #[command(after_help = "\
 Example:
   payonce breaks resolve 17 --by ada --reason 'refunded by the gateway, ticket 4711'
@@ -68,16 +68,16 @@ Exit codes: 0 resolved, also before, or looked; 1 not resolved, or failed; 2 cal
         /// Why it can be closed
         #[arg(long)]
         reason: String,
-        /// Who says so; the name of the user who runs this, if it is not given
+        /// Your name; without it, the name of the user who runs this
         #[arg(long)]
         by: Option<String>,
-        /// What becomes of the held payment
+        /// What is to happen to the held payment
         #[arg(long, value_parser = ["release", "look", "succeed", "fail", "reverse", "void"])]
         decision: Option<String>,
-        /// By which charge it succeeded, with --decision succeed
+        /// The charge by which it succeeded, with --decision succeed
         #[arg(long)]
         charge_id: Option<String>,
-        /// Without proof: only where the gateway is silent for long, or cannot look up
+        /// Decide without proof: only where the gateway is silent for long, or cannot look up
         #[arg(long)]
         unproven: bool,
         /// How long to wait for a worker to look at the gateway
@@ -152,7 +152,7 @@ fn show(it: &Break, json: bool) -> Result<()> {
     output::line(&serde_json::to_string_pretty(&it.detail)?)
 }
 
-/// What it exits with where no worker has looked at the gateway yet.
+/// The exit code where no worker has looked at the gateway yet.
 const NOT_YET: u8 = 3;
 
 async fn resolve(pool: &PgPool, id: i64, asked: &Resolve, json: bool) -> Result<ExitCode> {

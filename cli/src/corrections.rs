@@ -1,6 +1,6 @@
-//! `payonce corrections`: what the books have wrong about a payment that is over, put right by two people.
+//! `payonce corrections`: two people put right what the books have wrong about a payment that is over.
 //!
-//! Over the API and not past it: only there it is known whose key an admin key is, and two people are two of them.
+//! It goes through the API. Only there it is known whose key an admin key is, and that two people are two.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -15,13 +15,14 @@ use terminal::{output, progress};
 const TIMEOUT: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(500);
 
-/// What it exits with where no worker has carried it out yet.
+/// The exit code where no worker has carried it out yet.
 const NOT_YET: u8 = 3;
 
-/// List, propose and approve corrections of payments that are over. Needs an admin key of your own: `ADMIN_KEY`
+/// List, propose and approve corrections of payments that are over. Needs an admin key of your
+/// own: `ADMIN_KEY`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The API
+    /// Address of the API
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080", global = true)]
     base_url: String,
     /// Print one line of JSON
@@ -40,18 +41,18 @@ Example:
 
 Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
     List {
-        /// Ended ones too
+        /// List ended ones too
         #[arg(long)]
         all: bool,
-        /// Only of this payment
+        /// Only corrections of this payment
         #[arg(long, value_name = "ID")]
         payment: Option<String>,
     },
-    /// Propose a correction, by what stands at the gateway after all; somebody else approves it
+    /// Propose a correction, by what stands at the gateway after all; another person approves it
     ///
-    /// Kinds: `charge_missing` (posted, never charged), `charge_refunded` (posted, given back), `amount_differs`,
-    /// `charge_found` (ended without proof and without a charge, and one stands), `other_charge` (right amount, another
-    /// charge).
+    /// Kinds: `charge_missing` (posted, never charged), `charge_refunded` (posted, given back),
+    /// `amount_differs`, `charge_found` (ended without proof and without a charge, and one stands),
+    /// `other_charge` (right amount, another charge).
     #[command(after_help = "\
 Example:
   payonce corrections propose --payment pay_… --kind amount_differs --amount 49.00 --charge-id ch_1 --reason 'ticket 4711'
@@ -59,7 +60,7 @@ Example:
 
 Exit codes: 0 proposed, also before; 1 not proposed, or failed; 2 called wrongly.")]
     Propose {
-        /// Which payment
+        /// The id of the payment
         #[arg(long, value_name = "ID")]
         payment: String,
         /// What is wrong with it
@@ -68,14 +69,14 @@ Exit codes: 0 proposed, also before; 1 not proposed, or failed; 2 called wrongly
         /// What stands at the gateway, in the payment's currency: 0 if nothing does
         #[arg(long)]
         amount: String,
-        /// By which charge it stands
+        /// The charge by which it stands
         #[arg(long)]
         charge_id: Option<String>,
         /// Where you saw it
         #[arg(long)]
         reason: String,
     },
-    /// Approve what somebody else proposed; workers then compare it with the gateway, and post or refuse it
+    /// Approve what another person proposed; workers then compare it with the gateway, and post or refuse it
     #[command(after_help = "\
 Example:
   payonce corrections approve 17
@@ -97,7 +98,7 @@ Exit codes: 0 taken back, also before; 1 not taken back, or failed; 2 called wro
     Withdraw {
         /// Its number, as `payonce corrections list` shows it
         id: i64,
-        /// Why
+        /// Why you take it back
         #[arg(long)]
         reason: String,
     },
@@ -191,7 +192,7 @@ fn say(it: &Value, json: bool, words: &str) -> Result<()> {
     if json { output::json(it) } else { output::line(words) }
 }
 
-/// The API's corrections.
+/// The corrections of an API.
 struct Api {
     http: reqwest::Client,
     base: String,

@@ -1,4 +1,4 @@
-//! `payonce dead-letters`: what the queue could not do, listed and replayed.
+//! `payonce dead-letters`: what the queue gave up, listed, replayed and discarded.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ use terminal::output;
 
 use crate::migrate::connect;
 
-/// List, show and replay what the queue could not do. Needs `DATABASE_URL`.
+/// List, show, replay and discard what the queue could not do. Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// List dead letters, newest first: the open ones, or with --all the closed ones too
@@ -24,13 +24,13 @@ Example:
 
 Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
     List {
-        /// Only those of this class
+        /// Only letters of this class
         #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(Class::ALL.iter().map(|class| class.as_str())))]
         class: Option<String>,
-        /// Closed ones too
+        /// List closed ones too
         #[arg(long)]
         all: bool,
-        /// At most so many
+        /// How many letters to list, at most
         #[arg(long, default_value_t = 100)]
         limit: u16,
         /// Print one line of JSON: an array of the letters
@@ -50,7 +50,8 @@ Exit codes: 0 shown; 1 no such letter, or failed; 2 called wrongly.")]
         #[arg(long)]
         json: bool,
     },
-    /// Replay one dead letter, with a reason: the job is delivered again under its own key, a held payment released
+    /// Replay one dead letter, with a reason: the job is delivered again under its own key, a held
+    /// payment released
     ///
     /// It is replayed once, however often this is repeated.
     #[command(after_help = "\
@@ -72,10 +73,10 @@ Exit codes: 0 discarded, also before; 1 not discarded, or failed; 2 called wrong
 pub(crate) struct Decision {
     /// Its number, as `payonce dead-letters list` shows it
     id: i64,
-    /// Why
+    /// Why you close it
     #[arg(long)]
     reason: String,
-    /// Who says so; the name of the user who runs this, if it is not given
+    /// Your name; without it, the name of the user who runs this
     #[arg(long)]
     by: Option<String>,
     /// Print one line of JSON: the letter as it is now

@@ -1,8 +1,7 @@
 //! `payonce dev`: everything at once, with nothing to set up.
 //!
 //! The parts are the same as those that run apart, in one process. They start so that none waits for another,
-//! and stop in the opposite order: first who takes requests, then who works, then who is asked, then the
-//! database.
+//! and stop in the opposite order: first the API, then the workers, then the gateway, then the database.
 
 mod database;
 mod keys;
@@ -60,7 +59,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What is printed once everything runs.
+/// The line that is printed once everything runs.
 #[derive(Debug, Serialize)]
 struct Ready {
     event: &'static str,
@@ -69,7 +68,7 @@ struct Ready {
     gateway: String,
     api_key: String,
     admin_key: String,
-    /// The one that serves; the others own it and look at it.
+    /// The URL of the role that serves; below, those of the owner and the reader.
     database_url: String,
     owner_database_url: String,
     reader_database_url: String,
@@ -84,7 +83,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
 
     let started = tokio::select! {
         started = start(&args) => started?,
-        // Dropping what was begun stops it.
+        // Dropping the parts that were started stops them.
         () = shutdown.cancelled() => return Ok(ExitCode::SUCCESS),
     };
     let Running { ready, mut databases, mut services } = started;
@@ -162,7 +161,7 @@ async fn watch(
     }
 }
 
-/// Says so before any part was started, and with the name of the flag.
+/// Refuses a port that is taken before any part is started, and names the flag.
 fn refuse_taken_ports(args: &Args) -> Result<()> {
     let wanted = [("api", args.api_addr), ("board", args.board_addr), ("gateway", args.gateway_addr)];
     for (name, addr) in wanted {

@@ -1,15 +1,17 @@
-//! Whether the doors are closed: nobody but this program is connected to the database, and no worker was heard of lately.
+//! Whether the doors are closed: no other session is connected to the database, and no worker was heard
+//! of lately.
 //!
-//! A worker without a connection may be frozen, or cut off with a payment in hand: it is given as long as the queue gives it.
+//! A worker without a connection may be frozen, or cut off with a payment in hand. It counts for as long as
+//! the queue lets it.
 
 use anyhow::{Result, ensure};
 use shared::queue::ORPHANED_AFTER;
 use sqlx::{PgConnection, PgPool};
 
-/// Who is in the way is named, as far as it is not too many.
+/// How many sessions or workers that are in the way are named.
 const NAMED: usize = 10;
 
-/// Refuses to go on while anybody else is connected.
+/// Refuses to go on while another session is connected.
 pub(crate) async fn require_alone(connection: &mut PgConnection) -> Result<()> {
     let sessions: Vec<String> = sqlx::query_scalar(
         "select format('process %s of %s (%s)', pid, usename, coalesce(nullif(application_name, ''), host(client_addr), 'local'))
@@ -29,7 +31,7 @@ pub(crate) async fn require_alone(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// Refuses to go on while anybody is connected or working.
+/// Refuses to go on while another session is connected, or a worker may be at work.
 pub(crate) async fn require_closed(connection: &mut PgConnection) -> Result<()> {
     require_alone(connection).await?;
     let workers: Vec<String> = sqlx::query_scalar(
@@ -49,13 +51,14 @@ pub(crate) async fn require_closed(connection: &mut PgConnection) -> Result<()> 
     Ok(())
 }
 
-/// A few of them by name, and how many more.
+/// The first few by name, and how many more there are.
 pub(crate) fn some_of(all: &[String]) -> String {
     let named = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join("; ");
     if all.len() > NAMED { format!("{named}; and {} more", all.len() - NAMED) } else { named }
 }
 
-/// Sessions of APIs and workers that may be older than derived keys: those say by their name that they know them.
+/// Sessions of APIs and workers that may be older than derived keys. Newer ones say by their name that they
+/// know them.
 pub(crate) async fn older_sessions(pool: &PgPool) -> Result<Vec<String>> {
     let sessions = sqlx::query_scalar(
         "select format('process %s of %s (%s)', pid, usename, coalesce(nullif(application_name, ''), 'without a name'))

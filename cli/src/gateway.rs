@@ -29,8 +29,8 @@ Exit codes: 0 shown, also where none is known yet; 1 failed; 2 called wrongly.")
     },
     /// Make the gateway at `GATEWAY_URL` the known one. Needs `DATABASE_URL`
     ///
-    /// The first gateway that answers is known from then on, and workers ask no other: what the old one charged cannot be
-    /// looked up at the new one. Let payments that are in doubt end before.
+    /// The first gateway that answers is known from then on, and workers ask no other. Charges of the old one
+    /// cannot be looked up at the new one: let payments that are in doubt end before.
     #[command(after_help = "\
 Example:
   GATEWAY_URL=https://gateway.example payonce gateway adopt

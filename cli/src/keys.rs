@@ -30,10 +30,10 @@ Exit codes: 0 made, 1 failed, 2 called wrongly.")]
         /// Make the merchant under this id, as it had before a restored database forgot it
         #[arg(long, value_name = "ID")]
         merchant_id: Option<MerchantId>,
-        /// It is a merchant that there never was, and none that a restored database forgot
+        /// The merchant is new, and none that a restored database forgot
         #[arg(long = "new", conflicts_with = "merchant_id")]
         is_new: bool,
-        /// What to call the key
+        /// A name for the key
         #[arg(long, default_value = "default")]
         name: String,
         /// Print one line of JSON: {"id",…,"secret"}
@@ -80,9 +80,10 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
 
 /// Which merchant of a name is meant.
 enum Which {
-    /// The one called so; made if there is none, and none may be forgotten, unless it is surely a new one.
+    /// The merchant of that name, made if there is none. No merchant may be forgotten then, unless this one
+    /// is surely new.
     Called { is_new: bool },
-    /// The one that has or had this id.
+    /// The merchant that has or had this id.
     Under(MerchantId),
 }
 

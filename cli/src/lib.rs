@@ -1,9 +1,10 @@
 //! The payonce command line.
 //!
-//! One file per command. What a command was asked for goes to standard output; everything else, progress and
-//! errors included, to standard error.
+//! There is one file per command. The answer of a command goes to standard output. Everything else, progress
+//! and errors included, goes to standard error.
 //!
-//! Exit codes of every command: 0 done, 1 failed, 2 called wrongly; 3, where a command says so, left to a person.
+//! Exit codes of every command: 0 done, 1 failed, 2 called wrongly; 3, where a command says so, left to
+//! a person.
 
 mod breaks;
 mod corrections;
@@ -70,23 +71,24 @@ enum Command {
     DeadLetters(dead_letters::Command),
 }
 
-/// The whole program, with the arguments of this process.
+/// Runs the whole program with the arguments of this process.
 #[must_use]
 pub fn main() -> ExitCode {
     run(std::env::args_os())
 }
 
-/// The whole program; the first of `arguments` is the program's name.
+/// Runs the whole program. The first of `arguments` is the program's name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(answer) => {
-            // Help asked for is an answer as well; where nobody reads it there is nothing to do about it.
+            // Help that was asked for is an answer as well. Where nobody reads it, nothing can be done
+            // about it.
             let _ = answer.print();
             return u8::try_from(answer.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
         }
     };
-    // It has a runtime of its own, and reads its settings itself.
+    // This command has a runtime of its own, and reads its settings itself.
     if let Command::Service(command) = cli.command {
         return service::run(command);
     }

@@ -1,7 +1,7 @@
-//! `payonce load`: so many payments at once, and how long until every one of them ended.
+//! `payonce load`: posts many payments at once, and measures how long it takes until every one has ended.
 //!
-//! A count is only printed once it was seen: after the run each payment is read back, and what the API
-//! acknowledged but does not show is an error.
+//! A count is only printed once it was seen. After the run each payment is read back, and it is an error
+//! where the API does not show what it acknowledged.
 
 mod client;
 mod report;
@@ -19,10 +19,10 @@ use tokio::time::{Instant, sleep};
 use self::client::{Client, Posted};
 use self::report::Report;
 
-/// Long enough to cost nothing, short against what is measured.
+/// The pause between two looks: long enough to cost nothing, short against what is measured.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// Post payments and wait until all of them ended.
+/// Post payments and wait until all of them have ended
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -33,10 +33,10 @@ pub(crate) struct Args {
     /// How many requests to send
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
     total: u64,
-    /// How many at a time
+    /// How many requests to send at a time
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
-    /// Where the API is
+    /// Address of the API
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     base_url: String,
     /// A merchant's key, as `payonce dev` and `payonce keys create` print it
@@ -87,12 +87,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     Ok(if sent.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What came back.
+/// The answers to all requests.
 #[derive(Debug, Default)]
 pub(crate) struct Sent {
     /// How long each accepted request took.
     latencies: Vec<Duration>,
-    /// The payments acknowledged; fewer than requests where some were repeats.
+    /// The payments that were acknowledged; fewer than requests where some were repeats.
     payments: HashSet<String>,
     /// What went wrong, and how often.
     errors: std::collections::BTreeMap<String, u64>,
@@ -137,7 +137,7 @@ async fn send_all(args: &Args, client: &Client) -> Sent {
     all
 }
 
-/// How many payments have which status.
+/// How many payments have each status.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Statuses(std::collections::BTreeMap<String, usize>);
 
@@ -161,7 +161,8 @@ async fn wait_until_all_ended(client: &Client, expected: usize, patience: Durati
         let late = Instant::now() > deadline;
         if !under_way || late {
             let statuses = client.count_by_status().await?;
-            // Between the two questions a payment may have gone back to where the first one looked.
+            // Between the two questions a payment may have gone back to the status that the first one
+            // asked for.
             if statuses.ended() >= expected || late {
                 return Ok(statuses);
             }

@@ -1,10 +1,10 @@
-//! The program `payonce`: see the library.
+//! The program `payonce`; see the library.
 
 use std::process::ExitCode;
 
 use tikv_jemallocator::Jemalloc;
 
-/// A payment takes a tenth less CPU than with glibc's (docs/PERFORMANCE.md, "What limits it").
+/// A payment takes a tenth less CPU than with the allocator of glibc (docs/PERFORMANCE.md, "What limits it").
 #[global_allocator]
 static ALLOCATOR: Jemalloc = Jemalloc;
 

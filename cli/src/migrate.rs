@@ -11,14 +11,16 @@ use terminal::{output, progress};
 
 use crate::doors;
 
-/// Bring the database up to date, or say what is missing.
+/// Bring the database up to date, or say what is missing
 ///
-/// Safe to run again, by several at once, and while payments are made: it waits half a second at most for whoever holds a
-/// table, lets all others go on for two, and tries again. Who is waited for stands on standard error, by the pid.
+/// Safe to run again, by several at once, and while payments are made. It waits at most half a second for a
+/// session that holds a table, lets all others go on for two, and tries again. Standard error names the
+/// sessions that it waits for, by their pid.
 ///
-/// Before anything is written it refuses a server older than Postgres 15, a database that is not encoded in UTF8, one that a
-/// newer program migrated, and a role that may not make what is needed. At the end it makes the roles `payonce_app` (for APIs and
-/// workers) and `payonce_reader` (for `payonce verify` and dashboards), and grants them what they need and nothing else.
+/// Before anything is written it refuses some databases: a server older than Postgres 15, a database that is
+/// not encoded in UTF8, and one that a newer program migrated. It also refuses a role that may not make what
+/// is needed. At the end it makes the roles `payonce_app` (for APIs and workers) and `payonce_reader` (for
+/// `payonce verify` and dashboards), and grants them only what they need.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -28,13 +30,16 @@ Exit codes: 0 up to date, 1 failed (also where somebody held a table until the e
 or (with --check) migrations are pending, or (with --finish) older processes are connected, 2 called wrongly, 3 the database
 is newer than this program.")]
 pub(crate) struct Args {
-    /// Only say which migrations are pending; exit 1 if any are, 3 if the database has some that this program does not know
+    /// Only say which migrations are pending; exit 1 if any are, 3 if the database has some that this program
+    /// does not know
     #[arg(long)]
     check: bool,
-    /// How long to try, where others hold what a migration needs
+    /// How long to try while others hold what a migration needs
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     wait: u32,
-    /// Once all processes are of this version: derive the gateway's keys of new payments. Refuses while an older one is connected
+    /// Derive the gateway's keys of new payments, once all processes are of this version
+    ///
+    /// Refuses while an older process is connected.
     #[arg(long, conflicts_with = "check")]
     finish: bool,
     /// Print one line of JSON: {"applied":[…],"pending":[…],"unknown":[…]}, with --finish also "finished"
@@ -42,7 +47,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// What it exits with where the database is newer.
+/// The exit code where the database is newer than this program.
 const NEWER: u8 = 3;
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
@@ -57,7 +62,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             progress::say(&format!("payonce migrate would fail: {why}"));
         }
     } else if unknown.is_empty() {
-        // Also where none is pending: roles may have been made meanwhile.
+        // Done even where none is pending: roles may have been made meanwhile.
         migrate(&pool, patience).await?;
         (applied, pending) = (pending, applied);
         advise(&pool).await?;
@@ -103,7 +108,8 @@ fn print(applied: &[String], pending: &[String], unknown: &[String]) -> Result<(
     output::line(&format!("the database is {state}"))
 }
 
-/// What is left for an administrator to do, on standard error: without it everything works under the owner's name.
+/// Says on standard error what an administrator still has to do. Without it everything works under the
+/// owner's name.
 async fn advise(pool: &PgPool) -> Result<()> {
     let lines = database::lines_for_administrator(pool).await?;
     if !lines.is_empty() {
@@ -115,7 +121,8 @@ async fn advise(pool: &PgPool) -> Result<()> {
     Ok(())
 }
 
-/// Derives the gateway's keys of new payments, once nobody is connected who knows none: such a worker could charge none of them.
+/// Derives the gateway's keys of new payments from now on. No process may be connected that knows no such
+/// keys, since such a worker could charge none of them.
 async fn finish(pool: &PgPool) -> Result<()> {
     let older = doors::older_sessions(pool).await?;
     ensure!(
@@ -128,7 +135,7 @@ async fn finish(pool: &PgPool) -> Result<()> {
     Ok(())
 }
 
-/// Migrates, and says what takes long and who is in the way.
+/// Migrates, and says what takes long and which sessions are in the way.
 pub(crate) async fn migrate(pool: &PgPool, longest: Duration) -> Result<(), database::Error> {
     let patience = Patience { longest, ..Patience::default() };
     let tell = |blockers: &[Blocker]| {

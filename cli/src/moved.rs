@@ -1,4 +1,4 @@
-//! `payonce moved`: a database that stands in another place, as it was, is the known one from now on.
+//! `payonce moved`: a database that stands in another place, as it was, becomes the known one.
 //!
 //! Invariant: it is accepted only where the gateway shows no charge of a payment that is forgotten here.
 
@@ -14,11 +14,12 @@ use crate::restored::{Timing, books_after, connect, lacks_gateway, name};
 
 const FOR_A_PERSON: u8 = 3;
 
-/// Say that this database stands in another place, as it was: after `pg_upgrade`, or a dump that was loaded with nothing running
-/// meanwhile
+/// Say that this database stands in another place, as it was: after `pg_upgrade`, or a dump that was loaded
+/// with nothing running meanwhile
 ///
-/// It reads the gateway's books to their end. If the gateway shows a charge of a payment that is forgotten here, the database
-/// was not moved as it was: run `payonce restored`. Stop all APIs and workers first. Needs `DATABASE_URL` and `GATEWAY_URL`.
+/// It reads the gateway's books to their end. If the gateway shows a charge of a payment that is forgotten
+/// here, the database was not moved as it was: run `payonce restored`. Stop all APIs and workers first. Needs
+/// `DATABASE_URL` and `GATEWAY_URL`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -27,10 +28,10 @@ Example:
 Exit codes: 0 done; 1 failed, somebody is connected, or payments are forgotten; 2 called wrongly; 3 the gateway's books were not read
 to their end: say --yes if nothing can be forgotten.")]
 pub(crate) struct Args {
-    /// Who says so
+    /// Your name, for the record
     #[arg(long)]
     by: String,
-    /// Go on although the gateway's books do not tell
+    /// Go on although the gateway's books are not read to their end
     #[arg(long)]
     yes: bool,
     /// Print one line of JSON: which database that is

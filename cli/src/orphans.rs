@@ -11,26 +11,27 @@ use terminal::output;
 
 use crate::migrate::connect;
 
-/// See what the gateway charged for payments that were forgotten with a restored database. Needs `DATABASE_URL`.
+/// See what the gateway charged for payments that were forgotten with a restored database.
+/// Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// List orphans by key: those that no payment has adopted, or with --all the others too
     ///
-    /// A client that repeats its request gets a payment that adopts the charge. What nobody repeats is refunded at the gateway, by a
-    /// person, who then closes its break.
+    /// A client that repeats its request gets a payment that adopts the charge. A charge that no client
+    /// repeats is refunded at the gateway by a person, who then closes its break.
     #[command(after_help = "\
 Example:
   payonce orphans list
 
 Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
     List {
-        /// Adopted ones too
+        /// List adopted ones too
         #[arg(long)]
         all: bool,
-        /// Only those whose key comes after this one
+        /// Only orphans whose key comes after this one
         #[arg(long, default_value = "")]
         after: String,
-        /// At most so many
+        /// How many orphans to list, at most
         #[arg(long, default_value_t = 100)]
         limit: u16,
         /// Print one line of JSON: an array of the orphans

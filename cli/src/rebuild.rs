@@ -1,7 +1,9 @@
-//! `payonce rebuild`: the table of payments made again from the event log alone, and compared with the one that is there.
+//! `payonce rebuild`: the table of payments made again from the event log alone, and compared with the one
+//! that is there.
 //!
-//! Invariants: nothing is read for it but events, so that whatever was done to a row is found and mended. The table that
-//! is in use is written by nobody here: it is exchanged, whole and in one transaction, behind closed doors only, and kept.
+//! Invariants: nothing is read for it but events, so that any change of a row is found and mended. Nothing
+//! here writes into the table that is in use. It is exchanged, whole and in one transaction, behind closed
+//! doors only, and kept.
 
 mod carry;
 mod compare;
@@ -21,23 +23,25 @@ use terminal::progress;
 
 use self::report::{Mode, Report};
 
-/// The table that is in use, the one made from events, and the one that was in use before.
+/// The names of three tables: the one that is in use, the one made from events, and the one that was in
+/// use before.
 const IN_USE: &str = "payments";
 const REBUILT: &str = "payments_rebuilt";
 const KEPT: &str = "payments_before_rebuild";
 
-/// No two rebuilds at a time: the number of the lock that says so.
+/// The number of the lock that keeps two rebuilds from running at a time.
 const ONE_AT_A_TIME: i64 = 0x0070_6179_6f6e_6365;
 
-/// What it exits with where the table is not what the events make.
+/// The exit code where the table is not what the events make.
 const DIFFERENCES: u8 = 1;
 
 /// Make the table of payments again from its events alone, and say in what it differs
 ///
-/// Events are the truth and the table only what follows from them. With --check it folds all events and compares the
-/// result with the table, column by column, and writes nothing. Without, it also writes what follows from the events
-/// into the new table `payments_rebuilt`. With --swap it puts that table in the place of `payments`, which stays as
-/// `payments_before_rebuild`: stop all APIs and workers first. Needs `DATABASE_URL`, of the tables' owner but for --check.
+/// Events are the truth, and the table only follows from them. With --check it folds all events and compares
+/// the result with the table, column by column, and writes nothing. Without it, it also writes what follows
+/// from the events into the new table `payments_rebuilt`. With --swap it puts that table in the place of
+/// `payments`, which stays as `payments_before_rebuild`: stop all APIs and workers first. Needs
+/// `DATABASE_URL`, of the tables' owner except for --check.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -78,13 +82,13 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         }
         compare::all(&mut connection, IN_USE, &mut report).await?;
     }
-    // Nobody waits for the answer: what was to be written is committed.
+    // Nobody waits for the answer: everything to be written is committed.
     let _ = connection.close().await;
     report.print()?;
     Ok(if report.is_equal() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENCES) })
 }
 
-/// One connection, whose statements may take as long as the log is, and wait for locks only for a moment.
+/// One connection. Its statements may take as long as the log requires, and wait for locks only for a moment.
 async fn connect() -> Result<PgConnection> {
     let example = "postgres://user:password@localhost/payonce (payonce dev prints the one it uses)";
     let url = config::required("DATABASE_URL", example)?;
@@ -93,25 +97,26 @@ async fn connect() -> Result<PgConnection> {
         ("lock_timeout", "5s"),
         // The server waits no longer for this program, which may be frozen with the tables locked.
         ("idle_in_transaction_session_timeout", "60s"),
-        // Whatever is set for the role or the database.
+        // These hold whatever is set for the role or the database.
         ("search_path", "public"),
         ("default_transaction_isolation", "read committed"),
         ("default_transaction_read_only", "off"),
         ("statement_timeout", "0"),
         ("timezone", "UTC"),
-        // The log is walked along its key, whatever the planner believes of it.
+        // The log is read along its key, whatever the planner believes of it.
         ("enable_seqscan", "off"),
         ("enable_bitmapscan", "off"),
         ("jit", "off"),
     ]);
-    // One from beginning to end, so that no other one of ours is still there when the doors must be closed.
+    // One connection from beginning to end, so that no other one of ours is there when the doors must
+    // be closed.
     let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await;
     let pool = pool.context("cannot connect: check DATABASE_URL, and that the server runs")?;
     database::require_migrated(&pool).await?;
     Ok(pool.acquire().await?.detach())
 }
 
-/// Whether this one may write, and is the only one that does.
+/// Refuses where this role may not write, or another rebuild is running.
 async fn begin(connection: &mut PgConnection) -> Result<()> {
     let owner: Option<String> = sqlx::query_scalar(
         "select relowner::regrole::text from pg_class
@@ -130,7 +135,7 @@ async fn begin(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// Says now and then how far a walk over all payments has come.
+/// Says every few seconds how far a walk over all payments has come.
 #[derive(Debug)]
 struct Pace {
     what: &'static str,

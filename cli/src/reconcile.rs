@@ -15,18 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::migrate::connect;
 
-/// What it exits with if there is something for a person.
+/// The exit code if there is something for a person.
 const FOR_A_PERSON: u8 = 3;
 
-/// How long connecting to the gateway may take, twice over.
+/// Twice the time that connecting to the gateway may take.
 const GATEWAY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Compare the books with each other and with the gateway's, repair the queue, and report
 ///
-/// What a worker's schedule does now and then, over all payments at once. Gives overdue payments a job, puts lost and
-/// stray jobs right, and opens a break wherever payments, their events, the ledger and the gateway's journal contradict
-/// each other; money is never moved. Safe to run at any time, also beside workers. Needs `DATABASE_URL`; without
-/// `GATEWAY_URL` the gateway is not asked for anything new.
+/// It does over all payments at once what a worker's schedule does now and then. It gives overdue payments a
+/// job, and puts lost and stray jobs right. It opens a break wherever payments, their events, the ledger and
+/// the gateway's journal contradict each other; money is never moved. Safe to run at any time, also beside
+/// workers. Needs `DATABASE_URL`; without `GATEWAY_URL` the gateway is not asked for anything new.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -45,7 +45,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     database::require_migrated(&pool).await?;
     let gateway =
         config::optional("GATEWAY_URL").map(|url| Gateway::new(&url, GATEWAY_TIMEOUT)).transpose()?;
-    // Somebody waits for it.
+    // A person waits for the answer.
     let hurry = CancellationToken::new();
     hurry.cancel();
     let run = reconciliation::run(&pool, gateway.as_ref(), Waits::UNKNOWN, Trigger::Command, &hurry);

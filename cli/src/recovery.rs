@@ -1,4 +1,4 @@
-//! `payonce recovery`: what starts after a crash found under way, and what became of it.
+//! `payonce recovery`: what workers found under way when they started after a crash, and how it went on.
 
 use std::process::ExitCode;
 
@@ -23,14 +23,14 @@ Example:
 
 Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
     List {
-        /// At most so many
+        /// How many reports to list, at most
         #[arg(long, default_value_t = 100)]
         limit: u16,
         /// Print one line of JSON: an array of the reports
         #[arg(long)]
         json: bool,
     },
-    /// Show one start: each payment that was under way, in which worker, and what became of it by now
+    /// Show one start: each payment that was under way, in which worker, and where it stands now
     #[command(after_help = "\
 Example:
   payonce recovery show 17

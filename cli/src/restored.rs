@@ -1,7 +1,8 @@
-//! `payonce restored`: a database that came back from a backup is made one that can be gone on with, and nobody is charged twice.
+//! `payonce restored`: makes a database that came back from a backup fit to go on with, so that nobody is
+//! charged twice.
 //!
-//! Invariants: the doors are closed from the first step to the last, so that whoever kills this in between leaves a database in
-//! which nothing is accepted or claimed; and each step may be repeated.
+//! Invariants: the doors are closed from the first step to the last. Killed in between, it leaves a database
+//! in which nothing is accepted or claimed. Each step may be repeated.
 
 mod release;
 mod report;
@@ -23,22 +24,23 @@ use terminal::progress;
 use self::report::Report;
 use crate::doors;
 
-/// A server has ended sessions that were closed by then.
+/// The time within which a server has ended sessions that were closed by then.
 const GONE_WITHIN: Duration = Duration::from_secs(3);
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// What it exits with where a person has to say that it is meant.
+/// The exit code where a person has to say that it is meant.
 const FOR_A_PERSON: u8 = 3;
 
-/// How long connecting to the gateway may take, twice over.
+/// Twice the time that connecting to the gateway may take.
 const GATEWAY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Say that this database came back from a backup, and make it one that can be gone on with
 ///
-/// Stop all APIs and workers, restore, run this, and start them again. It reads the gateway's books to their end: charges of
-/// payments that are forgotten here become orphans, with a break each. Every payment that is not over is put in doubt, and the
-/// gateway is asked about it before anything else. Run again after it was killed, it goes on. Needs `DATABASE_URL` and
-/// `GATEWAY_URL`; where they are set for the workers, `LEASE_MS` and `GATEWAY_TIMEOUT_MS`.
+/// Stop all APIs and workers, restore, run this, and start them again. It reads the gateway's books to their
+/// end: charges of payments that are forgotten here become orphans, with a break each. Every payment that is
+/// not over is put in doubt, and the gateway is asked about it before anything else. If it is killed, run it
+/// again, and it goes on. Needs `DATABASE_URL` and `GATEWAY_URL`; where they are set for the workers,
+/// `LEASE_MS` and `GATEWAY_TIMEOUT_MS`.
 #[derive(Debug, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -54,13 +56,14 @@ Exit codes: 0 done; 1 failed, or somebody is connected; 2 called wrongly; 3 it i
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<release::Command>,
-    /// Who says so
+    /// Your name, for the record
     #[arg(long, required = true)]
     by: Option<String>,
     /// Go on although the gateway's books do not tell what is forgotten here
     #[arg(long)]
     yes: bool,
-    /// This is a copy beside the original, which goes on: all that is the original's is held here, and no gateway is asked about it
+    /// Make this a copy beside the original, which goes on: what is the original's is held here, and no
+    /// gateway is asked about it
     #[arg(long)]
     as_copy: bool,
     /// Print one line of JSON
@@ -125,7 +128,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// How long whoever lost a claim with the past may still charge.
+/// How long a worker whose claim is forgotten here may still charge.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timing {
     pub(crate) lease: Duration,
@@ -133,7 +136,7 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    /// As the workers are told.
+    /// The times that the workers are told.
     pub(crate) fn from_env() -> Result<Self> {
         Ok(Self {
             lease: config::millis("LEASE_MS", Duration::from_secs(30))?,
@@ -142,7 +145,8 @@ impl Timing {
     }
 }
 
-/// Whether nobody told where the gateway is, nor that it is meant so; says what to do then, before any door is closed.
+/// Whether neither the gateway's address nor --yes was given. If so, says what to do, before any door
+/// is closed.
 pub(crate) fn lacks_gateway(yes: bool) -> bool {
     let lacks = config::optional("GATEWAY_URL").is_none() && !yes;
     if lacks {
@@ -153,7 +157,8 @@ pub(crate) fn lacks_gateway(yes: bool) -> bool {
     lacks
 }
 
-/// The gateway's books to their end, once nobody can charge any more under a claim that is forgotten here.
+/// Reads the gateway's books to their end, once no worker can charge any more under a claim that is
+/// forgotten here.
 pub(crate) async fn books_after(pool: &PgPool, timing: Timing) -> Result<Books> {
     let Some(url) = config::optional("GATEWAY_URL") else {
         return Ok(Books::Partly("GATEWAY_URL is not set".to_owned()));
@@ -161,7 +166,7 @@ pub(crate) async fn books_after(pool: &PgPool, timing: Timing) -> Result<Books> 
     let gateway = Gateway::new(&url, GATEWAY_TIMEOUT)?;
     let claims_end = timing.lease + timing.gateway_timeout;
     let waiting = format!("waiting for claims of before to end ({} s)", claims_end.as_secs_f32());
-    // Most of them meanwhile.
+    // Most of the books are read during that wait.
     let (first, ()) = tokio::join!(
         progress::during("reading the gateway's books", restore::read_books(pool, &gateway)),
         progress::during(&waiting, tokio::time::sleep(claims_end)),
@@ -175,12 +180,12 @@ pub(crate) async fn books_after(pool: &PgPool, timing: Timing) -> Result<Books> 
     }
 }
 
-/// Connects, and makes sure that nobody else is. When a worker was heard of last says nothing in a past that came back; and one that is
-/// cut off holds a claim that ends here.
+/// Connects, and makes sure that no other session is connected. The times of workers say nothing in a past
+/// that came back, and a worker that is cut off holds a claim that ends here.
 pub(crate) async fn connect(name: &str) -> Result<PgPool> {
     let example = "postgres://user:password@localhost/payonce";
     let url = config::required("DATABASE_URL", example)?;
-    // One, so that no other one of ours is in the way.
+    // One connection, so that no other one of ours is in the way.
     let pool = database::connect_as(&url, 1, name).await?;
     database::require_migrated(&pool).await?;
     let mut connection = pool.acquire().await?;
@@ -196,7 +201,7 @@ pub(crate) async fn connect(name: &str) -> Result<PgPool> {
     Ok(pool)
 }
 
-/// Who does this, if it can be written down.
+/// The name of the person who does this, if it can be written down.
 pub(crate) fn name(by: &str) -> Result<String> {
     Justification::new(by, "restored").context("--by")?;
     Ok(by.trim().to_owned())

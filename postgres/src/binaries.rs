@@ -7,14 +7,15 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use shared::database::{NEWEST_SERVER, OLDEST_SERVER};
 
-/// Where `postgres` and `initdb` are.
+/// The directory of `postgres` and `initdb`.
 #[derive(Debug)]
 pub(crate) struct Binaries {
     directory: PathBuf,
 }
 
 impl Binaries {
-    /// Looks in `PG_BIN`, at what `pg_config` says, then where Debian and Homebrew put them, newest first.
+    /// Looks in `PG_BIN`, then where `pg_config` says, then where distributions and Homebrew put them,
+    /// newest first.
     pub(crate) fn find() -> Result<Self> {
         if let Some(named) = shared::platform::config::optional("PG_BIN") {
             return Self::in_directory(named.into());
@@ -32,7 +33,7 @@ impl Binaries {
         Self { directory }.supported()
     }
 
-    /// Those in that directory, as `PG_BIN` names one.
+    /// The programs in that directory, as `PG_BIN` names one.
     pub(crate) fn in_directory(directory: PathBuf) -> Result<Self> {
         if !is_server(&directory) {
             bail!("{} holds no postgres and initdb (PG_BIN)", directory.display());
@@ -48,12 +49,13 @@ impl Binaries {
         self.program("initdb")
     }
 
-    /// Any other program of the server.
+    /// The path of any other program of the server.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 
-    /// Refuses programs that are too old for the migrations. Those that do not say how old they are will tell by failing.
+    /// Refuses programs that are too old for the migrations. Programs that do not say their version show it
+    /// by failing.
     fn supported(self) -> Result<Self> {
         let output = Command::new(self.postgres()).arg("--version").output().ok();
         let says = output.and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
@@ -70,8 +72,8 @@ impl Binaries {
         self.with_hstore()
     }
 
-    /// The queue's tables need the extension `hstore`, which some systems package apart. Where its place is
-    /// not known the migration will tell.
+    /// Refuses a server without the extension `hstore`, which the queue's tables need and some systems
+    /// package apart. Where its place is not known, the migration fails later.
     fn with_hstore(self) -> Result<Self> {
         let Some(extensions) = self.extensions() else { return Ok(self) };
         if extensions.join("hstore.control").is_file() {
@@ -98,7 +100,8 @@ impl Binaries {
     }
 }
 
-/// Of what `postgres --version` says: `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`, or `18beta1`.
+/// The major version in the output of `postgres --version`:
+/// `postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)`, or `18beta1`.
 fn major_version(says: &str) -> Option<i32> {
     let (_, version) = says.split_once("(PostgreSQL) ")?;
     let digits = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());
@@ -115,7 +118,7 @@ fn from_pg_config(option: &str, program: &Path) -> Option<PathBuf> {
     output.status.success().then(|| PathBuf::from(path.trim()))
 }
 
-/// `<root>/<prefix><version>/<leaf>` of every version found, newest first.
+/// The path `<root>/<prefix><version>/<leaf>` of every version found, newest first.
 fn newest_first(root: &str, prefix: &str, leaf: &str) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(root) else { return Vec::new() };
     let mut found: Vec<(u32, PathBuf)> = entries
@@ -129,7 +132,7 @@ fn newest_first(root: &str, prefix: &str, leaf: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// What to type here to get one.
+/// The command that installs a server here.
 fn remedy() -> &'static str {
     let has = |program: &str| Path::new(program).exists();
     if cfg!(target_os = "macos") {

@@ -14,7 +14,7 @@ use super::postmaster::PidFile;
 use super::{LOOK_EVERY, Lifetime, MAINTENANCE, START_DEADLINE, SUPERUSER, connect};
 use crate::data_dir::{DataDir, beside, write_private};
 
-/// The database files and what belongs to them.
+/// The database's directory and the files beside it.
 #[derive(Debug)]
 pub(super) struct Cluster {
     pub(super) path: PathBuf,
@@ -48,8 +48,8 @@ impl Cluster {
         }
     }
 
-    /// Makes the files beside their place and moves them there when complete, so that an interrupted start
-    /// leaves nothing half-made.
+    /// Makes the files beside their place and moves them there when they are complete, so that an interrupted
+    /// start leaves nothing half-made.
     pub(super) async fn create(
         &self,
         binaries: &Binaries,
@@ -83,7 +83,8 @@ impl Cluster {
         fs::rename(&unfinished, &self.path).with_context(|| format!("cannot make {}", self.path.display()))
     }
 
-    /// The server that an earlier run left in this cluster, once it takes connections.
+    /// The server that an earlier run left in this cluster, once it takes connections. None where there
+    /// is none.
     pub(super) async fn find_left_behind(&self, password: &str) -> Result<Option<PidFile>> {
         let deadline = Instant::now() + START_DEADLINE;
         while let Some(found) = PidFile::read(&self.path) {
@@ -95,7 +96,7 @@ impl Cluster {
                     connection.close().await?;
                     return Ok(Some(found));
                 }
-                // It recovers, or is just about to end.
+                // It recovers, or is about to end.
                 Err(error) if Instant::now() > deadline => {
                     return Err(error).context(format!(
                         "PostgreSQL (pid {}) left by an earlier run takes no connections; its log is {}",

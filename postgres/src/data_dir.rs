@@ -1,9 +1,8 @@
-//! The directory in which `payonce dev` keeps what it must find again: a private database, its log, the
-//! keys it made.
+//! The directory of a private database, its log and its password. `payonce dev` also keeps its keys there.
 //!
-//! One process at a time uses a directory: the lock file says whose turn it is, and the system takes the
-//! lock back when that process dies, in whatever way. A directory that holds something else is refused, so
-//! that `--fresh` can never remove what Payonce did not write.
+//! One process at a time uses a directory. The lock file says which, and the system releases the lock when
+//! that process dies, in whatever way. A directory that holds something else is refused, so that `--fresh`
+//! can never remove what Payonce did not write.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -23,12 +22,12 @@ const LOCK_FILE: &str = "payonce.lock";
 pub struct DataDir {
     path: PathBuf,
     moved_from: Option<PathBuf>,
-    /// Dropped with the value: that gives the directory back.
+    /// Dropped with the value, which releases the directory.
     _lock: File,
 }
 
 impl DataDir {
-    /// Opens `wanted`, making it where it is missing.
+    /// Opens `wanted`, and makes it where it is missing.
     pub fn open(wanted: &Path) -> Result<Self> {
         let path = absolute(wanted)?;
         make(&path)?;
@@ -36,8 +35,8 @@ impl DataDir {
         Ok(Self { path, moved_from: None, _lock: lock })
     }
 
-    /// Opens `wanted`, or, where `owner` cannot work in there, a directory under `/var/tmp` that is always the
-    /// same one for the same `wanted`.
+    /// Opens `wanted`. Where `owner` cannot work in there, opens a directory under `/var/tmp` that is always
+    /// the same for the same `wanted`.
     pub(crate) fn open_for(wanted: &Path, owner: &Owner) -> Result<Self> {
         let path = absolute(wanted)?;
         let existed = path.exists();
@@ -46,7 +45,7 @@ impl DataDir {
             return Self::open(&path);
         }
         if !existed {
-            // Removes an empty directory only; one that got filled meanwhile stays.
+            // This removes only an empty directory; one that was filled meanwhile stays.
             let _ = fs::remove_dir(&path);
         }
         let substitute = substitute_for(&path);
@@ -63,13 +62,13 @@ impl DataDir {
         Ok(Self { moved_from: Some(path), ..opened })
     }
 
-    /// Where things are.
+    /// The path of the directory that is used.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The directory that was asked for, where another one had to be taken.
+    /// The directory that was asked for, where another one had to be taken. None where none had.
     #[must_use]
     pub fn moved_from(&self) -> Option<&Path> {
         self.moved_from.as_deref()
@@ -119,8 +118,8 @@ fn absolute(path: &Path) -> Result<PathBuf> {
     std::path::absolute(path).with_context(|| format!("{} is no usable path", path.display()))
 }
 
-/// Makes the directory. Root's may be entered by others, since the database runs as another user; what lies
-/// inside is closed to them.
+/// Makes the directory. Others may enter root's, since the database runs as another user; its contents are
+/// closed to them.
 fn make(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -133,11 +132,11 @@ fn make(path: &Path) -> Result<()> {
         None => Ok(()),
     };
     match made {
-        // Two starts at once: the lock decides.
+        // Two starts came at once: the lock decides.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
         other => other.with_context(|| format!("cannot make the data directory {}", path.display()))?,
     }
-    // Again, because the mode above passed through the umask.
+    // Set again, because the mode above passed through the umask.
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .with_context(|| format!("cannot set the permissions of {}", path.display()))
 }
@@ -188,7 +187,7 @@ fn substitute_for(path: &Path) -> PathBuf {
     Path::new("/var/tmp").join(format!("payonce-{name}"))
 }
 
-/// Anyone may make a directory under `/var/tmp`, also one with the name that we are going to use.
+/// Refuses a directory under `/var/tmp` that another user made with the name that we are going to use.
 fn refuse_if_planted(path: &Path) -> Result<()> {
     let found = fs::symlink_metadata(path).with_context(|| format!("cannot look at {}", path.display()))?;
     if found.is_dir() && found.uid() == nix::unistd::geteuid().as_raw() {

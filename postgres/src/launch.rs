@@ -34,7 +34,7 @@ pub(super) struct Launch<'a> {
 }
 
 impl Launch<'_> {
-    /// Starts it at `port` (0: any) and waits until it takes connections.
+    /// Starts it at `port` (0: any) and waits until it takes connections. Answers the process and its port.
     pub(super) async fn run(&self, port: u16) -> Result<(Postmaster, u16)> {
         let deadline = Instant::now() + START_DEADLINE;
         loop {
@@ -58,7 +58,7 @@ impl Launch<'_> {
                 sleep(LOOK_EVERY).await;
             };
             let said = read_from(&self.cluster.log, log_before)?;
-            // The free port was taken in between, or processes of a killed server are still on their way out.
+            // The free port was taken in between, or processes of a killed server have not ended yet.
             let passing =
                 said.contains("shared memory block") || (port == 0 && said.contains("could not bind"));
             if !passing || Instant::now() > deadline {
@@ -72,8 +72,8 @@ impl Launch<'_> {
         }
     }
 
-    /// In a process group of its own: Ctrl-C in the terminal shall reach us only, so that the server is stopped
-    /// last.
+    /// Starts the process in a group of its own. Ctrl-C in the terminal reaches only this program, so that
+    /// the server is stopped last.
     fn spawn(&self, port: u16) -> Result<Postmaster> {
         let open = |path: &Path| -> std::io::Result<File> {
             OpenOptions::new().create(true).append(true).open(path)

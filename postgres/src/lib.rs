@@ -1,8 +1,8 @@
 //! A private Postgres server, started from the installed programs: no set-up, no system service.
 //!
-//! It listens on the loopback interface only, with a random password that only this user can read: a database
-//! superuser can run programs, so that "trust everyone on this machine" would hand this account to every other
-//! user of it. A server that outlived its `payonce` (killed, not stopped) is found and used again.
+//! It listens on the loopback interface only, with a random password that only this user can read. A database
+//! superuser can run programs, so trusting everyone on this machine would give them this account. A server
+//! that outlived its `payonce` (killed, not stopped) is found and used again.
 
 mod binaries;
 mod cluster;
@@ -32,24 +32,24 @@ use crate::postmaster::{PidFile, Postmaster};
 const SUPERUSER: &str = "postgres";
 /// The database that every server has.
 const MAINTENANCE: &str = "postgres";
-/// Recovery after a crash counts in, so it is long.
+/// How long a start may take. It is long, because recovery after a crash is part of it.
 const START_DEADLINE: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What a private server should be like.
+/// What a private server is to be like.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where it keeps everything.
+    /// The directory of its database, log and password.
     pub data_dir: PathBuf,
-    /// Where it listens; 0 takes a free port.
+    /// The port where it listens. 0 takes a free one.
     pub port: u16,
     /// Whether to remove what is in the directory first.
     pub fresh: bool,
-    /// How long the data shall live.
+    /// How long the data is to live.
     pub lifetime: Lifetime,
     /// Settings of the server beyond ours, or in place of them.
     pub extra_settings: Vec<(String, String)>,
-    /// The directory of the server's programs, where they are not to be looked for.
+    /// The directory of the server's programs. None: they are looked for.
     pub programs: Option<PathBuf>,
 }
 
@@ -68,12 +68,12 @@ impl Options {
     }
 }
 
-/// How long the data shall live.
+/// How long the data is to live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lifetime {
-    /// Longer than the machine stays up: what was committed survives a power cut.
+    /// For longer than the machine stays up: a commit survives a power cut.
     Lasting,
-    /// A test run: what was committed survives the death of any process, but nothing waits for the disk.
+    /// For a test run: a commit survives the death of any process, but nothing waits for the disk.
     Passing,
 }
 
@@ -87,7 +87,7 @@ impl Lifetime {
     }
 
     /// How clients prove that they know the password. An unoptimized test program takes 37 ms (measured) to
-    /// work out the answer to a challenge, for every connection.
+    /// answer a challenge, for every connection.
     fn authentication(self) -> &'static str {
         match self {
             Self::Lasting => "scram-sha-256",
@@ -96,18 +96,19 @@ impl Lifetime {
     }
 }
 
-/// Where the roles of a database connect.
+/// The connection URLs of a database's roles.
 #[derive(Debug, Clone)]
 pub struct RoleUrls {
-    /// Who owns it: `payonce migrate`, `payonce rebuild`.
+    /// The owner, for `payonce migrate` and `payonce rebuild`.
     pub owner: String,
-    /// Who serves: APIs, workers.
+    /// The role that serves, for APIs and workers.
     pub app: String,
-    /// Who looks: `payonce verify`, dashboards.
+    /// The role that reads, for `payonce verify` and dashboards.
     pub reader: String,
 }
 
-/// A running private server. Dropped, it is told to stop; [`Server::stop`] also waits until it did.
+/// A running private server. When it is dropped, it is told to stop; [`Server::stop`] also waits until it
+/// has stopped.
 #[derive(Debug)]
 pub struct Server {
     options: Options,
@@ -121,7 +122,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server, or finds the one that an earlier run left behind, and waits until it takes connections.
+    /// Starts a server, or finds the one that an earlier run left behind, and waits until it
+    /// takes connections.
     pub async fn start(options: Options) -> Result<Self> {
         let binaries = match options.programs.clone() {
             Some(directory) => Binaries::in_directory(directory)?,
@@ -172,18 +174,18 @@ impl Server {
         Ok(())
     }
 
-    /// Where to connect for the database of that name.
+    /// The superuser's URL for the database of that name.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         self.url_as(SUPERUSER, database)
     }
 
-    /// The same for one of the roles that [`Server::make_roles`] made.
+    /// The URL for one of the roles that [`Server::make_roles`] made.
     fn url_as(&self, role: &str, database: &str) -> String {
         format!("postgres://{role}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
-    /// Makes the roles that share the work on a database, which must be there, and says where each connects.
+    /// Makes the roles that share the work on an existing database, and answers their URLs.
     pub async fn make_roles(&self, database: &str) -> Result<RoleUrls> {
         let mut connection = connect(self.port, &self.password, database).await?;
         roles::make(&mut connection, database, &self.password).await?;
@@ -195,37 +197,38 @@ impl Server {
         })
     }
 
-    /// The main process.
+    /// The number of the main process.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.postmaster.pid().as_raw().unsigned_abs()
     }
 
-    /// Where a program is that came with the server.
+    /// The path of a program that came with the server.
     #[must_use]
     pub fn program(&self, name: &str) -> PathBuf {
         self.binaries.program(name)
     }
 
-    /// Where everything is kept.
+    /// The directory where everything is kept.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The directory that was asked for, where the system user that runs the server could not reach it.
+    /// The directory that was asked for, where the system user that runs the server could not reach it. None
+    /// where it could.
     #[must_use]
     pub fn moved_from(&self) -> Option<&Path> {
         self.directory.moved_from()
     }
 
-    /// Whether an earlier run left it behind.
+    /// Whether an earlier run left this server behind.
     #[must_use]
     pub fn is_adopted(&self) -> bool {
         self.adopted
     }
 
-    /// Makes a database unless it is there. The name must be plain: lower-case letters, digits, underscores.
+    /// Makes a database unless it exists. The name must be plain: lower-case letters, digits, underscores.
     pub async fn create_database(&self, name: &str) -> Result<()> {
         if !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') {
             bail!("{name} is no plain database name");
@@ -241,7 +244,7 @@ impl Server {
         }
     }
 
-    /// Waits until the server ended without having been told to, and says how it did.
+    /// Waits until the server has ended without having been told to, and says how it did.
     pub async fn ended(&mut self) -> Result<String> {
         loop {
             if let Some(how) = self.postmaster.ended()? {
@@ -274,7 +277,7 @@ async fn connect(port: u16, password: &str, database: &str) -> Result<PgConnecti
         .password(password)
         .database(database)
         .ssl_mode(PgSslMode::Disable);
-    // The process that has the port might be one that never answers.
+    // The port's process might be one that never answers.
     timeout(Duration::from_secs(10), PgConnection::connect_with(&options))
         .await
         .context("no answer from PostgreSQL")?

@@ -1,7 +1,7 @@
 //! Which system user runs the database.
 //!
-//! Postgres refuses to run as root. Started by root, its programs therefore run as `postgres`, or as `nobody`
-//! where there is no such user, without root's supplementary groups: `CommandExt::uid` gives those up.
+//! Postgres refuses to run as root. Under root its programs therefore run as `postgres`, or as `nobody` where
+//! there is no such user. They have none of root's supplementary groups: `CommandExt::uid` gives those up.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -17,9 +17,9 @@ use nix::unistd::{Uid, User, geteuid};
 /// The user as whom the programs of Postgres run.
 #[derive(Debug, Clone)]
 pub enum Owner {
-    /// The one who runs this program.
+    /// The user who runs this program.
     Ourselves,
-    /// Another one; only root can choose that.
+    /// Another user, which only root can choose.
     Other(Box<User>),
 }
 
@@ -60,8 +60,8 @@ impl Owner {
         Ok(Self::Other(Box::new(user)))
     }
 
-    /// A command that runs as this user, with nothing of our environment that could lead Postgres astray
-    /// (`PGDATA`, `PGOPTIONS`, …), in a directory that every user can enter.
+    /// A command that runs as this user in a directory that every user can enter. It has nothing of our
+    /// environment that could lead Postgres astray (`PGDATA`, `PGOPTIONS`, …).
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("LC_ALL", "C").current_dir("/").stdin(Stdio::null());
@@ -76,8 +76,8 @@ impl Owner {
         command
     }
 
-    /// Whether this user gets as far as `directory`. Asked of the system by trying: permissions of all the
-    /// directories above, access lists and mount options have a say.
+    /// Whether this user can reach `directory`. The system is asked by trying, since permissions of all the
+    /// directories above, access lists and mount options matter.
     pub(crate) fn can_enter(&self, directory: &Path) -> Result<bool> {
         let tried = self
             .command("/bin/sh")
@@ -89,7 +89,7 @@ impl Owner {
         Ok(tried.success())
     }
 
-    /// Gives `path` to this user.
+    /// Makes `path` this user's own.
     pub(crate) fn give(&self, path: &Path) -> Result<()> {
         match self {
             Self::Ourselves => Ok(()),

@@ -1,5 +1,5 @@
-//! The main process of a database: found through the pid file that it leaves in its directory, or a child of
-//! ours; watched, and told to end.
+//! The main process of a database. It is found through the pid file in its directory, or is a child of ours.
+//! It is watched, and told to end.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// What `postmaster.pid` says.
+/// The facts in `postmaster.pid`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PidFile {
     pub(crate) pid: Pid,
@@ -22,9 +22,9 @@ pub(crate) struct PidFile {
 }
 
 impl PidFile {
-    /// Reads the one in `cluster`; `None` where there is none, or a half-written one.
+    /// Reads the file in `cluster`. `None` where there is none, or a half-written one.
     pub(crate) fn read(cluster: &Path) -> Option<Self> {
-        // Lines: pid, directory, start time, port, …
+        // The lines are: pid, directory, start time, port, …
         let text = fs::read_to_string(path(cluster)).ok()?;
         let mut lines = text.lines();
         let pid = lines.next()?.trim().parse().ok()?;
@@ -38,9 +38,10 @@ impl PidFile {
         is_server_of(self.pid, cluster)
     }
 
-    /// Removes the file where its number belongs to something else that the system still knows: another program, or
-    /// a dead server that nobody has waited for yet. Postgres would take either for a running server. A number
-    /// that belongs to nothing is no obstacle to it, and it looks more closely then than we can.
+    /// Removes the file where its number belongs to something else that the system still knows: another
+    /// program, or a dead server that nobody has waited for yet. Postgres would take either for a running
+    /// server. A number that belongs to nothing is no obstacle to it, and it looks more closely then than
+    /// we can.
     pub(crate) fn remove_if_misleading(self, cluster: &Path) -> Result<()> {
         if kill(self.pid, None) == Err(Errno::ESRCH) || self.is_server_of(cluster) {
             return Ok(());
@@ -53,7 +54,8 @@ fn path(cluster: &Path) -> PathBuf {
     cluster.join("postmaster.pid")
 }
 
-/// A server's processes work in its directory. A dead one that nobody waited for has no directory any more.
+/// Whether it is a server of this cluster. A server's processes work in its directory; a dead one that nobody
+/// waited for has no directory any more.
 #[cfg(target_os = "linux")]
 fn is_server_of(pid: Pid, cluster: &Path) -> bool {
     let process = PathBuf::from(format!("/proc/{pid}"));
@@ -62,7 +64,8 @@ fn is_server_of(pid: Pid, cluster: &Path) -> bool {
     name.trim() == "postgres" && works_in.is_some() && works_in == cluster.canonicalize().ok()
 }
 
-/// A dead one that nobody waited for shows its bare name, without the directory.
+/// Whether it is a server of this cluster. A dead one that nobody waited for shows its bare name, without
+/// the directory.
 #[cfg(not(target_os = "linux"))]
 fn is_server_of(pid: Pid, cluster: &Path) -> bool {
     let Ok(output) =
@@ -74,16 +77,17 @@ fn is_server_of(pid: Pid, cluster: &Path) -> bool {
     command.contains("postgres") && command.contains(&*cluster.to_string_lossy())
 }
 
-/// A running main process. Dropped, it is told to end; [`Postmaster::stop`] also waits until it did.
+/// A running main process. When it is dropped, it is told to end; [`Postmaster::stop`] also waits until it
+/// has ended.
 #[derive(Debug)]
 pub(crate) enum Postmaster {
-    /// We started it: when it ends it must be waited for.
+    /// We started it, so it must be waited for when it ends.
     Child(Child),
-    /// Left behind by an earlier run.
+    /// An earlier run left it behind.
     Adopted {
-        /// Its process.
+        /// Its process number.
         pid: Pid,
-        /// Where it works.
+        /// The directory in which it works.
         cluster: PathBuf,
     },
 }
@@ -96,7 +100,7 @@ impl Postmaster {
         }
     }
 
-    /// How it ended, if it did.
+    /// How it ended. None while it runs.
     pub(crate) fn ended(&mut self) -> Result<Option<String>> {
         match self {
             Self::Child(child) => {
@@ -137,7 +141,7 @@ impl Postmaster {
 impl Drop for Postmaster {
     fn drop(&mut self) {
         if matches!(self.ended(), Ok(None)) {
-            // It may be gone by now, which is what we want.
+            // The process may be gone by now, which is as well.
             let _ = kill(self.pid(), Signal::SIGINT);
         }
     }

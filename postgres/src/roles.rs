@@ -1,4 +1,4 @@
-//! The roles of a private server's database: who owns it, who serves, who looks.
+//! The roles of a private server's database: its owner, the one that serves, and the one that reads.
 //!
 //! All have the superuser's password, which only the user who runs the server can read.
 
@@ -6,10 +6,10 @@ use anyhow::{Context as _, Result};
 use shared::database::{APP, READER};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-/// Who owns the database, and migrates it.
+/// The role that owns the database, and migrates it.
 pub(super) const OWNER: &str = "payonce_owner";
 
-/// What an earlier version made as superuser goes over to the owner, but for what belongs to extensions.
+/// Gives to the owner what an earlier version made as superuser, except for what belongs to extensions.
 const HAND_OVER: &str = "
     do $$
     declare statement text;
@@ -36,7 +36,7 @@ const HAND_OVER: &str = "
         end loop;
     end $$";
 
-/// Makes the roles, and has the database that the superuser is connected to belong to the first of them.
+/// Makes the roles, and makes the first of them the owner of the database that the superuser is connected to.
 pub(super) async fn make(connection: &mut PgConnection, database: &str, password: &str) -> Result<()> {
     let mut statements = Vec::new();
     for role in [OWNER, APP, READER] {

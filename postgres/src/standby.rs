@@ -1,4 +1,4 @@
-//! A second server that follows the first one, as a standby does: for what happens when a database fails over.
+//! A second server that follows the first one, as a standby does, for tests and trials of a failover.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -11,8 +11,8 @@ use super::{Options, Owner, SUPERUSER, Server, connect, remove_everything};
 use crate::data_dir::{DataDir, write_private};
 
 impl Server {
-    /// Starts a standby of this server, which follows it from now on. It knows the same password. Whatever was in its directory
-    /// goes.
+    /// Starts a standby of this server, which follows it from now on and has the same password. What was in
+    /// its directory goes.
     pub async fn standby(&self, options: Options) -> Result<Self> {
         let owner = Owner::of(&std::path::absolute(&options.data_dir)?.join("postgres"))?;
         let directory = DataDir::open_for(&options.data_dir, &owner)?;
@@ -32,7 +32,7 @@ impl Server {
         if !output.status.success() {
             bail!("pg_basebackup failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        // Its lock is the new server's to take.
+        // The new server takes the lock of its directory.
         drop(directory);
         Self::start(options).await
     }
@@ -46,10 +46,10 @@ impl Server {
         if is_promoted { Ok(()) } else { bail!("the standby was not promoted in time") }
     }
 
-    /// Executes a statement as superuser, in the database that is always there.
+    /// Executes a statement as superuser, in the database that every server has.
     ///
     /// # Errors
-    /// The server's.
+    /// The server cannot be reached, or refuses the statement.
     pub async fn execute(&self, statement: &str) -> Result<()> {
         let mut connection = connect(self.port, &self.password, SUPERUSER).await?;
         let done = sqlx::query(AssertSqlSafe(statement)).execute(&mut connection).await;
@@ -57,10 +57,10 @@ impl Server {
         Ok(connection.close().await?)
     }
 
-    /// The one number that a statement answers.
+    /// The one number that a statement answers to the superuser.
     ///
     /// # Errors
-    /// The server's.
+    /// The server cannot be reached, or refuses the statement, or the answer is no number.
     pub async fn count(&self, statement: &str) -> Result<i64> {
         let mut connection = connect(self.port, &self.password, SUPERUSER).await?;
         let row = sqlx::query(AssertSqlSafe(statement)).fetch_one(&mut connection).await;
@@ -69,10 +69,10 @@ impl Server {
         Ok(count)
     }
 
-    /// What a statement answers, a text a row.
+    /// The rows that a statement answers to the superuser, a text each.
     ///
     /// # Errors
-    /// The server's.
+    /// The server cannot be reached, or refuses the statement.
     pub async fn texts(&self, statement: &str) -> Result<Vec<String>> {
         let mut connection = connect(self.port, &self.password, SUPERUSER).await?;
         let rows = sqlx::query_scalar(AssertSqlSafe(statement)).fetch_all(&mut connection).await;
@@ -81,7 +81,7 @@ impl Server {
         Ok(texts)
     }
 
-    /// Where it listens.
+    /// The port where it listens.
     #[must_use]
     pub const fn port(&self) -> u16 {
         self.port

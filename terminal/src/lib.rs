@@ -1,4 +1,4 @@
-//! What commands write: their answer to standard output, everything else to standard error.
+//! The output of commands: their answer on standard output, everything else on standard error.
 
 pub mod output;
 pub mod progress;

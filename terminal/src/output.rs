@@ -1,11 +1,11 @@
-//! Standard output: what a command was asked for, and nothing else.
+//! Standard output: the answer of a command, and nothing else.
 
 use std::io::Write;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-/// What a command exits with that was called wrongly, as the parser of arguments does.
+/// The exit code of a command that was called wrongly. The parser of arguments uses the same.
 pub const EXIT_USAGE: u8 = 2;
 
 /// Writes one line.

@@ -21,7 +21,7 @@ pub async fn during<T>(what: &str, work: impl Future<Output = T>) -> T {
     }
 }
 
-/// Writes one line to standard error; where nobody listens it is not worth failing.
+/// Writes one line to standard error. Where nobody reads it, that is not worth failing.
 pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{line}");
 }

@@ -1,5 +1,5 @@
-//! The two databases of `payonce dev`: Payonce's and the simulated gateway's, on a private server or on one that
-//! the environment names.
+//! The two databases of `payonce dev`: Payonce's and the simulated gateway's, on a private server or on one
+//! that the environment names.
 
 use std::future;
 use std::path::Path;
@@ -25,7 +25,7 @@ pub(super) struct Databases {
 #[derive(Debug)]
 enum Home {
     Private(Box<Server>),
-    /// The server is somebody else's; the directory holds just the keys.
+    /// The environment names the server. The directory holds just the keys.
     Foreign {
         directory: DataDir,
         kept: bool,
@@ -62,7 +62,7 @@ impl Databases {
         if fresh {
             directory.clear()?;
         }
-        // One name for all: what roles there are is for whoever runs that server to say.
+        // One URL for all: the operator of that server decides which roles there are.
         let urls = RoleUrls { owner: url.clone(), app: url.clone(), reader: url };
         Ok(Self { urls, gateway_url, home: Home::Foreign { directory, kept: fresh } })
     }
@@ -81,7 +81,7 @@ impl Databases {
         }
     }
 
-    /// What a person might not expect.
+    /// A note for the person who started it, where something is not as expected.
     pub(super) fn note(&self) -> Option<String> {
         match &self.home {
             Home::Private(server) => match server.moved_from() {
@@ -100,7 +100,8 @@ impl Databases {
         }
     }
 
-    /// Waits until the private server ended without having been told to; for ever if there is none.
+    /// Waits until the private server has ended without having been told to. Without a private server it
+    /// never returns.
     pub(super) async fn ended(&mut self) -> Result<String> {
         match &mut self.home {
             Home::Private(server) => server.ended().await,
@@ -123,7 +124,7 @@ impl Databases {
     }
 }
 
-/// Makes the gateway's database on the server of ours, named after ours.
+/// Makes the gateway's database beside Payonce's, on the same server, with a name made of its name.
 async fn create_beside(url: &str) -> Result<String> {
     let gateway_url = sibling(url)?;
     let create = async {

@@ -14,7 +14,7 @@ use sqlx::PgPool;
 const FILE: &str = "keys.json";
 const MERCHANT: &str = "dev";
 
-/// What the file holds.
+/// The contents of the file.
 #[derive(Serialize, Deserialize)]
 pub(super) struct DevKeys {
     pub(super) api_key: String,
@@ -22,7 +22,7 @@ pub(super) struct DevKeys {
 }
 
 impl DevKeys {
-    /// The keys of an earlier start, as far as this database knows them; new ones otherwise.
+    /// The keys of an earlier start, if this database knows them. Otherwise new ones.
     pub(super) async fn load_or_create(data_dir: &Path, pool: &PgPool) -> Result<Self> {
         let path = data_dir.join(FILE);
         let saved = read(&path)?;
@@ -46,7 +46,7 @@ impl DevKeys {
     }
 }
 
-/// The saved keys; none where the file is missing or not ours to read as such.
+/// The saved keys. None where the file is missing or holds no keys.
 fn read(path: &Path) -> Result<Option<DevKeys>> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(serde_json::from_str(&text).ok()),

@@ -11,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::Args;
 use super::database::Databases;
 
-/// Everything that was started.
+/// The services that were started, and their addresses.
 pub(super) struct Services {
     pub(super) api_addr: SocketAddr,
     pub(super) board_addr: SocketAddr,
     pub(super) gateway_addr: SocketAddr,
-    /// In the order in which they are stopped.
+    /// The services in the order in which they are stopped.
     running: Vec<Service>,
 }
 
@@ -65,7 +65,7 @@ impl Services {
         Ok(Self { api_addr, board_addr, gateway_addr, running })
     }
 
-    /// Waits until a part ended without having been told to, and says how.
+    /// Waits until a part has ended without having been told to, and says how.
     pub(super) async fn ended(&mut self) -> Error {
         let tasks = self.running.iter_mut().map(|service| &mut service.task);
         let (ended, index, _) = futures::future::select_all(tasks).await;
@@ -77,7 +77,7 @@ impl Services {
         }
     }
 
-    /// Stops one part after the other; reports the first that did not end well.
+    /// Stops one part after the other. Answers the first error.
     pub(super) async fn stop(self) -> Result<()> {
         let mut outcome = Ok(());
         for service in self.running {

@@ -1,4 +1,4 @@
-//! What the load test asks of the API.
+//! The load test's requests to the API.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::{Args, Statuses};
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const PAGE: usize = 100;
 
-/// A client for the payments of one run: they share a customer that no other run has.
+/// A client for the payments of one run. They share a customer that no other run has.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     http: reqwest::Client,
@@ -28,7 +28,7 @@ pub(super) struct Client {
 pub(super) enum Posted {
     /// The payment's id.
     Accepted(String),
-    /// Why not, short enough to be counted.
+    /// The reason, short enough to be counted.
     Refused(String),
 }
 
@@ -73,7 +73,7 @@ impl Client {
         Ok(Self { http, payments_url, customer, body: body.to_string() })
     }
 
-    /// Fails early where nothing can work: no API there, or not with this key.
+    /// Fails early where nothing can work: there is no API, or it does not know this key.
     pub(super) async fn check(&self) -> Result<()> {
         self.list("limit=1")
             .await
@@ -105,7 +105,7 @@ impl Client {
         Ok(!page.data.is_empty())
     }
 
-    /// Reads all payments of this run.
+    /// Reads all payments of this run, and counts them by status.
     pub(super) async fn count_by_status(&self) -> Result<Statuses> {
         let mut counts = BTreeMap::new();
         let mut after = None;

@@ -1,4 +1,4 @@
-//! The figures of a load test.
+//! The figures of a load test, as a table and as JSON.
 
 use std::time::Duration;
 
@@ -76,7 +76,8 @@ impl Report {
     }
 }
 
-/// The smallest value that at least `percent` of all do not exceed; 0 without values. `sorted` ascends.
+/// The smallest value that at least `percent` of all do not exceed, or 0 without values. `sorted` is in
+/// ascending order.
 fn percentile_ms(sorted: &[Duration], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100);
     let value = sorted.get(rank.saturating_sub(1)).copied().unwrap_or_default();
@@ -87,7 +88,7 @@ fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { rounded(part / whole) } else { 0.0 }
 }
 
-/// To three decimals: more would be noise.
+/// The value to three decimals: more would be noise.
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }

@@ -1,12 +1,14 @@
-//! Everything that hangs on the table of payments, as statements that hang it on the table that takes its place.
+//! Everything that hangs on the table of payments, as statements that hang it on the table that takes
+//! its place.
 //!
-//! Invariants: it is read from the catalog and not written down here, so that what a later migration adds is carried over
-//! too; what this program does not know how to carry over is named, and nothing is exchanged.
+//! Invariants: it is read from the catalog and not written down here, so that additions of a later
+//! migration are carried over too. What this program does not know how to carry over is named, and nothing
+//! is exchanged.
 
 use anyhow::{Context as _, Result, ensure};
 use sqlx::{AssertSqlSafe, PgConnection};
 
-/// What depends on the table and is neither part of it nor among what [`statements`] carries over.
+/// What depends on the table and is neither part of it nor among what [`STATEMENTS`] carries over.
 const UNKNOWN: &str = "
     select pg_describe_object(d.classid, d.objid, d.objsubid)
       from pg_depend d
@@ -50,7 +52,8 @@ const SHAPES: &str = "
                       join pg_index on indrelid = t.oid) every
              group by said) pairs";
 
-/// The statements, in their order. They are read while the tables still have their old names, and name nothing by number.
+/// The statements, in their order. They are read while the tables still have their old names, and name
+/// nothing by number.
 const STATEMENTS: &str = "
     with old as (select * from pg_class where oid = 'payments'::regclass),
     indexes as (
@@ -133,7 +136,7 @@ const STATEMENTS: &str = "
          where d.refclassid = 'pg_class'::regclass and d.refobjid = 'payments'::regclass) every
      order by step, statement";
 
-/// The tables that point at payments, which must be locked too.
+/// The tables that refer to payments, which must be locked too.
 const REFERRING: &str = "
     select distinct conrelid::regclass::text from pg_constraint
      where confrelid = 'payments'::regclass and contype = 'f' order by 1";
@@ -154,12 +157,13 @@ pub(super) async fn require_known(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
-/// The tables that point at payments.
+/// The tables that refer to payments.
 pub(super) async fn referring(connection: &mut PgConnection) -> Result<Vec<String>> {
     Ok(sqlx::query_scalar(REFERRING).fetch_all(connection).await?)
 }
 
-/// Puts the new table into the place of the old one, with all that hangs on it. For a transaction that holds the locks.
+/// Puts the new table into the place of the old one, with all that hangs on it. The transaction must hold
+/// the locks.
 pub(super) async fn over(transaction: &mut PgConnection) -> Result<()> {
     let statements: Vec<String> = sqlx::query_scalar(STATEMENTS).fetch_all(&mut *transaction).await?;
     for statement in statements {

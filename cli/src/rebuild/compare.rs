@@ -1,7 +1,8 @@
-//! What events make, beside what a table says: column by column and exact in each, in the database's own words.
+//! The rows that events make, beside those of a table: each column compared exactly, in the database's
+//! own words.
 //!
-//! Invariants: a page's events and its rows are of one snapshot; a column that no event fills counts as different, so
-//! none can be forgotten.
+//! Invariants: a page's events and its rows are of one snapshot. A column that no event fills counts as
+//! different, so none can be forgotten.
 
 use std::collections::BTreeSet;
 
@@ -16,10 +17,10 @@ use uuid::Uuid;
 use super::Pace;
 use super::report::{Difference, Report};
 
-/// How a table's rows and the events of the same payments differ.
+/// A difference between a table's row and the events of the same payment.
 #[derive(Debug)]
 pub(super) enum Differs {
-    /// In a column.
+    /// They differ in a column.
     Column { payment: Uuid, column: String, row: Option<String>, told: Option<String> },
     /// There are events, but no row.
     NoRow(Uuid),
@@ -53,7 +54,7 @@ pub(super) async fn all(connection: &mut PgConnection, table: &str, report: &mut
     }
 }
 
-/// In what the rows of the page's payments, and of all others up to its end, differ from what events make.
+/// The differences between the table and the events, for all payments from `after` to the page's end.
 pub(super) async fn page_beside(
     connection: &mut PgConnection,
     table: &str,

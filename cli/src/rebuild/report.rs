@@ -1,4 +1,4 @@
-//! What a rebuild found: counts, and each difference by payment and column.
+//! The findings of a rebuild: counts, and each difference by payment and column.
 
 use anyhow::Result;
 use domain::ids::PaymentId;
@@ -7,10 +7,10 @@ use terminal::output;
 
 use super::{KEPT, REBUILT};
 
-/// In JSON, which is one line, so many are named; the counts are of all. As text each one is.
+/// How many are named in JSON, which is one line. The counts are of all. As text each one is named.
 const NAMED: usize = 10_000;
 
-/// What was asked for.
+/// The mode that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Mode {
@@ -24,13 +24,13 @@ pub(super) enum Mode {
 pub(super) struct Difference {
     pub(super) payment: PaymentId,
     pub(super) column: String,
-    /// What the row says; none where it is null.
+    /// The row's value. None where it is null.
     pub(super) row: Option<String>,
-    /// What the events make.
+    /// The value that the events make. None where it is null.
     pub(super) events: Option<String>,
 }
 
-/// What is wrong with a payment as a whole.
+/// A payment that is wrong as a whole, and why.
 #[derive(Debug, Serialize)]
 struct Problem {
     payment: PaymentId,
@@ -43,7 +43,7 @@ pub(super) struct Report {
     mode: Mode,
     pub(super) payments: u64,
     pub(super) events: u64,
-    /// Rows of the new table that were written.
+    /// How many rows of the new table were written.
     pub(super) written: u64,
     /// Whether the new table took the place of the old one.
     pub(super) swapped: bool,
@@ -76,7 +76,7 @@ impl Report {
         self.differences == 0 && self.problems == 0
     }
 
-    /// A column differs.
+    /// Counts and names a column that differs.
     pub(super) fn differs(&mut self, it: Difference) -> Result<()> {
         self.differences += 1;
         if !self.as_json {
@@ -94,7 +94,7 @@ impl Report {
         Ok(())
     }
 
-    /// A payment's row or events are not there, or its events make no payment.
+    /// Counts and names a payment whose row or events are missing, or whose events make no payment.
     pub(super) fn problem(&mut self, payment: PaymentId, says: String) -> Result<()> {
         self.problems += 1;
         if !self.as_json {
@@ -106,7 +106,7 @@ impl Report {
         Ok(())
     }
 
-    /// The sentence that counts, or all as JSON.
+    /// Prints the verdict in one sentence, or everything as JSON.
     pub(super) fn print(&self) -> Result<()> {
         if self.as_json {
             let mut all = serde_json::to_value(self)?;

@@ -1,7 +1,8 @@
 //! The exchange: the table made from events takes the place of the one in use.
 //!
-//! Invariants: behind closed doors, under a lock that was waited for no longer than [`super::connect`] says, in one
-//! transaction; and only if the new table is what the event log makes, to its last event.
+//! Invariants: it happens behind closed doors, in one transaction, under a lock that was waited for no
+//! longer than [`super::connect`] says. It happens only if the new table is what the event log makes, to its
+//! last event.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use domain::ids::PaymentId;
@@ -12,7 +13,7 @@ use super::report::Report;
 use super::{KEPT, REBUILT, carry, write};
 use crate::doors;
 
-/// Payments whose last event is not in the new table, or that it has and the log has not.
+/// Counts payments whose last event is not in the new table, or that the table has and the log has not.
 const BEHIND: &str = "
     select count(*)
       from (select payment_id, max(version) as version from payment_events group by payment_id) e
@@ -64,7 +65,8 @@ async fn exchange(connection: &mut PgConnection) -> Result<()> {
     let lock = format!("lock table {} in access exclusive mode", tables.join(", "));
     let locked = sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *transaction).await;
     locked.context("somebody holds a lock on the tables: close whatever is connected, and ask again")?;
-    // Who came in between waits for the lock now, and finds the new table; who has written is found here.
+    // A session that came in between waits for the lock now, and finds the new table. One that has written is
+    // found here.
     doors::require_closed(&mut transaction).await?;
     let behind: i64 = sqlx::query_scalar(BEHIND).fetch_one(&mut *transaction).await?;
     ensure!(

@@ -1,7 +1,7 @@
-//! Writing what events make into a table of its own.
+//! Writes what events make into a table of its own.
 //!
-//! Invariant: each page is one transaction, and a row that is not what the events make is written anew: so whatever the
-//! table holds before, after a pass it is the log's picture.
+//! Invariant: each page is one transaction, and a row that is not what the events make is written anew. So
+//! whatever the table holds before, after a pass it is the log's picture.
 
 use anyhow::{Context, Result, bail};
 use domain::ids::PaymentId;
@@ -14,7 +14,8 @@ use super::compare::{self, Differs};
 use super::report::Report;
 use super::{Pace, REBUILT};
 
-/// A new table with the columns, checks and indexes of the one in use. What an earlier run left goes.
+/// A new table with the columns, checks and indexes of the one in use. A table that an earlier run left
+/// is dropped.
 const CREATE: &str = "
     begin;
     drop table if exists payments_rebuilt;
@@ -24,14 +25,15 @@ const CREATE: &str = "
 /// Makes the table and fills it.
 pub(super) async fn anew(connection: &mut PgConnection, report: &mut Report) -> Result<()> {
     sqlx::raw_sql(CREATE).execute(&mut *connection).await.context("cannot make payments_rebuilt")?;
-    // Whose events make no row is named by the comparison that follows.
+    // The comparison that follows names payments whose events make no row.
     bring_up_to_date(connection, report).await?;
-    // Whoever reads the table next has its statistics, and need not look up each row's transaction.
+    // The next reader of the table then has statistics, and need not look up each row's transaction.
     sqlx::raw_sql("vacuum (analyze) payments_rebuilt").execute(connection).await?;
     Ok(())
 }
 
-/// Walks over the log, and writes each payment whose row is missing or another. Returns those whose events make none.
+/// Walks over the log, and writes each payment whose row is missing or different. Answers the payments whose
+/// events make none.
 pub(super) async fn bring_up_to_date(
     connection: &mut PgConnection,
     report: &mut Report,

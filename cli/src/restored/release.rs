@@ -1,4 +1,5 @@
-//! `payonce restored release`: payments that came back, and of which the gateway shows nothing, given back to the machine at once.
+//! `payonce restored release`: gives payments that came back, and of which the gateway shows nothing, back to
+//! the machine at once.
 
 use std::process::ExitCode;
 
@@ -16,8 +17,8 @@ use crate::migrate::connect;
 pub(crate) enum Command {
     /// Give back to the machine what is held because the gateway shows nothing of it
     ///
-    /// Each is charged under its key, if that is still good, or voided. Without --yes it only counts them. Ask first whether their
-    /// customers have paid by later requests.
+    /// Each is charged under its key, if that is still good, or voided. Without --yes it only counts them.
+    /// Ask first whether their customers have paid by later requests.
     #[command(after_help = "\
 Example:
   payonce restored release --all --by ada --reason 'their customers were asked'
@@ -25,10 +26,10 @@ Example:
 
 Exit codes: 0 released, or counted; 1 failed; 2 called wrongly.")]
     Release {
-        /// All that are held as restored
+        /// All payments that are held as restored
         #[arg(long, required = true)]
         all: bool,
-        /// Who says so
+        /// Your name, for the record
         #[arg(long)]
         by: String,
         /// Why they may be charged

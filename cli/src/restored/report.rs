@@ -1,4 +1,4 @@
-//! What `payonce restored` found, for people and as JSON.
+//! The findings of `payonce restored`, for people and as JSON.
 
 use anyhow::Result;
 use chrono::{DateTime, Utc};
@@ -12,7 +12,7 @@ use terminal::output;
 pub(super) struct Report {
     pub(super) epoch: i32,
     pub(super) is_copy: bool,
-    /// Why the gateway's books are not whole; none where they are.
+    /// Why the gateway's books are not whole. None where they are.
     pub(super) books_why: Option<String>,
     pub(super) whole_until: Option<DateTime<Utc>>,
     /// Orphans whose key is a payment's id, which no payment gets any more.
@@ -23,7 +23,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// What a person must know before this goes on; none where everything is known.
+    /// What a person must know before this goes on. None where everything is known.
     pub(super) fn doubtful(&self) -> Option<String> {
         let since = self
             .whole_until
