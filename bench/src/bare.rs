@@ -1,4 +1,4 @@
-//! The bare lifecycle: what pgbench gets out of the same server with nothing but SQL, in batches.
+//! The bare lifecycle: how much pgbench settles on the same server with nothing but SQL, in batches.
 
 use std::process::Stdio;
 
@@ -12,13 +12,14 @@ const SCHEMA: &str = include_str!("../bare_schema.sql");
 const LIFECYCLE: &str = include_str!("../bare_lifecycle.sql");
 const DATABASE: &str = "bare";
 const BATCH: u32 = 100;
-/// More gain nothing on two cores.
+/// The number of clients; more gain nothing on two cores.
 const CLIENTS: u32 = 2;
-/// As Payonce's own sessions, so that no plan is made for a table that was empty when it was made.
+/// The settings of Payonce's own sessions, so that no plan is made for a table that was empty when it
+/// was made.
 const PLANNER: &str = "-c enable_seqscan=off -c enable_bitmapscan=off -c enable_hashjoin=off \
                        -c enable_mergejoin=off -c jit=off";
 
-/// Payments settled per second.
+/// Measures the payments that are settled in a second.
 pub(crate) async fn lifecycle(server: &BenchServer, secs: u64) -> Result<f64> {
     server.create(DATABASE).await?;
     let mut connection = server.connect(DATABASE).await?;

@@ -1,4 +1,5 @@
-//! The load generator: as little work for each request as HTTP allows, because it has the same two cores.
+//! The load generator. It does as little work for each request as HTTP allows, because it runs on the same
+//! two cores.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// Where and as whom to ask.
+/// The API to ask, and the merchant to ask as.
 #[derive(Debug, Clone)]
 pub(crate) struct Target {
     /// The address of the API, without a scheme.
@@ -20,7 +21,7 @@ pub(crate) struct Target {
     pub(crate) api_key: String,
 }
 
-/// One connection, kept.
+/// One connection, which is kept.
 pub(crate) struct Client {
     sender: SendRequest<Full<Bytes>>,
     target: Target,
@@ -31,12 +32,13 @@ impl Client {
         let stream = TcpStream::connect(&target.host).await.context("the API cannot be reached")?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Its end is seen by the next request.
+        // The next request notices the end of the connection.
         tokio::spawn(connection);
         Ok(Self { sender, target: target.clone() })
     }
 
-    /// Posts the payment of that number under the key `<run>-<number>`, which must be accepted. How long it took.
+    /// Posts the payment of that number under the key `<run>-<number>`, which must be accepted. Answers how
+    /// long it took.
     pub(crate) async fn pay(&mut self, run: &str, number: u64) -> Result<Duration> {
         let body = format!(
             r#"{{"amount":"12.50","currency":"EUR","customer_id":"cus_{}","payment_method":"sim_ok"}}"#,
@@ -57,7 +59,7 @@ impl Client {
         Ok(took)
     }
 
-    /// What the API shows of itself.
+    /// The API's metrics as text.
     pub(crate) async fn metrics(&mut self) -> Result<String> {
         let request = Request::get("/metrics").header(HOST, &self.target.host).body(Full::default())?;
         let (_, body) = self.send(request).await?;
@@ -72,8 +74,8 @@ impl Client {
     }
 }
 
-/// Posts payments 0 to `count` over so many connections, each of which sends its next request when it has its answer.
-/// How long each took.
+/// Posts payments 0 to `count` over `connections` connections. Each sends its next request when it has its
+/// answer. Answers how long each request took.
 pub(crate) async fn pay_many(
     target: &Target,
     run: &str,

@@ -1,5 +1,5 @@
-//! What work has cost: CPU by process, memory, write-ahead log, statements. The CPU and the memory are read where Linux
-//! shows them; elsewhere they are missing.
+//! What work has cost: CPU by process, memory, write-ahead log, statements. CPU and memory are read where
+//! Linux shows them; elsewhere they are missing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,38 +14,38 @@ use crate::site::{DATABASE, GATEWAY_DATABASE, Site};
 /// Linux counts CPU time in hundredths of a second, on every machine.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// What so many payments have cost.
+/// The cost of a number of payments.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Cost {
-    /// By process, for 1,000 payments: `api`, `worker`, `postgres`, and what is not Payonce: `gateway`, `gateway's
-    /// postgres`, `load`.
+    /// Seconds of CPU for 1,000 payments, by process: `api`, `worker`, `postgres`. And by what is not
+    /// Payonce: `gateway`, `gateway's postgres`, `load`.
     pub cpu_s_per_1000: BTreeMap<String, f64>,
-    /// The most memory that the API and the workers ever had.
+    /// The most memory that the API and the workers ever had, in MB.
     pub peak_memory_mb: BTreeMap<String, f64>,
-    /// Of the whole server, the gateway's database included.
+    /// Bytes of write-ahead log for each payment, of the whole server, the gateway's database included.
     pub wal_bytes_per_payment: f64,
-    /// Those of Payonce; none without `pg_stat_statements`.
+    /// Statements of Payonce for each payment. None without `pg_stat_statements`.
     pub statements_per_payment: Option<f64>,
-    /// Where Payonce's statements spent most time.
+    /// The statements in which Payonce spent most time.
     pub statements: Vec<Statement>,
 }
 
-/// One statement, all its calls.
+/// One statement, with the figures of all its calls.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
 pub struct Statement {
-    /// How it begins.
+    /// The beginning of its text.
     pub query: String,
     /// How often it was sent.
     pub calls: i64,
-    /// How long it took, together.
+    /// The time of all calls together, in milliseconds.
     pub total_ms: f64,
-    /// The rows it gave or changed.
+    /// The number of rows that it gave or changed.
     pub rows: i64,
-    /// The pages it looked at.
+    /// The number of pages that it looked at.
     pub pages: i64,
 }
 
-/// A moment to count from.
+/// The figures of a moment, to count from.
 pub(crate) struct Meter {
     cpu: BTreeMap<String, f64>,
     wal: i64,
@@ -61,7 +61,7 @@ impl Meter {
         Ok(Self { cpu: cpu(site), wal: wal(site.server).await? })
     }
 
-    /// What was spent since, on so many payments.
+    /// The cost since then of `payments` payments.
     pub(crate) async fn stop(self, site: &Site<'_>, payments: u64) -> Result<Cost> {
         let payments = payments as f64;
         let spent = cpu(site).into_iter().map(|(name, secs)| {
@@ -109,7 +109,7 @@ async fn statements(server: &BenchServer) -> Result<(i64, Vec<Statement>)> {
     Ok((calls, top))
 }
 
-/// Seconds of CPU so far, by what it was spent on.
+/// Seconds of CPU so far, by what they were spent on.
 fn cpu(site: &Site<'_>) -> BTreeMap<String, f64> {
     let mut spent = BTreeMap::new();
     let mut add = |name: &str, secs: Option<f64>| {
@@ -127,7 +127,7 @@ fn cpu(site: &Site<'_>) -> BTreeMap<String, f64> {
     add("postgres", stat(server).map(|stat| stat.own + stat.ended_children));
     for pid in pids() {
         let Some(stat) = stat(pid).filter(|stat| stat.parent == server) else { continue };
-        // A session's process is called by its database.
+        // The title of a session's process names its database.
         let title = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let of_gateway = title.split([' ', '\0']).any(|word| word == GATEWAY_DATABASE);
         add(if of_gateway { "gateway's postgres" } else { "postgres" }, Some(stat.own));
@@ -151,7 +151,7 @@ fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The fields after the name, which stands in parentheses and may hold anything (proc(5)).
+/// Reads the fields after the name, which stands in parentheses and may hold anything (proc(5)).
 fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();

@@ -9,10 +9,10 @@ use crate::cost::Meter;
 use crate::report::Cycle;
 use crate::site::Site;
 
-/// So many clients at a time.
+/// The number of clients at a time.
 pub(crate) const CONNECTIONS: u64 = 100;
 
-/// So that connections are open and plans are made.
+/// Payments before the measurement, so that connections are open and plans are made.
 const WARM_UP: u64 = 500;
 
 pub(crate) async fn warm_up(site: &mut Site<'_>, at_most: u64) -> Result<()> {
@@ -48,7 +48,7 @@ pub(crate) async fn measure(site: &mut Site<'_>, payments: u64) -> Result<Cycle>
     Ok(Cycle { stored, workers, payments, settled_per_s, accepted_per_s, drained_per_s, cost })
 }
 
-/// The time that the database on the same machine sees, too: seconds since 1970.
+/// The time that the database on the same machine sees too, in seconds since 1970.
 pub(crate) fn now() -> f64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

@@ -1,4 +1,5 @@
-//! Latency: of one payment after the other while nothing else happens, of repeats, and of a crowd that comes at once.
+//! Latency: of one payment after the other while nothing else happens, of repeats, and of a crowd that comes
+//! at once.
 
 use std::time::Duration;
 
@@ -11,13 +12,13 @@ use crate::metric::Histogram;
 use crate::report::{Crowd, Distribution, Idle, Replay};
 use crate::site::Site;
 
-/// Longer than a payment takes while nothing else happens.
+/// The pause between two payments: longer than one takes while nothing else happens.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// How often each of the idle payments is posted again.
 const REPEATS: u64 = 10;
 
-/// Payments one after the other, and then the same again as replays.
+/// Measures payments one after the other, and then the same again as replays.
 pub(crate) async fn idle(site: &mut Site<'_>, payments: u64) -> Result<(Idle, Replay)> {
     let since = site.newest().await?;
     let mut client = Client::connect(&site.target).await?;
@@ -40,7 +41,7 @@ pub(crate) async fn idle(site: &mut Site<'_>, payments: u64) -> Result<(Idle, Re
     Ok((idle, replay))
 }
 
-/// Many requests, a hundred at a time.
+/// Measures many requests, a hundred at a time.
 pub(crate) async fn crowd(site: &mut Site<'_>, requests: u64) -> Result<Crowd> {
     let since = site.newest().await?;
     let began = now();

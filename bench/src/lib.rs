@@ -1,9 +1,9 @@
-//! What Payonce can do on this machine, beside what the database under it can do, measured in one run on one private
-//! Postgres: absolute figures drift from machine to machine and from hour to hour, their ratio to the bare lifecycle
-//! stays.
+//! Measures Payonce on this machine beside the database under it, in one run on one private Postgres.
+//! Absolute figures drift from machine to machine and from hour to hour, but their ratio to the bare
+//! lifecycle stays.
 //!
-//! It reports and judges nothing. What it measures are Payonce's own programs, each a process of its own with its default
-//! settings; what it says of times comes from the rows in the database wherever it can.
+//! It reports and judges nothing. It measures Payonce's own programs, each a process of its own with its
+//! default settings. Its times come from the rows in the database wherever they can.
 
 mod bare;
 mod client;
@@ -25,31 +25,31 @@ use self::report::Report;
 use self::server::BenchServer;
 pub use self::site::fill;
 
-/// How large a run is.
+/// The size of a run.
 #[derive(Debug, Clone)]
 pub struct Scale {
     /// Seconds of the bare lifecycle, once before and once after everything else.
     pub bare_secs: u64,
-    /// Payments of each measurement of throughput.
+    /// Payments in each measurement of throughput.
     pub payments: u64,
-    /// Payments one after the other, for latency while idle; and so many replays of each.
+    /// Payments one after the other, for latency while idle.
     pub idle: u64,
     /// Payments that come at once, a hundred at a time.
     pub crowd: u64,
-    /// How many payments are stored already, and how many workers there are, for each measurement of throughput. The first
-    /// is the one that latencies are measured on.
+    /// The number of stored payments and of workers, for each measurement of throughput. Latencies are
+    /// measured on the first of these.
     pub settings: Vec<(u64, usize)>,
 }
 
 impl Scale {
-    /// All of it.
+    /// The size of a full run.
     #[must_use]
     pub fn full() -> Self {
         let settings = vec![(10_000, 1), (10_000, 2), (10_000, 4), (100_000, 1), (1_000_000, 1)];
         Self { bare_secs: 10, payments: 20_000, idle: 200, crowd: 1000, settings }
     }
 
-    /// The same without many payments stored.
+    /// The same, but with few payments stored.
     #[must_use]
     pub fn quick() -> Self {
         let settings = vec![(10_000, 1), (10_000, 2), (10_000, 4)];
@@ -97,7 +97,7 @@ async fn measure_on(server: &BenchServer, scale: &Scale, programs: &Programs) ->
     Ok(report)
 }
 
-/// One line to standard error: standard output is for the table.
+/// Writes one line to standard error, as standard output is for the table.
 #[expect(clippy::print_stderr, reason = "a run takes minutes, and says where it is")]
 fn say(what: &str) {
     eprintln!("{what} …");

@@ -8,7 +8,8 @@ use bench::{Scale, measure};
 use clap::Parser;
 use tokio::process::Command;
 
-/// Measure Payonce beside the bare database, on a private Postgres of this run. Nothing else should run meanwhile.
+/// Measure Payonce beside the bare database, on a private Postgres of this run. Nothing else should
+/// run meanwhile.
 #[derive(Debug, Parser)]
 #[command(name = "bench", after_help = "Needs api, worker and simgateway beside it; make bench builds them.")]
 struct Args {
@@ -20,14 +21,14 @@ struct Args {
     out: Option<PathBuf>,
 }
 
-// One thread: the load generator shall take as little as it can from what it measures.
+// One thread: the load generator takes as little as it can from what it measures.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let args = Args::parse();
     let scale = if args.quick { Scale::quick() } else { Scale::full() };
     let beside = std::env::current_exe()?.parent().context("no directory")?.to_owned();
     let programs = move |name: &str| Command::new(beside.join(name));
-    // Not under /tmp, which may be memory, where a commit costs nothing.
+    // /tmp may be memory, where a commit costs nothing.
     let directory = PathBuf::from(format!("/var/tmp/payonce-bench-{}", std::process::id()));
 
     let report = Box::pin(measure(&scale, &programs, directory)).await?;

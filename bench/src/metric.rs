@@ -1,4 +1,4 @@
-//! The API's own histogram of how long it took to answer, as Prometheus' text format shows it.
+//! The API's own histogram of how long it took to answer, read from Prometheus' text format.
 
 /// How many answers took how long.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -10,7 +10,7 @@ pub(crate) struct Histogram {
 }
 
 impl Histogram {
-    /// Of all posted payments that the metrics in `text` know of.
+    /// The histogram of all posted payments that the metrics in `text` know of.
     pub(crate) fn of_posts(text: &str) -> Self {
         let mut histogram = Self::default();
         let labels = "{method=\"POST\",route=\"/v1/payments\"";
@@ -31,7 +31,7 @@ impl Histogram {
         histogram
     }
 
-    /// What came after `earlier`.
+    /// The answers that came after `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> Self {
         let before = |at: usize| earlier.buckets.get(at).map_or(0.0, |&(_, count)| count);
         let buckets =
@@ -39,7 +39,7 @@ impl Histogram {
         Self { buckets: buckets.collect(), sum: self.sum - earlier.sum, count: self.count - earlier.count }
     }
 
-    /// The median, as if answers were spread evenly within a bucket; none without answers.
+    /// The median, as if answers were spread evenly within a bucket. None without answers.
     pub(crate) fn p50_ms(&self) -> Option<f64> {
         let half = self.count / 2.0;
         let at = self.buckets.iter().position(|&(_, count)| count >= half && count > 0.0)?;
@@ -50,7 +50,7 @@ impl Histogram {
         Some((lower + (upper - lower) * (half - below) / (count - below)) * 1000.0)
     }
 
-    /// The mean, which is exact; none without answers.
+    /// The mean, which is exact. None without answers.
     pub(crate) fn mean_ms(&self) -> Option<f64> {
         (self.count > 0.0).then(|| self.sum / self.count * 1000.0)
     }

@@ -10,21 +10,21 @@ const TOP: f64 = 40.0;
 const BOTTOM: f64 = 50.0;
 const COLOURS: [&str; 6] = ["#1b6ca8", "#c8553d", "#2e8b57", "#7a4fa3", "#b8860b", "#555555"];
 
-/// Some lines.
+/// Some lines with a title and two axes.
 #[derive(Debug, Clone)]
 pub struct Plot {
-    /// What it shows.
+    /// The title above the picture.
     pub title: &'static str,
-    /// What goes to the right, logarithmically: values above 0.
+    /// The label of the logarithmic axis to the right, for values above 0.
     pub x: &'static str,
-    /// What goes up, from 0.
+    /// The label of the axis upwards, from 0.
     pub y: &'static str,
     /// The lines: name and points, from left to right.
     pub lines: Vec<(String, Vec<(f64, f64)>)>,
 }
 
 impl Plot {
-    /// The picture; none without a point.
+    /// The picture as SVG. None without a point.
     #[must_use]
     pub fn svg(&self) -> Option<String> {
         let axes = Axes::around(self.lines.iter().flat_map(|(_, points)| points))?;
@@ -74,7 +74,8 @@ fn line(svg: &mut String, colour: &str, points: &[(f64, f64)]) -> std::fmt::Resu
     writeln!(svg, "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>")
 }
 
-/// From values to places: powers of ten at both ends of the one, steps of one, two or five on the other.
+/// The axes, which turn values into places. One has powers of ten at both ends, the other steps of one, two
+/// or five.
 struct Axes {
     decades: (i32, i32),
     step: f64,
@@ -116,7 +117,7 @@ impl Axes {
     }
 }
 
-/// `1000000` as `1,000,000`, and `0.1` as it is.
+/// The number `1000000` as `1,000,000`, and `0.1` as it is.
 #[must_use]
 pub fn number(value: f64) -> String {
     if value < 100.0 {
@@ -153,7 +154,7 @@ mod tests {
         {
             assert!(svg.contains(expected), "{expected} is missing:\n{svg}");
         }
-        // From the lower left corner, where 10,000 stands, to the right edge.
+        // The line goes from the lower left corner, where 10,000 stands, to the right edge.
         assert!(svg.contains("points=\"70.0,40.0 530.0,73.0\""), "{svg}");
     }
 

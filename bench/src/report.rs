@@ -1,4 +1,4 @@
-//! What a run found: the figures, as JSON, as a table and as plots.
+//! The results of a run: the figures as JSON, as a table and as plots.
 
 use std::path::Path;
 
@@ -8,42 +8,42 @@ use serde::Serialize;
 pub use crate::cost::{Cost, Statement};
 use crate::plot::{Plot, number};
 
-/// All figures of a run. What stands in it is measured; ratios are left to who reads it.
+/// All figures of a run. They are measured; ratios are left to the reader.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Report {
-    /// When it began, how many cores there are, and the version of the server.
+    /// When the run began, on how many cores, and on which version of the server.
     pub machine: Machine,
     /// Payments per second of the bare lifecycle, before and after everything else.
     pub bare: Vec<f64>,
     /// Throughput in each setting.
     pub cycles: Vec<Cycle>,
-    /// One payment after the other.
+    /// Latency of one payment after the other. None until it was measured.
     pub idle: Option<Idle>,
-    /// The same again.
+    /// Latency of the same requests again. None until it was measured.
     pub replay: Option<Replay>,
-    /// Many at once.
+    /// Latency of many requests at once. None until it was measured.
     pub crowd: Option<Crowd>,
 }
 
-/// Where and when.
+/// The machine, and the time of the run.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Machine {
-    /// When the run began.
+    /// When the run began, in UTC.
     pub at: String,
-    /// How many.
+    /// The number of cores.
     pub cores: usize,
-    /// Of the server.
+    /// The version of the Postgres server.
     pub postgres: String,
 }
 
 /// Throughput in one setting, in payments per second.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Cycle {
-    /// Payments stored when it began.
+    /// The number of payments stored when it began.
     pub stored: u64,
-    /// Worker processes.
+    /// The number of worker processes.
     pub workers: usize,
-    /// Payments of each measurement.
+    /// The number of payments in each measurement.
     pub payments: u64,
     /// From the first request to the last payment settled.
     pub settled_per_s: f64,
@@ -51,38 +51,38 @@ pub struct Cycle {
     pub accepted_per_s: f64,
     /// Settled while no request came.
     pub drained_per_s: f64,
-    /// What the first of these cost.
+    /// The cost of the payments from HTTP to settled.
     pub cost: Cost,
 }
 
-/// One payment after the other, on one connection.
+/// Latency of one payment after the other, on one connection.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Idle {
-    /// The answer to each request.
+    /// The time to answer each request.
     pub post: Distribution,
     /// From each payment's acceptance to its end, as the database has it.
     pub settled: Distribution,
 }
 
-/// The same requests again, after their payments ended.
+/// Latency of the same requests again, after their payments ended.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Replay {
-    /// As the client saw them.
+    /// The time to each answer, as the client saw it.
     pub client: Distribution,
-    /// As the API counted them; the median lies within a bucket of its histogram.
+    /// The median time, as the API counted it. It lies within a bucket of the API's histogram.
     pub server_p50_ms: Option<f64>,
-    /// The same, exactly.
+    /// The mean time as the API counted it, exactly.
     pub server_mean_ms: Option<f64>,
 }
 
-/// Many requests at once.
+/// Latency of many requests at once.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Crowd {
-    /// How many.
+    /// The number of requests.
     pub requests: u64,
-    /// How many at a time.
+    /// The number of requests at a time.
     pub connections: u64,
-    /// The answer to each request.
+    /// The time to answer each request.
     pub post: Distribution,
     /// From each payment's acceptance to its end, as the database has it.
     pub settled: Distribution,
@@ -90,7 +90,7 @@ pub struct Crowd {
     pub last_settled_s: f64,
 }
 
-/// How long things took.
+/// How long things took, in milliseconds.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Distribution {
     /// Half took no longer.
@@ -99,14 +99,15 @@ pub struct Distribution {
     pub p95_ms: f64,
     /// 99 of 100 took no longer.
     pub p99_ms: f64,
-    /// None took longer.
+    /// The longest: none took longer.
     pub max_ms: f64,
-    /// How long the fastest 1 %, 2 %, … 100 % took.
+    /// The time that the fastest 1 %, 2 %, … 100 % did not exceed.
     pub percentiles_ms: Vec<f64>,
 }
 
 impl Distribution {
-    /// Of these milliseconds. Each percentile is a value that occurred; all are 0 without values.
+    /// The distribution of these milliseconds. Each percentile is a value that occurred; all are 0
+    /// without values.
     #[must_use]
     pub fn of(mut values_ms: Vec<f64>) -> Self {
         values_ms.sort_unstable_by(f64::total_cmp);
@@ -136,7 +137,7 @@ impl Report {
         Self { machine: Machine { at, cores, postgres }, ..Self::default() }
     }
 
-    /// The mean of its runs: the machine drifts.
+    /// The mean of the bare lifecycle's runs, because the machine drifts.
     fn bare_per_s(&self) -> f64 {
         self.bare.iter().sum::<f64>() / self.bare.len().max(1) as f64
     }
@@ -219,7 +220,7 @@ impl Report {
         named.into_iter().filter_map(|(name, svg)| Some((name, svg?))).collect()
     }
 
-    /// Writes all of it into a directory.
+    /// Writes the report, the table and the plots into a directory.
     ///
     /// # Errors
     /// A file cannot be written.

@@ -1,4 +1,5 @@
-//! The private Postgres of a run: durable as in earnest, and watched statement by statement where that is installed.
+//! The private Postgres of a run: durable as in production, and watched statement by statement where that
+//! is installed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -31,7 +32,7 @@ impl BenchServer {
         plain.server.stop().await?;
         options.extra_settings = vec![("min_wal_size".to_owned(), WAL_KEPT.to_owned())];
         if installed {
-            // It has to be there from the start.
+            // The library must be loaded from the start.
             let library = ("shared_preload_libraries".to_owned(), "pg_stat_statements".to_owned());
             options.extra_settings.push(library);
         }
@@ -41,8 +42,8 @@ impl BenchServer {
         Ok(plain)
     }
 
-    /// A server that has been in use writes its log over files that it has written before, and a new one has to make each
-    /// of them first, which takes as long as many commits. This one makes them now.
+    /// Makes the files of the write-ahead log now. A server in use overwrites files that it has written
+    /// before, while a new one must make each first, which takes as long as many commits.
     async fn age(&self) -> Result<()> {
         let mut connection = self.connect("postgres").await?;
         for _ in 0..WAL_FILES {
@@ -67,7 +68,7 @@ impl BenchServer {
         self.server.pid()
     }
 
-    /// A program that came with the server.
+    /// The path of a program that came with the server.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.server.program(name)
     }
@@ -76,13 +77,13 @@ impl BenchServer {
         self.server.data_dir()
     }
 
-    /// A connection with the server's own settings and no limits, for whoever watches.
+    /// A connection with the server's own settings and no limits, for measuring.
     pub(crate) async fn connect(&self, database: &str) -> Result<PgConnection> {
         let options: PgConnectOptions = self.url(database).parse()?;
         PgConnection::connect_with(&options).await.context("cannot connect to PostgreSQL")
     }
 
-    /// An empty database of that name, in place of one that was there.
+    /// Makes an empty database of that name, in place of one that was there.
     pub(crate) async fn create(&self, database: &str) -> Result<()> {
         self.drop(database).await?;
         self.server.create_database(database).await
@@ -109,9 +110,9 @@ impl BenchServer {
     }
 }
 
-/// As much of its write-ahead log as the server writes between two checkpoints, by its own default.
+/// The size of the write-ahead log that the server writes between two checkpoints, by its own default.
 const WAL_KEPT: &str = "1GB";
 const WAL_FILES: u32 = 64;
 
-/// How long anything that a run waits for may take.
+/// The longest wait of a run for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);

@@ -1,5 +1,5 @@
-//! A whole Payonce for one measurement: a database with so many payments in it, gateway, API and workers, each a process
-//! of its own with its default settings.
+//! A whole Payonce for one measurement: a filled database, gateway, API and workers, each a process of its
+//! own with its default settings.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -36,7 +36,7 @@ pub(crate) struct Site<'a> {
 }
 
 impl<'a> Site<'a> {
-    /// New databases, filled, with a gateway and an API; no worker yet.
+    /// Makes new databases, fills them, and starts a gateway and an API, but no worker.
     pub(crate) async fn open(server: &'a BenchServer, programs: &'a Programs, stored: u64) -> Result<Self> {
         server.create(DATABASE).await?;
         server.create(GATEWAY_DATABASE).await?;
@@ -83,7 +83,8 @@ impl<'a> Site<'a> {
         self.server.drop(GATEWAY_DATABASE).await
     }
 
-    /// What the workers' reconciliation found meanwhile: figures of a system that contradicts itself are none.
+    /// Demands that the workers' reconciliation found no break: a system that contradicts itself has
+    /// no figures.
     async fn must_add_up(&self) -> Result<()> {
         let mut connection = self.server.connect(DATABASE).await?;
         let breaks: i64 =
@@ -95,7 +96,7 @@ impl<'a> Site<'a> {
         Ok(())
     }
 
-    /// The newest payment: ids grow with time, so what comes later is greater.
+    /// The id of the newest payment. Ids grow with time, so later ones are greater.
     pub(crate) async fn newest(&self) -> Result<Uuid> {
         let mut connection = self.server.connect(DATABASE).await?;
         let newest: Option<Uuid> = sqlx::query_scalar("select id from payments order by id desc limit 1")
@@ -105,7 +106,8 @@ impl<'a> Site<'a> {
         Ok(newest.unwrap_or_default())
     }
 
-    /// Waits until the payments after `since` ended, which must be so many and have succeeded.
+    /// Waits until the payments after `since` have ended. There must be `payments` of them, and all must
+    /// have succeeded.
     pub(crate) async fn ended(&mut self, since: Uuid, payments: u64) -> Result<Ended> {
         let mut connection = self.server.connect(DATABASE).await?;
         let deadline = Instant::now() + PATIENCE;
@@ -140,7 +142,7 @@ impl<'a> Site<'a> {
 pub(crate) struct Ended {
     pub(crate) first_claim: f64,
     pub(crate) last_end: f64,
-    /// From each payment's acceptance to its end.
+    /// From each payment's acceptance to its end, in milliseconds.
     pub(crate) waits_ms: Vec<f64>,
 }
 
@@ -149,7 +151,7 @@ async fn any_open(connection: &mut PgConnection) -> Result<bool> {
     Ok(sqlx::query_scalar(any).fetch_one(connection).await?)
 }
 
-/// Tables, a merchant with a key, and what is stored already.
+/// Makes the tables, a merchant and the stored payments. Answers the merchant's key.
 async fn prepare(server: &BenchServer, stored: u64) -> Result<String> {
     let pool = shared::database::connect(&server.url(DATABASE), 1).await?;
     shared::database::migrate(&pool).await?;
@@ -167,10 +169,10 @@ async fn prepare(server: &BenchServer, stored: u64) -> Result<String> {
     Ok(key.secret)
 }
 
-/// Stores so many payments of that merchant that ended long ago, and all that belongs to them.
+/// Stores `stored` payments of that merchant that ended long ago, and all that belongs to them.
 ///
 /// # Errors
-/// The database's.
+/// The database refuses them, or cannot be reached.
 pub async fn fill(connection: &mut PgConnection, merchant: Uuid, stored: u64) -> Result<()> {
     sqlx::query("select set_config('bench.stored', $1, false), set_config('bench.merchant', $2, false)")
         .bind(stored.to_string())
@@ -181,19 +183,19 @@ pub async fn fill(connection: &mut PgConnection, merchant: Uuid, stored: u64) ->
     Ok(())
 }
 
-/// One of Payonce's processes. Dropped, it is killed.
+/// One of Payonce's processes. When it is dropped, it is killed.
 pub(crate) struct Program {
     name: String,
     child: Child,
     pub(crate) pid: u32,
     ready: Value,
-    /// Open as long as it lives.
+    /// Open as long as the process lives.
     _stdout: BufReader<ChildStdout>,
 }
 
 impl Program {
-    /// Starts it, with nothing in its environment but `variables`, and waits until it says that it is ready. Its log goes
-    /// to a file, as in earnest.
+    /// Starts it, with nothing in its environment but `variables`, and waits until it says that it is ready.
+    /// Its log goes to a file, as in production.
     async fn start(
         server: &BenchServer,
         programs: &Programs,

@@ -1,4 +1,4 @@
-//! Joins our books with the gateway's journal, and ours among themselves: what anybody could check from outside.
+//! Compares our books with the gateway's journal, and ours among themselves, as anybody could from outside.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -32,8 +32,8 @@ pub fn in_words(row: &Value) -> String {
     format!("{} {}{status}", row["kind"].as_str().unwrap_or_default(), row["op"].as_str().unwrap_or_default())
 }
 
-/// What the gateway effectively took for each reference, or for who adopted what stands under its key: charges less voids, and
-/// how many charges stand.
+/// What the gateway took for each reference, or for the payment that adopted what stands under its key:
+/// charges less voids, and how many charges stand.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Taken {
     net: Decimal,
@@ -65,11 +65,11 @@ struct PaymentRow {
     held_reason: Option<String>,
     transfers: i64,
     transferred: Option<Decimal>,
-    /// What stands at the gateway after all, as two people said.
+    /// The amount that stands at the gateway after all, as two people said. None without a correction.
     corrected: Option<Decimal>,
 }
 
-/// All that is at odds, one sentence each.
+/// All contradictions, one sentence each.
 pub async fn violations(pool: &PgPool, journal: &[Value]) -> Vec<String> {
     let payments = sqlx::query_as!(
         PaymentRow,
@@ -128,7 +128,7 @@ pub async fn violations(pool: &PgPool, journal: &[Value]) -> Vec<String> {
     odds
 }
 
-/// Events 1..n without gaps, legal, and folding to the row.
+/// Contradictions in histories: events must be 1..n without gaps, each legal, and make the row.
 async fn histories(pool: &PgPool, payments: &[PaymentRow]) -> Vec<String> {
     let rows = sqlx::query!(
         "select payment_id, version, type as event_type, from_status, to_status, reason, evidence, claim_token, due_at,
@@ -170,7 +170,8 @@ async fn histories(pool: &PgPool, payments: &[PaymentRow]) -> Vec<String> {
     odds
 }
 
-/// After an answer that left it unknown whether a charge was made, a lookup comes before any second charge request.
+/// Charge requests without a look-up before them, after an answer that left it unknown whether there was
+/// a charge.
 fn blind_charges(journal: &[Value]) -> Vec<String> {
     let mut in_doubt: HashMap<&str, bool> = HashMap::new();
     let mut odds = Vec::new();

@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use crate::guardian;
 use crate::wait::{DEADLINE, wait_for, wait_until};
 
-/// With this variable set, screenshots are kept in the directory that it names.
+/// The variable that names a directory in which screenshots are kept. Without it, none are.
 const SCREENSHOTS: &str = "PAYONCE_TEST_SCREENSHOTS";
 
-/// Works as root and in a container, asks nobody outside, and remembers nothing.
+/// With these flags it works as root and in a container, asks no other host, and remembers nothing.
 const FLAGS: &[&str] = &[
     "--headless=new",
     "--no-sandbox",
@@ -32,14 +32,14 @@ const FLAGS: &[&str] = &[
     "--disable-sync",
 ];
 
-/// How long chromedriver waits for the browser: the first start reads a quarter of a gigabyte, maybe from a disk that is
-/// still busy with its installation.
+/// How long chromedriver waits for the browser. The first start reads a quarter of a gigabyte, perhaps from a
+/// disk that is still busy with its installation.
 const STARTUP: Duration = DEADLINE;
 
-/// What `WebDriver` calls an element.
+/// The name of an element in `WebDriver`'s answers.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// A browser of one test. Dropped, it is killed with all its processes.
+/// A browser of one test. When it is dropped, it is killed with all its processes.
 #[derive(Debug)]
 pub struct Browser {
     http: reqwest::Client,
@@ -53,7 +53,7 @@ struct Driver(Child);
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // The browser is in its driver's group. Gone already is as good as killed.
+        // The browser is in its driver's group. If the group is gone already, that is as well.
         let _ = killpg(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGKILL);
         self.0.wait().expect("our own child can be waited for");
         guardian::forget_group(self.0.id());
@@ -61,7 +61,7 @@ impl Drop for Driver {
 }
 
 impl Browser {
-    /// Starts one, with an empty profile.
+    /// Starts a browser with an empty profile.
     ///
     /// # Panics
     /// Chromium or chromedriver is not installed.
@@ -115,11 +115,12 @@ impl Browser {
     pub async fn sign_in(&self, origin: &str, path: &str, user: &str, password: &str) {
         let with_credentials = origin.replacen("://", &format!("://{user}:{password}@"), 1);
         self.open(&format!("{with_credentials}{path}")).await;
-        // Once more without: a page with credentials in its address may load nothing by a relative one.
+        // Opened once more without them: a page with credentials in its address may load nothing by a
+        // relative one.
         self.open(&format!("{origin}{path}")).await;
     }
 
-    /// Where it is.
+    /// The address of the page.
     pub async fn address(&self) -> String {
         self.command(Method::GET, "url", Value::Null).await.as_str().unwrap_or_default().to_owned()
     }
@@ -147,18 +148,18 @@ impl Browser {
         self.command(Method::POST, &format!("element/{element}/value"), json!({ "text": text })).await;
     }
 
-    /// Runs a script in the page. What it returns is awaited.
+    /// Runs a script in the page, and answers what it returns.
     pub async fn run(&self, script: &str) -> Value {
         self.command(Method::POST, "execute/sync", json!({ "script": script, "args": [] })).await
     }
 
-    /// Shows the page to a screen so wide; as a phone where it is narrow.
+    /// Shows the page on a screen of that width, as a phone does where it is narrow.
     pub async fn width(&self, width: u32) {
         let metrics = json!({ "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600 });
         self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
     }
 
-    /// Keeps a picture of the whole page, if anybody wants pictures.
+    /// Keeps a picture of the whole page, if [`SCREENSHOTS`] is set.
     pub async fn picture(&self, name: &str) {
         let Some(directory) = std::env::var_os(SCREENSHOTS).map(PathBuf::from) else { return };
         let shot = self.devtools("Page.captureScreenshot", json!({ "captureBeyondViewport": true })).await;
@@ -185,7 +186,7 @@ impl Browser {
         done.unwrap_or_else(|why| panic!("{path} {body}: {}", why["message"]))
     }
 
-    /// What came of a command, or `WebDriver`'s error.
+    /// The result of a command, or `WebDriver`'s error.
     async fn try_command(&self, method: Method, path: &str, body: &Value) -> Result<Value, Value> {
         let mut request = self.http.request(method, format!("{}/{path}", self.session));
         if !body.is_null() {
@@ -210,7 +211,7 @@ fn spawn_driver(said: &Path) -> Driver {
     Driver(child)
 }
 
-/// Where a program is.
+/// The path of a program. None where it is not installed.
 fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.is_file())

@@ -6,14 +6,14 @@ use domain::ids::PaymentId;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-/// A payment to post. Everything that is not the point of a test has a default.
+/// A payment to post. A test sets only what it is about; the rest has a default.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The key; none is sent where this is none.
+    /// The idempotency key. None: no key is sent.
     pub key: Option<String>,
-    /// The body.
+    /// The body, as JSON.
     pub body: Value,
-    /// Further headers.
+    /// Headers beyond those of every request.
     pub headers: Vec<(&'static str, String)>,
 }
 
@@ -30,46 +30,46 @@ pub fn a_payment() -> Request {
 }
 
 impl Request {
-    /// Under this key.
+    /// The request with this idempotency key.
     #[must_use]
     pub fn key(mut self, key: &str) -> Self {
         self.key = Some(key.to_owned());
         self
     }
 
-    /// Without a key.
+    /// The request without an idempotency key.
     #[must_use]
     pub fn without_key(mut self) -> Self {
         self.key = None;
         self
     }
 
-    /// Of this amount.
+    /// The request for this amount.
     #[must_use]
     pub fn amount(self, amount: &str) -> Self {
         self.with("amount", json!(amount))
     }
 
-    /// By this token.
+    /// The request with this token as payment method.
     #[must_use]
     pub fn method(self, token: &str) -> Self {
         self.with("payment_method", json!(token))
     }
 
-    /// Owed by this customer.
+    /// The request of this customer.
     #[must_use]
     pub fn customer(self, id: &str) -> Self {
         self.with("customer_id", json!(id))
     }
 
-    /// With this field.
+    /// The request with this field of the body.
     #[must_use]
     pub fn with(mut self, field: &str, value: Value) -> Self {
         self.body[field] = value;
         self
     }
 
-    /// With this header.
+    /// The request with this header more.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.push((name, value.to_owned()));
@@ -77,14 +77,14 @@ impl Request {
     }
 }
 
-/// What came back.
+/// The answer to a request.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status code.
     pub status: u16,
-    /// The headers.
+    /// The headers of the answer.
     pub headers: HeaderMap,
-    /// The body's exact bytes.
+    /// The exact bytes of the body.
     pub body: Vec<u8>,
 }
 
@@ -103,7 +103,7 @@ impl Answer {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Asserts that it was accepted, and names the payment.
+    /// The payment's id, after asserting that the request was accepted.
     #[track_caller]
     #[must_use]
     pub fn payment_id(&self) -> PaymentId {
@@ -112,13 +112,13 @@ impl Answer {
         body["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or_else(|| panic!("no id in {body}"))
     }
 
-    /// Asserts the status.
+    /// Asserts this status, and shows the body where it differs.
     #[track_caller]
     pub fn assert_status(&self, status: u16) {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
     }
 
-    /// Asserts that it is a problem document with this status and code, and shows it.
+    /// Asserts that it is a problem document with this status and code, and answers it.
     #[track_caller]
     pub fn assert_problem(&self, status: u16, code: &str) -> Value {
         self.assert_status(status);
@@ -141,24 +141,24 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of these APIs.
+    /// A client of these APIs with this API key.
     #[must_use]
     pub fn new(bases: Vec<String>, secret: String) -> Self {
         Self { http: reqwest::Client::new(), bases, next: AtomicUsize::new(0), secret }
     }
 
-    /// Makes one more API known to it.
+    /// Adds an API to those that it knows.
     pub fn add_base(&mut self, base: &str) {
         self.bases.push(base.to_owned());
     }
 
-    /// The same APIs, another key.
+    /// A client of the same APIs with another key.
     #[must_use]
     pub fn with_secret(&self, secret: String) -> Self {
         Self::new(self.bases.clone(), secret)
     }
 
-    /// Posts a payment; an error is a connection that broke.
+    /// Posts a payment, where the connection may break.
     ///
     /// # Errors
     /// No whole answer came.
@@ -173,7 +173,7 @@ impl Client {
         answer(post.json(&request.body)).await
     }
 
-    /// Posts a payment.
+    /// Posts a payment, and expects a whole answer.
     pub async fn pay(&self, request: Request) -> Answer {
         self.try_pay(request).await.expect("the API answers")
     }
@@ -184,33 +184,33 @@ impl Client {
         send(post.header("content-type", "application/json").body(body.into())).await
     }
 
-    /// Reads a path.
+    /// Reads a path with the API key.
     pub async fn get(&self, path: &str) -> Answer {
         answer(self.http.get(self.url(path)).header("x-api-key", &self.secret))
             .await
             .expect("the API answers")
     }
 
-    /// A payment as it stands.
+    /// A payment as it stands now.
     pub async fn payment(&self, id: PaymentId) -> Value {
         let answer = self.get(&format!("/v1/payments/{id}")).await;
         answer.assert_status(200);
         answer.json()
     }
 
-    /// Any request, with the key.
+    /// A request of any method with the API key, not sent yet.
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, self.url(path)).header("x-api-key", &self.secret)
     }
 
-    /// A path at one of the APIs, each in turn.
+    /// The URL of a path at one of the APIs, each in turn.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.bases.len();
         format!("{}{path}", self.bases[turn])
     }
 
-    /// The API key.
+    /// The API key of its merchant.
     #[must_use]
     pub fn secret(&self) -> &str {
         &self.secret

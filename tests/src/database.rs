@@ -9,19 +9,19 @@ use tokio::process::Command;
 use crate::guardian;
 use crate::server::{self, Content};
 
-/// A database as `pg_dump` found it, which stays as long as the test process lives.
+/// A dump of a database, which stays as long as the test process lives.
 #[derive(Debug, Clone)]
 pub struct Dump(PathBuf);
 
-/// A database that only this test uses. Dropped with the value, unless the test failed: then it stays for a
-/// look, as long as the test process lives.
+/// A database that only this test uses. It is dropped with the value. After a failed test it stays for as
+/// long as the test process lives, so that it can be inspected.
 #[derive(Debug)]
 pub struct TestDatabase {
-    /// Where to connect, as superuser.
+    /// The superuser's connection URL.
     pub url: String,
     /// A few connections for the test itself.
     pub pool: PgPool,
-    /// None where it goes with a server of its own.
+    /// Its name on the test process's server. None where it is on a server of its own.
     name: Option<String>,
 }
 
@@ -36,12 +36,13 @@ impl TestDatabase {
         Self::with(Content::Empty).await
     }
 
-    /// One without tables, made as the end of `create database` says.
+    /// A database without tables, made with this end of `create database`.
     pub async fn made_with(how: &'static str) -> Self {
         Self::with(Content::Made(how)).await
     }
 
-    /// One of an encoding that Payonce refuses, so that the test's own connections are as the server has them.
+    /// A database of an encoding that Payonce refuses. The test's own connections are as the server
+    /// makes them.
     ///
     /// # Panics
     /// The server cannot be reached.
@@ -52,7 +53,7 @@ impl TestDatabase {
         Self { url, pool, name: Some(name) }
     }
 
-    /// Dumps it as it is now, whoever is connected.
+    /// Dumps it as it is now, while others may be connected.
     ///
     /// # Panics
     /// It cannot be dumped.
@@ -65,7 +66,7 @@ impl TestDatabase {
         Dump(file)
     }
 
-    /// A database of its own with what was dumped.
+    /// A new database with the contents of the dump.
     ///
     /// # Panics
     /// It cannot be restored.
@@ -85,7 +86,7 @@ impl TestDatabase {
         Self { url, pool, name: Some(name) }
     }
 
-    /// A database that is there already, by another way.
+    /// A database that exists already, reached in another way.
     pub async fn at(url: String) -> Self {
         let pool = shared::database::connect(&url, 4).await.expect("the database takes connections");
         Self { url, pool, name: None }
@@ -105,19 +106,19 @@ impl TestDatabase {
         Self { url, pool, name: None }
     }
 
-    /// Where APIs and workers connect: as the role that may do no more than serve.
+    /// The URL of APIs and workers: of the role that may only serve.
     #[must_use]
     pub fn app_url(&self) -> String {
         self.url_as(shared::database::APP, shared::database::APP)
     }
 
-    /// Where those connect who only look.
+    /// The URL of the role that only reads.
     #[must_use]
     pub fn reader_url(&self) -> String {
         self.url_as(shared::database::READER, shared::database::READER)
     }
 
-    /// Where another role connects.
+    /// The URL of another role.
     #[must_use]
     pub fn url_as(&self, role: &str, password: &str) -> String {
         let (_, place) = self.url.split_once('@').expect("a URL with a user in it");

@@ -1,8 +1,9 @@
 //! Cleans up after a test process, in whatever way it ended.
 //!
-//! A small shell script reads from a pipe that only the test process holds open. It is told which processes and
-//! directories there are; when the pipe breaks (a normal end, a panic, SIGKILL) it kills the ones and removes
-//! the others. A test process that unwinds cleans up by itself too; this is for the ends that nobody can catch.
+//! A small shell script reads from a pipe that only the test process holds open. It is told which processes
+//! and directories there are. When the pipe breaks (a normal end, a panic, SIGKILL), it kills the processes
+//! and removes the directories. A test process that unwinds also cleans up by itself; this is for the ends
+//! that nobody can catch.
 
 use std::fs;
 use std::io::Write;
@@ -13,9 +14,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 const SCRIPT: &str = include_str!("guardian.sh");
-/// The server's files, its log of changes and some dozens of test databases of 10 MB each.
+/// The space for the server's files, its log of changes and some dozens of test databases of 10 MB each.
 const ENOUGH_KIB: u64 = 4 << 20;
-/// With this variable set, the database server of a failed test outlives the test process.
+/// The variable with which the database server of a failed test outlives the test process.
 pub(crate) const KEEP: &str = "PAYONCE_TEST_KEEP";
 
 static GUARDIAN: LazyLock<Mutex<Child>> = LazyLock::new(|| Mutex::new(start()));
@@ -51,7 +52,7 @@ pub(crate) fn remove(directory: &Path) {
     tell(&format!("remove {}", directory.display()));
 }
 
-/// Leaves the directories, and the server, for a look at what a failed test left.
+/// Leaves the directories, and the server, so that a failed test can be inspected.
 pub(crate) fn keep() {
     tell("keep");
 }
@@ -68,7 +69,7 @@ fn start() -> Child {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        // Ctrl-C in the terminal ends the tests, not the one who cleans up.
+        // Ctrl-C in the terminal ends the tests, and not the guardian.
         .process_group(0)
         .spawn()
         .expect("/bin/sh runs")
@@ -78,13 +79,13 @@ fn make_scratch() -> PathBuf {
     let name = format!("payonce-test-{}-{:08x}", std::process::id(), rand::random::<u32>());
     let path = temporary().join(name);
     remove(&path);
-    // The database runs as another user where the tests run as root, and has to pass.
+    // Where the tests run as root, the database runs as another user, who must pass through.
     fs::DirBuilder::new().mode(0o711).create(&path).expect("the temporary directory is writable");
     path
 }
 
-/// Memory where there is plenty: making a database takes 26 ms there and 40 to 240 ms on a disk (measured), most
-/// of it for the creation of 300 files.
+/// The directory for temporary files: memory where there is plenty. Making a database takes 26 ms there and
+/// 40 to 240 ms on a disk (measured), most of it for the creation of 300 files.
 fn temporary() -> PathBuf {
     let memory = Path::new("/dev/shm");
     if std::env::var_os("TMPDIR").is_none() && free_kib(memory).is_some_and(|free| free >= ENOUGH_KIB) {
@@ -96,6 +97,6 @@ fn temporary() -> PathBuf {
 
 fn free_kib(directory: &Path) -> Option<u64> {
     let output = Command::new("df").arg("-Pk").arg(directory).output().ok()?;
-    // A header, then: file system, size, used, available, …
+    // The output is a header, then: file system, size, used, available, …
     String::from_utf8(output.stdout).ok()?.lines().nth(1)?.split_whitespace().nth(3)?.parse().ok()
 }

@@ -10,13 +10,13 @@ use tokio::task::JoinHandle;
 /// A server that answers every request with 200 and a JSON body, until it is dropped.
 #[derive(Debug)]
 pub struct Impostor {
-    /// Where it listens.
+    /// The URL where it listens.
     pub url: String,
     serving: JoinHandle<()>,
 }
 
 impl Impostor {
-    /// What it answers is made of the request's path with its query.
+    /// Starts one. `answer` makes its answers from the request's path with its query.
     pub async fn start(answer: impl Fn(&str) -> Value + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it listens"));

@@ -13,19 +13,20 @@ use sqlx::{Connection as _, PgConnection};
 use crate::wait::wait_until;
 use crate::{PrivateServer, guardian};
 
-/// Where Debian and others put it, beside the path.
+/// Where Debian and others put it, besides the directories in `PATH`.
 const PLACES: [&str; 3] = ["/usr/sbin/pgbouncer", "/usr/local/bin/pgbouncer", "/opt/homebrew/bin/pgbouncer"];
 
-/// A running one. Dropped, it is killed.
+/// A running pooler. When it is dropped, it is killed.
 #[derive(Debug)]
 pub struct Pooler {
     process: Child,
-    /// Where the database is, through it.
+    /// The URL of the database, through the pooler.
     pub url: String,
 }
 
 impl Pooler {
-    /// Starts one before the server's database, with these further settings: `pool_mode`, `ignore_startup_parameters`, …
+    /// Starts a pooler before the server's database, with these further settings: `pool_mode`,
+    /// `ignore_startup_parameters`, …
     pub async fn before(server: &PrivateServer, settings: &[(&str, &str)]) -> Self {
         let program = PLACES.into_iter().find(|place| Path::new(place).exists()).unwrap_or("pgbouncer");
         let port = {
@@ -46,7 +47,7 @@ impl Pooler {
         }
         fs::write(&file, config).expect("the scratch directory is writable");
         let mut command = Command::new(program);
-        // It refuses to run as root.
+        // The pooler refuses to run as root.
         if geteuid().is_root() {
             command.args(["-u", "nobody"]);
         }
@@ -54,7 +55,7 @@ impl Pooler {
         let process = command.spawn().expect("pgbouncer is there: scripts/setup-tests installs it");
         guardian::watch(process.id());
         let pooler = Self { process, url: format!("postgres://postgres@127.0.0.1:{port}/payonce") };
-        // Without the one parameter that a pooler refuses unless it is told to ignore it.
+        // This lacks the one parameter that a pooler refuses unless it is told to ignore it.
         let plain = PgConnectOptions::from_str(&pooler.url).expect("a URL").extra_float_digits(None);
         wait_until("the pooler to take connections", async || {
             PgConnection::connect_with(&plain).await.is_ok()
@@ -66,7 +67,7 @@ impl Pooler {
 
 impl Drop for Pooler {
     fn drop(&mut self) {
-        // It may be gone by now, which is what we want.
+        // The process may be gone by now, which is as well.
         let _ = self.process.kill();
         let _ = self.process.wait();
         guardian::forget(self.process.id());

@@ -17,7 +17,7 @@ use crate::{TestDatabase, guardian};
 
 const DATABASE: &str = "payonce";
 
-/// A server that nobody else uses.
+/// A server that only one test uses.
 #[derive(Debug)]
 pub struct PrivateServer {
     server: Server,
@@ -26,17 +26,18 @@ pub struct PrivateServer {
 }
 
 impl PrivateServer {
-    /// Starts one, empty.
+    /// Starts an empty server.
     pub async fn start() -> Self {
         Self::with(Vec::new(), None).await
     }
 
-    /// Starts one, empty, with this setting of the server.
+    /// Starts an empty server with this setting.
     pub async fn with_setting(name: &str, value: &str) -> Self {
         Self::with(vec![(name.to_owned(), value.to_owned())], None).await
     }
 
-    /// Starts one of the newest version, from programs in that directory, which may be out of reach for the user who runs it.
+    /// Starts a server with the programs in that directory. The user who runs it may be unable to reach them,
+    /// so they are copied.
     pub async fn of(programs: &Path) -> Self {
         let copy = guardian::scratch().join(format!("programs-{:08x}", rand::random::<u32>()));
         let parent = programs.parent().expect("programs are in a directory beside what they need");
@@ -45,17 +46,17 @@ impl PrivateServer {
         Self::with(Vec::new(), Some(copy.join("bin"))).await
     }
 
-    /// Starts one, empty, on which nothing happens but what the test does, for tests that count statements and what they read:
-    /// by `pg_stat_statements` where the test makes the extension.
+    /// Starts an empty server on which nothing happens but what the test does. It is for tests that count
+    /// statements and what they read, by `pg_stat_statements` where the test makes the extension.
     ///
-    /// On a server that others use, whoever connects to it, to any of its databases, holds a snapshot for a moment, and while
-    /// one is held nobody clears dead entries out of an index: everybody reads them.
+    /// On a shared server every new session, to any database, holds a snapshot for a moment. While one is
+    /// held, dead entries of an index cannot be cleared out, and all statements read them.
     pub async fn quiet() -> Self {
         let settings = [("autovacuum", "off"), ("shared_preload_libraries", "pg_stat_statements")];
         Self::with(settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into(), None).await
     }
 
-    /// Starts one with these settings.
+    /// Starts an empty server with these settings.
     pub async fn with_settings(settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
         Self::with(settings.collect(), None).await
@@ -81,13 +82,13 @@ impl PrivateServer {
         self.server.promote().await.expect("the standby can be promoted");
     }
 
-    /// Host and port.
+    /// Its address as `host:port`.
     #[must_use]
     pub fn address(&self) -> String {
         self.user_and_place().1
     }
 
-    /// `user:password` and `host:port`.
+    /// Its address in two parts, `user:password` and `host:port`.
     pub(crate) fn user_and_place(&self) -> (String, String) {
         let url = self.server.url("");
         let (user, place) =
@@ -95,7 +96,7 @@ impl PrivateServer {
         (user.to_owned(), place.trim_end_matches('/').to_owned())
     }
 
-    /// Where its one database is; with others, as libpq names several hosts.
+    /// The URL of its one database. With others it names several hosts, as libpq does.
     #[must_use]
     pub fn url_with(&self, others: &[&Self]) -> String {
         let places: Vec<String> = others.iter().map(|other| other.address()).collect();
@@ -107,7 +108,7 @@ impl PrivateServer {
             + "?target_session_attrs=read-write"
     }
 
-    /// Does these statements on the server, each by itself, as its superuser.
+    /// Executes these statements on the server, each by itself, as its superuser.
     pub async fn execute(&self, sql: &str) {
         let mut connection =
             PgConnection::connect(&self.server.url("postgres")).await.expect("it takes connections");
@@ -117,14 +118,14 @@ impl PrivateServer {
         }
     }
 
-    /// Sets this of the whole server, or takes it back, and returns once all have heard of it: the server tells the sessions that
-    /// it has before it begins another one.
+    /// Sets this for the whole server, or takes it back, and returns once all sessions know it. The server
+    /// tells its sessions before it begins another one.
     pub async fn set(&self, setting: &str, value: Option<&str>) {
         let change = match value {
             Some(value) => format!("alter system set {setting} = '{value}'"),
             None => format!("alter system reset {setting}"),
         };
-        // Also where nothing may be written.
+        // It works even where nothing may be written.
         self.execute(&format!("set default_transaction_read_only = off; {change}")).await;
         let url = self.server.url("postgres");
         let mut connection = PgConnection::connect(&url).await.expect("it takes connections");
@@ -141,7 +142,7 @@ impl PrivateServer {
         .await;
     }
 
-    /// From now on, for as long as the value lives, cuts every wait for a standby short, as an operator may.
+    /// Cuts every wait for a standby short, as an operator may, for as long as the value lives.
     pub fn cut_waits_short(&self) -> AbortOnDropHandle<()> {
         let url = self.server.url("postgres");
         AbortOnDropHandle::new(tokio::spawn(async move {
@@ -168,13 +169,13 @@ impl PrivateServer {
         .await;
     }
 
-    /// Stops all its processes, so that it answers nothing, also nobody who is connected.
+    /// Stops all its processes, so that it answers no session, not even an open one.
     pub fn freeze(&self) {
         self.is_frozen.store(true, Ordering::Relaxed);
         self.signal_all(Signal::SIGSTOP);
     }
 
-    /// Lets them go on.
+    /// Lets its processes go on.
     pub fn thaw(&self) {
         self.is_frozen.store(false, Ordering::Relaxed);
         self.signal_all(Signal::SIGCONT);
@@ -182,28 +183,29 @@ impl PrivateServer {
 
     fn signal_all(&self, signal: Signal) {
         let main = self.server.pid();
-        // The main one first, which then starts no others.
+        // The main one comes first, and then starts no others.
         kill(Pid::from_raw(main.cast_signed()), signal).expect("our own server can be signalled");
         let children = fs::read_to_string(format!("/proc/{main}/task/{main}/children")).unwrap_or_default();
         for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
-            // One that just ended is no loss.
+            // A process that has just ended is no loss.
             let _ = kill(Pid::from_raw(child), signal);
         }
     }
 
-    /// Ends it and removes its files. What failed leaves them for a look, until the test process ends.
+    /// Ends it and removes its files. A test that failed leaves them to be inspected, until the test
+    /// process ends.
     pub async fn remove(mut self) {
         self.end_by(Signal::SIGQUIT).await;
         fs::remove_dir_all(&self.directory).expect("a server that ended uses its files no more");
     }
 
-    /// Its one database, with all of Payonce's tables.
+    /// Makes its one database, with all of Payonce's tables.
     pub async fn database(&self) -> TestDatabase {
         self.server.create_database(DATABASE).await.expect("the database can be created");
         TestDatabase::elsewhere(self.server.url(DATABASE)).await
     }
 
-    /// Its one database, empty.
+    /// Makes its one database, empty.
     pub async fn empty_database(&self) -> TestDatabase {
         self.server.create_database(DATABASE).await.expect("the database can be created");
         TestDatabase::empty_elsewhere(self.server.url(DATABASE)).await
@@ -217,7 +219,7 @@ impl PrivateServer {
         self.restart().await;
     }
 
-    /// Its one database, where others may be the primary too.
+    /// Makes its one database, whose URL names the others as possible primaries.
     pub async fn database_with(&self, others: &[&Self]) -> TestDatabase {
         self.server.create_database(DATABASE).await.expect("the database can be created");
         for other in others {
@@ -226,8 +228,8 @@ impl PrivateServer {
         TestDatabase::elsewhere(self.url_with(others)).await
     }
 
-    /// Ends it by this signal and waits until it is gone: SIGQUIT drops all connections at once, SIGKILL does not
-    /// even tell the sessions.
+    /// Ends it by this signal and waits until it is gone. SIGQUIT drops all connections at once; SIGKILL does
+    /// not even tell the sessions.
     pub async fn end_by(&mut self, signal: Signal) {
         let pid = Pid::from_raw(self.server.pid().cast_signed());
         kill(pid, signal).expect("our own server can be signalled");
@@ -235,7 +237,7 @@ impl PrivateServer {
         ended.expect("the server ends in time").expect("the server can be waited for");
     }
 
-    /// Starts it again, where it was, and waits until it takes connections.
+    /// Starts it again where it was, and waits until it takes connections.
     pub async fn restart(&mut self) {
         self.server.restart().await.expect("postgres starts again");
     }
@@ -243,7 +245,7 @@ impl PrivateServer {
 
 impl Drop for PrivateServer {
     fn drop(&mut self) {
-        // What is frozen does not end.
+        // A frozen process does not end.
         if self.is_frozen.load(Ordering::Relaxed) {
             self.thaw();
         }

@@ -22,9 +22,9 @@ const TAIL_LINES: usize = 40;
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// By itself, with this code.
+    /// It ended by itself, with this code.
     Code(i32),
-    /// By a signal of this number.
+    /// A signal of this number ended it.
     Signal(i32),
 }
 
@@ -36,34 +36,35 @@ pub struct Launch {
 }
 
 impl Launch {
-    /// The API. `program` is the test program that can play every role: `env!("CARGO_BIN_EXE_process")`.
+    /// Launches the API. `program` is the test program that can play every role:
+    /// `env!("CARGO_BIN_EXE_process")`.
     pub fn api(program: impl AsRef<OsStr>) -> Self {
         Self::role(program, "api")
     }
 
-    /// A worker.
+    /// Launches one worker process.
     pub fn worker(program: impl AsRef<OsStr>) -> Self {
         Self::role(program, "worker")
     }
 
-    /// The simulated gateway.
+    /// Launches the simulated gateway.
     pub fn simgateway(program: impl AsRef<OsStr>) -> Self {
         Self::role(program, "simgateway")
     }
 
-    /// The command line, for which [`Launch::args`] says what to do.
+    /// Launches the command line, for which [`Launch::args`] says what to do.
     pub fn payonce(program: impl AsRef<OsStr>) -> Self {
         Self::role(program, "payonce")
     }
 
-    /// Prints how the program that [`Launch::args`] names understands its environment.
+    /// Launches a process that prints how the program in [`Launch::args`] understands its environment.
     pub fn settings(program: impl AsRef<OsStr>) -> Self {
         Self::role(program, "settings")
     }
 
     fn role(program: impl AsRef<OsStr>, role: &'static str) -> Self {
         let mut command = Command::new(program);
-        // Away from the checkout, where a developer may keep an .env.
+        // The scratch directory has no .env, which a developer may keep in the checkout.
         command.arg(role).env_clear().current_dir(guardian::scratch()).stdin(Stdio::null());
         for passed_on in ["PATH", "HOME"] {
             if let Some(value) = std::env::var_os(passed_on) {
@@ -94,7 +95,7 @@ impl Launch {
         self
     }
 
-    /// Adds arguments.
+    /// Adds arguments to its command line.
     #[must_use]
     pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
         self.command.args(arguments.into_iter().map(Into::into));
@@ -113,7 +114,7 @@ impl Launch {
         self.run_within(DEADLINE).await
     }
 
-    /// Runs the process to its end, which may take so long.
+    /// Runs the process to its end, which may take until `deadline`.
     pub async fn run_within(self, deadline: Duration) -> (Exit, Process) {
         let mut process = self.spawn();
         let exit = process.wait_exit_within(deadline).await;
@@ -128,7 +129,8 @@ impl Launch {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let output = |stream: &str| guardian::scratch().join(format!("{}-{number}.{stream}", self.role));
         let (stdout, stderr) = (output("stdout"), output("stderr"));
-        // Files and not pipes: a stopped or killed process never loses what it said, and nobody has to read along.
+        // Files, and not pipes: a stopped or killed process never loses what it said, and nobody has to
+        // read along.
         self.command.stdout(File::create(&stdout).expect("the scratch directory is writable"));
         self.command.stderr(File::create(&stderr).expect("the scratch directory is writable"));
         self.command.process_group(0);
@@ -146,7 +148,7 @@ enum State {
     Ended(Exit),
 }
 
-/// A started process. Dropped, it is killed.
+/// A started process. When it is dropped, it is killed.
 #[derive(Debug)]
 pub struct Process {
     role: &'static str,
@@ -158,7 +160,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Its number.
+    /// Its number in the system.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid.as_raw().unsigned_abs()
@@ -170,7 +172,7 @@ impl Process {
         &self.ready
     }
 
-    /// One of the addresses in that line: `api`, `board`, `gateway`.
+    /// One of the addresses in that line, such as `api`, `board` or `gateway`.
     #[must_use]
     #[track_caller]
     pub fn address(&self, name: &str) -> &str {
@@ -203,13 +205,13 @@ impl Process {
         .await;
     }
 
-    /// Stops it with SIGSTOP and waits until none of its threads runs.
+    /// Stops it with SIGSTOP, and waits until none of its threads runs.
     pub async fn stop(&mut self) {
         self.signal(Signal::SIGSTOP);
         self.wait_until_stopped().await;
     }
 
-    /// Waits until it stopped, for example itself at a fault point.
+    /// Waits until it has stopped, for example by itself at a fault point.
     pub async fn wait_until_stopped(&mut self) {
         let what = format!("{} to stop", self.name());
         wait_for(what, async || match self.look() {
@@ -226,12 +228,12 @@ impl Process {
         self.state = State::Running;
     }
 
-    /// Asks it to end in order: SIGTERM.
+    /// Asks it to end in order, by SIGTERM.
     pub fn terminate(&mut self) {
         self.signal(Signal::SIGTERM);
     }
 
-    /// Waits until it ended.
+    /// Waits until it has ended, and answers how.
     pub async fn wait_exit(&mut self) -> Exit {
         self.wait_exit_within(DEADLINE).await
     }
@@ -245,7 +247,7 @@ impl Process {
         .await
     }
 
-    /// Whether it ended.
+    /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         matches!(self.look(), State::Ended(_))
     }
@@ -273,7 +275,8 @@ impl Process {
         self.state
     }
 
-    /// A stop is reported once all threads stopped, which the state under `/proc` does not tell.
+    /// Waits for its next change. A stop is reported once all threads have stopped, which the state under
+    /// `/proc` does not tell.
     #[expect(clippy::wildcard_enum_match_arm, reason = "the others are for debuggers and differ by system")]
     fn wait(&mut self, how: WaitPidFlag) {
         let status = waitpid(self.pid, Some(how)).expect("our own child can be waited for");

@@ -1,4 +1,4 @@
-//! HTTP as text on a TCP connection, for what no well-behaved client sends.
+//! HTTP as text on a TCP connection, for requests that no well-behaved client sends.
 
 use std::time::Duration;
 
@@ -26,7 +26,8 @@ pub async fn exchange(base: &str, request: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// Sends a request and closes the connection when `patience` is over, or an answer begins to arrive. Tells whether none did.
+/// Sends a request, and closes the connection when `patience` is over or an answer begins to arrive. Answers
+/// whether none did.
 pub async fn send_and_hang_up(base: &str, request: &str, patience: Duration) -> bool {
     let mut connection = sent(base, request).await;
     timeout(patience, connection.read_u8()).await.is_err()

@@ -12,25 +12,25 @@ type Labels = BTreeMap<String, String>;
 pub struct Sample {
     /// The metric's name, with `_bucket`, `_sum` or `_count` for a histogram.
     pub name: String,
-    /// Its labels.
+    /// The labels in braces, name and value.
     pub labels: Labels,
-    /// The number.
+    /// The number at the end of the line.
     pub value: f64,
 }
 
 /// All that a process shows at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Scrape {
-    /// What kind each metric is, by name.
+    /// The kind of each metric, by the metric's name.
     pub kinds: BTreeMap<String, String>,
-    /// Which metrics say what they mean.
+    /// The names of metrics that have an explanation (`# HELP`).
     pub explained: BTreeSet<String>,
-    /// The numbers.
+    /// All lines with numbers, in their order.
     pub samples: Vec<Sample>,
 }
 
 impl Scrape {
-    /// What a process shows now: an API on its main listener, a worker on its own.
+    /// The metrics of a process now: an API shows them on its main listener, a worker on its own.
     pub async fn of(process: &Process) -> Self {
         let listener = if process.ready()["metrics"].is_string() { "metrics" } else { "api" };
         let url = format!("{}/metrics", process.address(listener));
@@ -71,7 +71,7 @@ impl Scrape {
         self.samples.iter().filter(|sample| sample.name == name).filter(has).map(|sample| sample.value).sum()
     }
 
-    /// The values that a label has.
+    /// The values that a label has in all samples.
     #[must_use]
     pub fn values_of(&self, label: &str) -> BTreeSet<String> {
         self.samples.iter().filter_map(|sample| sample.labels.get(label).cloned()).collect()
@@ -104,7 +104,7 @@ impl Scrape {
     }
 }
 
-/// `name{label="value",…} number`.
+/// Reads a line `name{label="value",…} number`.
 fn sample(line: &str) -> Option<Sample> {
     let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))?;
     let (name, rest) = line.split_at(end);

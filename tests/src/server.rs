@@ -14,19 +14,19 @@ use tokio::sync::{mpsc, oneshot};
 use crate::guardian;
 
 const TEMPLATE: &str = "payonce_template";
-/// Enough for several tests at once, each with a few processes and their pools.
+/// Enough connections for several tests at once, each with a few processes and their pools.
 const MAX_CONNECTIONS: &str = "400";
 
 static SERVER: LazyLock<TestServer> = LazyLock::new(TestServer::start);
 
-/// What a new database starts with.
+/// The contents of a new database.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Content {
     /// All of Payonce's tables.
     Migrated,
-    /// Nothing.
+    /// Nothing: no tables at all.
     Empty,
-    /// Nothing, and made as the end of the statement says.
+    /// Nothing; the statement that makes it has this end.
     Made(&'static str),
 }
 
@@ -38,15 +38,15 @@ enum Request {
 
 #[derive(Debug)]
 struct TestServer {
-    /// A connection URL, complete but for the name of the database.
+    /// A connection URL, complete except for the name of the database.
     url: String,
     pid: u32,
-    /// Where the programs of the server are.
+    /// The directory of the server's programs.
     programs: PathBuf,
     requests: mpsc::UnboundedSender<Request>,
 }
 
-/// Makes a database and gives its URL.
+/// Makes a database and answers its URL.
 pub(crate) async fn create(name: &str, content: Content) -> String {
     let (done, wait) = oneshot::channel();
     let request = Request::Create { name: name.to_owned(), content, done };
@@ -55,18 +55,18 @@ pub(crate) async fn create(name: &str, content: Content) -> String {
     format!("{}{name}", SERVER.url)
 }
 
-/// Drops a database, whoever is connected to it. Returns at once.
+/// Drops a database, even while sessions are connected to it. Returns at once.
 pub(crate) fn drop_soon(name: &str) {
     // The thread is gone only when the whole server is.
     let _ = SERVER.requests.send(Request::Drop { name: name.to_owned() });
 }
 
-/// A program that came with the server.
+/// The path of a program that came with the server.
 pub(crate) fn program(name: &str) -> PathBuf {
     SERVER.programs.join(name)
 }
 
-/// The server's main process.
+/// The number of the server's main process.
 pub(crate) fn pid() -> u32 {
     SERVER.pid
 }
@@ -92,7 +92,7 @@ async fn serve(started: std::sync::mpsc::Sender<TestServer>) {
     let server = Server::start(options()).await.expect("postgres starts");
     guardian::remove(server.data_dir());
     server.create_database(TEMPLATE).await.expect("the template can be created");
-    // Closed again, because a database that somebody uses cannot be a template.
+    // Closed again, because a database in use cannot be a template.
     let pool = shared::database::connect(&server.url(TEMPLATE), 2).await.expect("postgres takes connections");
     shared::database::migrate(&pool).await.expect("the migrations apply");
     crate::database::may_log_in(&pool).await;

@@ -1,4 +1,5 @@
-//! Something that answers in the gateway's place: a proxy's page, another service, or a gateway with words of its own.
+//! Something that answers in the gateway's place: a proxy's page, another service, or a gateway with words of
+//! its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,13 +8,13 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-/// Whole HTTP answers, by the beginning of the request line; the first that fits is given.
+/// Whole HTTP answers, by the beginning of the request line. The first that fits is given.
 pub type Answers = &'static [(&'static str, &'static str)];
 
-/// A listener that gives canned answers. Dropped, it is gone, and its address is free.
+/// A listener that gives canned answers. When it is dropped, its address is free.
 #[derive(Debug)]
 pub struct StandIn {
-    /// Where it listens.
+    /// The URL where it listens.
     pub url: String,
     asked: Arc<AtomicUsize>,
     _serving: AbortOnDropHandle<()>,

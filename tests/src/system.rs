@@ -1,6 +1,8 @@
-//! A whole Payonce: databases of its own, gateway, APIs and workers as real processes, and a client with verbs.
+//! A whole Payonce: databases of its own, gateway, APIs and workers as real processes, and a client
+//! with verbs.
 //!
-//! APIs and workers connect as `payonce_app`, so that every test shows that this role may do all that they do.
+//! APIs and workers connect as `payonce_app`, so that every test shows that this role may do all that
+//! they do.
 
 use std::ffi::OsStr;
 
@@ -10,21 +12,21 @@ use serde_json::{Value, json};
 use crate::client::{Answer, Client, Request};
 use crate::{Launch, Process, TestDatabase, books, wait_for};
 
-/// How big, and how set up.
+/// The size and the settings of a system.
 #[derive(Debug, Clone, Default)]
 pub struct Shape {
-    /// How many API processes.
+    /// The number of API processes.
     pub apis: usize,
-    /// How many worker processes.
+    /// The number of worker processes.
     pub workers: usize,
     /// Variables for the workers, after the fast ones of every test.
     pub worker_env: Vec<(&'static str, String)>,
-    /// Variables for the APIs.
+    /// Variables for the APIs, after those of every test.
     pub api_env: Vec<(&'static str, String)>,
 }
 
-/// Waits as short as the machine allows, so that tests need none of their own. The order of the settings is that of
-/// the defaults: the lease outlasts the send window and the gateway's timeout together.
+/// Waits as short as the machine allows, so that tests need none of their own. They stand in the order of the
+/// defaults: the lease outlasts the send window and the gateway's timeout together.
 const FAST: &[(&str, &str)] = &[
     ("GATEWAY_TIMEOUT_MS", "1000"),
     ("SEND_WINDOW_MS", "1000"),
@@ -35,7 +37,7 @@ const FAST: &[(&str, &str)] = &[
     ("BACKOFF_MAX_MS", "200"),
     ("VERIFY_WAITS_MS", "50,100,200,400"),
     ("BREAKER_OPEN_MS", "200"),
-    // What repairs hints once a minute would hide that what should not have needed it has failed.
+    // Reconciliation repairs hints once a minute. That would hide failures of parts that should not need it.
     ("RECONCILE_EVERY_MS", "3600000"),
 ];
 
@@ -44,18 +46,18 @@ const ADMIN_KEY: &str = "an-admin-key-for-tests";
 /// Two people with admin keys of their own.
 const ADMIN_KEYS: &str = "ada:an-admin-key-of-ada-s,bob:an-admin-key-of-bob-s";
 
-/// A running system. Dropped, its processes are killed and its databases go.
+/// A running system. When it is dropped, its processes are killed and its databases go.
 #[derive(Debug)]
 pub struct System {
-    /// The API processes.
+    /// The API processes, in their order.
     pub apis: Vec<Process>,
-    /// The worker processes.
+    /// The worker processes, in their order.
     pub workers: Vec<Process>,
-    /// The gateway.
+    /// The simulated gateway's process.
     pub gateway: Process,
-    /// Payonce's database.
+    /// The database of APIs and workers.
     pub database: TestDatabase,
-    /// The gateway's own.
+    /// The gateway's own database.
     pub gateway_database: TestDatabase,
     /// A client of the first merchant.
     pub client: Client,
@@ -63,17 +65,17 @@ pub struct System {
 }
 
 impl System {
-    /// One API, one worker, one gateway.
+    /// Starts one API, one worker and one gateway.
     pub async fn start(program: &'static str) -> Self {
         Self::with(program, Shape { apis: 1, workers: 1, ..Shape::default() }).await
     }
 
-    /// As big as `shape` says.
+    /// Starts as many processes as `shape` says.
     pub async fn with(program: &'static str, shape: Shape) -> Self {
         Self::on(TestDatabase::fresh().await, program, shape).await
     }
 
-    /// As big as `shape` says, on this database.
+    /// Starts as many processes as `shape` says, on this database.
     pub async fn on(database: TestDatabase, program: &'static str, shape: Shape) -> Self {
         let gateway_database = TestDatabase::fresh_empty().await;
         let gateway = Launch::simgateway(program)
@@ -125,7 +127,7 @@ impl System {
             .envs(FAST.iter().copied())
     }
 
-    /// Starts one more worker with these variables and keeps it.
+    /// Starts one more worker with these variables, and keeps it. Answers its place in the list.
     pub async fn add_worker<V: AsRef<OsStr>>(
         &mut self,
         env: impl IntoIterator<Item = (&'static str, V)>,
@@ -140,7 +142,7 @@ impl System {
         self.client.with_secret(new_key(&self.database, name).await)
     }
 
-    /// Posts a payment.
+    /// Posts a payment as the first merchant.
     pub async fn pay(&self, request: Request) -> Answer {
         self.client.pay(request).await
     }
@@ -150,7 +152,7 @@ impl System {
         self.pay(request).await.payment_id()
     }
 
-    /// Waits until a payment is terminal, and shows it.
+    /// Waits until a payment is terminal, and answers it.
     pub async fn ended(&self, id: PaymentId) -> Value {
         wait_for(format!("{id} to end"), async || {
             let payment = self.client.payment(id).await;
@@ -159,7 +161,7 @@ impl System {
         .await
     }
 
-    /// Waits until a payment is held, and shows it.
+    /// Waits until a payment is held, and answers it.
     pub async fn held(&self, id: PaymentId) -> Value {
         wait_for(format!("{id} to be held"), async || {
             let payment = self.client.payment(id).await;
@@ -180,7 +182,7 @@ impl System {
         .await;
     }
 
-    /// The gateway's journal, whole.
+    /// The gateway's whole journal.
     pub async fn journal(&self) -> Vec<Value> {
         books::journal(self.gateway.address("gateway")).await
     }
@@ -194,7 +196,7 @@ impl System {
         of_key.map(books::in_words).collect()
     }
 
-    /// The payment's key at the gateway; of one that does not exist, the one that it would have as its id.
+    /// The payment's key at the gateway. For a payment that does not exist, it is the id.
     pub async fn gateway_key(&self, id: PaymentId) -> String {
         let stored: Option<Option<String>> =
             sqlx::query_scalar("select gateway_key from payments where id = $1")
@@ -205,7 +207,7 @@ impl System {
         stored.flatten().unwrap_or_else(|| id.to_string())
     }
 
-    /// All that is at odds between our books and the gateway's, or within ours.
+    /// All contradictions between our books and the gateway's, or within ours.
     pub async fn violations(&self) -> Vec<String> {
         books::violations(&self.database.pool, &self.journal().await).await
     }
@@ -255,7 +257,7 @@ impl System {
         sqlx::query("reset session_replication_role").execute(&mut *connection).await.expect("superuser");
     }
 
-    /// How many rows there are of payments, idempotency keys, events and payment jobs, all at one instant.
+    /// The numbers of payments, idempotency keys, events and payment jobs, all at one instant.
     pub async fn stored(&self) -> [i64; 4] {
         let counts = "select array[(select count(*) from payments), (select count(*) from idempotency_keys),
                                    (select count(*) from payment_events), (select count(*) from apalis.jobs where job_type = 'payments')]";
@@ -264,7 +266,7 @@ impl System {
         counts.try_into().expect("four of them")
     }
 
-    /// A number from the database.
+    /// A number from the database, by this statement.
     pub async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.database.pool).await.expect("a count")
     }
@@ -275,7 +277,7 @@ async fn new_key(database: &TestDatabase, merchant: &str) -> String {
     shared::merchant::auth::create_key(&database.pool, merchant.id, "test").await.expect("a key").secret
 }
 
-/// Faults that make a share of all gateway calls go wrong.
+/// Faults that make a share of all charge calls go wrong.
 #[must_use]
 pub fn stormy(rate: f64, seed: u64) -> Value {
     json!({

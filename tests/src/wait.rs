@@ -1,7 +1,7 @@
-//! The only place where tests wait: they name what they wait for, and fail with that name.
+//! The only place where tests wait. They name what they wait for, and fail with that name.
 //!
-//! A wait fails at once where what it waits for cannot come any more, as a process that ended says nothing more. The
-//! deadline is for what hangs: no test passes or fails by how fast the machine is.
+//! A wait fails at once where its end cannot come any more, such as the next word of a process that ended.
+//! The deadline is for what hangs: no test passes or fails by how fast the machine is.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-/// Only what hangs takes so long, also where the disk is cold and others use the machine.
+/// The longest wait. Only what hangs takes as long, even where the disk is cold and the machine is busy.
 pub const DEADLINE: Duration = Duration::from_mins(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 

@@ -1,6 +1,6 @@
-//! One program that can be any of Payonce's processes, so that tests of a crash need a single build: the first
-//! argument says which. What is none of them is for the command line, which starts itself again for some commands.
-//! As `settings <program>` it only prints how that program understands its environment.
+//! One program that can be any of Payonce's processes, so that tests of a crash need a single build. The
+//! first argument says which. Other first arguments are for the command line, which starts itself again for
+//! some commands. As `settings <program>` it only prints how that program understands its environment.
 
 use std::process::ExitCode;
 
