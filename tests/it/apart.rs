@@ -1,5 +1,5 @@
-//! One bad row spoils nothing but itself: what this version cannot read, and a history with a hole, are set apart and held
-//! with a break, and their neighbours feel nothing.
+//! One bad row spoils only itself. A payment that this version cannot read, or whose history has a hole, is
+//! set apart and held with a break. Its neighbours notice nothing.
 
 use domain::ids::PaymentId;
 use serde_json::json;
@@ -9,7 +9,7 @@ use crate::PROGRAM;
 
 use crate::verify::{behind_the_guards, report, verify};
 
-/// The reconciliation of its start finds such things, too: here a claim or a settlement must.
+/// Reconciliation at the start finds such payments too. Here a claim or a settlement must find them.
 const WITHOUT_RECONCILIATION: (&str, &str) = ("PAYONCE_FAULTS", "reconcile_begin.before=error");
 
 /// An API, and payments that wait for a worker.

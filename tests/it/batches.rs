@@ -1,4 +1,5 @@
-//! The statements that move payments take many at once: batches that cross must neither deadlock nor take a payment twice.
+//! The statements that move payments take many at once: batches that cross must neither deadlock nor take a
+//! payment twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -58,7 +59,7 @@ fn shuffled<T: Clone>(items: &[T]) -> Vec<T> {
     items
 }
 
-/// Accepts these keys, all in one statement, as payments of their own. How many of them are new.
+/// Accepts these keys, all in one statement, as payments of their own. Answers how many of them are new.
 async fn accept_all(pool: &PgPool, api_key: SecretHash, keys: &[String]) -> usize {
     let payments: Vec<_> = keys.iter().map(|key| a_new_payment(api_key, key)).collect();
     let recorded = transition::accept(pool, &payments).await.unwrap();
@@ -126,7 +127,7 @@ async fn keys_that_were_taken_before_tell_what_they_made_and_those_beside_them_a
     for new in [&batch[0], &batch[3]] {
         assert!(matches!(&recorded[&new.id], Recorded::New(accepted) if accepted.id == new.id.uuid()));
     }
-    // As where a connection broke after the commit: what a request recorded is its own.
+    // As after a connection that broke after the commit: what a request recorded is its own.
     let again = transition::accept(&pool, std::slice::from_ref(&first)).await.unwrap();
     assert_eq!(again.get(&first.id), Some(&Recorded::New(made)));
     assert_eq!(count(&pool, "select count(*) from payment_events").await, 3);

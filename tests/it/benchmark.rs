@@ -1,4 +1,4 @@
-//! The benchmark, run small: what it measures is asserted nowhere, that it measures is.
+//! The benchmark, run small. The tests assert that it measures, and not what.
 
 use std::fs;
 use std::path::PathBuf;

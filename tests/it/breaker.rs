@@ -1,5 +1,5 @@
-//! The circuit breaker, with real processes: while the gateway is away nothing is claimed and nothing fails, and once it is
-//! back one probe brings all others.
+//! The circuit breaker, with real processes. While the gateway is away nothing is claimed and nothing fails.
+//! Once it is back, one probe brings all the others.
 
 use domain::ids::PaymentId;
 use serde_json::json;
@@ -8,10 +8,10 @@ use tests::{Scrape, Shape, System, a_payment, wait_until};
 
 use crate::{PROGRAM, verify};
 
-/// As good as for ever.
+/// An opening time that no test sees the end of.
 const FOR_EVER: &str = "3600000";
 
-/// An API, and a worker whose breaker opens for so long.
+/// An API, and a worker whose breaker opens for that time.
 async fn opening_for(open_ms: &str) -> System {
     let worker_env = vec![("BREAKER_OPEN_MS", open_ms.to_owned())];
     System::with(PROGRAM, Shape { apis: 1, workers: 1, worker_env, ..Shape::default() }).await
@@ -36,7 +36,7 @@ async fn open(system: &System) {
     .await;
 }
 
-/// Claims of any kind.
+/// The number of claims, of any kind.
 async fn claims(system: &System) -> i64 {
     system
         .count("select count(*) from payment_events where type in ('attempt_started', 'verifying', 'taken_over')")
@@ -54,7 +54,7 @@ async fn had_its_chances(system: &System) {
     wait_until("some sweeps", async || sweeps().await > before + 3.0).await;
 }
 
-/// How often the worker's log says so.
+/// How often the worker's log names that event.
 fn said(system: &System, event: &str) -> usize {
     system.workers[0].stderr().matches(&format!("\"event\":\"{event}\"")).count()
 }
@@ -158,7 +158,7 @@ async fn what_waits_for_nothing_but_the_gateway_is_counted_apart_and_is_no_viola
     let (code, report) = verify::report(verify::verify(&system, &["--grace", "0"])).await;
     assert_eq!((code, &report["held_back"], &report["violations"]), (3, &3.into(), &0.into()), "{report}");
 
-    // A worker that finds the gateway, or none at all, has no such excuse.
+    // A worker that finds the gateway, or no worker at all, is no such excuse.
     system.workers[0].kill9();
     sqlx::query("update apalis.workers set last_seen = now() - interval '1 hour'")
         .execute(&system.database.pool)

@@ -9,7 +9,7 @@ use crate::PROGRAM;
 
 const ADMIN_KEY: &str = "an-admin-key-for-tests";
 
-/// A browser in which Ada signed in, at this page.
+/// A browser in which Ada has signed in, at this page.
 async fn ada_at(system: &System, path: &str) -> Browser {
     let browser = Browser::start().await;
     browser.width(1280).await;
@@ -105,7 +105,7 @@ async fn decide(browser: &Browser, decision: &str, reason: &str) {
     browser.click("form:has(fieldset) button").await;
 }
 
-/// A job that a worker parks, of which each part is as long as it can be.
+/// Enqueues a job that a worker parks, each part of it as long as it can be.
 async fn park_a_job(system: &System) {
     sqlx::query(
         "insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata,
@@ -122,7 +122,7 @@ async fn park_a_job(system: &System) {
     .await;
 }
 
-/// The other pages, of which nothing but the looks is of interest here.
+/// Opens the other pages, of which only the looks matter here.
 async fn look_around(browser: &Browser, system: &System, paid: PaymentId) {
     for (name, path) in [
         ("payments", "/ops/payments".to_owned()),

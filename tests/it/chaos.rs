@@ -1,8 +1,8 @@
-//! `payonce chaos` in short: each scenario on processes of its own, through the real program, with a fixed seed; and that
-//! it finds out where a guard was taken away.
+//! `payonce chaos` in short: each scenario on processes of its own, through the real program, with a fixed
+//! seed. And that it finds out where a guard was taken away.
 //!
-//! Most take more than ten seconds on a busy machine: a private database and some ten processes start, and a claim whose
-//! worker died runs out after two and a half seconds.
+//! Most take more than ten seconds on a busy machine. A private database and some ten processes start, and a
+//! claim whose worker died runs out after two and a half seconds.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,7 +14,8 @@ use tests::{Exit, Launch, Process, guardian, wait_until};
 
 use crate::PROGRAM;
 
-/// Each takes ten seconds, but all of them at once, beside other tests, share a machine. Only what hangs takes so long.
+/// The longest that one may take. Each takes ten seconds, but all of them run at once, beside other tests, on
+/// one machine.
 const DEADLINE: Duration = Duration::from_mins(15);
 
 fn chaos(arguments: &[&str]) -> Launch {
@@ -29,7 +30,7 @@ fn report(process: &Process) -> Value {
     report.map_err(|why| format!("{why}: {line}\n{}", process.stderr())).unwrap()
 }
 
-/// Runs the short form of a scenario, which must hold, and gives its report.
+/// Runs the short form of a scenario, which must hold, and answers its report.
 async fn held(scenario: &str) -> Value {
     let (exit, process) = chaos(&[scenario, "--short", "--seed", "7", "--json"]).run_within(DEADLINE).await;
     let report = report(&process);
@@ -242,7 +243,7 @@ async fn what_a_standby_had_not_received_is_counted_and_nobody_is_charged_twice(
     assert_ne!(measured["of these charged, and adopted"], 0, "{report:#}");
 }
 
-/// This version plays the old one, too: `make versions` has one that is older.
+/// This version plays the old one, too; `make versions` has one that is older.
 #[tokio::test]
 async fn programs_that_are_exchanged_while_clients_pay_charge_each_purchase_once() {
     let report = held("versions").await;
@@ -287,7 +288,7 @@ async fn a_chaos_that_is_killed_leaves_no_process_and_no_file_behind() {
     fs::create_dir(&directory).unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o711)).unwrap();
     let mut process = chaos(&["zombies", "--seed", "7"]).env("TMPDIR", &directory).spawn();
-    // The database and its helpers, a gateway, an API and eight workers.
+    // These are the database and its helpers, a gateway, an API and eight workers.
     wait_until("everything to run", async || processes_in(&directory) > 10).await;
 
     process.kill9();

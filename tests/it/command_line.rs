@@ -233,7 +233,7 @@ async fn a_key_opens_until_it_is_revoked() {
 
 type Variables = &'static [(&'static str, &'static str)];
 
-/// Programs, what they are told, and what they must say before they give up.
+/// Programs, their variables, and what they must say before they give up.
 const REFUSED: &[(&str, Variables, &str)] = &[
     ("api", &[], "DATABASE_URL: is not set"),
     (

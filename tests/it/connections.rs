@@ -1,4 +1,5 @@
-//! Connections: to the host that takes writes, with the settings that promises rest on, and with a cause where there is none.
+//! Connections go to the host that takes writes, with the settings that promises rest on. Where there is
+//! none, the error names the cause.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -20,7 +21,7 @@ fn name_of(database: &TestDatabase) -> String {
     database.url.rsplit('/').next().unwrap().to_owned()
 }
 
-/// An address where nobody listens.
+/// An address where nothing listens.
 fn nowhere() -> String {
     let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     free.local_addr().unwrap().to_string()
@@ -57,7 +58,7 @@ async fn of_two_that_take_writes_the_one_promoted_last_is_the_primary_and_the_ot
     let new = old.standby().await;
     let database = old.database_with(&[&new]).await;
     new.has_all_of(&old).await;
-    // Nobody tells the old one.
+    // The old one does not learn of it.
     new.promote().await;
 
     let pool = database::connect(&database.url.replace("?", "?application_name=x&"), 1).await.unwrap();
@@ -81,7 +82,7 @@ async fn a_primary_that_nobody_told_of_its_successor_is_left_though_it_takes_wri
 
     new.promote().await;
 
-    // What meets the old one meanwhile is told of nothing wrong.
+    // A statement that reaches the old one meanwhile meets no error.
     wait_until("the new one to be found", async || {
         port().await.is_ok_and(|port| new.address().ends_with(&port.to_string()))
     })
@@ -161,7 +162,7 @@ async fn one_session_that_is_ended_flushes_nothing() {
     let ended = sqlx::query("select pg_terminate_backend(pg_backend_pid())").execute(&pool).in_time().await;
 
     ended.unwrap_err();
-    // Whoever was asked who is there has heard it by then.
+    // Every connection that was asked which server is there has heard it by then.
     seat.settled().await;
     assert!(standing.holds());
     assert_eq!(pid(&seat).await, kept);
@@ -224,7 +225,7 @@ async fn a_server_with_too_few_connections_for_us_is_told_of_at_start_and_where_
     let said = "its max_connections is 14, of which 3 are reserved, so 11 are for everybody; this process alone may take 20";
     assert!(first.stderr().contains(said), "{}", first.stderr());
 
-    // All that are left.
+    // Takes all connections that are left.
     let url = server.url_with(&[]);
     let mut taken = Vec::new();
     while let Ok(connection) = PgConnection::connect(&url).await {

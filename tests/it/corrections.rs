@@ -1,5 +1,5 @@
-//! Corrections: what the books have wrong about a payment that is over is put right by two people, as real processes: proposed,
-//! approved, compared with the gateway, and posted.
+//! Corrections, with real processes: two people put right what the books have wrong about a payment that is
+//! over. They are proposed, approved, compared with the gateway, and posted.
 
 use domain::ids::PaymentId;
 use reqwest::Method;
@@ -42,7 +42,7 @@ async fn approves(system: &System, id: &Value, key: &str) -> Answer {
     asks(system, Method::POST, &format!("/v1/corrections/{id}/approve"), None, key).await
 }
 
-/// Ada proposes and Bob approves; reconciliation copies the journal. What came of it.
+/// Ada proposes and Bob approves; reconciliation copies the journal. Answers the correction after its end.
 async fn corrected(system: &System, id: PaymentId, kind: &str, stands: (&str, Option<&str>)) -> Value {
     let proposed = proposes(system, id, kind, stands, ADAS_KEY).await;
     proposed.assert_status(201);
@@ -62,7 +62,7 @@ async fn verified(system: &System) -> (i64, Value) {
     (code.into(), report)
 }
 
-/// A payment that succeeded, whose charge somebody gave back at the gateway.
+/// A payment that succeeded, whose charge was given back at the gateway.
 async fn given_back() -> (System, PaymentId) {
     let system = System::start(PROGRAM).await;
     first_tick_over(&system).await;
@@ -72,7 +72,7 @@ async fn given_back() -> (System, PaymentId) {
     (system, id)
 }
 
-/// A payment that a person ended as succeeded before decisions were checked, by that charge.
+/// Ends a payment by hand as succeeded by that charge, as people did before decisions were checked.
 async fn ended_by_hand_as_succeeded(system: &System, id: PaymentId, charge_id: &str) {
     let sql = format!(
         "update payments set status = 'succeeded', held_reason = null, due_at = null, terminal_at = now(),
@@ -109,7 +109,7 @@ async fn what_was_given_back_is_taken_back_from_the_ledger_by_two_people() {
     assert_eq!(open_breaks(&system).await, Vec::<String>::new());
     let (code, report) = verified(&system).await;
     assert_eq!(code, 0, "{report}");
-    // Whoever compares the books anew finds nothing, and neither does the next one who would correct it.
+    // A new comparison of the books finds nothing, and a further correction is refused.
     assert_eq!(reconcile(&system).await.0, 0);
     let again = corrected(&system, id, "charge_refunded", ("0", None)).await;
     assert_eq!(again["outcome"], "refused", "{again}");
@@ -123,7 +123,7 @@ async fn of_what_two_people_agreed_to_correct_reconciliation_says_only_what_no_c
     let (id, twice) = (system.accepted(a_payment()).await, system.accepted(a_payment()).await);
     system.ended(id).await;
     system.ended(twice).await;
-    // Before anything is given back, which its own reconciliation would see.
+    // Nothing has been given back yet, which its own reconciliation would see.
     system.workers[0].kill9();
     void_at_the_gateway(&system, id).await;
     for payment in [id, twice] {
@@ -157,7 +157,7 @@ async fn nobody_approves_what_they_proposed_themselves_under_whichever_name() {
     approves(&system, &number, system.client.secret()).await.assert_problem(401, "unauthorized");
     approves(&system, &json!(4711), BOBS_KEY).await.assert_problem(404, "not_found");
     system.apis.insert(0, again);
-    // The same name with another key, and the same key under another name.
+    // The same name with another key is refused, and so is the same key under another name.
     approves(&system, &number, "a-new-key-of-ada-s").await.assert_problem(403, "same_person");
     approves(&system, &number, ADAS_KEY).await.assert_problem(403, "same_person");
     let other = proposes(&system, id, "charge_refunded", ("0", None), ADMIN_KEY).await;

@@ -1,5 +1,6 @@
-//! Workers that freeze between two steps, as real processes, and go on long after another one finished their work: nothing
-//! that they still do changes anything. That they may die, fail or pause anywhere is for the matrix to show.
+//! Workers that freeze between two steps, as real processes, and go on long after another one finished
+//! their work. Nothing that they still do changes anything. The matrix shows that they may die, fail or
+//! pause anywhere.
 
 use domain::ids::PaymentId;
 use serde_json::{Value, json};
@@ -80,7 +81,7 @@ async fn a_gateway_that_dies_between_its_books_and_its_answer_is_asked_for_one_c
     system.assert_books_agree().await;
 }
 
-/// A payment whose first worker froze at `point`, and a second worker which knows nothing of that.
+/// A payment whose first worker froze at `point`, and a second worker that knows nothing of that.
 async fn frozen_at(point: &str, token: &str, second: &[(&'static str, &str)]) -> (System, PaymentId) {
     let mut system = without_worker().await;
     let id = system.accepted(a_payment().method(token)).await;
@@ -90,7 +91,7 @@ async fn frozen_at(point: &str, token: &str, second: &[(&'static str, &str)]) ->
     (system, id)
 }
 
-/// Lets the frozen worker go on, and waits until it has written down what it still had to say.
+/// Lets the frozen worker go on, and waits until it has written down its late evidence.
 async fn thaw(system: &mut System) {
     system.workers[0].cont();
     tests::wait_until("the late evidence", async || late_evidence(system).await == 1).await;
@@ -171,7 +172,7 @@ async fn a_lease_that_ran_out_but_that_nobody_took_over_still_settles() {
     system.workers[only].wait_until_stopped().await;
     system.make_due(id).await;
 
-    // All its threads go on at once; whichever of settling and sweeping is first, one charge stands.
+    // All its threads go on at once. Whether settling or sweeping comes first, one charge stands.
     system.workers[only].cont();
     let payment = system.ended(id).await;
 

@@ -1,5 +1,5 @@
-//! A database that is not ours alone: what payments could not live in is refused before anything is written, and whatever is
-//! set for its roles changes nothing.
+//! A database that others use too. One in which payments could not work is refused before anything is
+//! written. Settings of its roles change nothing.
 
 use sqlx::{AssertSqlSafe, Executor as _, PgPool};
 use tests::{Exit, Launch, PrivateServer, Process, Shape, System, TestDatabase, a_payment, wait_until};
@@ -21,7 +21,7 @@ fn worker(url: &str) -> Launch {
     Launch::worker(PROGRAM).envs(any).env("DATABASE_URL", url)
 }
 
-/// What it says last, in one line, before it ends with 1.
+/// The last line that it says before it ends with 1.
 async fn refusal(launch: Launch) -> String {
     let (exit, process) = launch.run().await;
     assert_eq!((exit, process.stdout().as_str()), (Exit::Code(1), ""), "{}", process.stderr());
@@ -34,7 +34,7 @@ async fn run(pool: &PgPool, statement: impl Into<String>) {
     assert!(done.is_ok(), "{statement}: {done:?}");
 }
 
-/// Whether anything was made in it.
+/// Whether nothing was made in it.
 async fn is_untouched(pool: &PgPool) -> bool {
     let made = "select not exists (select from pg_class where relnamespace = 'public'::regnamespace)
                    and to_regnamespace('apalis') is null and not exists (select from pg_extension where extname = 'hstore')";
@@ -83,7 +83,7 @@ async fn a_server_in_recovery_is_refused_by_all() {
     server.remove().await;
 }
 
-/// A migration that only newer programs know.
+/// Records a migration that only newer programs know.
 async fn migrate_by_a_newer_program(pool: &PgPool) {
     let newer = "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
                  values (29990101000001, 'of another day', true, '\\x00', 0)";
@@ -128,14 +128,14 @@ async fn a_deployment_that_is_taken_back_may_be_told_to_start() {
     assert_eq!(system.ended(id).await["status"], "succeeded");
 }
 
-/// A role of this test's own, that may connect.
+/// A role of this test's own, which may connect.
 async fn a_role(pool: &PgPool) -> String {
     let role = format!("role_{:016x}", rand::random::<u64>());
     run(pool, format!("create role {role} login password '{role}'")).await;
     role
 }
 
-/// The lines for an administrator in what it said.
+/// The lines for an administrator in that message.
 fn lines(said: &str) -> String {
     let (_, lines) = said.split_once("have an administrator run there: ").unwrap();
     lines.split_once(" Then run").unwrap().0.to_owned()
@@ -206,13 +206,14 @@ async fn an_owner_who_may_make_no_roles_gets_the_lines_for_them_and_grants_once_
     let extensions: Vec<String> =
         sqlx::query_scalar(extensions).fetch_one(&administrator.pool).await.unwrap();
     assert_eq!(extensions, ["hstore", "plpgsql"]);
-    // Others own nothing and may do what they need.
+    // Other roles own nothing, and may do what they need.
     tests::database::may_log_in(&administrator.pool).await;
     pays_and_agrees(administrator, &url).await;
     server.remove().await;
 }
 
-/// Every kind of end as `payonce_app`; then the checks as `payonce_reader`, and what only the owner may.
+/// Makes payments with every kind of end as `payonce_app`. Then runs the checks as `payonce_reader`, and what
+/// only the owner may.
 async fn pays_and_agrees(database: TestDatabase, owner: &str) {
     let (reader, shape) = (database.reader_url(), Shape { apis: 1, workers: 1, ..Shape::default() });
     let system = System::on(database, PROGRAM, shape).await;
@@ -223,12 +224,12 @@ async fn pays_and_agrees(database: TestDatabase, owner: &str) {
         ("sim_timeout_not_charged", "succeeded"),
     ];
     for (n, (method, status)) in outcomes.into_iter().enumerate() {
-        // Keys and customers that collations sort in different ways.
+        // Collations sort these keys and customers in different ways.
         let customer = ["Zoë", "zoe", "Ångström", "_a"][n];
         let id = system.accepted(a_payment().method(method).customer(customer)).await;
         assert_eq!(system.ended(id).await["status"], status, "{method}");
     }
-    // Not by the sweep alone.
+    // The queue must work, and not the sweep alone.
     wait_until("the queue to hand out all jobs", async || {
         system.count("select count(*) from apalis.jobs where status <> 'Done'").await == 0
     })
@@ -250,7 +251,7 @@ async fn well(launch: Launch) -> Process {
     process
 }
 
-/// Settings that somebody may have made for a role or a database, each of which changes what statements do or say.
+/// Settings that may have been made for a role or a database. Each changes what statements do or say.
 const HOSTILE: &[&str] = &[
     "search_path = pg_catalog, nowhere",
     "default_transaction_isolation = serializable",

@@ -1,4 +1,5 @@
-//! What the queue cannot do is parked with its evidence, listed, and replayed once, by whoever has the admin key.
+//! A job that the queue cannot do is parked with its evidence, listed, and replayed once, by a person with
+//! the admin key.
 
 use domain::ids::PaymentId;
 use reqwest::Method;
@@ -198,7 +199,7 @@ async fn the_command_line_lists_shows_replays_and_discards() {
     assert_eq!((code, replayed.stdout().trim()), (0, format!("replayed {number}").as_str()));
     let (code, again) = payonce(&system, &replaying).await;
     assert_eq!((code, again.stdout().trim()), (0, format!("{number} was replayed so before").as_str()));
-    // It is as unreadable as before, and parked anew.
+    // The job is as unreadable as before, and parked anew.
     let second = parked(&system, 1).await.remove(0);
     assert_eq!((&second["job_id"], &second["job_key"]), (&letter["job_id"], &letter["job_key"]));
     let discarding = ["dlq", "discard", &second["id"].to_string(), "--reason", "pushed by mistake"];

@@ -1,5 +1,6 @@
-//! What stands in the gateway's place: whatever does not answer as the contract says is not the gateway, and neither is
-//! another gateway. Nothing is charged there, nothing fails, ends or is held by it, and once the right one is back all goes on.
+//! Strangers in the gateway's place. A server that does not answer as the contract says is not the gateway,
+//! and neither is another gateway. Nothing is charged there, and nothing fails, ends or is held by it. Once
+//! the right gateway is back, all goes on.
 
 use domain::ids::PaymentId;
 use serde_json::json;
@@ -8,7 +9,7 @@ use tests::{Launch, Scrape, Shape, System, TestDatabase, a_payment, http, wait_u
 
 use crate::PROGRAM;
 
-/// What stands in the way of gateways, and what each says to everything.
+/// What may stand in the gateway's place, and its answers to every request.
 const STRANGERS: &[(&str, Answers)] = &[
     (
         "a load balancer's page",
@@ -32,13 +33,13 @@ const STRANGERS: &[(&str, Answers)] = &[
     ("a dead upstream", &[("", http!("502 Bad Gateway", "content-length: 0", ""))]),
 ];
 
-/// An API and a worker that gives a doubt no time at all.
+/// An API, and a worker that gives a doubt no time at all.
 async fn impatient() -> System {
     let worker_env = vec![("DOUBT_DEADLINE_MS", "1".to_owned())];
     System::with(PROGRAM, Shape { apis: 1, workers: 1, worker_env, ..Shape::default() }).await
 }
 
-/// Some payments that wait, one of them in doubt, at a gateway that is gone.
+/// Some payments that wait at a gateway that is gone, one of them in doubt.
 async fn waiting(system: &mut System) -> Vec<PaymentId> {
     let warm = system.accepted(a_payment()).await;
     system.ended(warm).await;
@@ -58,7 +59,7 @@ async fn is_open(system: &System) -> bool {
     Scrape::of(&system.workers[0]).await.sum("gateway_breaker_state", &[]) == 2.0
 }
 
-/// Nothing ended, nothing is held, and no try was used up.
+/// Asserts that nothing ended, nothing is held, and no try was used up.
 async fn assert_all_wait(system: &System, stranger: &str) {
     for sql in [
         "select count(*) from payments where terminal_at is not null",
@@ -70,7 +71,8 @@ async fn assert_all_wait(system: &System, stranger: &str) {
     }
 }
 
-/// What never got an answer from a stranger succeeds; what did is in doubt, for which there is no time here.
+/// Asserts how all end. A payment that never got an answer from a stranger succeeds. One that did is in
+/// doubt, for which there is no time here.
 async fn all_end_well(system: &System, ids: &[PaymentId], stranger: &str) {
     for id in ids {
         let payment = system.ended(*id).await;
@@ -163,7 +165,7 @@ async fn an_operator_can_say_that_the_other_gateway_is_meant() {
     assert!(adopted.stdout().contains(&account), "{}", adopted.stdout());
 }
 
-/// 429 with these headers.
+/// An answer 429 with these headers.
 macro_rules! limited {
     ($headers:literal) => {
         concat!(
@@ -197,7 +199,8 @@ async fn a_rate_limit_that_does_not_say_how_long_is_backed_off_ever_longer() {
         })
         .await;
 
-        // What each wait was to be, by the clock that wrote it: 50, 100, 200, and then 400 ms, give or take a tenth.
+        // The waits as they were meant, by the clock that wrote them: 50, 100, 200, and then 400 ms, give or
+        // take a tenth.
         let waits: Vec<f64> = sqlx::query_scalar(
             "select (extract(epoch from due_at - at) * 1000)::float8 from payment_events
               where payment_id = $1 and reason = 'rate_limited' order by version limit 6",

@@ -1,5 +1,6 @@
-//! Gateways that can do less than the simulated one, as declared and as a surprise: a doubt ends by a look, by a void or
-//! with a person, and never by a guess. And what a gateway that breaks its promise about keys leaves to be seen.
+//! Gateways that can do less than the simulated one, as declared and as a surprise. A doubt ends by a
+//! look, by a void or with a person, and never by a guess. A gateway that breaks its promise about keys
+//! leaves traces.
 
 use domain::ids::PaymentId;
 use serde_json::json;
@@ -7,11 +8,11 @@ use tests::{Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
-/// Lost in every way: the answer, the request, the connection before and after.
+/// Tokens whose first answer is lost in every way: the answer, the request, the connection before and after.
 const LOST: &[&str] =
     &["sim_timeout_charged", "sim_timeout_not_charged", "sim_reset_before", "sim_reset_after"];
 
-/// One worker that believes this of the gateway.
+/// A system with one worker that believes this of the gateway.
 async fn declared(believes: &[(&'static str, &str)]) -> System {
     let worker_env = believes.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     System::with(PROGRAM, Shape { apis: 1, workers: 1, worker_env, ..Shape::default() }).await
@@ -148,7 +149,8 @@ async fn no_doubt_ends_by_a_silence_that_is_the_gateways_own() {
     let id = system.accepted(a_payment().method("sim_500_charged")).await;
     wait_until("the doubt", async || system.story(id).await.contains(&"outcome_unknown".to_owned())).await;
 
-    // Its look gets no answer, its deadline is long over, and the worker does not know yet that the gateway is away.
+    // Its look gets no answer, its deadline is long over, and the worker does not know yet that the gateway
+    // is away.
     system.gateway.stop().await;
     wait_until("the worker to find out", async || {
         system.workers[0].stderr().contains("\"event\":\"breaker_opened\"")

@@ -1,4 +1,4 @@
-//! Told to end: nothing is lost, no retry is spent, and the end comes.
+//! Processes that are told to end: nothing is lost, no try is spent, and the end comes.
 
 use domain::ids::PaymentId;
 use futures::StreamExt as _;
@@ -8,7 +8,7 @@ use tests::{Exit, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
-/// What a process exits with that was told twice.
+/// The exit of a process that was told twice.
 const TOLD_TWICE: Exit = Exit::Code(130);
 
 async fn post(system: &System, count: usize, token: &str) -> Vec<PaymentId> {
@@ -19,7 +19,8 @@ async fn post(system: &System, count: usize, token: &str) -> Vec<PaymentId> {
         .await
 }
 
-/// A lease that no charge outlasts, however slow the machine: what was abandoned is not taken over while a test lives.
+/// A lease that no charge outlasts, however slow the machine. So no abandoned payment is taken over while a
+/// test lives.
 const LONG_LEASE: &[(&str, &str)] = &[("GATEWAY_TIMEOUT_MS", "9000"), ("LEASE_MS", "3600000")];
 
 /// A system whose every charge takes a while, with many of them under way.
@@ -112,7 +113,8 @@ async fn an_api_that_drains_under_load_answers_what_it_took() {
     let posts = stream::iter(0..200).map(|n| {
         let request = a_payment().key(&format!("order-{n}"));
         async move {
-            // As a merchant would: whatever broke is sent again with the same key, to the other one in turn.
+            // As a merchant would do it: a request whose connection broke is sent again with the same key, to
+            // the APIs in turn.
             loop {
                 if let Ok(answer) = client.try_pay(request.clone()).await {
                     return answer.payment_id();

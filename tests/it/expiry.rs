@@ -1,5 +1,6 @@
-//! A payment that the gateway never takes waits for it, but not for ever. One that was never sent fails then, surely not
-//! charged, also while the gateway is away; whatever was ever sent is looked up first, and then voided.
+//! A payment that the gateway never accepts waits for it, but not for ever. One that was never sent fails
+//! then, surely not charged, even while the gateway is away. One that was ever sent is looked up first, and
+//! then voided.
 
 use futures::future::join_all;
 use serde_json::{Value, json};
@@ -10,18 +11,19 @@ use crate::PROGRAM;
 /// More tries than there is time for.
 const TRIES: (&str, &str) = ("RETRIES", "1000000");
 
-/// How the gateway takes nothing.
+/// How the gateway accepts nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hopeless {
-    /// It answers, always, that this is too much.
+    /// It always answers that this is too much.
     RateLimited,
-    /// It refuses our credentials, also at the door.
+    /// It refuses our credentials, even at the door.
     LockedOut,
     /// It is not there.
     Away,
 }
 
-/// A worker with the default patience finds the gateway so, and the payment waits; one for which its time is over ends it.
+/// A worker with the default patience finds the gateway like this, and the payment waits. A worker for which
+/// its time is over ends it.
 async fn waits_and_then_ends(hopeless: Hopeless) {
     let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     match hopeless {

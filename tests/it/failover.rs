@@ -1,4 +1,5 @@
-//! Another primary: nothing says what is not so, nothing is sent for a claim that may be gone, and all go on by themselves.
+//! Another server becomes the primary. No answer is untrue, nothing is sent for a claim that may be gone, and
+//! all processes go on by themselves.
 
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -40,7 +41,7 @@ async fn after_a_promotion_all_go_on_at_the_new_primary_and_what_was_acknowledge
 
     old.end_by(Signal::SIGKILL).await;
     let path = format!("/v1/payments/{before}");
-    // Only a standby is there: it has the payment, and is asked for none.
+    // Only a standby is there: it has the payment, but is not asked for it.
     let away = system.client.get(&path).await;
     away.assert_problem(503, "database_unavailable");
     assert_eq!(away.header("retry-after"), "1");
@@ -134,7 +135,8 @@ async fn nothing_is_sent_for_a_claim_that_was_made_before_another_server_was_fou
     let mut system =
         System::on(server.database().await, PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     let id = system.accepted(a_payment()).await;
-    // Long enough for the process to learn it meanwhile, and shorter than the window in which it may send.
+    // The delay is long enough for the process to learn it meanwhile, and shorter than the window in which it
+    // may send.
     let env = [
         ("PAYONCE_FAULTS", "claim.committed=delay:8000"),
         ("SEND_WINDOW_MS", "60000"),

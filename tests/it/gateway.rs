@@ -6,7 +6,7 @@
 /// How these tests speak to the gateway, and the words in which they read its answers.
 mod caller;
 
-/// What every token answers and leaves in the journal.
+/// Every token's answers, and its rows in the journal.
 mod script;
 
 /// One key, one charge.
@@ -27,7 +27,7 @@ mod fault;
 /// The record that judges.
 mod journal;
 
-/// What never reaches the books.
+/// Requests that never reach the books.
 mod refusal;
 
 /// The end of a process, and the next one.

@@ -1,4 +1,4 @@
-//! The harness keeps what the other tests rely on.
+//! The harness itself: the promises that the other tests rely on.
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;

@@ -1,5 +1,5 @@
-//! A snapshot that somebody holds is seen, by whoever has the right to: in the gauges, with the process, and on the operator's
-//! overview.
+//! A snapshot that is held is seen by every role with the right to: in the gauges, with the process, and on
+//! the operator's overview.
 
 use shared::database::APP;
 use sqlx::{Connection as _, PgConnection};
@@ -9,7 +9,7 @@ use crate::PROGRAM;
 
 const KIND: &str = "idle_in_transaction";
 
-/// A session that holds a snapshot and does nothing, as a dump does; and its process.
+/// A session that holds a snapshot and does nothing, as a dump does; and the number of its process.
 async fn holding(url: &str) -> (PgConnection, i32) {
     let mut session = PgConnection::connect(url).await.unwrap();
     let hold = "set application_name = 'a dump'; begin isolation level repeatable read; select 1 from payments limit 1";

@@ -1,5 +1,5 @@
-//! The house: which package may use which, and which wing of `shared`. `docs/ARCHITECTURE.md` draws both; these tests
-//! hold the drawing, the manifests and the `use` lines together.
+//! The house: which package may use which, and which wing of `shared`. `docs/ARCHITECTURE.md` draws both;
+//! these tests hold the drawing, the manifests and the `use` lines together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,11 +9,11 @@ use toml::{Table, Value};
 
 use crate::tidy::{root, sources};
 
-/// What a part of the house may use, by name.
+/// The parts of the house by name, each with the parts that it may use.
 type Arrows = BTreeMap<String, BTreeSet<String>>;
 
-/// The rows of the table below this heading of the architecture: first column a part, last column what it may use. Each
-/// row may name only parts of the rows above it, so nothing goes round in a circle.
+/// The rows of the table below this heading of the architecture: first column a part, last column what it may
+/// use. Each row may name only parts of the rows above it, so there is no circle.
 fn drawn(heading: &str) -> Arrows {
     let page = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
     let (_, section) = page.split_once(heading).unwrap();
@@ -32,7 +32,8 @@ fn drawn(heading: &str) -> Arrows {
     arrows
 }
 
-/// All packages that a manifest names as dependencies, of every kind and for every target, by their real names.
+/// All packages that a manifest names as dependencies, of every kind and for every target, by their
+/// real names.
 fn dependencies(manifest: &Table) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (key, value) in manifest {
@@ -53,7 +54,7 @@ fn manifest(folder: &Path) -> Table {
     fs::read_to_string(folder.join("Cargo.toml")).unwrap().parse().unwrap()
 }
 
-/// Every package of ours by name, with what of ours its manifest names.
+/// Every package of ours by name, with those packages of ours that its manifest names.
 fn packages() -> Arrows {
     let workspace = manifest(&root());
     let members = workspace["workspace"]["members"].as_array().unwrap();
@@ -73,7 +74,7 @@ fn packages_use_each_other_as_drawn() {
     assert_eq!(drawn("### Packages"), packages(), "left: docs/ARCHITECTURE.md, right: the manifests");
 }
 
-/// What of our own code may be pure only as long as it can reach nothing.
+/// The domain may be pure only as long as it can reach nothing.
 #[test]
 fn the_domain_can_reach_nothing() {
     let pure = [
@@ -163,7 +164,7 @@ fn roots(code: &str) -> BTreeSet<String> {
     found
 }
 
-/// By which wing of `shared` others are used.
+/// The wings of `shared`, each with the wings that its code uses.
 fn wings() -> Arrows {
     let lib = fs::read_to_string(root().join("shared/src/lib.rs")).unwrap();
     let names: BTreeSet<String> = lib
@@ -175,7 +176,7 @@ fn wings() -> Arrows {
         let path = file.trim_start_matches("shared/src/").trim_end_matches(".rs");
         let parts: Vec<&str> = path.split('/').collect();
         let code = code(&text);
-        // From a file, so many steps up lead out of its wing, where no arrow would be seen.
+        // This many steps up lead out of the file's wing, where no arrow would be seen.
         let out_of_the_wing = "super::".repeat(parts.len() + usize::from(code.contains("mod tests {")));
         assert!(!code.contains(&out_of_the_wing), "{file} leaves its wing by `super::`; write `crate::`");
         let Some(uses) = arrows.get_mut(parts[0]) else { continue };

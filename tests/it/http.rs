@@ -18,7 +18,7 @@ use tests::{Shape, System};
 
 use crate::PROGRAM;
 
-/// One API and no worker: what is accepted stays as it was accepted.
+/// One API and no worker: an accepted payment stays as it was accepted.
 async fn an_api() -> System {
     System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await
 }

@@ -1,4 +1,5 @@
-//! Idempotency keys: a request made many times, by many, or broken off half-way, is one payment and one answer.
+//! Idempotency keys: a request made many times, by many clients, or broken off half-way, is one payment and
+//! one answer.
 
 mod broken_off;
 mod crossed;
@@ -16,10 +17,11 @@ use tokio::sync::Mutex;
 
 use crate::PROGRAM;
 
-/// Held by the tests with crowds of clients: two crowds at once would test the machine, and get 503s from full pools.
+/// Held by the tests with crowds of clients. Two crowds at once would test the machine, and get 503s from
+/// full pools.
 static CROWD: Mutex<()> = Mutex::const_new(());
 
-/// So many APIs and no worker: what is accepted stays as it was accepted.
+/// A system with this number of APIs and no worker: an accepted payment stays as it was accepted.
 async fn apis(count: usize) -> System {
     System::with(PROGRAM, Shape { apis: count, ..Shape::default() }).await
 }

@@ -1,5 +1,5 @@
-//! A process asks which database it has before it does anything: another one ends it with what to do, and a server that took over is
-//! looked into by the gateway's books before anything is claimed.
+//! A process asks which database it has before it does anything. Another database ends it, and the message
+//! says what to do. A server that took over is compared with the gateway's books before anything is claimed.
 
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
@@ -7,7 +7,7 @@ use tests::{Exit, Shape, System, TestDatabase, a_payment, wait_until};
 
 use crate::PROGRAM;
 
-/// Without a worker, and with a payment that waits.
+/// A system without a worker, and with a payment that waits.
 async fn one_that_waits() -> System {
     let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     system.accepted(a_payment()).await;
@@ -23,12 +23,12 @@ async fn does(system: &System, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&system.database.pool).await.unwrap();
 }
 
-/// As after a promotion: the server's timeline is a later one than is known.
+/// Makes it as after a promotion: the server's timeline is later than the known one.
 async fn took_over(system: &System) {
     does(system, "update installation set timeline = timeline - 1").await;
 }
 
-/// A charge that the gateway took of somebody whom we forgot.
+/// Charges at the gateway under a key, as for a payment that is forgotten here.
 async fn charged_at_the_gateway(system: &System, key: &str) {
     let body = json!({"amount": "7.00", "currency": "EUR", "payment_method": "sim_ok", "reference": key});
     let charge = reqwest::Client::new()
@@ -38,7 +38,7 @@ async fn charged_at_the_gateway(system: &System, key: &str) {
     assert_eq!(charge.send().await.unwrap().status(), 201);
 }
 
-/// What a process that is to be refused says, API and worker.
+/// The messages of an API and a worker that are refused.
 async fn refusals(system: &System) -> [String; 2] {
     let (api, worker) = (system.api().run().await, system.worker().run().await);
     [api, worker].map(|(exit, process)| {
@@ -74,7 +74,7 @@ async fn a_dump_that_was_loaded_is_refused_with_what_to_do_and_an_empty_one_is_n
         }
     }
     assert!(!claims_are_allowed(&system).await);
-    // Nothing can be forgotten in it.
+    // Nothing can be forgotten in an empty database.
     System::on(
         TestDatabase::from_dump(&empty).await,
         PROGRAM,
@@ -93,7 +93,7 @@ async fn a_dump_that_is_loaded_under_a_worker_at_work_ends_it() {
     let id = system.accepted(a_payment()).await;
     system.ended(id).await;
 
-    // As loading writes the row: by another transaction than it names.
+    // As loading writes the row: by another transaction than the row names.
     does(&system, "set session_replication_role = replica; update installation set epoch = epoch; reset session_replication_role").await;
 
     assert!(!claims_are_allowed(&system).await, "before the worker has noticed");

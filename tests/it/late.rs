@@ -1,4 +1,4 @@
-//! Evidence that comes after the end of a payment: what of it contradicts the end, and opens a break.
+//! Evidence that comes after the end of a payment. Where it contradicts the end, it opens a break.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -69,7 +69,8 @@ async fn after(pool: &PgPool, api_key: SecretHash, steps: Vec<Step>) -> PaymentI
     id
 }
 
-/// What each kind of late result opens, for a payment that succeeded by `ch_1`, one that failed, and one that was reversed.
+/// The break that each kind of late result opens, for a payment that succeeded by `ch_1`, one that failed,
+/// and one that was reversed.
 fn table() -> Vec<(Step, [Option<&'static str>; 3])> {
     const CHARGED: Option<&str> = Some("charged_after_end");
     const ODD: Option<&str> = Some("contradiction");

@@ -1,5 +1,5 @@
-//! The limit of a worker's gateway calls, with real processes: the gateway's journal shows that it holds, and what has to
-//! wait for it waits unclaimed.
+//! The limit of a worker's gateway calls, with real processes. The gateway's journal shows that it holds, and
+//! a payment that has to wait for it waits unclaimed.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::ids::PaymentId;
@@ -8,7 +8,7 @@ use tests::{Exit, Scrape, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
-/// An API, and a worker that may call the gateway so often.
+/// An API, and a worker that may call the gateway at that rate.
 async fn calling_at(rate: &str) -> System {
     let worker_env = vec![("GATEWAY_RATE_PER_S", rate.to_owned())];
     System::with(PROGRAM, Shape { apis: 1, workers: 1, worker_env, ..Shape::default() }).await
@@ -53,8 +53,8 @@ async fn the_gateway_gets_no_more_calls_of_any_kind_than_the_limit_allows() {
         assert_eq!(system.ended(id).await["status"], "succeeded");
     }
 
-    // Slowness makes a call later and never earlier, so that this holds on any machine: each comes after the moment at
-    // which the limit can have given it, were the bucket full at the start.
+    // Slowness makes a call later and never earlier, so this holds on any machine. Each call comes after the
+    // moment at which the limit can have given it, were the bucket full at the start.
     let calls = calls(&system).await;
     for (n, (at, op, key)) in calls.iter().enumerate() {
         let given = start + BETWEEN * i32::try_from((n + 1).saturating_sub(BURST)).unwrap();
@@ -115,7 +115,7 @@ async fn what_is_new_does_not_overtake_what_the_limit_has_put_off() {
     let keys = futures::future::join_all(old.iter().map(|&id| system.gateway_key(id))).await;
     let is_old = |key: &String| keys.contains(key);
     let overtook = calls.iter().position(|(_, _, key)| !is_old(key)).unwrap_or(calls.len());
-    // Those that were given their calls together may reach the gateway in any order.
+    // Calls that were given together may reach the gateway in any order.
     assert!(overtook >= old.len() - BURST, "a new one was asked about after {overtook} old ones");
 }
 

@@ -1,4 +1,4 @@
-//! What the processes log where no terminal is: JSON that can be searched, and never a secret.
+//! The logs of processes without a terminal: JSON that can be searched, and never a secret.
 
 use chrono::DateTime;
 use domain::ids::PaymentId;
@@ -8,10 +8,10 @@ use tests::{Exit, Launch, Process, Shape, System, a_payment, wait_for, wait_unti
 
 use crate::PROGRAM;
 
-/// The lines of a process, each of which must be a whole object with what every line has.
+/// The lines of a process. Each must be a whole object with the fields that every line has.
 fn lines(process: &Process, service: &str) -> Vec<Value> {
     let said = process.stderr();
-    // A line may be half written at this moment, if it is the last one.
+    // The last line may be half written at this moment.
     let whole = said.rfind('\n').map_or("", |end| &said[..end]);
     let parse = |line: &str| {
         let parsed = serde_json::from_str::<Value>(line);
@@ -28,7 +28,7 @@ fn lines(process: &Process, service: &str) -> Vec<Value> {
     whole.lines().map(parse).collect()
 }
 
-/// The first line that says so of that payment.
+/// The first line about that payment in which this field has this value.
 async fn line(process: &Process, service: &str, id: PaymentId, (field, word): (&str, &str)) -> Value {
     let id = id.to_string();
     wait_for(format!("{service} to log {field} {word} of {id}"), async || {

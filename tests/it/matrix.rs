@@ -1,7 +1,7 @@
-//! The crash matrix: at every durable boundary a process dies, an operation fails, or a task pauses for longer than its
-//! lease, with every outcome at the gateway that leads there. The process is started again as a supervisor would,
-//! clients repeat their requests under their keys, and every payment must end as its token's table says, with one charge
-//! and books that agree.
+//! The crash matrix. At every durable boundary a process dies, an operation fails, or a task pauses for
+//! longer than its lease, with every outcome at the gateway that leads there. The process is started again as
+//! a supervisor would, and clients repeat their requests under their keys. Every payment must then end as its
+//! token's table says, with one charge and books that agree.
 //!
 //! All pairs of point, action and outcome are among the other tests; `make matrix` runs all combinations.
 
@@ -18,10 +18,11 @@ use shared::platform::fault::POINTS;
 
 use self::cell::{Action, Cell, Lane, Outcome, Road};
 
-/// Says which part of the matrix is run: with `all` every combination.
+/// The variable that says which part of the matrix runs: with `all` every combination.
 const PART: &str = "PAYONCE_MATRIX";
 
-/// Cells that run at the same time, each on databases and servers of its own. They mostly wait for leases.
+/// How many cells run at the same time, each on databases and servers of its own. They mostly wait
+/// for leases.
 const LANES: usize = 10;
 
 const fn ends(token: &'static str, status: &'static str) -> Outcome {
@@ -40,10 +41,10 @@ const STILL_WORKING: Outcome = ends("sim_async_ok", "succeeded");
 const LATE_ARRIVAL: Outcome = ends("sim_late_arrival", "succeeded");
 const DOUBT: Outcome =
     Outcome { token: "sim_doubt", env: &[("DOUBT_DEADLINE_MS", "1500")], status: "reversed" };
-/// A gateway of which nothing can be learnt but by voiding.
+/// A gateway of which nothing can be learnt except by voiding.
 const BLIND: Outcome =
     Outcome { token: "sim_reset_after", env: &[("GATEWAY_LOOKUP_SUPPORTED", "false")], status: "reversed" };
-/// One that cannot even void: a person must say what happened.
+/// A gateway that cannot even void: a person must say what happened.
 const HELD: Outcome = Outcome {
     token: "sim_reset_after",
     env: &[("GATEWAY_LOOKUP_SUPPORTED", "false"), ("GATEWAY_VOID_SUPPORTED", "false")],
@@ -64,7 +65,7 @@ const ALL: &[Outcome] = &[
     DOUBT,
 ];
 
-/// Those after which the payment is looked up, without any fault.
+/// The outcomes after which the payment is looked up, without any fault.
 const IN_DOUBT: &[Outcome] = &[
     ERROR_CHARGED,
     ERROR_NOT_CHARGED,
@@ -107,7 +108,7 @@ const GROUPS: &[Group] = &[
         ],
         ALL,
     ),
-    // The next claim after the first, and what it came to.
+    // The next claim after the first, and its settlement.
     Group {
         road: Road::Work,
         points: &["claim.before", "claim.committed", "settle.before", "settle.committed"],
@@ -229,8 +230,8 @@ const GROUPS: &[Group] = &[
     ),
 ];
 
-/// Those of a database that came back or stands elsewhere: what passes them is killed there in tests of its own
-/// (`installation.rs`, `restored`), since they close the doors to all others.
+/// The points of a database that came back or stands elsewhere. Tests of their own kill what passes them
+/// (`installation.rs`, `restored`), since they close the doors to all other cells.
 pub(crate) const RESTORE_POINTS: &[&str] = &[
     "close_doors.before",
     "close_doors.committed",
@@ -258,7 +259,7 @@ const INSTALLATION_POINTS: &[&str] = &[
     "must_restore.committed",
 ];
 
-/// Every combination.
+/// Every combination in each group.
 fn all() -> Vec<Cell> {
     let mut cells = Vec::new();
     for group in GROUPS {
@@ -289,7 +290,7 @@ fn cell(group: &Group, point: &'static str, action: Action, outcome: &'static Ou
     Cell { road: group.road, point, passage: group.passage, action, outcome, sabotage: None }
 }
 
-/// Runs the cells, some at a time. Tells what is wrong with each; nothing, if nothing.
+/// Runs the cells, some at a time. Answers what is wrong with each; the list is empty where nothing is.
 async fn run(cells: Vec<Cell>) -> Vec<(Cell, Vec<String>)> {
     let waiting = Mutex::new(VecDeque::from(cells));
     let next = || waiting.lock().unwrap().pop_front();
@@ -303,7 +304,7 @@ async fn run(cells: Vec<Cell>) -> Vec<(Cell, Vec<String>)> {
             };
             let wrong = AssertUnwindSafe(own.run(&cell)).catch_unwind().await;
             let wrong = wrong.unwrap_or_else(|panic| vec![said(&*panic)]);
-            // What went wrong is not to spoil the next cell.
+            // A lane on which something went wrong must not spoil the next cell.
             lane = wrong.is_empty().then_some(own);
             done.push((cell, wrong));
         }
@@ -317,7 +318,7 @@ fn said(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned()
 }
 
-/// One line for each point, with how many cells of each action ended well, of how many.
+/// One line for each point, with the number of cells of each action that ended well, and of all.
 fn grid(done: &[(Cell, Vec<String>)]) -> String {
     let mut rows: BTreeMap<(usize, &str), [(usize, usize); Action::ALL.len()]> = BTreeMap::new();
     for (cell, wrong) in done {
@@ -364,7 +365,7 @@ fn every_point_is_in_the_matrix_and_every_pair_in_its_short_form() {
     let points: BTreeSet<&str> = pairs().iter().map(|cell| cell.point).chain(elsewhere).collect();
     assert_eq!(points, POINTS.iter().copied().collect(), "left: the matrix, right: the code");
 
-    // A point's passages and outcomes are those of its group; the pairs are told apart by the letter before.
+    // A point's passages and outcomes are those of its group. The letter before tells the pairs apart.
     let of = |cells: &[Cell]| -> BTreeSet<String> {
         let pairs_of = |cell: &Cell| {
             let (point, action) = (format!("{} @{}", cell.point, cell.passage), format!("{:?}", cell.action));

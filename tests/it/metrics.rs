@@ -1,4 +1,5 @@
-//! `/metrics` and the worker's health: what is counted is what happened, and what stands in the database is shown.
+//! `/metrics` and the worker's health: the counters count what happened, and the gauges show what stands in
+//! the database.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -11,7 +12,7 @@ use tests::{Answer, Exit, Launch, Scrape, Shape, System, a_payment, guardian, wa
 
 use crate::PROGRAM;
 
-/// What all processes of the system show.
+/// The metrics of all processes of the system.
 async fn scraped(system: &System) -> Vec<Scrape> {
     let mut all = Vec::new();
     for process in system.apis.iter().chain(&system.workers) {
@@ -114,7 +115,7 @@ async fn the_gauges_say_what_stands_in_the_database() {
     for (name, status, count) in expected {
         let labels = [("status", status)];
         let labels = if status.is_empty() { &labels[..0] } else { &labels[..] };
-        // Read anew at most once in a second.
+        // Gauges are read anew at most once in a second.
         wait_until(format!("{name} {status} to be {count}"), async || {
             sum(&system, name, labels).await == count
         })
@@ -128,7 +129,7 @@ async fn every_metric_there_is_is_shown_and_explained() {
     let system = System::start(PROGRAM).await;
     system.ended(system.accepted(a_payment()).await).await;
 
-    // Until the last of them has been counted.
+    // Waits until the last of them has been counted.
     let shown = wait_for("all metrics to be shown", async || {
         let scrapes = scraped(&system).await;
         let shown: BTreeSet<String> =

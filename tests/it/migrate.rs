@@ -1,4 +1,5 @@
-//! A migration that has to wait for a reader: payments go on meanwhile, and whoever is waited for is named.
+//! A migration that has to wait for a reader: payments go on meanwhile, and the session that it waits for
+//! is named.
 
 use domain::ids::PaymentId;
 use sqlx::{Postgres, Transaction};
@@ -17,10 +18,10 @@ async fn behind() -> System {
     system
 }
 
-/// A transaction that has read that table, and has not ended; and its process.
+/// A transaction that has read that table, and has not ended; and the number of its process.
 async fn reading(system: &System) -> (Transaction<'static, Postgres>, i32) {
     let mut reading = system.database.pool.begin().await.unwrap();
-    // The session of a test is no session of ours, and may stand still.
+    // A test's session is none of Payonce's, and may stand still.
     let settings = "set local idle_in_transaction_session_timeout = 0; set local application_name = 'a dump'";
     sqlx::raw_sql(settings).execute(&mut *reading).await.unwrap();
     let read = "select pg_backend_pid(), count(*) from payment_events";

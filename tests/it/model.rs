@@ -1,10 +1,12 @@
 //! Every interleaving of the claim, look-up and void protocol for one payment and two workers, exhaustively.
 //!
-//! The decisions are the product's own (`status`, `outcome`, `retry`); the model adds what surrounds them: messages that
-//! are delayed without bound, lost or delivered at any moment, workers that die or freeze anywhere, leases that may be
-//! judged over at once, and every age that a decision can see. What must hold, whatever the gateway can do and has been
-//! declared to do: a payment that has ended agrees with the gateway, now and for ever. With any one guard taken away the
-//! model finds the way to a double or a lost charge.
+//! The decisions are the product's own (`status`, `outcome`, `decide`). The model adds what surrounds them:
+//! messages that are delayed without bound, lost or delivered at any moment, and workers that die or freeze
+//! anywhere. Leases may be judged over at once, and decisions see every age that they can see.
+//!
+//! What must hold, whatever the gateway can do and is declared to do: a payment that has ended agrees with
+//! the gateway, now and for ever. With any one guard taken away the model finds the way to a double or a
+//! lost charge.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -17,7 +19,7 @@ mod outcomes;
 mod past;
 mod protocol;
 
-/// What is taken away.
+/// The guard that is taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Without {
     Nothing,
@@ -40,7 +42,7 @@ fn violation(state: &State) -> Option<String> {
         .then(|| format!("{} and {:?}, charged {} times", state.status, state.gateway, state.charges))
 }
 
-/// Walks all states, and tells how many there are, or what is wrong with the first that is.
+/// Walks all states. Answers how many there are, or what is wrong with the first bad one.
 fn explore(without: Without, declared: Profile, truth: Profile) -> Result<usize, String> {
     let model = Model::new(without, declared, truth);
     let mut seen = HashSet::from([State::START]);
@@ -72,8 +74,8 @@ fn no_interleaving_ends_a_payment_at_odds_with_the_gateway() {
     assert!(states > 100_000, "only {states} states: the model lost its moves");
 }
 
-/// Every gateway that can do less, as it is declared and as it is: what is not declared is never asked for, so that
-/// only the truth of what is declared makes a difference.
+/// Every gateway that can do less, as it is declared and as it is. What is not declared is never asked for,
+/// so only the truth of what is declared makes a difference.
 fn lesser_gateways() -> Vec<(Profile, Profile)> {
     const FACTS: [(bool, bool); 3] = [(true, true), (true, false), (false, false)];
     let mut gateways = Vec::new();

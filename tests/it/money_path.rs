@@ -1,4 +1,5 @@
-//! From a request to its charge, on real parts: every way a payment can end, and what the gateway's books say then.
+//! From a request to its charge, on real parts: every way a payment can end, and what the gateway's books
+//! say then.
 
 use tests::{System, a_payment};
 

@@ -1,5 +1,5 @@
-//! The suite in short on the newest server that is supported; all other tests run on the one that is installed, which on
-//! Debian 12 is the oldest.
+//! The suite in short on the newest server that is supported. All other tests run on the installed one, which
+//! on Debian 12 is the oldest.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use tests::{Exit, Launch, PrivateServer, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
-/// Where scripts/setup-tests puts its programs, or why it could not.
+/// The directory where scripts/setup-tests puts the newest server's programs, or why it could not.
 fn programs() -> Result<PathBuf, String> {
     let tools = Path::new(PROGRAM).ancestors().nth(2).unwrap().join("tools");
     let programs = tools.join("postgres-newest/bin");

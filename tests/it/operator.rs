@@ -17,7 +17,7 @@ use tests::{Answer, Shape, System, a_payment};
 use crate::PROGRAM;
 
 pub(super) const ADMIN_KEY: &str = "an-admin-key-for-tests";
-/// Ada's and Bob's own.
+/// Ada's own key; below, Bob's.
 pub(super) const ADAS_KEY: &str = "an-admin-key-of-ada-s";
 pub(super) const BOBS_KEY: &str = "an-admin-key-of-bob-s";
 
@@ -45,24 +45,24 @@ fn ada() -> Justification {
     Justification::new("ada", "seen in the gateway's own books").unwrap()
 }
 
-/// What Ada decides on the page about that version: `look`, `succeed&charge_id=ch_1`, `fail+unproven`, …
+/// Has Ada decide on the page about that version: `look`, `succeed&charge_id=ch_1`, `fail+unproven`, …
 pub(super) async fn decides(system: &System, id: PaymentId, version: i32, decision: &str) -> Answer {
     let fields = format!("version={version}&decision={decision}&reason=seen+in+the+gateway%27s+own+books");
     send(page::form(system, &format!("/ops/payments/{id}"), &fields)).await
 }
 
-/// What a form came to: its status, and what the page complains of.
+/// The result of a form: its status, and the page's complaint.
 fn came(answer: &Answer) -> (u16, String) {
     let page = page::text(answer);
     let complaint = page.split_once("role=\"alert\">").map(|(_, rest)| rest.split("</p>").next().unwrap());
     (answer.status, complaint.unwrap_or_default().to_owned())
 }
 
-/// A gateway that nobody can ask: neither lookups nor voids.
+/// The settings of a worker that can learn nothing from the gateway: neither lookups nor voids.
 pub(super) const BLIND: [(&str, &str); 2] =
     [("GATEWAY_LOOKUP_SUPPORTED", "false"), ("GATEWAY_VOID_SUPPORTED", "false")];
 
-/// A payment of this method whose doubt nobody could end, and after that a worker that can look.
+/// A payment of this method whose doubt could not end, and after that a worker that can look.
 async fn held_in_doubt(method: &str) -> (System, PaymentId, i32) {
     let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     let id = system.accepted(a_payment().method(method)).await;
@@ -74,7 +74,7 @@ async fn held_in_doubt(method: &str) -> (System, PaymentId, i32) {
     (system, id, version)
 }
 
-/// As a person does it at the gateway.
+/// Voids the payment's key, as a person does it at the gateway.
 pub(super) async fn void_at_the_gateway(system: &System, id: PaymentId) {
     let url = format!("{}/voids", system.gateway.address("gateway"));
     let key = system.gateway_key(id).await;
@@ -91,7 +91,7 @@ pub(super) async fn charge_id(system: &System, id: PaymentId) -> String {
     charge.unwrap()["charge_id"].as_str().unwrap().to_owned()
 }
 
-/// Its breaks: how many are open, and by whom each closed one was closed.
+/// Its breaks: how many are open, and who closed each closed one.
 async fn breaks(system: &System, id: PaymentId) -> (usize, Vec<String>) {
     let rows: Vec<(Option<String>, Option<String>)> =
         sqlx::query_as("select closed_by, closed_reason from breaks where payment_id = $1 order by id")

@@ -1,5 +1,5 @@
-//! What operators are given fits the programs: the board and the alerts name metrics that exist, the alerts fire when
-//! they should, and the runbook's commands run.
+//! The operators' material fits the programs: the board and the alerts name metrics that exist, the alerts
+//! fire when they should, and the runbook's commands run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -46,7 +46,7 @@ fn panels() -> Vec<(String, Vec<String>)> {
         .collect()
 }
 
-/// The metrics that an expression reads: its words, but for labels, what stands in quotes, and those of the language.
+/// The metrics that an expression reads: its words, except for labels, quoted text, and the language's own.
 fn metrics_in(expression: &str) -> BTreeSet<String> {
     const OWN: &[&str] =
         &["sum", "max", "min", "by", "rate", "increase", "histogram_quantile", "or", "and", "vector", "le"];
@@ -71,7 +71,7 @@ fn metrics_in(expression: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The names under which Prometheus keeps what we show.
+/// The names under which Prometheus keeps our metrics.
 fn series() -> BTreeSet<String> {
     let of_histogram = |name| ["_bucket", "_sum", "_count"].map(|suffix| format!("{name}{suffix}")).to_vec();
     ALL.iter()
@@ -124,7 +124,7 @@ fn every_panel_says_what_it_shows_and_asks_the_chosen_datasource() {
     assert_eq!(ids.iter().map(ToString::to_string).collect::<BTreeSet<_>>().len(), ids.len());
 }
 
-/// Where scripts/setup-tests puts it, or on the path.
+/// The path of promtool: where scripts/setup-tests puts it, or on the path.
 fn promtool() -> PathBuf {
     let target = Path::new(PROGRAM).ancestors().nth(2).unwrap();
     let ours = target.join("tools/promtool");
@@ -177,7 +177,7 @@ fn runbook() -> BTreeMap<String, String> {
     parts.map(|(name, about)| (name.to_owned(), about.to_owned())).collect()
 }
 
-/// The lines that the text tells to type.
+/// The lines that the text says to type.
 fn commands(text: &str) -> Vec<String> {
     let blocks = text.split("```sh\n").skip(1).map(|block| block.split_once("\n```").unwrap().0);
     blocks.flat_map(str::lines).map(str::to_owned).collect()

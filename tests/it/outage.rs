@@ -1,4 +1,4 @@
-//! The database dies under load: no answer is a lie, and after it is back every request ends as one payment.
+//! The database dies under load. No answer is a lie, and after it is back every request ends as one payment.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,8 @@ use crate::PROGRAM;
 const REQUESTS: usize = 300;
 const CLIENTS: usize = 32;
 
-/// Posts under a key. Names the payment if it was accepted; else it was told to come back, or heard nothing.
+/// Posts under a key. Answers the payment if it was accepted. None where the client was told to come back, or
+/// heard nothing.
 async fn posted(system: &System, key: usize) -> (usize, Option<PaymentId>) {
     let Ok(answer) = system.client.try_pay(a_payment().key(&format!("order-{key}"))).await else {
         return (key, None);
@@ -27,8 +28,8 @@ async fn posted(system: &System, key: usize) -> (usize, Option<PaymentId>) {
     (key, None)
 }
 
-/// Posts all keys once; in the midst of it the database ends, and comes back only when as many requests as there are
-/// clients were turned away. Gives what was acknowledged.
+/// Posts all keys once. In the midst of it the database ends, and comes back only after it has turned away as
+/// many requests as there are clients. Answers what was acknowledged.
 async fn posted_during_an_outage(
     system: &System,
     server: &mut PrivateServer,
@@ -66,7 +67,7 @@ async fn all_apis_are_ready(system: &System) {
     }
 }
 
-/// Each key that is there has its payment, its event and its job.
+/// Asserts that each key that is there has its payment, its event and its job.
 async fn assert_nothing_is_half_written(system: &System) {
     let keys = system.count("select count(*) from idempotency_keys").await;
     let first_of_each = "select count(distinct p.id) from payments p
@@ -117,7 +118,7 @@ async fn without_a_database_every_path_says_so_and_the_api_lives() {
 
     server.end_by(Signal::SIGQUIT).await;
 
-    // At once, because each of them waits a little for the database to come back.
+    // All at once, because each of them waits a little for the database to come back.
     let reads = join_all(paths.iter().map(|path| system.client.get(path)));
     let others = async { tokio::join!(system.pay(a_payment()), system.client.get("/health/ready")) };
     let (reads, (post, ready)) = tokio::join!(reads, others);

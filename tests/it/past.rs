@@ -1,5 +1,5 @@
-//! The past comes back: payments that the gateway remembers and that are forgotten here, as after a restored backup or a server
-//! that took over without its last commits. Whoever repeats a request is charged once.
+//! The past comes back: payments that the gateway remembers are forgotten here, as after a restored backup,
+//! or a server that took over without its last commits. A client that repeats its request is charged once.
 
 mod adopted;
 mod claimed;
@@ -19,7 +19,7 @@ async fn without_worker() -> System {
     System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await
 }
 
-/// One worker, which does not wait for charges that must be visible.
+/// Adds one worker, with its log at level info.
 async fn with_worker(mut system: System) -> System {
     system.add_worker([("RUST_LOG", "info")]).await;
     system
@@ -34,12 +34,12 @@ async fn forget(system: &System, id: PaymentId) {
     behind_the_guards(system, all, id).await;
 }
 
-/// Does something to our own database.
+/// Executes statements in our own database.
 async fn at_home(system: &System, sql: &'static str) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&system.database.pool).await.unwrap();
 }
 
-/// Charges at the gateway under a key, by any name, as somebody forgotten did.
+/// Charges at the gateway under a key, by any name, as for a forgotten payment.
 pub(super) async fn charged_at_the_gateway(system: &System, key: &str, name: PaymentId, amount: &str) {
     let url = format!("{}/charges", system.gateway.address("gateway"));
     let body = json!({ "amount": amount, "currency": "EUR", "payment_method": "sim_ok", "reference": name });
@@ -54,18 +54,18 @@ async fn closed_at_the_gateway(system: &System, key: &str) {
     assert_eq!(void.json(&json!({ "key": key })).send().await.unwrap().status(), 201);
 }
 
-/// How many charges the gateway ever made, whatever became of them.
+/// How many charges the gateway ever made, even those that do not stand any more.
 async fn charges(system: &System) -> usize {
     system.journal().await.iter().filter(|row| row["kind"] == "charge").count()
 }
 
-/// The payment's last event.
+/// The payment's last event, as the API shows it.
 async fn last_event(system: &System, id: PaymentId) -> Value {
     let list = system.client.get(&format!("/v1/payments/{id}/events")).await.json();
     list["data"].as_array().unwrap().last().unwrap().clone()
 }
 
-/// What its last event was written with.
+/// The evidence of its last event.
 async fn evidence(system: &System, id: PaymentId) -> Value {
     sqlx::query_scalar(
         "select evidence from payment_events where payment_id = $1 order by version desc limit 1",

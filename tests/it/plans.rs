@@ -1,4 +1,4 @@
-//! Hot statements read what they name and nothing else, whatever the planner was told of their tables.
+//! Hot statements read what they name and nothing else, whatever statistics the planner had of their tables.
 
 mod growth;
 mod reader;
@@ -23,7 +23,8 @@ const BACKLOG: &str = "
       from generate_series(1, 1000);
     reset session_replication_role";
 
-/// What one connection's statements read: rows, and entries of indexes also where they lead to a dead row; and pages.
+/// What one connection's statements have read: rows, with entries of indexes that lead to a dead row;
+/// and pages.
 #[derive(Debug, Clone, Copy)]
 struct Reads {
     rows: i64,
@@ -31,7 +32,7 @@ struct Reads {
 }
 
 impl Reads {
-    /// By a pool's only connection, if nobody else uses the server.
+    /// The reads of a pool's only connection so far, if no other session uses the server.
     async fn so_far(pool: &PgPool) -> Self {
         sqlx::raw_sql("select pg_stat_force_next_flush()").execute(pool).await.unwrap();
         sqlx::raw_sql("select pg_stat_clear_snapshot()").execute(pool).await.unwrap();
@@ -64,7 +65,7 @@ async fn a_claim_reads_its_payments_and_not_the_backlog() {
     // One connection, whose statistics are up to date when it asks for them.
     let pool = shared::database::connect(&database.url, 1).await.unwrap();
     bench::fill(&mut pool.acquire().await.unwrap(), merchant.id.uuid(), 2_000).await.unwrap();
-    // Of which none was open when the planner was told.
+    // None of them was open when the statistics were taken.
     sqlx::raw_sql("vacuum (analyze) payments").execute(&pool).await.unwrap();
     sqlx::raw_sql(BACKLOG).execute(&pool).await.unwrap();
     let due: Vec<Uuid> = sqlx::query_scalar("select id from payments where due_at is not null")

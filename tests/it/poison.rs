@@ -1,4 +1,5 @@
-//! A payment that kills each worker that has it is found out, held and parked; nobody else suffers for long.
+//! A payment that kills each worker that has it is found out, held and parked. No other payment suffers
+//! for long.
 
 use domain::ids::PaymentId;
 use serde_json::json;
@@ -25,7 +26,7 @@ async fn with_a_victim(fault: String) -> System {
     system
 }
 
-/// Starts a worker in place of each that died, until nothing is under way.
+/// Starts a worker in place of each that died, until nothing is under way. Answers how many died.
 async fn supervised(system: &mut System) -> usize {
     const UNDER_WAY: &str = "select count(*) from payments where due_at is not null";
     for deaths in 0.. {
@@ -52,7 +53,7 @@ async fn takeovers(system: &System, id: PaymentId) -> usize {
 #[tokio::test]
 async fn a_payment_that_kills_its_workers_is_parked_at_its_third_takeover_and_all_others_succeed() {
     let mut system = with_a_victim(format!("poison={POISON}")).await;
-    // So that all of them are asked about when the worker dies.
+    // All of them are to be asked about when the worker dies.
     system.faults(json!({ "slow_ms": 100 })).await;
     // Frozen, so that all of them are in its hands at once.
     system.workers[0].stop().await;
@@ -89,7 +90,7 @@ async fn a_payment_that_kills_its_workers_is_parked_at_its_third_takeover_and_al
     assert_eq!(letters["data"].as_array().unwrap().len(), 1);
     assert_eq!(letters["data"][0]["payment_id"], poison.to_string());
     assert_eq!(letters["data"][0]["detail"]["takeovers"], 3);
-    // It waits for a person, and says so: nothing is violated.
+    // The payment waits for a person, and `verify` says so: nothing is violated.
     let url = system.gateway.address("gateway").to_owned();
     let (code, verified) = payonce(&system, &["verify", "--gateway-url", &url]).await;
     assert_eq!(code, 3, "{}{}", verified.stdout(), verified.stderr());
@@ -135,7 +136,7 @@ async fn a_payment_whose_worker_was_lost_three_times_while_others_die_too_is_not
         assert_eq!((claim.takeovers, claim.held_for.is_some()), (3, blamed), "{starts} started");
         sqlx::query("delete from apalis.workers").execute(pool).await.unwrap();
     }
-    // In the end it is, since it is not to be tried for ever.
+    // In the end it is held, since it is not to be tried for ever.
     for takeovers in 4..=6 {
         system.make_due(frozen).await;
         let claim = alone(&system.database.pool, frozen).await;
@@ -164,7 +165,7 @@ async fn a_payment_lost_twice_is_given_only_to_a_worker_with_nothing_else_in_han
     assert_eq!(alone(&system.database.pool, id).await.takeovers, 2);
 }
 
-/// Claims it and loses the claim, so many times; meanwhile so many workers start.
+/// Claims it and loses the claim, `times` times. Meanwhile `starts` workers start.
 async fn lost_times(system: &System, id: PaymentId, times: usize, starts: i32) {
     for n in 0..times {
         match n {
@@ -198,7 +199,8 @@ async fn alone(pool: &sqlx::PgPool, id: PaymentId) -> shared::payment::transitio
 #[tokio::test]
 async fn a_queues_worker_that_was_started_again_in_a_process_that_goes_on_excuses_no_poison() {
     let mut system = with_a_victim(format!("poison={POISON}")).await;
-    // As if each process had met another primary: with workers beyond those that died nobody would be blamed.
+    // As if each process had met another primary. With more workers than died, the payment would not
+    // be blamed.
     for statement in [
         "create function again() returns trigger language plpgsql as $$ begin
              insert into apalis.workers (id, worker_type, storage_name, layers, last_seen)

@@ -6,7 +6,7 @@ use tests::{Exit, Launch, Pooler, PrivateServer, Shape, System, TestDatabase, a_
 
 use crate::PROGRAM;
 
-/// What swallows what a client asks for when it connects.
+/// The setting that swallows what a client asks for when it connects.
 const SWALLOWS: (&str, &str) = ("ignore_startup_parameters", "extra_float_digits,options");
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! Which payment a worker asks about to learn whether the gateway is back: another one each time, of another merchant where
-//! there is one, and a doubt only where nothing waits for its charge.
+//! The payment that a worker asks about to learn whether the gateway is back. It is another one each time, of
+//! another merchant where there is one, and a doubt only where no payment waits for its charge.
 
 use domain::ids::PaymentId;
 use shared::payment::store;

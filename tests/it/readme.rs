@@ -1,4 +1,4 @@
-//! The README's session is played as it stands there: what it shows is what one gets.
+//! The README's session, played as it stands there: it shows what a reader gets.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use tests::{Launch, guardian};
 
 use crate::PROGRAM;
 
-/// A command of the session, and what it is said to print: `…` stands for anything.
+/// A command of the session, and what it is said to print. `…` stands for anything.
 struct Step {
     command: String,
     prints: Vec<String>,
@@ -70,7 +70,7 @@ async fn the_session_of_the_readme_goes_as_it_says() {
     let mut played = String::new();
 
     for step in session() {
-        // What a reader would put in for `…`.
+        // Puts in what a reader would put in for `…`.
         let command = step
             .command
             .replace("http://127.0.0.1:8080", &api)

@@ -1,5 +1,5 @@
-//! `payonce rebuild`: the table of payments follows from the event log alone. What was done to a row is found, and mended
-//! by a table made from events, upon which the system goes on.
+//! `payonce rebuild`: the table of payments follows from the event log alone. A change of a row is found, and
+//! mended by a table made from events, with which the system goes on.
 
 mod check;
 mod exchange;
@@ -14,7 +14,7 @@ use tests::{Exit, Launch, Process, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
-/// What every payment goes through in these tests, by its token.
+/// Payment methods by which payments go through everything that these tests need.
 const TOKENS: &[&str] = &[
     "sim_ok",
     "sim_declined",
@@ -33,7 +33,7 @@ fn rebuild(url: &str, more: &[&str]) -> Launch {
     Launch::payonce(PROGRAM).args(["rebuild"]).args(more).env("DATABASE_URL", url)
 }
 
-/// What it exits with and reports; nothing is reported where it failed.
+/// Its exit code and its report. The report is null where the command failed.
 async fn report(url: &str, more: &[&str]) -> (i32, Value, Process) {
     let (exit, process) = rebuild(url, more).args(["--json"]).run().await;
     let Exit::Code(code) = exit else { unreachable!("nobody sent it a signal") };
@@ -41,7 +41,7 @@ async fn report(url: &str, more: &[&str]) -> (i32, Value, Process) {
     (code, report, process)
 }
 
-/// A person decides about the held payment.
+/// Has a person decide about the held payment.
 async fn decide(system: &System, id: PaymentId, decision: &str) {
     let pool = &system.database.pool;
     let number: i64 = sqlx::query_scalar("select id from breaks where payment_id = $1 and closed_at is null")
@@ -56,8 +56,8 @@ async fn decide(system: &System, id: PaymentId, decision: &str) {
     assert_eq!(exit, Exit::Code(0), "{}", process.stderr());
 }
 
-/// Payments of every fate: ended in each way, held, released and held again, decided by a person, taken over, waiting and
-/// under way. Workers are gone.
+/// Payments of every fate: ended in each way, held, released and held again, decided by a person, taken over,
+/// waiting and under way. The workers are gone.
 async fn after_all_sorts() -> (System, Vec<PaymentId>) {
     let worker_env = vec![("DOUBT_DEADLINE_MS", "500".to_owned())];
     let shape = Shape { apis: 1, workers: 1, worker_env, ..Shape::default() };
@@ -72,7 +72,7 @@ async fn after_all_sorts() -> (System, Vec<PaymentId>) {
     decide(&system, ids[8], "void").await;
     system.settled().await;
     system.workers.remove(0);
-    // One that is taken over, and one that is under way in a worker that died.
+    // One payment that is taken over, and one that is under way in a worker that died.
     for is_last in [false, true] {
         let dying = system.add_worker([("PAYONCE_FAULTS", "charge.answered=kill")]).await;
         ids.push(system.accepted(a_payment().key(if is_last { "last" } else { "first" })).await);
@@ -93,7 +93,7 @@ async fn rows(pool: &PgPool) -> Vec<String> {
     sqlx::query_scalar("select p::text from payments p order by id").fetch_all(pool).await.unwrap()
 }
 
-/// Lets nobody be connected any more, and no worker be heard of.
+/// Ends all APIs and workers, so that no session is connected and no worker is heard of.
 async fn close_the_doors(system: &mut System) {
     system.apis.clear();
     system.workers.clear();
@@ -104,7 +104,7 @@ async fn close_the_doors(system: &mut System) {
     leave(system).await;
 }
 
-/// The test itself is connected no more either.
+/// Ends the test's own connections.
 async fn leave(system: &System) {
     system.database.pool.close().await;
     let name = system.database.url.rsplit('/').next().unwrap().to_owned();
@@ -140,7 +140,7 @@ async fn what_really_happened_makes_the_table_in_every_column() {
     assert_eq!(there.into_iter().collect::<BTreeSet<_>>(), wanted.map(str::to_owned).into());
     let events: Vec<String> =
         sqlx::query_scalar("select distinct type from payment_events").fetch_all(pool).await.unwrap();
-    // All but those that only a clock which was wrong brings about, or a past that came back.
+    // All events except those that only a wrong clock, or a past that came back, brings about.
     let rare = [EventType::Rescheduled, EventType::Restored, EventType::Doubted];
     let all = EventType::ALL.iter().filter(|event| !rare.contains(event));
     let all = all.map(|event| event.as_str().to_owned()).collect();

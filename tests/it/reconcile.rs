@@ -1,4 +1,5 @@
-//! Reconciliation: each planted defect is found and handled, a second run finds nothing new, and runs may be killed.
+//! Reconciliation: each planted defect is found and handled, a second run finds nothing new, and runs may
+//! be killed.
 
 mod balance;
 mod broken_off;
@@ -15,18 +16,18 @@ use tests::{Exit, Launch, Process, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
-/// What `payonce reconcile` exits with and says.
+/// The exit code and the report of `payonce reconcile`.
 pub(super) async fn reconcile(system: &System) -> (i32, Value) {
     let (code, process) = payonce(system, &["reconcile", "--json"]).await;
     (code, serde_json::from_str(&process.stdout()).unwrap())
 }
 
-/// What a command exits with, and the process to ask what it said.
+/// The exit code of a command, and the process with its output.
 async fn payonce(system: &System, arguments: &[&str]) -> (i32, Process) {
     payonce_with(system, system.gateway.address("gateway"), arguments).await
 }
 
-/// The same, where another gateway is said to be ours.
+/// The same, with another gateway in place of ours.
 async fn payonce_with(system: &System, gateway: &str, arguments: &[&str]) -> (i32, Process) {
     let command = Launch::payonce(PROGRAM).args(arguments.iter().copied());
     let command = command.env("GATEWAY_URL", gateway);
@@ -43,8 +44,8 @@ pub(super) async fn open_breaks(system: &System) -> Vec<String> {
     sqlx::query_scalar(sql).fetch_all(&system.database.pool).await.unwrap()
 }
 
-/// Does to the gateway's own database what the gateway never would. `$key` is the payment's key there, `$name` what
-/// it is called.
+/// Does to the gateway's own database what the gateway never would. `$key` is the payment's key there,
+/// `$name` its reference.
 pub(super) async fn at_the_gateway(system: &System, sql: &str, id: PaymentId) {
     let sql = sql
         .replace("$key", &format!("'{}'", system.gateway_key(id).await))
@@ -76,14 +77,14 @@ async fn one_that_succeeded() -> (System, PaymentId) {
     (system, id)
 }
 
-/// Waits for the tick that a worker runs when it starts, which else sees what is planted meanwhile.
+/// Waits for the tick that a worker runs when it starts, which would otherwise see what is planted meanwhile.
 pub(super) async fn first_tick_over(system: &System) {
     let finished = "select count(*) from reconciliation_runs where finished_at is not null";
     wait_until("the worker's first reconciliation to be over", async || system.count(finished).await > 0)
         .await;
 }
 
-/// Whether the worker's own tick had seen the payment is chance, and is forgotten.
+/// Forgets reconciliations so far, because it is chance whether the worker's own tick has seen the payment.
 async fn as_if_never_reconciled(system: &System) {
     for table in [
         "breaks",
@@ -100,7 +101,7 @@ async fn as_if_never_reconciled(system: &System) {
     }
 }
 
-/// A system without a worker, and a payment of it that nobody took although it has long been due.
+/// A system without a worker, and a payment of it that has long been due.
 pub(super) async fn one_that_waits() -> (System, PaymentId) {
     let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     let id = system.accepted(a_payment()).await;
@@ -165,7 +166,7 @@ async fn a_due_payment_whose_job_ended_gets_it_back() {
     assert_eq!(jobs(&system).await, ["Pending 0"]);
 }
 
-/// What becomes of the job of a waiting payment, changed like this, and whether it was found and found no more.
+/// Changes of a waiting payment's job, each with the job's later status and attempts.
 const ORPHANS: &[(&str, &str, &str)] = &[
     (
         "got by a worker long dead",

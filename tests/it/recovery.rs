@@ -1,4 +1,5 @@
-//! A start after a crash leaves a report: what was under way in workers that are gone, and what became of it.
+//! A start after a crash leaves a report: which payments were under way in workers that are gone, and how
+//! they went on.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -45,7 +46,7 @@ async fn starts(system: &mut System) {
     wait_until("the worker to take jobs", async || system.count(KNOWN).await > before).await;
 }
 
-/// What is claimed now, and by which claim.
+/// The payments that are claimed now, and the claim of each.
 async fn claimed(pool: &PgPool) -> BTreeMap<String, String> {
     let rows: Vec<(uuid::Uuid, uuid::Uuid)> =
         sqlx::query_as("select id, claim_token from payments where claim_token is not null")
@@ -62,7 +63,7 @@ async fn reports(system: &System) -> Vec<Value> {
 #[tokio::test]
 async fn a_start_after_a_kill_reports_each_payment_that_was_under_way_and_how_it_ended() {
     let mut system = without_worker().await;
-    // So that all of them are asked about when the first answer kills the worker.
+    // All of them are to be asked about when the first answer kills the worker.
     system.faults(json!({ "slow_ms": 300 })).await;
     let worker = system.add_worker([("PAYONCE_FAULTS", "charge.answered=kill")]).await;
     system.workers[worker].stop().await;
@@ -156,7 +157,7 @@ async fn claimed_by(system: &System, worker: &str, count: usize) -> BTreeSet<Str
     ids
 }
 
-/// All that any report lists; each is listed once.
+/// All payments that any report lists. Each must be listed once.
 async fn all_listed(pool: &PgPool) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for report in recovery::list(pool, None, 100).await.unwrap() {

@@ -1,5 +1,6 @@
-//! Charges that come to light for a payment that had ended without one, as real processes: each is voided at once, however
-//! often workers die over it, and its break tells a person so. And evidence against a payment that succeeded.
+//! Charges that come to light after their payment had ended without one, with real processes. Each is voided
+//! at once, however often workers die over it, and its break tells a person so. And evidence against a
+//! payment that succeeded.
 
 use domain::held::Wish;
 use domain::ids::PaymentId;
@@ -14,9 +15,11 @@ async fn without_worker() -> System {
     System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await
 }
 
-/// A payment in status `failed` whose charge is on its way: hidden, until it arrives. Nobody ever claims it.
+/// A payment in status `failed` whose charge is on its way: hidden, until it arrives. No worker ever
+/// claims it.
 ///
-/// The state that no program of ours leads to (`tests/it/teeth.rs` shows what stands against it) is written by hand.
+/// No program of ours leads to this state (`tests/it/teeth.rs` shows what stands against it), so it is
+/// written by hand.
 async fn failed_with_a_charge_on_its_way(system: &System) -> PaymentId {
     let id = system.accepted(a_payment()).await;
     let mut connection = system.database.pool.acquire().await.unwrap();
@@ -60,7 +63,7 @@ async fn found_by_reconciliation(system: &System, id: PaymentId) {
     .unwrap();
 }
 
-/// What the only break says of the void, once a worker asks no more.
+/// What the only break says of the void, once no worker asks any more.
 async fn void_over(system: &System) -> Value {
     wait_for("the void to be over", async || {
         sqlx::query_scalar("select detail -> 'void' from breaks where void_ended_at is not null")
@@ -107,7 +110,7 @@ async fn a_charge_found_for_a_failed_payment_is_voided_and_its_break_says_so() {
 const SHORT_LEASE: [(&str, &str); 3] =
     [("GATEWAY_TIMEOUT_MS", "300"), ("SEND_WINDOW_MS", "300"), ("LEASE_MS", "900")];
 
-/// Lets a worker die there with the void under way, and another one finish. Tells how many claims it took.
+/// Lets a worker die there with the void under way, and another one finish. Answers how many claims it took.
 async fn survives(point: &str) -> i64 {
     let mut system = without_worker().await;
     let id = failed_with_a_charge_on_its_way(&system).await;
@@ -264,11 +267,12 @@ async fn a_charge_that_comes_to_light_for_a_payment_that_a_person_failed_without
     system.workers[first].cont();
 
     wait_until("the break", async || open_breaks(&system, "unproven_refuted").await == 1).await;
-    // As if it had been opened before the payment ended without proof: the remedy itself passes over it, too.
+    // As if the break had been opened before the payment ended without proof. The remedy itself passes over
+    // it, too.
     behind_the_guards(&system, "update breaks set kind = 'charged_after_end' where payment_id = $id", id)
         .await;
-    // A remedy that is due is carried out before anything else, and this one never is. Frozen, the worker does not claim the payment
-    // before it is what it must be.
+    // A remedy that is due is carried out before anything else, and this one never is. While it is frozen,
+    // the worker cannot claim the payment too early.
     system.workers[first].stop().await;
     let other = failed_with_a_charge_on_its_way(&system).await;
     found_by_reconciliation(&system, other).await;

@@ -1,5 +1,5 @@
-//! `payonce restored` and `payonce moved`: a database that came back from a backup names what it forgot, asks about what was not over
-//! before anything else, and opens its doors last.
+//! `payonce restored` and `payonce moved`. A database that came back from a backup names what it forgot. It
+//! asks about payments that were not over before anything else, and opens its doors last.
 
 mod crashes;
 mod elsewhere;
@@ -13,7 +13,7 @@ use tests::{Dump, Exit, Launch, Process, Shape, System, TestDatabase, a_payment}
 
 use crate::PROGRAM;
 
-/// A command of the operator's, with the gateway's address, and leases that end soon.
+/// An operator's command, with the gateway's address, and leases that end soon.
 fn payonce(system: &System, arguments: &[&str]) -> Launch {
     Launch::payonce(PROGRAM)
         .args(arguments.iter().copied())
@@ -30,7 +30,7 @@ async fn code(launch: Launch) -> (i32, Process) {
     }
 }
 
-/// What it says as JSON; it must do its work.
+/// Its answer as JSON. It must do its work.
 async fn said(launch: Launch) -> Value {
     let (code, process) = code(launch).await;
     assert_eq!(code, 0, "{}", process.stderr());
@@ -46,7 +46,8 @@ async fn does(system: &System, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&system.database.pool).await.unwrap();
 }
 
-/// One that succeeded, one that waits, one that is held, then a backup; after it one more that succeeded.
+/// One payment that succeeded, one that waits, one that is held, then a backup. After it one more
+/// that succeeded.
 struct Past {
     system: System,
     dump: Dump,
@@ -74,12 +75,12 @@ impl Past {
         Self { system, dump, succeeded, waiting, held, forgotten }
     }
 
-    /// As it was when it was dumped, with nothing running.
+    /// Brings the database back as it was when it was dumped, with nothing running.
     async fn comes_back(&mut self) {
         self.system.database = TestDatabase::from_dump(&self.dump).await;
     }
 
-    /// The tests' own connections are nobody's whom the command knows.
+    /// Ends the tests' own connections, which the command would take for another session's.
     async fn leaves(&self) {
         self.system.database.pool.close().await;
     }
@@ -204,7 +205,7 @@ async fn what_people_had_asked_for_in_a_past_that_came_back_is_taken_back() {
     assert_eq!(report["withdrawn"], json!({ "decisions": 1, "corrections": 0 }));
 }
 
-/// Nothing is left running by these.
+/// A system with no API and no worker.
 async fn idle() -> System {
     System::with(PROGRAM, Shape::default()).await
 }

@@ -1,5 +1,5 @@
-//! What each role may not do: read from the catalogue, table by table, and tried. That `payonce_app` may do all it needs is
-//! shown by every other test, whose APIs and workers connect as that role.
+//! What each role may not do: read from the catalogue, table by table, and tried. Every other test shows that
+//! `payonce_app` may do all it needs, as its APIs and workers connect as that role.
 
 use postgres::{Options, Server};
 use shared::database::{APP, READER};
@@ -8,7 +8,8 @@ use tests::{Exit, Launch, Shape, System, TestDatabase, a_payment};
 
 use crate::PROGRAM;
 
-/// A table or view of ours, what `payonce_app` may do there, and what no program may ever do, by a trigger without exceptions.
+/// A table or view of ours: what `payonce_app` may do there, and what a trigger without exceptions refuses to
+/// every program.
 #[derive(Debug, sqlx::FromRow)]
 struct Relation {
     name: String,
@@ -65,14 +66,14 @@ async fn every_table_is_granted_and_what_is_append_only_may_be_changed_by_nobody
         for never in it.refused.iter().map(String::as_str).chain(["truncate", "references", "trigger"]) {
             assert!(!it.app_may(never), "{APP} may {never} {}", it.name);
         }
-        // What the database never refuses outright, it is said to allow.
+        // Where the role may delete, no trigger refuses a change outright.
         assert!(!it.app_may("delete") || it.refused.is_empty(), "{APP} may delete from {}", it.name);
         let seen: &[&str] = if it.name == "api_keys" { &[] } else { &["select"] };
         assert_eq!(it.reader, seen, "{READER} and {}", it.name);
     }
 }
 
-/// What changes the schema or steps around its guards.
+/// Statements that change the schema or step around its guards.
 const NOT_FOR_THE_APP: &[&str] = &[
     "create table public.mine (id int)",
     "create table apalis.mine (id int)",
@@ -115,7 +116,7 @@ const NOT_FOR_A_READER: &[&str] = &[
     "select id from payments for update",
 ];
 
-/// What of it was not refused for want of rights.
+/// The statements that were not refused for want of rights.
 async fn allowed(url: &str, statements: &[&str]) -> Vec<String> {
     let mut connection = PgConnection::connect(url).await.unwrap();
     let mut allowed = Vec::new();

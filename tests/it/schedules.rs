@@ -1,4 +1,5 @@
-//! What is done once per fleet: each tick is one job, whoever ticks, and what it does may be repeated.
+//! Work that is done once per fleet: each tick is one job, whichever worker ticks, and its work may
+//! be repeated.
 
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ async fn count(database: &TestDatabase, sql: &'static str) -> i64 {
 async fn three_schedulers_of_the_librarys_enqueue_a_tick_three_times() {
     let database = TestDatabase::fresh().await;
 
-    // Each scheduler holds its own clock and pipes what it says to the queue.
+    // Each scheduler has its own clock and pipes its ticks to the queue.
     for _ in 0..3 {
         let tick = apalis::prelude::TaskBuilder::new(b"{\"tick\":0}".to_vec()).build();
         let mut connection = database.pool.acquire().await.unwrap();
@@ -77,7 +78,7 @@ fn runs_told(logs: &str) -> Vec<&str> {
     lines.filter_map(number_of_run).collect()
 }
 
-/// Whether the logs are text or JSON.
+/// The number of the run, whether the line is text or JSON.
 fn number_of_run(line: &str) -> Option<&str> {
     let rest = line.split_once("run\":").or_else(|| line.split_once(" run="))?.1;
     Some(rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default())

@@ -1,11 +1,11 @@
-//! The last guards stand in the database itself: what no program may do, whatever its bugs, is refused there.
+//! The last guards stand in the database itself: it refuses what no program may do, whatever its bugs.
 
 use domain::ids::PaymentId;
 use tests::{Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
-/// A system with one payment that succeeded and one that nobody has taken yet.
+/// A system with one payment that succeeded and one that no worker has taken yet.
 async fn two_payments() -> (System, PaymentId, PaymentId) {
     let mut system = System::start(PROGRAM).await;
     let ended = system.accepted(a_payment()).await;
@@ -15,7 +15,7 @@ async fn two_payments() -> (System, PaymentId, PaymentId) {
     (system, ended, waiting)
 }
 
-/// The message with which the database refuses, or nothing if it does not.
+/// The message with which the database refuses. None where it does not refuse.
 async fn refusal(system: &System, sql: &str, id: PaymentId) -> Option<String> {
     let sql = sql.replace("$id", &format!("'{}'", id.uuid()));
     let mut transaction = system.database.pool.begin().await.unwrap();

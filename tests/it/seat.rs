@@ -1,10 +1,11 @@
-//! A connection that is kept for one kind of statement: the same one each time, and another one once it is of no use.
+//! A connection that is kept for one kind of statement: the same one each time, and another one once it is of
+//! no use.
 
 use shared::database::{Lend as _, Lent, Seat};
 use sqlx::PgPool;
 use tests::{TestDatabase, wait_until};
 
-/// Sends a statement by that connection and gives it back. The server process that answered.
+/// Sends a statement by that connection and gives it back. Answers the server process that answered.
 async fn served_by(mut connection: Lent<'_>) -> sqlx::Result<i32> {
     let answered = sqlx::query_scalar("select pg_backend_pid()").fetch_one(&mut *connection).await;
     connection.back(answered)
@@ -53,7 +54,7 @@ async fn a_connection_that_broke_is_replaced_after_one_failure() {
     .await;
 
     let second = match served_by(seat.lend().await.unwrap()).await {
-        // It had been idle for so long that it was asked first.
+        // It had been idle for so long that it was checked first.
         Ok(second) => second,
         Err(_broken) => served_by(seat.lend().await.unwrap()).await.unwrap(),
     };

@@ -1,4 +1,5 @@
-//! How a worker's calls are shared out: payments of one merchant about which the gateway is silent hold up nobody else.
+//! How a worker's calls are shared out: payments of one merchant about which the gateway is silent hold up no
+//! other merchant's.
 
 use domain::ids::PaymentId;
 use serde_json::Value;
@@ -6,11 +7,11 @@ use tests::{Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
-/// Calls at a time.
+/// The number of calls at a time.
 const CALLS: usize = 4;
 const SILENT: usize = 30;
 
-/// The payments in whose names the gateway was asked to charge, in that order.
+/// The references of the payments that the gateway was asked to charge, in that order.
 async fn charged(system: &System) -> Vec<String> {
     let key = |row: &Value| row["reference"].as_str().unwrap_or_default().to_owned();
     let rows = system.journal().await;

@@ -1,4 +1,5 @@
-//! What is shipped names the same processes, programs and settings everywhere: Procfile, containers, units, example.
+//! The shipped files name the same processes, programs and settings everywhere: Procfile, containers,
+//! units, example.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -13,7 +14,7 @@ fn text(file: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)).unwrap()
 }
 
-/// Process → program, of the Procfile.
+/// The processes of the Procfile, each with its program.
 fn procfile() -> BTreeMap<String, String> {
     text("Procfile")
         .lines()

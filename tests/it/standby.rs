@@ -1,4 +1,5 @@
-//! Commits that wait for a synchronous standby: one that was not waited for is known to be none, whatever is logged.
+//! Commits that wait for a synchronous standby. A commit that no standby confirmed is known as such, whatever
+//! is logged.
 
 use tests::{PrivateServer, Shape, System, a_payment, wait_until};
 
@@ -6,7 +7,7 @@ use crate::PROGRAM;
 
 const SILENT: (&str, &str) = ("RUST_LOG", "off");
 
-/// A primary whose commits wait for its standby.
+/// A primary and its standby, for which its commits do not wait yet.
 async fn a_pair() -> (PrivateServer, PrivateServer) {
     let primary = PrivateServer::start().await;
     let standby = primary.standby().await;
@@ -68,7 +69,7 @@ async fn for_a_claim_that_no_standby_confirmed_nothing_is_sent() {
         system.count("select count(*) from payments where claim_token is not null").await == 1
     })
     .await;
-    // Lost and taken over, again without an answer from the standby.
+    // The claim was lost and taken over, again without an answer from the standby.
     wait_until("another claim", async || system.count("select count(*) from payment_events").await > 2).await;
     assert!(system.journal_of(id).await.is_empty(), "{:?}", system.journal_of(id).await);
     standby.thaw();

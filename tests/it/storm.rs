@@ -6,7 +6,7 @@ use tests::{Exit, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
-/// Mostly good ones, as in life, and some of each kind of trouble.
+/// Payment methods: mostly good ones, as in life, and some of each kind of trouble.
 const TOKENS: &[&str] = &[
     "sim_ok",
     "sim_ok",

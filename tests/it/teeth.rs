@@ -1,5 +1,5 @@
-//! Teeth: with a guard taken away `payonce verify` says what went wrong. Where another guard still holds the line all is
-//! clean, and it is seen to be that one: with both taken away it is not.
+//! Teeth: with a guard taken away `payonce verify` says what went wrong. Where another guard still holds, all
+//! is clean, and it is seen to be that guard: with both taken away it is not.
 
 mod scene;
 
@@ -11,15 +11,15 @@ use tests::System;
 use crate::reconcile::{open_breaks, reconcile};
 use crate::verify;
 
-/// The guards that a scene is without: sabotages, triggers of the database (`payments_…`), and promises of the gateway,
-/// by the fault that breaks each.
+/// The guards that a scene is without: sabotages, triggers of the database (`payments_…`), and promises of
+/// the gateway, by the fault that breaks each.
 #[derive(Clone, Copy)]
 struct Without(&'static [&'static str]);
 
-/// What the gateway can be without.
+/// The promises that the gateway can be without.
 const PROMISES: &[&str] = &["ignore_idempotency_keys", "keys_optional"];
 
-/// What a scene left behind, at rest and without workers, and how `verify` is to be called.
+/// A scene's system at rest and without workers, and the arguments for `verify`.
 struct Left {
     system: System,
     arguments: Vec<String>,
@@ -28,9 +28,9 @@ struct Left {
 /// What `verify` must say.
 #[derive(Clone, Copy)]
 enum Verdict {
-    /// Nothing: none was needed, or another guard held.
+    /// Nothing: no guard was needed, or another one held.
     Clean,
-    /// That it is wrong, by this check, in these words; and reconciliation opens this break.
+    /// An error of this check, in these words. Reconciliation opens this break.
     Caught { check: &'static str, says: &'static str, opens: &'static str },
 }
 
@@ -40,7 +40,7 @@ const fn caught(check: &'static str, says: &'static str) -> Verdict {
     Verdict::Caught { check, says, opens: "" }
 }
 
-/// Also by reconciliation, which opens a break of this kind.
+/// The same, and reconciliation opens a break of this kind.
 const fn caught_twice(check: &'static str, says: &'static str, opens: &'static str) -> Verdict {
     Verdict::Caught { check, says, opens }
 }
@@ -64,7 +64,7 @@ impl Left {
     }
 }
 
-/// One test for each row: a scene without some guards, and what `verify` says of it.
+/// Makes one test for each row: a scene without some guards, and what `verify` says of it.
 macro_rules! teeth {
     ($($test:ident: $scene:ident without [$($guard:ident),*] => $verdict:expr;)+) => {
         const TEETH: &[(Without, Verdict)] = &[$((Without(&[$(stringify!($guard)),*]), $verdict)),+];
@@ -100,7 +100,7 @@ teeth! {
     a_claim_that_is_taken_away_and_charged_anew_is_caught:
         a_job_delivered_twice without [no_lease_check, takeover_charges, ignore_idempotency_keys]
         => caught("charge", "2 charges stand");
-    // Whoever takes over looks.
+    // A takeover looks.
     a_payment_whose_worker_died_is_looked_up: a_worker_killed_after_its_charge without []
         => Clean;
     a_takeover_that_charges_is_caught: a_worker_killed_after_its_charge without [takeover_charges]
@@ -176,7 +176,7 @@ fn every_sabotage_is_caught_and_so_is_what_the_guard_behind_it_made_harmless() {
     assert_eq!(caught, SABOTAGES.iter().collect());
 }
 
-/// What is at odds after answers were lost: also the order in which the gateway was asked.
+/// The contradictions after answers were lost, among them the order in which the gateway was asked.
 async fn odds_after_lost_answers(without: Without) -> Vec<String> {
     scene::answers_lost(without).await.system.violations().await
 }

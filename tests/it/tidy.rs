@@ -11,7 +11,7 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
-/// Every source file below the folders of our packages, with its text.
+/// Every source file below these folders, with its text.
 pub(crate) fn sources(folders: &[&str]) -> Vec<(String, String)> {
     let mut todo: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
     let mut found = Vec::new();
@@ -99,7 +99,8 @@ fn the_example_environment_names_exactly_the_settings_that_are_read() {
         .filter(|(name, _)| name.ends_with("/settings.rs"))
         .flat_map(|(_, text)| names_in_quotes(text))
         .collect();
-    // The log library reads the first, `payonce dev` the second, whoever starts on a database the third.
+    // The log library reads the first, `payonce dev` the second, every process that starts on a database
+    // the third.
     read.extend(["RUST_LOG", "PG_BIN", "ALLOW_NEWER_DATABASE"].map(str::to_owned));
     assert_eq!(named, read, "left: .env.example, right: the code");
 }
@@ -122,7 +123,7 @@ fn the_environment_is_read_in_one_place() {
     }
 }
 
-/// Where statements change what is durable.
+/// Files and folders whose statements change durable data.
 const DURABLE: &[&str] = &[
     "shared/src/operations/dead_letter.rs",
     "shared/src/operations/installation",
@@ -138,7 +139,7 @@ const DURABLE: &[&str] = &[
     "shared/src/operations/recovery.rs",
 ];
 
-/// Of these files, the functions whose statements need no points, and why.
+/// The functions in these files whose statements need no points, and why.
 const NO_POINTS: &[(&str, &str)] = &[
     ("remedy_is_due", "reads"),
     ("claim_rows", "is what the points of a claim are around"),
@@ -181,7 +182,7 @@ fn no_statement_on_a_lent_connection_is_waited_for_without_end_and_each_is_given
     let mut lent = Vec::new();
     for (file, text) in sources(&["shared/src"]) {
         for (name, body) in functions(&text).filter(|(_, body)| body.contains(".lend().await?")) {
-            // Bound to a name it is given back; within a statement it goes back by itself.
+            // A connection that is bound to a name is given back. Within a statement it goes back by itself.
             let is_bound = body.contains("connection = on.lend().await?;");
             let execution = if is_bound { "(&mut *connection)" } else { "(&mut *pool.lend().await?)" };
             let executed: Vec<_> =
@@ -199,7 +200,7 @@ fn no_statement_on_a_lent_connection_is_waited_for_without_end_and_each_is_given
 
 #[test]
 fn every_statement_that_commits_is_between_two_fault_points() {
-    // What is done on a connection is part of a transaction, or of a statement that is handed on.
+    // A statement on a connection is part of a transaction, or of a statement that is handed on.
     let executions = ["fetch_one(", "fetch_all(", "fetch_optional(", "execute("]
         .iter()
         .flat_map(|how| {
@@ -269,7 +270,7 @@ fn every_fault_point_and_sabotage_exists_in_the_code_and_every_sabotage_in_a_tes
         .filter(|(name, _)| !name.ends_with("tidy.rs"))
         .map(|(_, text)| text)
         .collect();
-    // That every point is armed is for the matrix to show.
+    // The matrix shows that every point is armed.
     for name in POINTS {
         let durable = name.strip_suffix(".before").or(name.strip_suffix(".committed")).unwrap_or(name);
         assert!(

@@ -8,14 +8,14 @@ use tests::{Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
 
-/// How a payment of one token must end.
+/// How a payment with one token must end.
 struct End {
     token: &'static str,
     status: &'static str,
     failure: Option<&'static str>,
-    /// Claims that could charge; none where it depends on how fast the machine is.
+    /// The number of claims that could charge. None where it depends on how fast the machine is.
     attempts: Option<i64>,
-    /// Charges that the gateway made, and of these how many still stand.
+    /// The number of charges that the gateway made, and of those that still stand.
     charges: (usize, usize),
 }
 

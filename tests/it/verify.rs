@@ -1,4 +1,4 @@
-//! `payonce verify`: clean where all is well, and each planted defect is found by the check that is for it.
+//! `payonce verify`: clean where all is well, and each planted defect is found by its own check.
 
 mod call;
 mod history;
@@ -21,7 +21,7 @@ pub(super) fn verify(system: &System, more: &[&str]) -> Launch {
         .env("GATEWAY_URL", system.gateway.address("gateway"))
 }
 
-/// What it exits with and reports.
+/// Its exit code and its report.
 pub(super) async fn report(launch: Launch) -> (i32, Value) {
     let (exit, process) = launch.run().await;
     match exit {
@@ -30,7 +30,7 @@ pub(super) async fn report(launch: Launch) -> (i32, Value) {
     }
 }
 
-/// All that is named: check, subject and sentence.
+/// All offences that are named: check, subject and sentence.
 pub(super) fn offences(report: &Value) -> Vec<(String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let mut all = Vec::new();
@@ -49,7 +49,7 @@ pub(super) async fn behind_the_guards(pool: &PgPool, sql: &str) {
     sqlx::raw_sql(AssertSqlSafe(planted)).execute(&mut *connection).await.unwrap();
 }
 
-/// Waits until nothing is under way and every job is done, and lets no worker live.
+/// Waits until nothing is under way and every job is done, and ends all workers.
 async fn at_rest(system: &mut System) {
     system.settled().await;
     wait_until("all jobs to be done", async || {
@@ -64,7 +64,7 @@ async fn at_rest(system: &mut System) {
     }
 }
 
-/// Payments by these tokens, all over or held, and no worker.
+/// Payments with these tokens, all over or held, and no worker.
 async fn after_payments_by(tokens: &[&str]) -> (System, Vec<PaymentId>) {
     let worker_env = vec![("DOUBT_DEADLINE_MS", "500".to_owned())];
     let shape = Shape { apis: 1, workers: 1, worker_env, ..Shape::default() };

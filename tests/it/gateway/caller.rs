@@ -1,4 +1,4 @@
-//! How these tests speak to the gateway, and the words in which they read its answers.
+//! The way in which these tests call the gateway, and the words in which they read its answers.
 #![expect(clippy::expect_used, reason = "a caller that cannot go on fails the test that uses it")]
 
 use std::error::Error;
@@ -16,8 +16,8 @@ use crate::PROGRAM;
 /// A delay that no test sees the end of, unless by [`Gateway::pass_time`].
 pub(super) const HOUR_MS: u64 = 3_600_000;
 
-/// A running gateway, and a client that uses a connection of its own for every call, so that a broken one spoils
-/// no other.
+/// A running gateway, and a client that uses a connection of its own for every call, so that a broken one
+/// spoils no other.
 #[derive(Debug)]
 pub(super) struct Gateway {
     pub(super) process: Process,
@@ -25,7 +25,7 @@ pub(super) struct Gateway {
     http: reqwest::Client,
 }
 
-/// A charge call. Everything that is not the point of a test has a default.
+/// A charge call. A test sets only what it is about; the rest has a default.
 #[derive(Debug, Clone)]
 pub(super) struct ChargeCall {
     key: Option<String>,
@@ -34,10 +34,11 @@ pub(super) struct ChargeCall {
     patience: Option<Duration>,
 }
 
-/// What a call got; equal to the words for it.
+/// The outcome of a call, which equals the words for it.
 ///
 /// `201 succeeded 12.30`, `402 card_declined failed 12.30`, `200 [succeeded 12.30]`, `201 voided its charge`,
-/// `201 voided nothing`, `409 voided`; without an answer `reset`, `closed` or, where the caller gave up, `silence`.
+/// `201 voided nothing`, `409 voided`. Without an answer it is `reset`, `closed` or, where the caller gave
+/// up, `silence`.
 pub(super) struct Told {
     words: String,
     answer: Option<Answer>,
@@ -59,35 +60,35 @@ pub(super) fn a_charge(key: &str) -> ChargeCall {
 }
 
 impl ChargeCall {
-    /// By this token.
+    /// The call with this token as payment method.
     pub(super) fn method(self, token: &str) -> Self {
         self.with("payment_method", json!(token))
     }
 
-    /// Of this amount.
+    /// The call for this amount.
     pub(super) fn amount(self, amount: &str) -> Self {
         self.with("amount", json!(amount))
     }
 
-    /// With this field.
+    /// The call with this field.
     pub(super) fn with(mut self, field: &str, value: Value) -> Self {
         self.body[field] = value;
         self
     }
 
-    /// Under this key, whatever the reference.
+    /// The call under this key, whatever the reference. None sends no key.
     pub(super) fn under(mut self, key: Option<&str>) -> Self {
         self.key = key.map(str::to_owned);
         self
     }
 
-    /// With this correlation id.
+    /// The call with this correlation id.
     pub(super) fn correlated(mut self, id: &str) -> Self {
         self.correlation_id = Some(id.to_owned());
         self
     }
 
-    /// By a caller that gives up after this time.
+    /// The call by a caller that gives up after this time.
     pub(super) fn patience(mut self, patience: Duration) -> Self {
         self.patience = Some(patience);
         self
@@ -112,8 +113,8 @@ impl Gateway {
         self.faults(json!({})).await;
     }
 
-    /// Sets these faults. What is not given is off; but a call without an answer ends at once, and what is
-    /// undecided stays so until [`Gateway::pass_time`].
+    /// Sets these faults. A fault that is not given is off. But a call without an answer ends at once, and an
+    /// undecided charge stays so until [`Gateway::pass_time`].
     pub(super) async fn faults(&self, faults: Value) {
         let mut all = json!({ "timeout_delay_ms": 0, "async_delay_ms": HOUR_MS, "late_arrival_ms": HOUR_MS });
         for (name, value) in faults.as_object().expect("faults are an object") {
@@ -137,7 +138,7 @@ impl Gateway {
         .await;
     }
 
-    /// Charges.
+    /// Makes this charge call.
     pub(super) async fn charge(&self, charge: ChargeCall) -> Told {
         let mut request = self.request(Method::POST, "/charges").json(&charge.body);
         if let Some(key) = &charge.key {
@@ -152,33 +153,33 @@ impl Gateway {
         self.call(request).await
     }
 
-    /// Looks a key up.
+    /// Looks up the charges of a key.
     pub(super) async fn look_up(&self, key: &str) -> Told {
         self.call(self.request(Method::GET, &format!("/charges?key={key}"))).await
     }
 
-    /// Voids a key.
+    /// Voids a key, which closes it.
     pub(super) async fn void(&self, key: &str) -> Told {
         let request = self.request(Method::POST, "/voids").json(&json!({ "key": key }));
         self.call(request.header("idempotency-key", format!("{key}:void"))).await
     }
 
-    /// Any request.
+    /// A request of any kind, not sent yet.
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base()))
     }
 
-    /// Sends a request.
+    /// Sends a request, and answers its outcome.
     pub(super) async fn call(&self, request: RequestBuilder) -> Told {
         Told::from(answer(request).await)
     }
 
-    /// Where it listens.
+    /// The URL where it listens.
     pub(super) fn base(&self) -> &str {
         self.process.address("gateway")
     }
 
-    /// The whole journal.
+    /// The whole journal, all pages.
     pub(super) async fn journal(&self) -> Vec<Value> {
         books::journal(self.base()).await
     }
@@ -188,18 +189,18 @@ impl Gateway {
         self.journal().await.iter().filter(|row| row["key"] == key).map(books::in_words).collect()
     }
 
-    /// What happened under a key to money: `charged 12.30`, `voided 12.30`.
+    /// The rows about money under a key: `charged 12.30`, `voided 12.30`.
     pub(super) async fn effects_of(&self, key: &str) -> Vec<String> {
         effects(self.journal().await.iter().filter(|row| row["key"] == key))
     }
 
-    /// A number from its database.
+    /// A number from its database, by this statement.
     pub(super) async fn count(&self, sql: &'static str) -> i64 {
         sqlx::query_scalar(sql).fetch_one(&self.database.pool).await.expect("a count")
     }
 }
 
-/// What the rows tell about money.
+/// The effects on money in these rows.
 pub(super) fn effects<'a>(rows: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
     let effect = |row: &Value| {
         let verb = match row["kind"].as_str() {
@@ -213,17 +214,17 @@ pub(super) fn effects<'a>(rows: impl IntoIterator<Item = &'a Value>) -> Vec<Stri
 }
 
 impl Told {
-    /// Whether it was an answer with this status, whatever it says.
+    /// Whether an answer came, and with this status.
     pub(super) fn is(&self, status: &str) -> bool {
         self.words.starts_with(status)
     }
 
-    /// The words for it.
+    /// The words for the outcome.
     pub(super) fn words(&self) -> &str {
         &self.words
     }
 
-    /// The answer.
+    /// The answer, which must have come.
     #[track_caller]
     pub(super) fn answer(&self) -> &Answer {
         self.answer.as_ref().expect("an answer came")

@@ -1,4 +1,4 @@
-//! The end of a process, and the next one.
+//! The end of a process, and its successor.
 #![expect(clippy::expect_used, reason = "a caller that cannot go on fails the test that uses it")]
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::caller::{Gateway, a_charge, a_gateway};
 
 const CALLERS: usize = 8;
 const KILLS: usize = 8;
-/// How much must have been acknowledged between two kills, so that each falls into the midst of work.
+/// How many calls must be acknowledged between two kills, so that each falls into the midst of work.
 const BETWEEN_KILLS: usize = 24;
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn wait_for_more(told: &Mutex<Acknowledged>) {
     wait_until("more charges to be acknowledged", async || charged() >= before + BETWEEN_KILLS).await;
 }
 
-/// Charges key after key, and voids every third, each until it is answered; at whatever base there is.
+/// Charges key after key, and voids every third, each until it is answered, at the latest address there is.
 async fn call_on(caller: usize, mut base: watch::Receiver<Option<String>>, told: Arc<Mutex<Acknowledged>>) {
     for n in 0.. {
         let key = format!("pay_{caller}_{n}");
@@ -74,7 +74,7 @@ async fn call_on(caller: usize, mut base: watch::Receiver<Option<String>>, told:
     }
 }
 
-/// The body of the 201 that a call gets in the end; none once there is no base any more.
+/// The body of the 201 that a call gets in the end. None once there is no address any more.
 async fn until_answered(
     base: &mut watch::Receiver<Option<String>>,
     told: &Mutex<Acknowledged>,
@@ -104,7 +104,8 @@ async fn call(base: &str, path: &str, key: &str) -> reqwest::Result<Answer> {
     answer(request.json(&body)).await
 }
 
-/// Everything acknowledged is in the journal as it was told, and no key has two rows of this kind.
+/// Asserts that everything acknowledged is in the journal as it was told, and that no key has two rows of
+/// this kind.
 #[track_caller]
 fn assert_kept(kind: &str, acknowledged: &BTreeMap<String, String>, journal: &[Value]) {
     let mut kept: BTreeMap<&str, &str> = BTreeMap::new();

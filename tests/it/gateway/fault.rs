@@ -40,7 +40,7 @@ async fn the_same_seed_makes_the_same_misfortunes() {
     }
 }
 
-/// What forty calls get, and what they do to money.
+/// The outcomes of forty calls, and their effects on money.
 async fn misfortunes(gateway: &Gateway, seed: u64, name: &str) -> Vec<String> {
     let rates = ["network_error_rate", "rate_429", "error_5xx_rate", "timeout_rate", "lost_response_rate"];
     let mut faults = json!({ "seed": seed, "duplicate_rate": 0.3, "wrong_amount_rate": 0.3 });
@@ -75,13 +75,13 @@ async fn the_documentation_explains_exactly_the_faults_that_there_are() {
 /// How a call looks that a switch has struck.
 struct Face {
     switch: &'static str,
-    /// What the caller gets.
+    /// The outcome for the caller.
     told: &'static str,
-    /// Whether it was charged; none where either may be.
+    /// Whether it was charged. None where either may be.
     is_charged: Option<bool>,
 }
 
-/// Calls for each rate.
+/// The number of calls for each rate.
 const CALLS: usize = 60;
 
 /// The numbers of those calls that this switch strikes at this rate. All others are charged and answered.
@@ -176,7 +176,8 @@ async fn a_crash_may_come_with_a_lookup_or_a_void_too() {
     assert_eq!(gateway.void("pay_1").await, "201 voided its charge");
 }
 
-/// Charges until chance ends the process, and gives how many calls were answered, and whether the last one was charged.
+/// Charges until chance ends the process. Answers how many calls were answered, and whether the last one
+/// was charged.
 async fn lived(gateway: &mut Gateway, seed: u64, name: &str) -> (usize, bool) {
     gateway.faults(json!({ "seed": seed, "crash_rate": 0.1 })).await;
     let key = |n: usize| format!("{name}_{n}");

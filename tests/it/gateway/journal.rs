@@ -1,4 +1,4 @@
-//! The record that judges.
+//! The record that judges: what is in it, and when.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -69,12 +69,12 @@ async fn no_answer_leaves_before_it_is_in_the_journal() {
             told = &mut call => panic!("it was told {told:?}"),
             () = wait_until("the journal to be waited for", async || gateway.count(waits).await > 0) => {}
         }
-        // And nothing comes for as long as it waits.
+        // No answer comes for as long as the lock is held.
         assert!(timeout(Duration::from_millis(300), call).await.is_err(), "an answer left");
     }
     lock.rollback().await.unwrap();
 
-    // Nobody waits for it any more, but it was taken up.
+    // The caller waits no more, but the call was taken up.
     wait_until("the charge", async || gateway.look_up("pay_1").await == "200 [succeeded 12.30]").await;
     assert_eq!(gateway.effects_of("pay_1").await, ["charged 12.30"]);
 }
@@ -111,7 +111,7 @@ async fn a_reader_who_pages_while_calls_come_in_reads_every_row_once() {
     assert!(seqs.is_sorted_by(|a, b| a < b), "{seqs:?}");
 }
 
-/// Reads page after page, three rows each, until there are so many.
+/// Reads page after page, three rows each, until there are `count` rows.
 async fn read_until(gateway: &Gateway, count: usize) -> Vec<Value> {
     let mut read: Vec<Value> = Vec::new();
     while read.len() < count {

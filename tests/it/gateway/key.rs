@@ -1,4 +1,4 @@
-//! One key, one charge.
+//! One key charges once.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! What never reaches the books.
+//! Requests that never reach the books.
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;

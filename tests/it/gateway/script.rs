@@ -1,11 +1,11 @@
-//! What every token answers and leaves in the journal.
+//! Every token's answers, and its rows in the journal.
 
 use serde_json::Value;
 use tests::books;
 
 use super::caller::{Gateway, a_charge, effects};
 
-/// Token by token: what is done, what it gets, and what it does to money. `later` is when the time of everything
+/// Token by token: the call, its outcome, and its effect on money. `later` is when the time of everything
 /// undecided has come.
 const SCRIPTS: &str = "
 sim_ok
@@ -150,7 +150,7 @@ async fn every_token_answers_and_does_what_its_script_says() {
     assert!(played == SCRIPTS, "the gateway did:{played}");
 }
 
-/// Does one step and tells what came of it, by the answer and by the journal.
+/// Does one step, and answers how it went, by the answer and by the journal.
 async fn play(gateway: &Gateway, token: &str, verb: &str) -> String {
     let before = gateway.journal().await.len();
     let words = match verb {
@@ -170,7 +170,7 @@ async fn play(gateway: &Gateway, token: &str, verb: &str) -> String {
     parts.join(", ")
 }
 
-/// A call leaves its request first and its answer last, without a status where none left.
+/// Asserts that a call leaves its request first and its answer last, without a status where no answer left.
 #[track_caller]
 fn assert_framed(rows: &[Value], key: &str, op: &str, told: &str) {
     let status = told.split(' ').next().filter(|word| word.parse::<u16>().is_ok());

@@ -73,7 +73,7 @@ async fn what_was_voided_before_it_took_effect_never_does() {
     gateway.pass_time().await;
 
     for token in ["sim_late_arrival", "sim_async_ok"] {
-        // The other one, whose time came at the same moment, shows that it has come.
+        // The other charge, whose time came at the same moment, shows that it has come.
         assert_eq!(gateway.effects_of(token).await, ["charged 12.30"]);
         let voided = format!("voided_{token}");
         assert_eq!(gateway.effects_of(&voided).await, [""; 0]);

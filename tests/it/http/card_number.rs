@@ -1,4 +1,4 @@
-//! Card numbers: refused wherever a client may put one by mistake, and kept nowhere.
+//! Card numbers are refused wherever a client may put one by mistake, and kept nowhere.
 
 use serde_json::json;
 use tests::client::Request;
@@ -8,7 +8,7 @@ use crate::PROGRAM;
 
 const CARD: &str = "4242424242424242";
 
-/// A request for each place that takes a text of the client's, with this text in it.
+/// A request for each place that takes a client's text, with this text in it.
 fn everywhere(text: &str) -> [Request; 7] {
     [
         a_payment().with("payment_method", json!(text)),

@@ -1,4 +1,5 @@
-//! Chaos mode: a client asks for a failure after its payment was recorded, to see that it can recover from one.
+//! Chaos mode: a client asks for a failure after its payment was recorded, to see that it can recover
+//! from one.
 
 use tests::{Shape, System, a_payment};
 

@@ -1,4 +1,4 @@
-//! Start and health, for whoever runs the API.
+//! Start and health, as operators of the API see them.
 
 use tests::client::send;
 use tests::{Answer, Exit, Launch, System, TestDatabase, a_payment};

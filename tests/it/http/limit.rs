@@ -1,4 +1,5 @@
-//! Each API key may make so many requests: one more is refused, leaves nothing behind, and succeeds later.
+//! Each API key may make a number of requests. One more is refused, leaves nothing behind, and
+//! succeeds later.
 
 use reqwest::Method;
 use tests::client::send;
@@ -6,7 +7,7 @@ use tests::{Answer, Client, Scrape, Shape, System, a_payment, wait_for};
 
 use crate::PROGRAM;
 
-/// A bucket that is not refilled while a test runs.
+/// The rate of a bucket that is not refilled while a test runs.
 const HARDLY_EVER: &str = "0.001";
 
 async fn limited(rate: &str, burst: &str) -> System {
@@ -14,7 +15,7 @@ async fn limited(rate: &str, burst: &str) -> System {
     System::with(PROGRAM, Shape { apis: 1, api_env, ..Shape::default() }).await
 }
 
-/// Asserts that it was refused, and tells for how many seconds.
+/// Asserts that it was refused, and answers for how many seconds.
 #[track_caller]
 fn refused_for(answer: &Answer) -> u64 {
     answer.assert_problem(429, "too_many_requests");

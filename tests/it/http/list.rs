@@ -1,4 +1,4 @@
-//! `GET /v1/payments`.
+//! `GET /v1/payments`: pages, filters and their order.
 
 use domain::ids::PaymentId;
 use serde_json::Value;
@@ -6,7 +6,7 @@ use tests::{Client, System, a_payment};
 
 use super::{an_api, fields};
 
-/// Posts so many payments one after the other, and names them, newest first.
+/// Posts `count` payments one after the other, and answers their ids, newest first.
 async fn posted(system: &System, count: usize) -> Vec<String> {
     let mut ids = Vec::new();
     for _ in 0..count {

@@ -1,4 +1,5 @@
-//! Who may ask: the same answer for no key, an unknown and a revoked one; and nobody sees what is another's.
+//! Who may ask. The answer is the same for no key, an unknown and a revoked one, and no merchant sees
+//! another's payments.
 
 use domain::ids::PaymentId;
 use reqwest::Method;
@@ -17,7 +18,7 @@ fn paths(id: PaymentId) -> [(Method, String); 4] {
     ]
 }
 
-/// A key of the first merchant that opens nothing any more.
+/// A key that is revoked and opens nothing any more.
 async fn a_revoked_key(system: &System) -> String {
     let client = system.another_merchant("revoked").await;
     let id = system.accepted(a_payment()).await;

@@ -72,7 +72,7 @@ async fn events_are_versions_one_to_n_with_exactly_the_fields_of_the_contract() 
     assert_eq!(events.last().map(|last| &last["to"]), Some(&payment["status"]));
 }
 
-/// Waits until the API looks for payments that somebody waits for.
+/// Waits until the API looks for payments that a long poll waits for.
 async fn somebody_waits(system: &System) {
     wait_until("a long poll to be under way", async || {
         let sessions = "select count(*) from pg_stat_activity
@@ -83,7 +83,8 @@ async fn somebody_waits(system: &System) {
     .await;
 }
 
-/// Reads with the longest wait there is. Only an answer before its end passes, for which there is almost a minute.
+/// Reads with the longest wait there is. Only an answer before its end passes, for which there is almost
+/// a minute.
 async fn long_poll(system: &System, id: PaymentId) -> Value {
     const BEFORE_ITS_END: Duration = Duration::from_secs(58);
     let path = format!("/v1/payments/{id}?wait=60");

@@ -1,4 +1,4 @@
-//! `POST /v1/payments`, when the request is wrong: told what is wrong, and nothing stored.
+//! `POST /v1/payments`, when the request is wrong: the answer says what is wrong, and nothing is stored.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use tests::client::send;
 
 use super::an_api;
 
-/// A valid body but for one field, whose value is this text of JSON.
+/// A body that is valid except for one field, whose value is this text of JSON.
 fn with(field: &str, value: &str) -> Vec<u8> {
     let mut body =
         json!({"amount": "12.30", "currency": "EUR", "customer_id": "c", "payment_method": "sim_ok"});
@@ -24,7 +24,7 @@ fn without(field: &str) -> Vec<u8> {
     body.to_string().into_bytes()
 }
 
-/// Field, values of it that are refused, and whether the answer names it.
+/// Each field, the name that the answer gives it, and values that are refused.
 const FIELDS: &[(&str, Option<&str>, &[&str])] = &[
     (
         "amount",

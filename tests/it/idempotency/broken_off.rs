@@ -1,4 +1,5 @@
-//! Clients that hang up in the midst of a request: no session keeps a transaction open, no payment is half there.
+//! Clients that hang up in the midst of a request: no session keeps a transaction open, and no payment is
+//! half there.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -66,7 +67,7 @@ async fn requests_whose_clients_hang_up_while_they_wait_for_the_key_leave_one_pa
 
     let base = system.apis[0].address("api");
     let connections = join_all((0..CLIENTS).map(|_| raw::sent(base, &request))).await;
-    // One of them in the database, and the others behind it.
+    // One of them waits in the database, and the others wait behind it.
     wait_until("the key to be waited for", async || waiting_sessions(&system.database.pool).await > 0).await;
     assert!(connections.iter().all(raw::is_silent), "a request was over before its client hung up");
     drop(connections);

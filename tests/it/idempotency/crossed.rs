@@ -17,7 +17,7 @@ const POSTS: usize = 10_000;
 const CLIENTS: usize = 64;
 const CURRENCIES: [&str; 4] = ["EUR", "JPY", "KWD", "USD"];
 
-/// Which key each post has: about 30 % of them repeat one of the keys before, mostly one that is under way.
+/// The key of each post. About 30 % of them repeat one of the keys before, mostly one that is under way.
 fn keys() -> Vec<usize> {
     let mut random = StdRng::seed_from_u64(77);
     let mut fresh = 0;
@@ -31,7 +31,7 @@ fn keys() -> Vec<usize> {
     (0..POSTS).map(|_| key()).collect()
 }
 
-/// Posts under the key and names the payment. The same key is always the same request.
+/// Posts under the key, and answers the payment's id. The same key is always the same request.
 async fn post(merchants: &[Client], key: usize) -> (usize, PaymentId) {
     let request = a_payment()
         .key(&format!("order-{key}"))
@@ -41,7 +41,7 @@ async fn post(merchants: &[Client], key: usize) -> (usize, PaymentId) {
     (key, merchants[key % merchants.len()].pay(request).await.payment_id())
 }
 
-/// Slow: ten thousand posts, and a charge for each payment.
+/// Slow: it makes ten thousand posts, and a charge for each payment.
 #[tokio::test]
 async fn ten_thousand_posts_with_repeated_keys_over_four_apis_make_each_payment_once() {
     let _alone = CROWD.lock().await;

@@ -10,7 +10,7 @@ use super::{apis, the_request};
 pub(super) async fn holding_the_key(system: &System) -> Transaction<'static, Postgres> {
     let mut holding = system.database.pool.begin().await.unwrap();
     let id = PaymentId::generate();
-    // The session of a test is no session of ours, and may stand still.
+    // A test's session is none of Payonce's, and may stand still.
     run(&mut holding, "set local idle_in_transaction_session_timeout = 0").await;
     let payment = "insert into payments (id, merchant_id, customer_id, amount, currency, payment_method, metadata,
                                          correlation_id, created_at, status, due_at, version, updated_at)

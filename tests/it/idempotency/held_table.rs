@@ -1,5 +1,5 @@
-//! A session that keeps a whole table locked, as a migration or a person with psql does: a request is told that, and not
-//! that its key is in use.
+//! A session that keeps a whole table locked, as a migration or a person with psql does. A request is told
+//! that, and not that its key is in use.
 
 use futures::future::join_all;
 use sqlx::{AssertSqlSafe, Postgres, Transaction};
@@ -10,7 +10,7 @@ use super::{apis, the_request};
 /// A transaction that has locked a table, and has not ended.
 async fn holding(system: &System, table: &str) -> Transaction<'static, Postgres> {
     let mut holding = system.database.pool.begin().await.unwrap();
-    // The session of a test is no session of ours, and may stand still.
+    // A test's session is none of Payonce's, and may stand still.
     let lock = format!("set local idle_in_transaction_session_timeout = 0; lock table {table}");
     sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *holding).await.unwrap();
     holding

@@ -1,4 +1,5 @@
-//! Many with the same key at the same time, also while the first of them stands still, is killed or hangs up.
+//! Many requests with the same key at the same time, even while the first of them stands still, is killed or
+//! hangs up.
 
 use futures::future::join_all;
 use tests::{Answer, Client, Process, Shape, System, a_payment};
@@ -6,10 +7,10 @@ use tests::{Answer, Client, Process, Shape, System, a_payment};
 use super::{CROWD, apis, assert_repeats, the_request};
 use crate::PROGRAM;
 
-/// The jobs of payments that there ever were: finished ones stay for days.
+/// Counts all jobs of payments that there ever were: finished ones stay for days.
 const JOBS: &str = "select count(*) from apalis.jobs where job_type = 'payments'";
 
-/// Posts the same request so many times at once.
+/// Posts the same request `times` times at once.
 async fn posted_at_once(client: &Client, times: usize) -> Vec<Answer> {
     join_all((0..times).map(|_| client.pay(the_request()))).await
 }

@@ -1,4 +1,4 @@
-//! The same request again: the first answer, whatever happened since, however it is spelled.
+//! The same request again gets the first answer, whatever happened since, however it is spelled.
 
 use reqwest::Method;
 use tests::client::send;
@@ -44,7 +44,7 @@ async fn a_replay_is_one_statement_and_writes_nothing() {
     let system = System::on(server.database().await, PROGRAM, shape).await;
     sqlx::raw_sql("create extension pg_stat_statements").execute(&system.database.pool).await.unwrap();
     let first = system.pay(the_request()).await;
-    // The last that a new payment has the API do.
+    // This is the last thing that the API does for a new payment.
     let rung = "select count(*) from pg_stat_statements where query like 'select pg_notify%'";
     wait_until("workers are woken", async || system.count(rung).await == 1).await;
     sqlx::raw_sql("select pg_stat_statements_reset()").execute(&system.database.pool).await.unwrap();

@@ -1,4 +1,5 @@
-//! Rules are for new payments. What was recorded before they were tightened is answered for ever as it was at first.
+//! Rules are for new payments. A payment from before they were tightened is answered for ever as it was
+//! at first.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -7,13 +8,14 @@ use tests::{Answer, System, a_payment};
 
 use super::{apis, assert_replay, the_request};
 
-/// Requests that were fine once, by the field in which they are not any more, and what is recorded in it.
+/// Requests that were valid once. Each has the field in which it is not any more, and the value that is
+/// recorded in it.
 fn once_fine() -> Vec<(&'static str, Value)> {
     let many: Value = (0..51).map(|n| (format!("name-{n:02}"), json!("v"))).collect();
     vec![
-        // Withdrawn in 2025.
+        // A currency that was withdrawn in 2025.
         ("currency", json!("ANG")),
-        // Without minor digits since 2007.
+        // A currency without minor digits since 2007.
         ("currency", json!("ISK")),
         ("amount", json!("2000000000000.00")),
         ("amount", json!("12.305")),
@@ -27,12 +29,13 @@ fn once_fine() -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// A request of that day, each under a key of its own.
+/// A request of that time, each under a key of its own.
 fn request(field: &str, value: &Value) -> Request {
     the_request().key(&uuid::Uuid::now_v7().to_string()).with(field, value.clone())
 }
 
-/// Records a payment as it was recorded under the rules of then, and what was answered.
+/// Records a payment as it was recorded under the rules of that time. Answers its request and its
+/// first answer.
 async fn recorded_then(system: &System, field: &str, value: &Value) -> (Request, Answer) {
     let then = request(field, value);
     let today = then.clone().with(field, a_valid(field));
@@ -55,7 +58,7 @@ fn a_valid(field: &str) -> Value {
     }
 }
 
-/// Makes of a payment, behind the guards, what that request made when it was fine.
+/// Turns a payment, behind the guards, into what that request made when it was valid.
 async fn rewrite(system: &System, then: &Request, first: &Answer) {
     let body = &then.body;
     let normalised = json!([
@@ -94,14 +97,14 @@ async fn a_recorded_request_gets_its_first_answer_although_the_rules_were_tighte
         let replay = system.pay(then.clone()).await;
 
         assert_replay(&replay, &first);
-        // Whoever asks for it anew is refused, by today's rules.
+        // The same request under a new key is refused, by today's rules.
         let anew = system.pay(request(field, &value)).await;
         assert_eq!(anew.assert_problem(400, "invalid_request")["param"], invalid_field(field, &value));
         assert_eq!(system.stored().await, stored);
     }
 }
 
-/// The amount is what is wrong where the currency has fewer digits today.
+/// The field that is wrong. It is the amount where the currency has fewer digits today.
 fn invalid_field<'a>(field: &'a str, value: &Value) -> &'a str {
     if value == "ISK" { "amount" } else { field }
 }
@@ -120,7 +123,7 @@ async fn another_request_under_its_key_is_refused_as_another_one_whatever_today_
         assert_eq!(problem["payment_id"], first.json()["id"]);
         assert_eq!(changed.header("idempotent-replayed"), "");
     }
-    // What is fine today is judged in the same way as what is not.
+    // A request that is valid today is judged in the same way as one that is not.
     let first = system.pay(the_request()).await;
     for amount in ["0", "12.345", "1000000000000.01"] {
         let problem =

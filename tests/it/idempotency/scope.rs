@@ -1,4 +1,4 @@
-//! What a key stands for: one merchant's one request about one customer.
+//! The scope of a key: one merchant's one request about one customer.
 
 use serde_json::{Value, json};
 use tests::a_payment;
@@ -43,7 +43,7 @@ async fn keys_differ_by_letter_case_and_by_every_character() {
     assert_eq!(system.stored().await, [7, 7, 7, 7]);
 }
 
-/// Changes of a request, and the fields in which it then differs.
+/// Changes of a request, and the fields in which each then differs.
 fn changes() -> Vec<(Request, &'static [&'static str])> {
     vec![
         (the_request().amount("12.31"), &["amount"]),

@@ -12,7 +12,7 @@ use crate::PROGRAM;
 /// What happens at the point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
-    /// The process dies.
+    /// The process is killed there.
     Kill,
     /// The operation fails as it could by itself.
     Error,
@@ -32,7 +32,7 @@ impl Action {
     }
 }
 
-/// What a payment of this token meets at the gateway, under settings that lead to this end.
+/// What a payment with this token meets at the gateway, and how it must end under these settings.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outcome {
     pub(super) token: &'static str,
@@ -90,13 +90,13 @@ impl fmt::Display for Cell {
 }
 
 impl Cell {
-    /// What arms a process for this cell.
+    /// The faults that arm a process for this cell.
     pub(super) fn faults(&self) -> String {
         let sabotage = self.sabotage.map(|guard| format!(",sabotage={guard}")).unwrap_or_default();
         format!("{}={}@{}{sabotage}", self.point, self.action.armed(), self.passage)
     }
 
-    /// Waits until the point has fired in this process; one that was to die is gone then.
+    /// Waits until the point has fired in this process. A process that was to die is gone then.
     pub(super) async fn fires(&self, process: &mut Process) {
         if self.action == Action::Kill {
             assert_eq!(process.wait_exit().await, Exit::Signal(9), "{self}");
@@ -108,7 +108,8 @@ impl Cell {
     }
 }
 
-/// The lease is shorter than the pause, and no spurious timeout of a busy machine uses up the retries.
+/// The settings of workers: the lease is shorter than the pause, and no spurious timeout of a busy machine
+/// uses up the retries.
 const WORKER: [(&str, &str); 5] = [
     ("GATEWAY_TIMEOUT_MS", "500"),
     ("SEND_WINDOW_MS", "500"),
@@ -121,7 +122,7 @@ const WORKER: [(&str, &str); 5] = [
 /// An API, a gateway and their databases, on which one cell runs after the other.
 pub(super) struct Lane {
     pub(super) system: System,
-    /// What earlier cells left in the journal for good, and may.
+    /// Contradictions that earlier cells left in the journal for good, and may leave.
     forgiven: Vec<String>,
 }
 
@@ -132,9 +133,9 @@ impl Lane {
         Self { system, forgiven: Vec::new() }
     }
 
-    /// Runs the cell, and tells what is wrong after it.
+    /// Runs the cell, and answers what is wrong after it.
     pub(super) async fn run(&mut self, cell: &Cell) -> Vec<String> {
-        // What earlier cells left in the queue would pass this one's point.
+        // Jobs that earlier cells left in the queue would pass this one's point.
         sqlx::query("delete from apalis.jobs").execute(&self.system.database.pool).await.unwrap();
         self.age_runs().await;
         let before = self.system.count("select count(*) from payments").await;
@@ -159,7 +160,8 @@ impl Lane {
 
         let mut wrong = self.system.violations().await;
         if cell.action == Action::Delay && cell.point == "charge.sending" {
-            // A worker that was taken over sends its charge all the same, and the gateway's key makes it a replay.
+            // A worker that was taken over sends its charge all the same, and the gateway's key makes it
+            // a replay.
             let blind = wrong.iter().filter(|odd| odd.contains("charged again without a lookup")).cloned();
             self.forgiven.extend(blind);
         }
@@ -177,13 +179,14 @@ impl Lane {
         wrong
     }
 
-    /// As if all the time had passed after which a reconciliation counts as broken off.
+    /// Makes it as if the time had passed after which a reconciliation counts as broken off.
     pub(super) async fn age_runs(&self) {
         let aged = "update reconciliation_runs set touched_at = touched_at - interval '1 hour' where finished_at is null";
         sqlx::query(aged).execute(&self.system.database.pool).await.unwrap();
     }
 
-    /// As a client waits that has many payments under way: asking again and again costs more than all that is asked about.
+    /// Waits as a client does that has many payments under way. Asking again and again costs more than all
+    /// that is asked about.
     async fn ended(&self, id: PaymentId) -> Value {
         wait_for(format!("{id} to end"), async || {
             let answer = self.system.client.get(&format!("/v1/payments/{id}?wait=30")).await;
@@ -192,12 +195,13 @@ impl Lane {
         .await
     }
 
-    /// One more worker, armed by these faults.
+    /// Starts one more worker, armed by these faults.
     pub(super) async fn worker(&mut self, cell: &Cell, faults: &str) -> usize {
         self.worker_with(cell, (!faults.is_empty()).then_some(("PAYONCE_FAULTS", faults))).await
     }
 
-    /// A worker that is frozen before it settles, and hardly ever sweeps, so that others find whatever comes of that.
+    /// Starts a worker that is frozen before it settles, and hardly ever sweeps, so that other workers find
+    /// what follows from that.
     pub(super) async fn frozen_before_settling(&mut self, cell: &Cell) -> usize {
         let frozen = [("SWEEP_MS", "10000"), ("PAYONCE_FAULTS", "settle.before=stop")];
         let worker = self.worker_with(cell, frozen).await;
@@ -216,7 +220,8 @@ impl Lane {
         self.system.add_worker(env.chain(more)).await
     }
 
-    /// Lets the point fire in this worker. A dead one is started again, a pausing one is taken over by another.
+    /// Lets the point fire in this worker. A dead worker is started again, and a pausing one is taken over
+    /// by another.
     pub(super) async fn survives(&mut self, cell: &Cell, armed: usize) {
         cell.fires(&mut self.system.workers[armed]).await;
         if cell.action != Action::Error {
@@ -224,7 +229,7 @@ impl Lane {
         }
     }
 
-    /// Ends the workers in order, so that whoever paused has written what it still had to say.
+    /// Ends the workers in order, so that a pausing one has written what it still had to say.
     async fn rest(&mut self) {
         for mut worker in self.system.workers.drain(..) {
             if worker.has_ended() {

@@ -1,4 +1,5 @@
-//! How a cell's point is reached, and what everybody does after it fired. Each names the payment, which must end.
+//! The roads: how a cell's point is reached, and what follows after it fired. Each answers the payment, which
+//! must end.
 
 use domain::held::Wish;
 use domain::ids::PaymentId;
@@ -51,8 +52,8 @@ fn client_of(lane: &Lane, api: &Process) -> Client {
     Client::new(vec![api.address("api").to_owned()], lane.system.client.secret().to_owned())
 }
 
-/// A worker is frozen between its charge and settling it, until another one, which is armed, has reversed the payment; its
-/// late evidence opens a break, and the charge is remedied.
+/// A worker is frozen between its charge and settling it, until another one, which is armed, has reversed the
+/// payment. The frozen worker's late evidence opens a break, and the charge is remedied.
 pub(super) async fn remedy(lane: &mut Lane, cell: &Cell) -> PaymentId {
     let id = lane.system.accepted(a_payment()).await;
     let frozen = lane.frozen_before_settling(cell).await;
@@ -78,7 +79,8 @@ pub(super) async fn remedy(lane: &mut Lane, cell: &Cell) -> PaymentId {
     id
 }
 
-/// A held payment, and what a person decides about it: a gateway that tells nothing leaves only an end without proof.
+/// A held payment, and a person's decision about it. A gateway that tells nothing leaves only an end
+/// without proof.
 async fn held(lane: &mut Lane, cell: &Cell) -> (PaymentId, String) {
     let id = lane.system.accepted(a_payment().method(cell.outcome.token)).await;
     lane.worker(cell, "").await;
@@ -99,7 +101,7 @@ pub(super) async fn decide(lane: &mut Lane, cell: &Cell) -> PaymentId {
     id
 }
 
-/// The same, checked by a worker that is armed.
+/// The same decision, checked by a worker that is armed.
 pub(super) async fn check(lane: &mut Lane, cell: &Cell) -> PaymentId {
     let (id, fields) = held(lane, cell).await;
     lane.system.workers.iter_mut().for_each(Process::kill9);
@@ -114,7 +116,8 @@ pub(super) async fn check(lane: &mut Lane, cell: &Cell) -> PaymentId {
     id
 }
 
-/// A person gives a held payment back, at an API that is armed, and then once more; held again, it is decided about.
+/// A person gives a held payment back, at an API that is armed, and then once more. Held again, it is
+/// decided about.
 pub(super) async fn release(lane: &mut Lane, cell: &Cell) -> PaymentId {
     let (id, _) = held(lane, cell).await;
     let before = version(&lane.system.client.payment(id).await);
@@ -136,7 +139,7 @@ async fn decided(lane: &Lane, cell: &Cell, id: PaymentId) {
     assert_eq!(asked.unwrap().status, 303, "{cell}");
 }
 
-/// A person takes a decision back that no worker has come for, at an API that is armed, and then once more.
+/// A person takes back a decision that no worker has come for, at an API that is armed, and then once more.
 pub(super) async fn withdraw(lane: &mut Lane, cell: &Cell) -> PaymentId {
     let (id, _) = held(lane, cell).await;
     lane.system.workers.iter_mut().for_each(Process::kill9);
@@ -179,7 +182,7 @@ async fn proposed(lane: &Lane, id: PaymentId) -> i64 {
     }
 }
 
-/// Waits until the correction is posted. It is, once the gateway's journal is copied anew.
+/// Waits until the correction is posted, which happens once the gateway's journal is copied anew.
 async fn posted(lane: &Lane, cell: &Cell, id: PaymentId) {
     reconcile_now(&lane.system).await;
     wait_until(format!("{cell}: the correction to be posted"), async || {
@@ -274,7 +277,7 @@ fn form(api: &Process, path: &str, (key, fields): (&str, &str)) -> RequestBuilde
         .body(fields.to_owned())
 }
 
-/// Sends a form at an API that is armed, and once more after it. One of them must be told that it is done.
+/// Sends a form at an API that is armed, and once more after it. One of the two must be told that it is done.
 async fn a_person_does(lane: &Lane, cell: &Cell, path: &str, (key, fields): (&str, String)) {
     let mut api = lane.system.api().env("PAYONCE_FAULTS", cell.faults()).start().await;
     let form = |api: &Process| form(api, path, (key, &fields));
@@ -283,12 +286,12 @@ async fn a_person_does(lane: &Lane, cell: &Cell, path: &str, (key, fields): (&st
     let again = restarted(lane, cell).await;
     let second = answer(form(again.as_ref().unwrap_or(&lane.system.apis[0]))).await.unwrap().status;
     let first = first.await.unwrap().map(|answer| answer.status);
-    // The second may hear that the first one was done already.
+    // The second may be told that the first one was done already.
     assert!(matches!(second, 303 | 409), "{cell}: {second}");
     assert!(matches!(first, Err(_) | Ok(303 | 409 | 500..)), "{cell}: {first:?}");
 }
 
-/// The API that a supervisor starts instead of a dead one.
+/// The API that a supervisor starts instead of a dead one. None where it lives.
 async fn restarted(lane: &Lane, cell: &Cell) -> Option<Process> {
     match cell.action {
         Action::Kill => Some(lane.system.api().start().await),
@@ -296,14 +299,14 @@ async fn restarted(lane: &Lane, cell: &Cell) -> Option<Process> {
     }
 }
 
-/// A worker reconciles, and another one, or its next tick, makes up for what it did not get done.
+/// A worker reconciles, and another one, or its next tick, completes what it did not get done.
 pub(super) async fn reconcile(lane: &mut Lane, cell: &Cell) -> PaymentId {
     let finished = "select count(*) from reconciliation_runs where finished_at is not null";
     let id = lane.system.accepted(a_payment().method(cell.outcome.token)).await;
     let armed = lane.worker(cell, &cell.faults()).await;
     cell.fires(&mut lane.system.workers[armed]).await;
     let before = lane.system.count(finished).await;
-    // One that only pauses goes on by itself, and may hold the run's row.
+    // A worker that only pauses goes on by itself, and may hold the run's row.
     if cell.action != Action::Delay {
         lane.age_runs().await;
     }
@@ -315,7 +318,8 @@ pub(super) async fn reconcile(lane: &mut Lane, cell: &Cell) -> PaymentId {
     id
 }
 
-/// A worker gets a job that can never be done. Whoever fails over it, one letter is open for it in the end.
+/// A worker gets a job that can never be done. Whichever workers fail over it, one letter is open for it in
+/// the end.
 pub(super) async fn park(lane: &mut Lane, cell: &Cell) -> PaymentId {
     let pool = lane.system.database.pool.clone();
     let id = lane.system.accepted(a_payment().method(cell.outcome.token)).await;
@@ -343,7 +347,7 @@ pub(super) async fn park(lane: &mut Lane, cell: &Cell) -> PaymentId {
     id
 }
 
-/// A worker deletes what is old, and another one, or its next tick, makes up for what it did not get done.
+/// A worker deletes what is old, and another one, or its next tick, completes what it did not get done.
 pub(super) async fn prune(lane: &mut Lane, cell: &Cell) -> PaymentId {
     let old = "insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, done_at)
                values (repeat('0', 26), 'payments', '', 'Done', 1, 1, now(), 0, '', now() - interval '1 day');

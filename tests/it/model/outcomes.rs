@@ -1,4 +1,4 @@
-//! What the gateway may answer, each read by the product from what comes over the wire.
+//! The gateway's possible answers, each read by the product from what comes over the wire.
 
 use domain::ids::{GatewayKey, PaymentId};
 use domain::money::Money;
@@ -15,7 +15,7 @@ pub(super) struct Outcomes {
     closed: ChargeOutcome,
     pub(super) unreachable: ChargeOutcome,
     pub(super) unanswered: ChargeOutcome,
-    /// A page of something that stands in the gateway's place, which the request may have passed or not.
+    /// A page of something that stands in the gateway's place. The request may have passed it or not.
     pub(super) from_a_stranger: ChargeOutcome,
     pub(super) found: LookupOutcome,
     pub(super) found_declined: LookupOutcome,
@@ -65,7 +65,7 @@ impl Outcomes {
     }
 }
 
-/// Nothing came back.
+/// The failure of an exchange in which nothing came back.
 pub(super) fn silence() -> Failed {
     Failed::new(FailureKind::Timeout, "nothing")
 }

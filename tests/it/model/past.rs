@@ -1,8 +1,9 @@
-//! The same protocol where the past comes back: once, the database is what it was at any earlier moment, or both go on. The client
-//! repeats its request, also with another amount, and the gateway may forget keys by age. Exhaustively, as `super` does it.
+//! The same protocol where the past comes back. Once, the database is what it was at any earlier moment, or
+//! both go on. The client repeats its request, with another amount too, and the gateway may forget keys by
+//! age. Exhaustively, as `super` does it.
 //!
-//! What must hold: no two charges ever stand, no void takes along what another payment was charged, and what has ended agrees
-//! with the gateway.
+//! What must hold: no two charges ever stand, no void takes along another payment's charge, and a payment
+//! that has ended agrees with the gateway.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -18,24 +19,24 @@ mod fate;
 mod gateway;
 mod work;
 
-/// Claims that the model follows.
+/// The number of claims that the model follows.
 const CLAIMS_MAX: u8 = 5;
 
-/// What is taken away.
+/// The guard that is taken away; each says what holds with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Without {
     Nothing,
-    /// The key is the same for whoever asks for the same.
+    /// The same request has the same key.
     TheSameKey,
-    /// What came back is looked at first.
+    /// A payment that came back is looked at first.
     LookingFirst,
-    /// Who comes under a forgotten payment's key is looked at first.
+    /// A payment under a forgotten one's key is looked at first.
     Orphans,
     /// A void near a return follows a look.
     LookingBeforeVoids,
     /// A charge of another amount is no reason to take another key.
     Contradiction,
-    /// Who reads no keys is refused a payment that has one.
+    /// A program that reads no keys is refused a payment that has one.
     ReadingKeys,
 }
 
@@ -44,26 +45,28 @@ enum Without {
 enum Mode {
     /// The gateway's books are read when the past came back.
     Books,
-    /// They cannot be, and nobody waits for so long that keys are forgotten: then a repeat may charge twice, as the command says.
+    /// The books cannot be read, and nobody waits for so long that keys are forgotten. Then a repeat may
+    /// charge twice, as the command says.
     NoBooks,
     /// Both databases may go on.
     Split,
-    /// No past comes back. Programs work at one payment of which the second one was made before there were keys.
+    /// No past comes back. Programs of two kinds work at one payment, and the second kind is from before
+    /// there were keys.
     Mixed,
 }
 
-/// The key of a payment whose id is its key, where there are others.
+/// The key of a payment whose id is its key, where there are other keys.
 const ID_AS_KEY: u8 = 1;
 
 /// How the past comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Past {
     NotYet,
-    /// It took the place of the present, and nobody looked into it yet.
+    /// It took the place of the present, and nobody has looked into it yet.
     Replaced,
-    /// The same, and it was looked into.
+    /// It took the place of the present, and it was looked into.
     Restored,
-    /// Both go on.
+    /// Both the past and the present go on.
     Split,
 }
 
@@ -79,9 +82,9 @@ struct Row {
     in_doubt: bool,
     voiding: bool,
     looks_first: bool,
-    /// It was accepted before the gateway forgot keys.
+    /// Whether it was accepted before the gateway forgot keys.
     is_old: bool,
-    /// So long ago its first charge left.
+    /// Whether its first charge left before that time.
     was_sent_long_ago: bool,
     was_sent: bool,
     not_found_count: u8,
@@ -137,7 +140,7 @@ struct State {
     keys: [Key; 2],
     kept: Option<Option<Row>>,
     past: Past,
-    /// Keys of forgotten payments that are known.
+    /// Whether each key is known to be a forgotten payment's.
     orphans: [bool; 2],
     has_aged: bool,
     was_released: bool,
@@ -162,7 +165,7 @@ impl Model {
             workers: [idle.clone(), idle],
             net: Vec::new(),
             keys: [Key::default(), Key::default()],
-            // Before the request, or after it.
+            // The backup is from before the request, or from after it.
             kept: None,
             past: Past::NotYet,
             orphans: [false; 2],

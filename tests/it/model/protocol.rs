@@ -1,5 +1,5 @@
-//! The moves: workers that claim, ask and settle as the product decides, messages, and a gateway that keeps those of its
-//! promises that the model leaves it.
+//! The moves: workers that claim, ask and settle as the product decides, messages, and a gateway that keeps
+//! those of its promises that the model leaves it.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -11,15 +11,15 @@ use domain::status::{EventType, PaymentStatus};
 use super::Without;
 use super::outcomes::{Outcomes, silence};
 
-/// Claims that the model follows; with more of them nothing new happens.
+/// The number of claims that the model follows; with more of them nothing new happens.
 const CLAIMS_MAX: u8 = 6;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Worker {
     Idle,
-    /// Holds a claim to charge, has not sent it.
+    /// It holds a claim to charge, and has not sent the charge.
     Charging(u8),
-    /// Has sent it.
+    /// It has sent the charge.
     AwaitingCharge(u8),
     LookingUp(u8),
     Voiding(u8),
@@ -50,12 +50,12 @@ pub(super) enum Gateway {
     Voided,
 }
 
-/// One payment, two workers, what is on its way, and the gateway's truth.
+/// One payment, two workers, the messages on their way, and the gateway's truth.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct State {
     pub(super) status: PaymentStatus,
     held: bool,
-    /// Of the current claim; 0 without one.
+    /// The token of the current claim; 0 without one.
     token: u8,
     in_doubt: bool,
     voiding: bool,
@@ -71,7 +71,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Just accepted.
+    /// A payment that was just accepted.
     pub(super) const START: Self = Self {
         status: PaymentStatus::Pending,
         held: false,
@@ -89,11 +89,11 @@ impl State {
     };
 }
 
-/// Who makes the moves.
+/// The guard that is missing, the policy, and the gateway.
 pub(super) struct Model {
     without: Without,
     policy: Policy,
-    /// What of it is true.
+    /// The gateway as it is, beside what is declared.
     truth: Profile,
     outcomes: Outcomes,
 }
@@ -109,7 +109,7 @@ impl Model {
         Self { without, policy, truth, outcomes: Outcomes::read() }
     }
 
-    /// What a decision may see: young and old, in every mixture that matters.
+    /// The situations that a decision may see: young and old, in every mixture that matters.
     fn situations(&self, state: &State) -> Vec<Situation> {
         let in_doubt = state.in_doubt && self.without != Without::Doubt;
         let ages = [Duration::ZERO, Duration::from_hours(20), Duration::from_hours(25)];
@@ -176,7 +176,7 @@ impl Model {
                 self.settle(&idle, token, self.situations(state).iter().filter_map(stands_against), next);
             }
             Worker::AwaitingCharge(token) => {
-                // Who lost the claim writes nothing down, but has left a doubt.
+                // A worker that lost its claim writes nothing down, but has left a doubt.
                 idle.was_sent |= idle.token == token;
                 self.settle_charge(&idle, token, &self.outcomes.unanswered, next);
                 self.settle_charge(&idle, token, &self.outcomes.from_a_stranger, next);
@@ -210,7 +210,7 @@ impl Model {
                 }
             }
         }
-        // Killed: what it held is gone, what it sent is not.
+        // Killed: what it held is gone, and what it sent is not.
         next.push(killed);
     }
 
@@ -249,7 +249,7 @@ impl Model {
         Some((token, steps))
     }
 
-    /// T7 and T8, at any moment: nothing is assumed about leases.
+    /// A claim (`attempt_started` or `taken_over`), at any moment: nothing is assumed about leases.
     fn claim(&self, state: &State, n: usize, next: &mut Vec<State>) {
         if state.status.is_terminal() || state.held || state.claims == CLAIMS_MAX {
             return;
@@ -292,7 +292,8 @@ impl Model {
         self.settle(then, token, steps, next);
     }
 
-    /// Writes each step that differs, fenced by the token; where the fence refuses, the worker is done all the same.
+    /// Writes each step that differs, fenced by the token. Where the fence refuses, the worker is done all
+    /// the same.
     fn settle(&self, then: &State, token: u8, steps: impl Iterator<Item = Step>, next: &mut Vec<State>) {
         let is_fenced_off = then.token != token && self.without != Without::Fence;
         if then.status != PaymentStatus::Processing || then.held || is_fenced_off {
@@ -339,7 +340,7 @@ impl Model {
         row
     }
 
-    /// A message reaches the gateway, which keeps its promises but for the one taken away.
+    /// A message reaches the gateway, which keeps its promises except for the one taken away.
     fn arrive(&self, arrived: State, message: Message, next: &mut Vec<State>) {
         let answer = |mut state: State, gateway: Gateway, message: Message| {
             state.gateway = gateway;

@@ -1,4 +1,4 @@
-//! Dead letters on the operator's page: listed, replayed and put away, with a reason and under a name.
+//! Dead letters on the operator's page: listed, replayed and discarded, with a reason and under a name.
 
 use serde_json::json;
 use shared::queue::repair::stray_jobs;
@@ -9,7 +9,7 @@ use super::page::{an_api, form, form_of, get, text};
 use super::{a_wrong_amount, breaks};
 use crate::PROGRAM;
 
-/// The dead letter of a payment's job, which each worker was lost with.
+/// The dead letter of a payment's job, with which each worker was lost.
 async fn a_letter(system: &System) -> i64 {
     system.accepted(a_payment()).await;
     let lost_twice = "update apalis.jobs set attempts = 2, run_at = now() - interval '1 hour'";

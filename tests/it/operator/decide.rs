@@ -1,4 +1,5 @@
-//! A held payment ends, or goes on, as a person decides: under a name, with a reason, and only as far as the gateway bears it out.
+//! A held payment ends, or goes on, as a person decides: under a name, with a reason, and only as far as the
+//! gateway bears it out.
 
 use std::collections::BTreeSet;
 

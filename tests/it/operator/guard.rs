@@ -1,4 +1,4 @@
-//! What the database refuses even to a person, and what only a person may do.
+//! Changes that the database refuses even to a person, and those that only a person may make.
 
 use domain::ids::PaymentId;
 use tests::System;
@@ -6,7 +6,7 @@ use tests::System;
 use super::{a_doubt_that_cannot_end, a_wrong_amount, decides, void_at_the_gateway};
 use crate::PROGRAM;
 
-/// Back in the machine's hands, with a void under way; only in the transaction that asks.
+/// Puts the payment back into the machine's hands, with a void under way, only in the transaction that asks.
 const UNHOLD: &str = "set local session_replication_role = replica;
                       update payments set held_reason = null, due_at = now();
                       set local session_replication_role = origin;";
@@ -17,7 +17,7 @@ const END_AS: &str =
                              failure_code = case when '$status' = 'failed' then 'by_hand' end,
                              version = version + 1 where id = $id";
 
-/// The message with which the database refuses, or nothing if it does not. Changes nothing either way.
+/// The message with which the database refuses. None where it does not refuse. It changes nothing either way.
 async fn refusal(system: &System, before: &'static str, sql: &str, id: PaymentId) -> Option<String> {
     let sql = sql.replace("$id", &format!("'{}'", id.uuid()));
     let mut transaction = system.database.pool.begin().await.unwrap();

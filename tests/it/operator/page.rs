@@ -1,4 +1,5 @@
-//! The operator's page over HTTP: who gets in, what is shown, and that nothing is done from elsewhere.
+//! The operator's page over HTTP: who gets in, what is shown, and that no request from elsewhere
+//! does anything.
 
 use domain::ids::PaymentId;
 use reqwest::Method;
@@ -8,7 +9,7 @@ use tests::{Answer, Shape, System, a_payment};
 use super::{ADMIN_KEY, a_wrong_amount, breaks, version, void_at_the_gateway};
 use crate::PROGRAM;
 
-/// As Ada's browser asks.
+/// A request as Ada's browser sends it.
 fn asks(system: &System, method: Method, path: &str) -> reqwest::RequestBuilder {
     asks_as("ada", system, method, path)
 }
@@ -23,12 +24,12 @@ pub(super) async fn get(system: &System, path: &str) -> Answer {
     send(asks(system, Method::GET, path)).await
 }
 
-/// As a form of the page sends it, with these fields.
+/// A request as a form of the page sends it, with these fields.
 pub(super) fn form(system: &System, path: &str, fields: &str) -> reqwest::RequestBuilder {
     form_of("ada", "same-origin", system, path).body(fields.to_owned())
 }
 
-/// As that user's browser sends a form of a page from there.
+/// A request as that user's browser sends a form of a page from there.
 pub(super) fn form_of(user: &str, site: &str, system: &System, path: &str) -> reqwest::RequestBuilder {
     asks_as(user, system, Method::POST, path)
         .header("content-type", "application/x-www-form-urlencoded")

@@ -1,4 +1,5 @@
-//! The operator's queries read a bounded number of rows, however many there are, and on tables without statistics.
+//! The operator's queries read a bounded number of rows, however many there are, and on tables
+//! without statistics.
 
 use domain::status::PaymentStatus;
 use shared::operations::breaks;
@@ -7,7 +8,7 @@ use shared::operations::operator::{self, Filter, State};
 use sqlx::PgPool;
 use tests::TestDatabase;
 
-/// So many payments, of three merchants; one in a hundred failed, one in a thousand is held.
+/// The number of payments, of three merchants. One in a hundred failed, one in a thousand is held.
 const PAYMENTS: i64 = 6_000;
 
 const FILL: &str = "
@@ -42,7 +43,7 @@ const FILL: &str = "
       from payments;
     reset session_replication_role";
 
-/// The rows that were read, by index or not, since the last time somebody asked.
+/// The rows that were read, by index or not, since this was last asked.
 async fn rows_read(pool: &PgPool) -> i64 {
     sqlx::raw_sql("select pg_stat_force_next_flush()").execute(pool).await.unwrap();
     sqlx::raw_sql("select pg_stat_clear_snapshot()").execute(pool).await.unwrap();
@@ -74,7 +75,7 @@ async fn no_list_reads_more_than_a_few_pages_of_rows() {
                     let before = rows_read(&pool).await;
                     let found = operator::list(&pool, &filter).await.unwrap().len();
                     let read = rows_read(&pool).await - before;
-                    // A page of each merchant, and once more to show those that are left.
+                    // The limit allows a page of each merchant, and once more to show those that are left.
                     if read > 5 * limit {
                         wrong.push(format!("{filter:?}: read {read} to find {found}"));
                     }

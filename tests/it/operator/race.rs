@@ -1,4 +1,4 @@
-//! Who decides at the same moment, and who dies over it: of all of them one decision is made, or none.
+//! People who decide at the same moment, and workers that die over it: of all decisions one is made, or none.
 
 use domain::held::Wish;
 use futures::future::join_all;
@@ -66,7 +66,7 @@ async fn of_many_who_decide_at_once_one_wins() {
     let payment = system.ended(id).await;
     let (done, others): (Vec<_>, Vec<_>) =
         decided.iter().map(|answer| answer.status).partition(|it| *it == 303);
-    // Whoever asked for the same decision is told that it is done.
+    // A person who asked for the same decision is told that it is done.
     assert!((1..=6).contains(&done.len()) && others.iter().all(|it| *it == 409), "{done:?} {others:?}");
     assert_eq!(system.count("select count(*) from decisions where outcome = 'done'").await, 1);
     let first: String = sqlx::query_scalar("select wish from decisions where outcome = 'done'")
@@ -77,7 +77,7 @@ async fn of_many_who_decide_at_once_one_wins() {
     system.assert_books_agree().await;
 }
 
-/// Waits until so many sessions wait for a lock.
+/// Waits until that number of sessions wait for a lock.
 async fn waiting_for_a_lock(system: &System, sessions: i64) {
     let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     wait_until("the sessions to wait", async || system.count(waiting).await == sessions).await;

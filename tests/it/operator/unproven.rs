@@ -1,4 +1,5 @@
-//! Where the gateway tells nothing, a person ends a payment without proof: marked so, told apart, and undone by no machine.
+//! Where the gateway tells nothing, a person ends a payment without proof. It is marked so, counted
+//! separately, and no machine undoes it.
 
 use serde_json::json;
 use tests::{Shape, System, a_payment};
@@ -26,7 +27,7 @@ async fn a_silent_gateway_leaves_only_ends_without_proof_which_no_machine_undoes
     let unproven = &report["unproven"];
     assert_eq!((&unproven["payments"], &unproven["refuted"]), (&json!(1), &json!(1)), "{report}");
     assert_eq!(unproven["first"][0]["subject"], id.to_string().as_str(), "{report}");
-    // Reconciliation finds the charge, and no worker voids it: also none that knows nothing of proof.
+    // Reconciliation finds the charge, and no worker voids it, not even one that knows nothing of proof.
     assert_eq!(reconcile(&system).await.0, 3);
     let opened = "select count(*) from breaks where kind = 'unproven_refuted' and closed_at is null";
     assert_eq!(system.count(opened).await, 1);

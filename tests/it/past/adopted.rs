@@ -1,4 +1,5 @@
-//! A repeat of a forgotten request takes the charge that stands for its own, if it is what is owed and nobody else's.
+//! A repeat of a forgotten request adopts the charge that stands, if it is of what is owed and no
+//! other payment's.
 
 use domain::ids::PaymentId;
 use serde_json::json;
@@ -78,7 +79,7 @@ async fn a_repeat_of_another_amount_is_held_and_neither_charged_nor_voided() {
     assert_eq!(payment["held_reason"], "contradiction", "{payment}");
     assert_eq!(charges(&system).await, 1);
     assert!(!system.journal_of(id).await.contains(&"void void".to_owned()));
-    // What stands is another payment's: a person may fail this one, and not void what the customer paid.
+    // What stands is another payment's. A person may fail this one, but not void what the customer paid.
     decides(&system, id, version(&payment), "void").await;
     assert_eq!(system.client.payment(id).await["held_reason"], "contradiction");
     decides(&system, id, version(&payment), "fail").await;
@@ -90,7 +91,7 @@ async fn a_repeat_of_another_amount_is_held_and_neither_charged_nor_voided() {
         (3, vec![format!("charge_unknown of key {key}")]),
         "{report}"
     );
-    // Where it is known that a past came back, what is forgotten is no violation.
+    // Where a past is known to have come back, a forgotten payment is no violation.
     assert_eq!(verify::report(verify::verify(&system, &[])).await.0, 1);
     at_home(&system, "update installation set returned_at = clock_timestamp()").await;
     let (code, report) = verify::report(verify::verify(&system, &[])).await;

@@ -1,4 +1,5 @@
-//! Who may claim, and under which key the gateway is asked: schemes mixed, old processes, closed doors, another's payments.
+//! Who may claim, and under which key the gateway is asked: schemes mixed, old processes, closed doors,
+//! another's payments.
 
 use serde_json::json;
 use sqlx::Connection as _;
@@ -67,7 +68,7 @@ async fn while_a_past_that_came_back_is_not_looked_into_nothing_is_accepted_or_c
     let answer = system.pay(a_payment()).await;
     assert_eq!(answer.status, 503, "{:?}", answer.json());
     assert!(answer.header("retry-after").parse::<u32>().is_ok());
-    // What is known is shown, and what waits is left alone.
+    // Known payments are shown, and waiting ones are left alone.
     assert_eq!(system.client.payment(before).await["status"], "succeeded");
     assert_eq!(system.stored().await[0], 1);
     at_home(&system, "update installation set must_restore = null").await;
@@ -85,7 +86,7 @@ async fn nothing_is_claimed_behind_closed_doors_nor_what_is_another_installation
         let id = system.accepted(a_payment()).await;
         at_home(&system, closed).await;
         let worker = system.add_worker([("RUST_LOG", "debug")]).await;
-        // Each sweep that came after the first looked at what is due.
+        // Each sweep after the first looked at what is due.
         wait_until("some sweeps", async || {
             Scrape::of(&system.workers[worker]).await.sum("sweeps_total", &[("result", "ok")]) >= 3.0
         })

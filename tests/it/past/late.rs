@@ -1,4 +1,4 @@
-//! Results that come to payments that know nothing of the claim that led to them: the end of the log was lost.
+//! Results for payments that know nothing of the claim behind them: the end of the log was lost.
 
 use domain::decide::Step;
 use domain::ids::PaymentId;
@@ -39,7 +39,7 @@ async fn a_result_of_a_claim_that_is_forgotten_puts_its_payment_in_doubt_and_it_
     let system = without_worker().await;
     let id = system.accepted(a_payment()).await;
     let claim = claimed(&system, id).await;
-    // As it was before the claim.
+    // Makes it as it was before the claim.
     let back = "delete from payment_events where payment_id = $id and version > 1;
                 update payments set status = 'pending', version = 1, claim_token = null, attempt_count = 0, first_sent_at = null,
                                     send_by = null, due_at = created_at, updated_at = created_at where id = $id";
@@ -55,7 +55,7 @@ async fn a_result_of_a_claim_that_is_forgotten_puts_its_payment_in_doubt_and_it_
     );
     let again = charged(&system, &claim).await;
     assert_eq!((again.late.len(), system.story(id).await.len()), (1, 2), "said twice, doubted once");
-    // The gateway knows of none: charged once, after it was looked up.
+    // The gateway knows of none: the payment is charged once, after it was looked up.
     let system = with_worker(system).await;
     assert_eq!(system.ended(id).await["status"], "succeeded");
     assert!(system.journal_of(id).await[0].contains("lookup"), "{:?}", system.journal_of(id).await);
@@ -80,6 +80,6 @@ async fn a_charge_of_a_payment_that_is_gone_is_kept_as_an_orphan_and_told_to_a_p
     assert_eq!(open_breaks(&system).await, [format!("orphan of key {}", claim.key)]);
     charged(&system, &claim).await;
     assert_eq!(open_breaks(&system).await.len(), 1);
-    // Others of its batch are none the worse for it.
+    // Other payments of its batch are settled as usual.
     assert_eq!(charged(&system, &other).await.moved.len(), 1);
 }

@@ -1,4 +1,5 @@
-//! What may be a forgotten payment's is looked at before anything else, and never charged, voided or given up by the machine.
+//! A payment that may be a forgotten one's is looked at before anything else, and the machine never charges,
+//! voids or gives it up.
 
 use domain::ids::PaymentId;
 use serde_json::json;
@@ -11,7 +12,7 @@ use super::{
 use crate::operator::version;
 use crate::reconcile::{behind_the_guards, open_breaks};
 
-/// A payment under whose key a charge of a forgotten one is known, which the gateway does not show.
+/// A payment under whose key a forgotten one's charge is known, which the gateway does not show.
 async fn one_of_an_orphan(system: &System) -> (PaymentId, PaymentId) {
     let request = a_payment();
     let forgotten = system.accepted(request.clone()).await;
@@ -36,7 +37,7 @@ async fn released(system: &System, id: PaymentId) {
     assert!(moved.is_some(), "{held}");
 }
 
-/// As `payonce restored` leaves it.
+/// Makes a payment as `payonce restored` leaves it.
 async fn restored(system: &System, id: PaymentId) {
     let restored = "with moved as (
              update payments set status = 'processing', version = version + 1, claim_token = null, look_first = true,
@@ -63,7 +64,7 @@ async fn a_payment_of_an_orphan_is_never_charged_and_adopts_once_the_charge_is_s
 
     let system = with_worker(system).await;
     assert_eq!(system.held(id).await["held_reason"], "restored");
-    // Released it looks again, and no more than that.
+    // Once released, it looks again, and does no more than that.
     released(&system, id).await;
     wait_until("it to be held again", async || {
         system.story(id).await.iter().filter(|it| *it == "held").count() == 2
@@ -109,7 +110,7 @@ async fn what_came_back_and_the_gateway_shows_nothing_of_is_charged_only_once_a_
 async fn what_came_back_and_was_charged_or_declined_ends_so() {
     for (method, ends) in [("sim_ok", "succeeded"), ("sim_declined", "failed")] {
         let mut system = without_worker().await;
-        // Charged, and the answer is lost with the worker.
+        // It is charged, and the answer is lost with the worker.
         let dying = system.add_worker([("PAYONCE_FAULTS", "charge.answered=kill")]).await;
         let id = system.accepted(a_payment().method(method)).await;
         system.workers[dying].wait_exit().await;
@@ -152,7 +153,7 @@ async fn neither_age_nor_a_deadline_ends_what_the_gateway_was_not_heard_about() 
     assert!(!system.story(id).await.contains(&"void_started".to_owned()));
 }
 
-/// A charge by a method whose look-ups are never answered.
+/// Makes a charge by a method whose look-ups are never answered.
 async fn charged_at_the_gateway_silently(system: &System, id: PaymentId) {
     system.faults(json!({ "timeout_delay_ms": 50 })).await;
     let url = format!("{}/charges", system.gateway.address("gateway"));

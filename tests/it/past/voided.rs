@@ -18,7 +18,7 @@ async fn what_may_share_its_key_is_voided_only_once_the_gateway_has_shown_that_i
         }
         system.add_worker(HASTY).await;
 
-        // Charges, and never says so.
+        // This method charges, and never says so.
         let id = system.accepted(a_payment().method("sim_doubt")).await;
 
         if ends {
@@ -43,7 +43,7 @@ async fn failed_though_charged(system: &System, name: Option<PaymentId>) -> Paym
     id
 }
 
-/// The kind of its only break, once no worker asks about it any more.
+/// The kind of its only break, and how the void ended, once no worker asks about it any more.
 async fn remedied(system: &System) -> (String, serde_json::Value) {
     wait_for("the remedy to be over", async || {
         sqlx::query_as(
@@ -72,7 +72,7 @@ async fn a_late_charge_is_left_to_a_person_where_it_may_be_another_payments() {
     let another = Some(PaymentId::generate());
     for (name, past) in [
         (another, "select"),
-        // Its own, but sent before the past came back: it may have been repeated since.
+        // The charge is its own, but was sent before the past came back: it may have been repeated since.
         (
             None,
             "update installation set epoch = 2, epoch_began_at = clock_timestamp(), returned_at = clock_timestamp()",

@@ -1,8 +1,8 @@
-//! Hot statements read as much from a million rows as from none, with plans that were made when there were none, with
-//! statistics or without.
+//! Hot statements read as much from a million rows as from none, with plans that were made when there were
+//! none, with statistics or without.
 //!
-//! Takes about a minute on two cores, nearly all of it to fill a million rows into each table with their indexes and checks.
-//! A plan is judged by what it reads and not by how it looks.
+//! It takes about a minute on two cores, nearly all of it to fill a million rows into each table with their
+//! indexes and checks. A plan is judged by what it reads, and not by how it looks.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -30,7 +30,8 @@ use super::{LEASE, Reads};
 /// How many payments share a statement, and how long a page is.
 const BATCH: i64 = 20;
 
-/// For each of a batch: versions of its row, its events, key, job, transfer, and the indexes of each.
+/// The reads for each of a batch: versions of its row, its events, key, job, transfer, and the indexes
+/// of each.
 const READ_FOR_EACH: Reads = Reads { rows: 12, blocks: 100 };
 
 /// A plan is made for good at the sixth time.
@@ -40,7 +41,7 @@ const PAYMENT: &str = "
     create function plans_payment(n integer) returns uuid language sql immutable
     return ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid";
 
-/// As if none had ever been taken.
+/// Makes the database as if statistics had never been taken.
 const FORGET_STATISTICS: &str = "
     set allow_system_table_mods = on;
     delete from pg_statistic where starelid >= 16384;
@@ -52,13 +53,14 @@ struct Scene {
     server: PrivateServer,
     url: String,
     merchant: MerchantId,
-    /// Has one payment.
+    /// A merchant with one payment.
     newcomer: MerchantId,
-    /// The merchant's.
+    /// The API key of `merchant`.
     api_key: SecretHash,
-    /// Lists are planned by what is known of the merchants, which is nothing before statistics are taken for the first time.
+    /// Whether lists are read. They are planned by what is known of the merchants, which is nothing before
+    /// statistics are taken for the first time.
     lists: bool,
-    /// What read more than it may.
+    /// Statements that read more than they may.
     wrong: Vec<String>,
 }
 
@@ -84,7 +86,7 @@ impl Scene {
             .replace("$to", &(numbers.end - 1).to_string())
     }
 
-    /// In two halves at once.
+    /// Fills in these payments, in two halves at once.
     async fn grow(&self, numbers: Range<u32>) {
         let middle = u32::midpoint(numbers.start, numbers.end);
         let half = async |numbers| self.unlimited(&self.script(include_str!("grow.sql"), numbers)).await;
@@ -96,7 +98,7 @@ impl Scene {
         self.unlimited("vacuum (analyze)").await;
     }
 
-    /// By a connection of its own, which has reported all that it read before it ends.
+    /// Executes statements on a connection of their own, which has reported all that it read before it ends.
     async fn unlimited(&self, sql: &str) {
         let pool = self.connection().await;
         sqlx::raw_sql("set statement_timeout = 0").execute(&pool).await.unwrap();
@@ -112,7 +114,8 @@ impl Scene {
     async fn run(&mut self, when: &str, pool: &PgPool) {
         let backlog = self.script(include_str!("backlog.sql"), 0..1);
         sqlx::raw_sql(AssertSqlSafe(backlog)).execute(pool).await.unwrap();
-        // What the last backlog left in the indexes of what is under way is cleared away by who reads it first.
+        // The first reader clears away what the last backlog left in the indexes of payments and jobs
+        // under way.
         store::overdue(pool, 0, 1, None).await.unwrap();
         rows::take(pool, queue::PAYMENTS, "a worker", 1, None).await.unwrap();
         for _ in 0..TIMES {
@@ -154,7 +157,7 @@ impl Scene {
         let overdue = self.counted(when, "overdue", pool, store::overdue(pool, 0, BATCH, None)).await.found;
         let since = store::overdue(pool, 0, BATCH, Some(Utc::now()));
         self.counted(when, "newly overdue", pool, since).await;
-        // Nothing is so late, though many are due.
+        // Many are due, but none for this long.
         let hour_ms = 3_600_000;
         let late = self.counted(when, "late", pool, store::overdue(pool, hour_ms, BATCH, None)).await;
         assert_eq!(late.found.len(), 0);
@@ -234,7 +237,7 @@ fn a_charge() -> Charge {
     }
 }
 
-/// Every other one is charged, the others are to be tried again.
+/// Settlements: every other payment is charged, and the others are to be tried again.
 fn settlements(claims: &[Claim]) -> Vec<Settlement> {
     let step = |n: usize| match n % 2 {
         0 => Step::Succeed(a_charge()),
@@ -249,7 +252,7 @@ fn settlements(claims: &[Claim]) -> Vec<Settlement> {
     claims.iter().enumerate().map(settlement).collect()
 }
 
-/// What a claim asks when its answer was lost.
+/// The question of a claim whose answer was lost.
 async fn claimed(pool: &PgPool, ids: &[PaymentId], token: ClaimToken) -> sqlx::Result<usize> {
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
     let claimed = sqlx::query(include_str!("../../../shared/queries/payment_claimed.sql"));
@@ -260,7 +263,7 @@ async fn claimed(pool: &PgPool, ids: &[PaymentId], token: ClaimToken) -> sqlx::R
 async fn hot_statements_read_no_more_from_a_million_rows_than_from_none() {
     let mut scene = Scene::open().await;
     scene.analyze().await;
-    // Its statements are prepared when there is hardly anything, and kept.
+    // Its statements are prepared when the tables are nearly empty, and kept.
     let kept = scene.connection().await;
     scene.run("empty", &kept).await;
     scene.grow(0..10_000).await;

@@ -1,4 +1,5 @@
-//! A reader that holds an old snapshot, as a dump does, makes no look for what is due read all that was done meanwhile.
+//! A reader that holds an old snapshot, as a dump does, does not make a search for due work read all that was
+//! done meanwhile.
 
 use chrono::{DateTime, Utc};
 use shared::payment::store;
@@ -8,13 +9,13 @@ use tests::PrivateServer;
 
 use super::Reads;
 
-/// Jobs and payments that are done while the reader reads.
+/// How many jobs and payments are done while the reader reads.
 const DONE: i64 = 2_000;
 
-/// What a look may read that finds nothing.
+/// How many rows a search may read that finds nothing.
 const NEXT_TO_NOTHING: i64 = 10;
 
-/// An hour ago, one each millisecond.
+/// Makes jobs from an hour ago, one each millisecond.
 const JOBS: &str =
     "insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata)
      select apalis.generate_ulid(), 'payments', 'x', 'Pending', 0, 1,
@@ -56,7 +57,7 @@ impl Scene {
         sqlx::raw_sql(sql).execute(&self.pool).await.unwrap();
     }
 
-    /// Takes jobs: how many, how far that came, and what it read.
+    /// Takes jobs. Answers which, how far that came, and what it read.
     async fn take(&self, since: Option<DateTime<Utc>>) -> (Vec<String>, Option<DateTime<Utc>>, i64) {
         let before = Reads::so_far(&self.pool).await;
         let taken = rows::take(&self.pool, queue::PAYMENTS, "a worker", 100, since).await.unwrap();
@@ -64,7 +65,7 @@ impl Scene {
         (taken.found.into_iter().map(|job| job.id).collect(), taken.reached, read.rows)
     }
 
-    /// Looks for overdue payments: how many, how far that came, and what it read.
+    /// Looks for overdue payments. Answers how many, how far that came, and what it read.
     async fn sweep(&self, since: Option<DateTime<Utc>>) -> (usize, Option<DateTime<Utc>>, i64) {
         let before = Reads::so_far(&self.pool).await;
         let overdue = store::overdue(&self.pool, 500, 100, since).await.unwrap();
@@ -81,7 +82,8 @@ async fn while_a_reader_holds_a_snapshot_jobs_are_found_without_reading_those_th
     for _ in 0..DONE / 100 {
         let (ids, came_to, read) = scene.take(reached).await;
         assert_eq!(ids.len(), 100);
-        // Each by the index of what waits, and by its key; and those of the quarter of a second before.
+        // Each is read by the index of what waits, and by its key. So are those of the quarter of a
+        // second before.
         assert!(read <= 100 * 2 + 250 + NEXT_TO_NOTHING, "read {read} to find 100 jobs");
         rows::end(&scene.pool, "a worker", ids.into_iter().map(|id| (id, None)).collect()).await.unwrap();
         reached = came_to;
@@ -93,7 +95,7 @@ async fn while_a_reader_holds_a_snapshot_jobs_are_found_without_reading_those_th
     let (_, _, read) = scene.take(None).await;
     assert!(read >= DONE, "a look at all there is reads what is dead: {read}");
 
-    // Given back, or of a priority that we give to none.
+    // A job that was given back, and one of a priority that we give to none.
     scene
         .execute("update apalis.jobs set status = 'Pending' where id in (select min(id) from apalis.jobs)")
         .await;

@@ -18,7 +18,7 @@ async fn a_job_that_panics_under_the_librarys_own_guard_runs_for_ever() {
 
     let _worker = Naive::named("panicking").start(&database, Arc::new(|_| async { panic!("a bug") }.boxed()));
 
-    // Told as done, and running all the same.
+    // The job counts as done, and runs all the same.
     wait_until("the job to be acknowledged", async || {
         count(&database, "select count(*) from apalis.jobs where done_at is not null").await == 1
     })
@@ -121,7 +121,7 @@ async fn a_retry_of_ours_is_a_new_job_at_its_due_time() {
     assert_eq!(system.count(waited).await, 2);
 }
 
-/// A system, and a job beside those of its payments that says this.
+/// A system, and a job with these contents beside those of its payments.
 async fn with_a_job(says: &str) -> System {
     let system = System::start(PROGRAM).await;
     sqlx::query(

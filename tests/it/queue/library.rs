@@ -1,4 +1,5 @@
-//! Workers in a runtime of their own, which ends as a killed process does: at once, with all that it was doing.
+//! Workers in a runtime of their own, which ends as a killed process does: at once, with all that it
+//! was doing.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// What a job of the library's own does.
+/// The work of a job of the library's own.
 pub(super) type Handler = Arc<dyn Fn(i64) -> BoxFuture<'static, Result<(), BoxDynError>> + Send + Sync>;
 
 /// The library as it is, under these settings. Its jobs are numbers.
@@ -32,12 +33,13 @@ impl Naive {
     }
 
     pub(super) fn start(self, database: &TestDatabase, handler: Handler) -> Running {
-        // The library counts whole seconds. A worker that was not heard of for two has died; on a busy machine a start
-        // takes longer than one.
+        // The library counts whole seconds. A worker that was not heard of for two has died. On a busy
+        // machine a start takes longer than one.
         let config = Config::default()
             .queue("naive")
             .batch_size(self.batch)
-            // Else a killed worker could still write, as its last word, that it runs what it was killed in.
+            // Otherwise a killed worker could still write, as its last word, that it runs the job it was
+            // killed in.
             .lock_tasks(false)
             .heartbeat_interval(Duration::from_millis(100))
             .missed_heartbeats(20);
@@ -63,7 +65,7 @@ impl Naive {
     }
 }
 
-/// The same through our door.
+/// A worker of ours, by way of `shared::queue`.
 pub(super) fn ours(
     database: &TestDatabase,
     concurrency: usize,
@@ -75,7 +77,7 @@ pub(super) fn ours(
     })
 }
 
-/// A worker under way. Dropped, it is killed.
+/// A worker under way. When it is dropped, it is killed.
 pub(super) struct Running {
     runtime: Option<Runtime>,
     stop: CancellationToken,
@@ -122,7 +124,7 @@ impl Drop for Running {
     }
 }
 
-/// Which jobs have been started, in their order.
+/// The jobs that have been started, in their order.
 #[derive(Clone, Default)]
 pub(super) struct Started(Arc<Mutex<Vec<i64>>>);
 
@@ -139,7 +141,7 @@ impl Started {
         self.0.lock().unwrap().len()
     }
 
-    /// Notes its jobs and is done with them.
+    /// A handler that notes its jobs and is done with them.
     pub(super) fn and_done(&self) -> Handler {
         let started = self.clone();
         Arc::new(move |job| {
@@ -148,7 +150,7 @@ impl Started {
         })
     }
 
-    /// Notes its jobs and never ends.
+    /// A handler that notes its jobs and never ends.
     pub(super) fn and_stuck(&self) -> Handler {
         let started = self.clone();
         Arc::new(move |job| {
@@ -157,7 +159,7 @@ impl Started {
         })
     }
 
-    /// Notes its jobs and ends them once the gate is open.
+    /// A handler that notes its jobs and ends them once the gate is open.
     pub(super) fn and_wait(&self, gate: &Gate) -> Handler {
         let (started, gate) = (self.clone(), gate.clone());
         Arc::new(move |job| {
@@ -186,7 +188,7 @@ impl Gate {
     }
 
     pub(super) async fn passed(&self) {
-        // It never has a permit: it is closed, and that opens it.
+        // The semaphore never has a permit: it is closed, and that opens the gate.
         let _ = self.0.acquire().await;
     }
 }
@@ -207,7 +209,7 @@ pub(super) async fn push(database: &TestDatabase, first: i64, last: i64, max_att
     .unwrap();
 }
 
-/// Enqueues looks at so many payments as ours are; there are no such payments.
+/// Enqueues `count` looks at payments, in the form of our jobs. There are no such payments.
 pub(super) async fn push_looks(database: &TestDatabase, count: usize) {
     for _ in 0..count {
         sqlx::query(
@@ -225,7 +227,8 @@ pub(super) async fn count(database: &TestDatabase, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(&database.pool).await.unwrap()
 }
 
-/// Waits until the worker that holds a job was heard of after it got the job for longer than it may be silent.
+/// Waits until the worker that holds a job was heard of after it got the job for longer than it may
+/// be silent.
 pub(super) async fn heard_of_its_worker(database: &TestDatabase) {
     wait_until("a worker to be heard of again and again", async || {
         count(

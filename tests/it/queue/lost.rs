@@ -6,7 +6,7 @@ use tests::{TestDatabase, wait_until};
 
 use super::library::{Gate, Naive, Started, count, heard_of_its_worker, ours, push, push_looks};
 
-/// One job, started by a worker that was killed in the middle of it.
+/// Leaves one job that was started by a worker which was killed in the middle of it.
 async fn killed_in_the_middle(database: &TestDatabase, name: &'static str, started: &Started) {
     push(database, 1, 1, 1).await;
     let first = Naive::named(name).start(database, started.and_stuck());
@@ -47,7 +47,7 @@ async fn every_worker_of_ours_has_a_name_that_none_had_before_so_the_jobs_of_the
     });
     wait_until("the job to be started", async || started.times(1) == 1).await;
     first.kill();
-    // As if all the time had passed after which a silent worker counts as dead.
+    // As if the time had passed after which a silent worker counts as dead.
     let aged = "update apalis.workers set last_seen = last_seen - interval '1 minute'";
     sqlx::query(aged).execute(&database.pool).await.unwrap();
 
@@ -73,12 +73,12 @@ async fn slow_batch(concurrency: usize) -> (TestDatabase, Started, Gate, [super:
 #[tokio::test]
 async fn a_worker_with_a_batch_larger_than_its_concurrency_is_silent_and_its_jobs_run_twice() {
     let (_database, started, gate, _workers) = slow_batch(1).await;
-    // The second takes them all for orphans, although the first one lives.
+    // The second worker takes them all for orphans, although the first one lives.
     wait_until("the whole batch to be started again", async || started.total() >= 6).await;
 
     gate.open();
 
-    // Or more often, on a machine so busy that the second is silent for too long as well.
+    // They may run more often, on a machine so busy that the second worker is silent for too long as well.
     wait_until("every job to have run twice", async || (1..=5).all(|job| started.times(job) >= 2)).await;
 }
 

@@ -1,4 +1,4 @@
-//! Ending in order, with many jobs in flight.
+//! The end of a worker in order, with many jobs in flight.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::library::{Gate, Naive, Running, Started, count, ours, push, push_look
 
 const IN_FLIGHT: usize = 20;
 
-/// Told to end while all jobs are in flight; only then may they end.
+/// Tells the worker to end while all jobs are in flight; only then may they end.
 async fn told_to_end(worker: &Running, started: &Started, gate: &Gate) {
     wait_until("all jobs to be in flight", async || started.total() == IN_FLIGHT).await;
     worker.stop().await;
@@ -35,7 +35,7 @@ async fn naive_told_to_end(batch: usize) -> (TestDatabase, Started, Running) {
     (database, ended, worker)
 }
 
-/// One of ours with as much to do, from its start to its end.
+/// A worker of ours with as much to do, from its start to its end.
 async fn one_of_ours_begins_and_ends() {
     let (database, started, gate) = (TestDatabase::fresh().await, Started::default(), Gate::closed());
     push_looks(&database, IN_FLIGHT).await;

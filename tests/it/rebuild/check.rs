@@ -1,4 +1,5 @@
-//! What `--check` names: each column that was changed behind the guards, and each history that makes no payment.
+//! The findings of `--check`: each column that was changed behind the guards, and each history that makes
+//! no payment.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +38,7 @@ async fn each_column_that_was_changed_is_named_with_both_values() {
     .fetch_all(pool)
     .await
     .unwrap();
-    // Not even its checks keep somebody from a row who owns the table.
+    // Not even its checks keep the table's owner from a row.
     let free = "do $$ declare name text; begin
         for name in select conname from pg_constraint where conrelid = 'payments'::regclass and contype = 'c' loop
             execute format('alter table payments drop constraint %I', name);
@@ -45,7 +46,7 @@ async fn each_column_that_was_changed_is_named_with_both_values() {
     behind_the_guards(pool, free).await;
 
     for (column, kind) in &columns {
-        // Ended, under way in a worker that died, and waiting.
+        // One that has ended, one under way in a worker that died, and one that waits.
         for id in [ids[0], ids[ids.len() - 2], ids[ids.len() - 1]] {
             let change =
                 |value: &str| format!("update payments set {column} = {value} where id = '{}'", id.uuid());
@@ -73,7 +74,7 @@ async fn each_column_that_was_changed_is_named_with_both_values() {
     assert_eq!(report(&system.database.url, &["--check"]).await.0, 0);
 }
 
-/// What was done to the log, and what is said of the payment that it was done to.
+/// Changes of the log, and what is said of the payment whose log it is.
 const BROKEN: &[(&str, &str)] = &[
     ("delete from payment_events where payment_id = $id", "has no events"),
     (
@@ -163,7 +164,7 @@ async fn many_pages_are_compared_to_their_end_while_payments_go_on() {
     assert!(found["payments"].as_u64().unwrap() >= 4_001, "{found}");
     assert_eq!(written, 0, "{all}");
     wait_until("all to be written", async || {
-        // Which of them were settled while it wrote, nobody knows.
+        // Which of them were settled while it wrote is not known.
         system.count("select count(*) from payments_rebuilt").await >= 4_001
     })
     .await;

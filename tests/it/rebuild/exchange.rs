@@ -1,4 +1,5 @@
-//! The table made from events takes the place of the one in use, with all that hangs on it, and the system goes on.
+//! The table made from events takes the place of the one in use, with all that hangs on it, and the system
+//! goes on.
 
 use domain::ids::PaymentId;
 use serde_json::json;
@@ -9,7 +10,8 @@ use tests::{Client, System, a_payment};
 use super::{after_all_sorts, close_the_doors, leave, open_the_doors, report, rows};
 use crate::verify::{behind_the_guards, offences, verify};
 
-/// All that hangs on the table, in the catalog's words; it nests what it reads again in parentheses of its own.
+/// All that hangs on the table, in the catalog's words. The catalog nests an expression that it reads again
+/// in parentheses of its own.
 const CATALOG: &str = "
     select format('%s %s %s %s', attnum, attname, format_type(atttypid, atttypmod), attnotnull) || coalesce(pg_get_expr(adbin, adrelid), '')
            || coalesce(attacl::text, '') || attstattarget::text
@@ -34,7 +36,7 @@ async fn catalog(pool: &PgPool) -> Vec<String> {
     sqlx::query_scalar(CATALOG).fetch_all(pool).await.unwrap()
 }
 
-/// What operators may have added to the table, beside our own.
+/// Additions that operators may have made to the table.
 const ADDED: &str = "
     grant select, update on payments to pg_monitor;
     grant update (held_reason) on payments to pg_read_all_stats;
@@ -49,7 +51,7 @@ const ADDED: &str = "
     create trigger own after insert on payments for each row execute function quiet();
     alter table payments disable trigger own";
 
-/// What somebody did who looked away from the guards.
+/// Changes that were made past the guards.
 const SABOTAGE: &str = "
     update payments set status = 'pending', terminal_at = null, due_at = now() + interval '1 year', attempt_count = 9,
            gateway_transaction_id = null where id = $succeeded;
@@ -80,7 +82,7 @@ async fn sabotaged_rows_are_found_mended_by_the_exchange_and_the_system_goes_on(
 
     let (checked, found, _) = report(&url, &["--check"]).await;
     let (written, wrote, _) = report(&url, &[]).await;
-    // What comes after is caught up with.
+    // The swap catches up with what comes after.
     let late = system.accepted(a_payment().key("late")).await;
     let (open, _, refused) = report(&url, &["--swap"]).await;
     close_the_doors(&mut system).await;
@@ -103,7 +105,7 @@ async fn sabotaged_rows_are_found_mended_by_the_exchange_and_the_system_goes_on(
     sqlx::raw_sql("drop table payments_before_rebuild").execute(&system.database.pool).await.unwrap();
 }
 
-/// All that waited and was under way ends, what is new too, the books agree, and the guards stand.
+/// Asserts that waiting, running and new payments end, the books agree, and the guards stand.
 async fn goes_on(system: &mut System, ids: &[PaymentId], late: PaymentId) {
     let api = system.api().start().await;
     system.client = Client::new(vec![api.address("api").to_owned()], system.client.secret().to_owned());
@@ -115,7 +117,7 @@ async fn goes_on(system: &mut System, ids: &[PaymentId], late: PaymentId) {
     system.settled().await;
     let (code, verified) = crate::verify::report(verify(system, &[])).await;
     let mut said = offences(&verified);
-    // Of one, a person had said that it failed, which the gateway may see otherwise.
+    // A person had said of one that it failed, which the gateway may see otherwise.
     said.retain(|(check, subject, _)| (check.as_str(), subject) != ("charge", &ids[8].to_string()));
     assert!(said.is_empty() && code != 0, "{verified}");
     assert_eq!(report(&system.database.url, &["--check"]).await.0, 0);

@@ -1,11 +1,12 @@
-//! A run that is killed anywhere is gone on with, and comes to the same as one that was not.
+//! A run that is killed anywhere is continued, and has the same result as one that was not.
 
 use serde_json::Value;
 use tests::{Exit, System, a_payment, wait_for, wait_until};
 
 use super::{as_if_never_reconciled, at_the_gateway, behind_the_guards, one_that_succeeded, open_breaks};
 
-/// Payments that succeeded, with one defect of each kind: the ledger's, the history's, the gateway's both ways. No run yet.
+/// Payments that succeeded, with one defect of each kind: the ledger's, the history's, the gateway's both
+/// ways. There was no run yet.
 async fn defective() -> System {
     let (mut system, unposted) = one_that_succeeded().await;
     let worker = system.add_worker([("RECONCILE_EVERY_MS", "86400000"), ("RUST_LOG", "info")]).await;
@@ -34,7 +35,7 @@ async fn defective() -> System {
     system
 }
 
-/// What a run came to, without what differs from run to run.
+/// The result of a run, without what differs from run to run.
 async fn came_to(system: &System) -> (Vec<Value>, Vec<String>) {
     let counts = sqlx::query_scalar("select counts from reconciliation_runs where finished_at is not null");
     let kinds = open_breaks(system).await.into_iter().map(|it| it.split(' ').next().unwrap().to_owned());
@@ -56,7 +57,7 @@ async fn finished(system: &System) {
     .await;
 }
 
-/// The tick is run by a worker which dies there, and then by another.
+/// Has the tick run by a worker which dies there, and then by another one. Answers the result.
 async fn killed_at(point: &str) -> (Vec<Value>, Vec<String>) {
     let mut system = defective().await;
     let dying = run_once(&mut system, &format!("{point}=kill")).await;
@@ -66,7 +67,7 @@ async fn killed_at(point: &str) -> (Vec<Value>, Vec<String>) {
         1,
         "{point}"
     );
-    // As if all the time had passed after which a silent worker counts as dead.
+    // As if the time had passed after which a silent worker counts as dead.
     let aged = "update apalis.workers set last_seen = last_seen - interval '1 minute'";
     sqlx::query(aged).execute(&system.database.pool).await.unwrap();
 
@@ -86,7 +87,7 @@ const FOUND: &[&str] = &[
     "transfer_missing",
 ];
 
-/// What was found is what is found without a crash.
+/// Asserts that a run with a crash finds the same as one without.
 async fn finds_all_once(points: &[&str]) {
     for point in points {
         let (counts, mut kinds) = killed_at(point).await;
@@ -131,7 +132,7 @@ async fn the_next_tick_goes_on_with_a_run_that_was_broken_off_and_who_was_frozen
     let frozen = run_once(&mut system, "reconcile_payments.before=stop").await;
     system.workers[frozen].wait_until_stopped().await;
     let aged = "update reconciliation_runs set tick = tick - interval '1 day', touched_at = touched_at - interval '2 minutes'";
-    // The frozen one holds the row until its transaction ends, as it would after the limit for idle ones.
+    // The frozen worker holds the row until its transaction ends, as it would after the limit for idle ones.
     let idle = "select pg_terminate_backend(pid) from pg_stat_activity
                  where datname = current_database() and state = 'idle in transaction'";
     let ended = sqlx::query(idle).execute(&system.database.pool).await.unwrap().rows_affected();

@@ -1,4 +1,5 @@
-//! What the database's clock wrote while it was hours ahead is found when it is right again, mended by an event, and told.
+//! Times that the database's clock wrote while it was hours ahead are found when it is right again. An event
+//! mends them, and they are told.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use super::{behind_the_guards, one_that_succeeded, reconcile};
 use crate::PROGRAM;
 use crate::verify::{offences, report, verify};
 
-/// The last event of a payment, and what it wrote, as a clock would have made them that was so far ahead.
+/// Makes the last event of a payment, and what it wrote, as a clock would have written them that was that
+/// far ahead.
 async fn as_if_the_clock_was_ahead(system: &System, id: PaymentId, by: &str) {
     let moved = "update payment_events set at = at + interval '$by', due_at = due_at + interval '$by',
                         evidence = evidence || case when evidence ? 'send_by'
@@ -30,7 +32,7 @@ async fn as_if_the_clock_was_ahead(system: &System, id: PaymentId, by: &str) {
     behind_the_guards(system, &moved.replace("$by", by), id).await;
 }
 
-/// A system without a worker, and a payment of it that was accepted so far ahead.
+/// A system without a worker, and a payment of it that was accepted that far ahead.
 async fn accepted_ahead(by: &str) -> (System, PaymentId) {
     let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     let id = system.accepted(a_payment()).await;
@@ -38,7 +40,7 @@ async fn accepted_ahead(by: &str) -> (System, PaymentId) {
     (system, id)
 }
 
-/// The row of a payment.
+/// The row of a payment as JSON.
 async fn row(system: &System, id: PaymentId) -> Value {
     let row = sqlx::query_scalar("select to_jsonb(p) from payments p where id = $1").bind(id.uuid());
     row.fetch_one(&system.database.pool).await.unwrap()
@@ -48,7 +50,7 @@ fn time(value: &Value) -> DateTime<Utc> {
     value.as_str().unwrap().parse().unwrap()
 }
 
-/// What is more than an hour away, by workers whose claims last so long.
+/// Pulls near what is more than an hour away, for workers whose claims last that long.
 async fn rescheduled(system: &System, lease: Duration) -> Rescheduled {
     let waits = Waits { lease, ..Waits::UNKNOWN };
     reschedule(&system.database.pool, waits, 100).await.unwrap()
@@ -65,7 +67,7 @@ async fn a_payment_that_is_due_in_eight_hours_is_found_mended_and_told() {
     let (code, first) = reconcile(&system).await;
     let (_, second) = reconcile(&system).await;
 
-    // The payment and its job.
+    // The payment and its job count.
     assert_eq!(
         (code, &first["due_times"]["found"], &first["due_times"]["repaired"]),
         (0, &2.into(), &2.into()),
@@ -115,7 +117,7 @@ async fn a_wait_that_may_be_is_left_as_it_is() {
     assert_eq!(row(&system, id).await, before);
 }
 
-/// A payment that a worker has charged, and has frozen over; its claim was written eight hours ahead.
+/// A payment that a worker has charged, and has frozen over. Its claim was written eight hours ahead.
 async fn claimed_ahead() -> (System, PaymentId, usize) {
     let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     let worker = system.add_worker([("PAYONCE_FAULTS", "charge.answered=stop"), ("LEASE_MS", "60000")]).await;

@@ -1,4 +1,4 @@
-//! A gateway whose books lead round in a circle, or on for ever: whoever reads them comes to an end and says so.
+//! A gateway whose books lead round in a circle, or on for ever: every reader comes to an end and says so.
 
 use chrono::Utc;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ fn page(rows: &[Value], has_more: bool) -> Value {
     json!({ "data": rows, "has_more": has_more })
 }
 
-/// What a gateway answers to the journal and to the list of charges, and what is said of that.
+/// The gateway's answers to the journal and to the list of charges, and what is said of them.
 type Books = (fn(i64) -> Value, fn() -> Value, &'static str);
 
 const CIRCLES: &[Books] = &[
@@ -126,7 +126,7 @@ async fn a_journal_that_goes_on_for_ever_is_read_a_part_at_a_time_and_keeps_noth
     assert_eq!(report.findings.gateway_books, GatewayBooks::Partly, "{report:?}");
     assert_eq!((report.findings.ledger.checked, report.findings.history.checked), (1, 1));
     assert!(system.count("select read_up_to from gateway_cursors").await > 0, "nothing was read");
-    // The next run goes on with the charges where this one came to.
+    // The next run continues with the charges where this one stopped.
     assert_eq!(
         system.count("select count(*) from reconciliation_runs where listed_up_to > '00000000'").await,
         1

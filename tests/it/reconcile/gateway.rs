@@ -6,7 +6,8 @@ use tests::{Shape, System, a_payment, wait_until};
 use super::{at_the_gateway, behind_the_guards, one_that_succeeded, open_breaks, payonce, reconcile};
 use crate::PROGRAM;
 
-/// What is planted at the gateway about the charge of a payment that succeeded, and the break that it opens.
+/// Defects that are planted at the gateway about the charge of a payment that succeeded, and the break that
+/// each opens.
 const DEFECTS: &[(&str, &str)] = &[
     ("delete from gateway_journal where kind = 'charge' and key = $key", "missing_at_gateway"),
     ("update gateway_journal set amount = amount + 1 where kind = 'charge' and key = $key", "charge_differs"),
@@ -99,7 +100,8 @@ async fn a_charge_that_comes_after_its_payment_ended_without_one_opens_a_break()
     assert_eq!((code, &report["journal"]["breaks"]), (3, &1.into()), "{report}");
     assert_eq!(open_breaks(&system).await, [format!("charged_after_end of {id}")]);
     assert_eq!(system.client.payment(id).await["status"], "failed");
-    // As a late result tells of the same charge: a person who has closed its break for that is not asked again.
+    // As a late result tells of the same charge. A person who has closed its break for that is not
+    // asked again.
     let closed = "update breaks set closed_at = now(), closed_by = 'ada', closed_reason = 'refunded',
                                     detail = '{\"charge_id\": \"ch_late\", \"op\": \"lookup\", \"void\": {}}'";
     sqlx::query(closed).execute(&system.database.pool).await.unwrap();
@@ -136,7 +138,7 @@ async fn a_gateway_that_takes_back_its_answer_is_found_by_a_tick_too() {
 
 #[tokio::test]
 async fn what_the_gateway_decided_while_we_were_away_is_what_becomes_of_the_payment() {
-    // Claimed by a worker that died; the gateway's books were written without it.
+    // The payment was claimed by a worker that died, and the gateway's books were written without it.
     for (status, becomes) in [("succeeded", "succeeded"), ("failed", "failed")] {
         let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
         let dying = system.add_worker([("PAYONCE_FAULTS", "charge.sending=kill")]).await;

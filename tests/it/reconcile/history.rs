@@ -26,7 +26,7 @@ async fn a_gap_in_the_events_halts_that_payment_and_the_others_go_on() {
     assert!(system.journal_of(broken).await.is_empty(), "it was charged");
 }
 
-/// What is done to a payment that ended, and what is said of it.
+/// Changes of a payment that ended, and what is said of it.
 const DEFECTS: &[(&str, &str)] = &[
     ("delete from payment_events where payment_id = $id and version = 2", "event 3 where 2 was to come"),
     ("delete from payment_events where payment_id = $id and version = 3", "its events lead to another "),

@@ -1,4 +1,5 @@
-//! Breaks and runs over HTTP and on the command line: listed, shown and resolved, by whoever has the admin key.
+//! Breaks and runs over HTTP and on the command line: listed, shown and resolved, by a person with the
+//! admin key.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -64,7 +65,7 @@ async fn breaks_are_listed_shown_and_resolved_once_with_a_name_and_a_reason() {
     assert!(problem["detail"].as_str().unwrap().contains("ada resolved this break already"), "{problem}");
     assert_eq!(get(&system, "/v1/breaks?open=true").await["data"], json!([]));
     assert_eq!(get(&system, "/v1/breaks?open=false").await["data"][0]["id"], it["id"]);
-    // What a person has closed is not opened again for the same facts.
+    // A break that a person has closed is not opened again for the same facts.
     let (code, report) = reconcile(&system).await;
     assert_eq!((code, &report["ledger"]["found"], &report["needs_a_person"]), (0, &0.into(), &false.into()));
 }

@@ -1,4 +1,5 @@
-//! `payonce restored` killed at every durable boundary: nothing is accepted meanwhile, and run again it comes to the same.
+//! `payonce restored` killed at every durable boundary: nothing is accepted meanwhile, and run again it has
+//! the same result.
 
 use serde_json::{Value, json};
 use tests::Exit;
@@ -6,7 +7,7 @@ use tests::Exit;
 use super::{Past, payonce, said};
 use crate::matrix::RESTORE_POINTS;
 
-/// What the books come to, but for when.
+/// The contents of the books, without their times.
 async fn outcome(past: &Past) -> Value {
     let pool = shared::database::connect(&past.system.database.url, 1).await.unwrap();
     let sql = "select jsonb_build_object(

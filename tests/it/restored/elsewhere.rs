@@ -114,7 +114,7 @@ async fn a_copy_beside_the_original_leaves_alone_what_is_the_originals() {
     assert!(process.stderr().contains("of which this is a copy"), "{}", process.stderr());
     let all = ["restored", "release", "--all", "--by", "ada", "--reason", "x", "--yes", "--json"];
     assert_eq!(said(payonce(&past.system, &all)).await, json!({ "held": [], "released": 0 }));
-    // What the original knows of its gateway is not held against its own.
+    // What the original knows of its gateway is not held against the copy's own.
     let (_, process) = code(payonce(&past.system, &["reconcile", "--json"])).await;
     let report: Value = serde_json::from_str(&process.stdout()).unwrap();
     assert_eq!(report["gateway"]["found"], 0, "{report}");
@@ -123,7 +123,7 @@ async fn a_copy_beside_the_original_leaves_alone_what_is_the_originals() {
 #[tokio::test]
 async fn keys_are_derived_once_no_older_process_is_connected() {
     let system = idle().await;
-    // As it is where older programs made it, which list by these.
+    // As it is where older programs made it, which list by these indexes.
     let of_before = "update installation set key_scheme = 1;
         create index payments_by_merchant on payments (merchant_id, id);
         create index payments_by_customer on payments (merchant_id, customer_id, id)";
@@ -149,7 +149,7 @@ async fn keys_are_derived_once_no_older_process_is_connected() {
         sqlx::query_scalar(question).fetch_one(&older).await.unwrap()
     };
     assert_eq!((asked(scheme).await, asked(indexes).await), (1, 2));
-    // The same session: nobody whom it would be.
+    // The same session, now under a name that no process of ours has.
     sqlx::raw_sql("set application_name = 'psql'").execute(&older).await.unwrap();
     for point in ["finish_migration.before", "finish_migration.committed"] {
         let (exit, _) = finish().env("PAYONCE_FAULTS", format!("{point}=kill")).run().await;

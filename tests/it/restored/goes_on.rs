@@ -1,11 +1,11 @@
-//! After `payonce restored`: clients repeat what they asked for, and nobody is charged twice.
+//! After `payonce restored` clients repeat their requests, and nobody is charged twice.
 
 use serde_json::json;
 use tests::a_payment;
 
 use super::{Past, code, one, payonce, said};
 
-/// What was charged and not given back, by key.
+/// Charges that were made and not given back, by key.
 const STANDING: &str = "select coalesce(max(charges), 0) as most, count(*) as keys from (
     select key, count(*) as charges from (
         select key, charge_id, sum(case kind when 'charge' then amount else -amount end) as net
@@ -36,7 +36,7 @@ async fn what_was_charged_in_a_past_that_is_forgotten_is_found_and_adopted_and_n
     assert_eq!(one(&past.system, breaks).await["open"], 0);
     let (_, process) = code(payonce(&past.system, &["reconcile", "--json"])).await;
     let report: serde_json::Value = serde_json::from_str(&process.stdout()).unwrap();
-    // The one that is held had a break before, and has it now.
+    // The payment that is held had a break before, and has it now.
     assert_eq!(report["breaks_open"], 1, "{report}");
     assert_eq!(one(&past.system, STANDING).await["most"], 1);
     let (verified, process) = code(payonce(&past.system, &["verify", "--json"])).await;

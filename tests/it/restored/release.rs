@@ -1,4 +1,5 @@
-//! What came back, and of which the gateway shows nothing, is given back to the machine by a named person, after it was counted.
+//! Payments that came back, and of which the gateway shows nothing, are given back to the machine by a named
+//! person, after they were counted.
 
 use serde_json::json;
 use tests::a_payment;

@@ -1,4 +1,4 @@
-//! Scenes in which a guard matters, each with whatever guards it is told to be without.
+//! Scenes in which a guard matters, each without the guards that it is told to leave out.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ use crate::PROGRAM;
 use crate::operator::{BLIND, decides, version};
 use crate::past::charged_at_the_gateway;
 
-/// What the database says to a failure that was not proved.
+/// The database's answer to a failure that was not proved.
 const REFUSED: &str = "a payment in doubt ends by a charge found, a stored decline or a void";
 
 impl Without {
@@ -21,7 +21,7 @@ impl Without {
         self.0.contains(&guard)
     }
 
-    /// The processes' share of it, and `more`.
+    /// The guards that processes leave out, as faults, with `more`.
     fn faults(self, more: &str) -> String {
         let sabotages = self.0.iter().filter(|guard| SABOTAGES.contains(guard));
         let sabotages = sabotages.map(|guard| format!("sabotage={guard}"));
@@ -29,7 +29,7 @@ impl Without {
         sabotages.chain(more).collect::<Vec<_>>().join(",")
     }
 
-    /// The gateway's share of it, and `more`.
+    /// Has the gateway leave out its part of the guards, with `more`.
     async fn at_the_gateway(self, system: &System, mut more: Value) {
         for promise in PROMISES.iter().filter(|promise| self.takes(promise)) {
             more[*promise] = json!(true);
@@ -37,7 +37,7 @@ impl Without {
         system.faults(more).await;
     }
 
-    /// An API, a gateway, and the database's share of it.
+    /// An API and a gateway, without the database's part of the guards.
     async fn system(self) -> System {
         let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
         for trigger in self.0.iter().filter(|guard| guard.starts_with("payments_")) {
@@ -57,13 +57,13 @@ impl Without {
 }
 
 impl Left {
-    /// As it is now, without workers.
+    /// The system as it is now, without workers.
     fn by(mut system: System, arguments: &[&str]) -> Self {
         system.workers.iter_mut().for_each(Process::kill9);
         Self { system, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect() }
     }
 
-    /// The same, with what clients were told about the payment that they asked for under `key`.
+    /// The same, with the answers of clients to what they asked for under `key`.
     fn told(system: System, key: &str, answers: &[Answer]) -> Self {
         let heading = json!({ "history": 1, "merchant_id": null }).to_string();
         let exchange = |answer: &Answer| {
@@ -96,7 +96,7 @@ async fn is_over(system: &System, id: PaymentId) -> bool {
 pub(super) async fn a_payment_charged(without: Without) -> Left {
     let mut system = without.system().await;
     let id = system.accepted(a_payment()).await;
-    // Whoever cannot believe the answer gives up soon.
+    // A worker that cannot believe the answer gives up soon.
     without.worker(&mut system, "", &[("DOUBT_DEADLINE_MS", "500")]).await;
     wait_until("the payment to end, or to be halted", async || {
         let payment = system.client.payment(id).await;
@@ -127,11 +127,12 @@ pub(super) async fn an_api_killed_before_its_commit(without: Without) -> Left {
 
     let answer = client.pay(a_payment().key("order-1")).await;
     api.kill9();
-    // What it had sent dies with it.
+    // The statement that it had sent dies with it.
     let others = "select count(pg_terminate_backend(pid)) from pg_stat_activity
                    where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()";
     wait_until("its connections to be gone", async || {
-        // A transaction sees the others as they were when it first looked, unless it is told to look anew.
+        // A transaction sees the other sessions as they were when it first looked, unless it is told to
+        // look anew.
         sqlx::query("select pg_stat_clear_snapshot()").execute(&mut *lock).await.unwrap();
         sqlx::query_scalar::<_, i64>(others).fetch_one(&mut *lock).await.unwrap() == 0
     })
@@ -141,7 +142,7 @@ pub(super) async fn an_api_killed_before_its_commit(without: Without) -> Left {
     Left::told(system, "order-1", &[answer])
 }
 
-/// The API dies when the payment is recorded; another payment, later, is taken at once.
+/// The API dies when the payment is recorded. A later payment is taken at once.
 pub(super) async fn an_api_killed_after_its_commit(without: Without) -> Left {
     let mut system = without.system().await;
     let (mut api, client) = an_api(&system, without.faults("accept.committed=kill")).await;
@@ -153,12 +154,13 @@ pub(super) async fn an_api_killed_after_its_commit(without: Without) -> Left {
     if !without.takes("no_sweep") {
         system.settled().await;
     }
-    // Its own job is all that there was.
+    // There was no other job than its own.
     assert_eq!(system.count("select count(*) from apalis.jobs where job_type = 'payments'").await, 1);
     Left::by(system, &["--grace", "0"])
 }
 
-/// A worker freezes after its charge, with most of its lease before it, and the job comes to another one as well.
+/// A worker freezes after its charge, with most of its lease before it, and the job comes to another one
+/// as well.
 pub(super) async fn a_job_delivered_twice(without: Without) -> Left {
     let lease = ("LEASE_MS", "600000");
     let mut system = without.system().await;
@@ -192,7 +194,7 @@ pub(super) async fn a_job_delivered_twice(without: Without) -> Left {
     Left::by(system, &[])
 }
 
-/// A worker charges and dies; another one finds the payment.
+/// A worker charges and dies, and another one finds the payment.
 pub(super) async fn a_worker_killed_after_its_charge(without: Without) -> Left {
     let mut system = without.system().await;
     let id = system.accepted(a_payment()).await;
@@ -228,7 +230,7 @@ pub(super) async fn a_charge_that_arrives_late(without: Without) -> Left {
     let mut system = without.system().await;
     without.at_the_gateway(&system, json!({ "late_arrival_ms": 3_600_000 })).await;
     if without.0.contains(&"keys_optional") {
-        // A charge without a key is known by what it is called. So is a payment of before there were keys.
+        // A charge without a key is known by its reference. So is a payment from before there were keys.
         let of_before = sqlx::query("update installation set key_scheme = 1");
         of_before.execute(&system.database.pool).await.unwrap();
     }
@@ -251,7 +253,8 @@ async fn arrives(system: &System, id: PaymentId) {
     }
 }
 
-/// A charge is under way for so long that it is sent again, is refused until no try is left, and arrives then.
+/// A charge is under way for so long that it is sent again. It is refused until no try is left, and
+/// arrives then.
 pub(super) async fn tries_used_up_in_doubt(without: Without) -> Left {
     let mut system = without.system().await;
     without.at_the_gateway(&system, json!({ "late_arrival_ms": 3_600_000 })).await;
@@ -273,8 +276,8 @@ pub(super) async fn tries_used_up_in_doubt(without: Without) -> Left {
     Left::by(system, &[])
 }
 
-/// A worker freezes with a definite no in its hands. Another one takes over, charges, and is about to say so when the
-/// first one goes on.
+/// A worker freezes with a definite refusal in its hands. Another one takes over, charges, and is about to
+/// say so when the first one goes on.
 pub(super) async fn a_stale_worker_writes(without: Without) -> Left {
     let mut system = without.system().await;
     without.at_the_gateway(&system, json!({ "not_executed_rate": 1.0 })).await;
@@ -305,7 +308,8 @@ pub(super) async fn a_stale_worker_writes(without: Without) -> Left {
     Left::by(system, &[])
 }
 
-/// A person says of a payment in doubt that it was charged, by a charge that nobody made. Where that is refused, it is voided.
+/// A person says of a payment in doubt that it was charged, by a charge that was never made. Where that is
+/// refused, the payment is voided.
 pub(super) async fn a_person_names_a_charge_that_nobody_made(without: Without) -> Left {
     let mut system = without.system().await;
     let id = system.accepted(a_payment().method("sim_reset_before")).await;
@@ -322,7 +326,7 @@ pub(super) async fn a_person_names_a_charge_that_nobody_made(without: Without) -
     Left::by(system, &[])
 }
 
-/// A charge under a payment's key by the name of another one that is known.
+/// A charge stands under a payment's key, by the name of another payment that is known.
 pub(super) async fn a_charge_by_another_payments_name(without: Without) -> Left {
     let mut system = without.system().await;
     let (id, known) = (system.accepted(a_payment()).await, system.accepted(a_payment()).await);

@@ -1,4 +1,4 @@
-//! How it is called, and what it says where it cannot check anything.
+//! How `payonce verify` is called, and what it says where it cannot check anything.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use tests::{Exit, Launch, Shape, System, TestDatabase, guardian};
 use super::{after_payments_by, verify};
 use crate::PROGRAM;
 
-/// Runs a call that cannot check anything: its exit, and what it says instead of a report.
+/// Runs a call that cannot check anything. Answers its exit, and what it says instead of a report.
 async fn refused(launch: Launch) -> (Exit, String) {
     let (exit, process) = launch.run().await;
     assert_eq!(process.stdout(), "");

@@ -1,4 +1,4 @@
-//! What clients were told, by their own history, is what is recorded.
+//! The answers to clients, by their own history, are compared with what is recorded.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use tests::{System, a_payment, guardian};
 use super::{after_payments_by, at_rest, offences, report, verify};
 use crate::PROGRAM;
 
-/// A request of a client, and what came back.
+/// A client's request and its answer.
 fn exchange(key: &str, id: Option<PaymentId>) -> Value {
     json!({
         "at": "2026-11-01T12:00:00Z", "customer_id": "customer-1", "key": key, "amount": "12.30", "currency": "EUR",
@@ -40,7 +40,7 @@ async fn merchant(system: &System) -> MerchantId {
     id.into()
 }
 
-/// What is found with this history of the one merchant's clients.
+/// The findings with this history of the one merchant's clients.
 async fn with_history(system: &System, exchanges: &[Value]) -> (i32, Value) {
     let heading = json!({ "history": 1, "merchant_id": merchant(system).await });
     let file = written(&heading, exchanges);

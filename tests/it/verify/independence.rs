@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-/// What a line of it uses that it must not.
+/// What a line uses that the checker must not use. None where it uses nothing of that kind.
 fn borrowed(line: &str) -> Option<String> {
     let code = line.trim_start();
     if code.starts_with("//") {

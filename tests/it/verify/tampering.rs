@@ -7,7 +7,7 @@ use tests::{TestDatabase, a_payment};
 
 use super::{after_payments_by, behind_the_guards, offences, report, verify};
 
-/// Whose books are changed.
+/// The books that are changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Books {
     Ours,
@@ -16,10 +16,10 @@ enum Books {
 
 /// A defect of one payment: how it comes about, and what must be said about the payment.
 struct Defect {
-    /// How the payment was paid; `waits` is one that no worker ever saw.
+    /// The payment method; `waits` is a payment that no worker ever saw.
     token: &'static str,
     books: Books,
-    /// `$id` is the payment's UUID, `$pay` the payment's id.
+    /// The statement. `$id` is the payment's UUID, `$pay` the payment's id.
     sql: &'static str,
     /// The only check that names it.
     check: &'static str,
@@ -224,7 +224,7 @@ async fn every_planted_defect_is_named_by_its_own_check() {
     assert_eq!(blamed.len(), DEFECTS.len(), "{report}");
 }
 
-/// Defects that are about no payment, what names them, and who is named.
+/// Defects that are about no payment, the check that names them, and the name.
 const STRAYS: &[(Books, &str, &str, &str)] = &[
     (
         Books::Gateways,
@@ -382,7 +382,7 @@ async fn many_pages_are_read_to_their_end() {
 
     let (code, report) = report(verify(&system, &[])).await;
 
-    // The gateway knows nothing of the copies; everything else about them is right.
+    // The gateway knows nothing of the copies. Everything else about them is right.
     assert_eq!(
         (code, &report["payments"], &report["violations"]),
         (1, &6_501.into(), &6_500.into()),

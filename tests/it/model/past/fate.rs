@@ -1,4 +1,5 @@
-//! What nobody decides: backups, their return, clients who repeat themselves, and a gateway that forgets.
+//! The moves that nobody decides: backups, their return, clients who repeat themselves, and a gateway
+//! that forgets.
 
 use domain::status::PaymentStatus;
 
@@ -11,7 +12,7 @@ impl Model {
             return;
         }
         if state.kept.is_none() {
-            // A backup, of now or of before the request.
+            // A backup of now, or of before the request.
             for kept in [state.rows[0].clone(), None] {
                 next.push(State { kept: Some(kept), ..state.clone() });
             }
@@ -31,7 +32,8 @@ impl Model {
         }
         let is_voiding = state.workers.iter().any(|worker| worker.does == Does::Voiding)
             || state.net.iter().any(|message| matches!(message, Message::Void { .. }));
-        // It waits until what was sent has arrived or never will. Charges may be later still: their key stands for them.
+        // The command waits until what was sent has arrived or never will. Charges may be later still: their
+        // key stands for them.
         if state.past == Past::Replaced && !is_voiding {
             next.push(self.restored(state));
         }
@@ -50,7 +52,7 @@ impl Model {
         }
         let is_quiet = |worker: &Worker| !matches!(worker.does, Does::Charging | Does::AwaitingCharge);
         let on_its_way = state.net.iter().any(|message| matches!(message, Message::Charge { .. }));
-        // Long after whatever was sent. Nobody runs two databases for so long without noticing.
+        // Long after everything that was sent. Nobody runs two databases for that long without noticing.
         let may_age = !state.has_aged && state.past != Past::Split && self.mode != Mode::NoBooks;
         if may_age && state.workers.iter().all(is_quiet) && !on_its_way {
             let mut aged = state.clone();
@@ -67,7 +69,7 @@ impl Model {
         }
     }
 
-    /// `payonce restored`: the gateway's books are read, and what is under way is looked at first.
+    /// `payonce restored`: the gateway's books are read, and a payment under way is to be looked at first.
     fn restored(&self, state: &State) -> State {
         let mut restored = state.clone();
         restored.past = Past::Restored;
@@ -81,7 +83,7 @@ impl Model {
         if let Some(row) = restored.rows[0].as_mut().filter(|row| looks_first && !row.status.is_terminal()) {
             row.status = PaymentStatus::Processing;
             row.token = 0;
-            // Since it was accepted, at the latest.
+            // It was sent when it was accepted, at the latest.
             (row.was_sent, row.was_sent_long_ago) = (true, row.is_old);
             (row.in_doubt, row.looks_first) = (true, true);
             row.not_found_count = 0;
@@ -89,7 +91,7 @@ impl Model {
         restored
     }
 
-    /// A person gives it back to the machine.
+    /// A person gives the payment back to the machine.
     fn released(&self, state: &State, d: usize) -> Option<State> {
         let mut released = state.clone();
         let row = released.rows[d].as_mut().filter(|row| row.held.is_some() && !state.was_released)?;
@@ -100,7 +102,7 @@ impl Model {
     }
 }
 
-/// Keys under which something stands that is no payment's, nor adopted.
+/// Keys under which a charge stands that belongs to no payment, and that none adopted.
 fn unknown(state: &State) -> [bool; 2] {
     let row = state.rows[0].as_ref();
     let is_known = |id: u8| row.is_some_and(|row| row.id == id || row.status == PaymentStatus::Succeeded);

@@ -1,5 +1,5 @@
-//! The gateway's moves: it charges once under a key, as long as it remembers the key, and never under a closed one. And what must
-//! hold between it and our books.
+//! The gateway's moves: it charges once under a key, for as long as it remembers the key, and never under a
+//! closed one. And what must hold between it and our books.
 
 use domain::status::PaymentStatus;
 

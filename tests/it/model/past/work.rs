@@ -11,12 +11,13 @@ use serde_json::json;
 use super::{Answer, CLAIMS_MAX, Does, ID_AS_KEY, Message, Mode, Model, Past, Row, State, Without, Worker};
 
 impl Model {
-    /// Whose payment that worker works at: both share one where programs of two kinds run beside each other.
+    /// The database whose payment that worker works at. Programs of two kinds beside each other share one.
     fn database(&self, d: usize) -> usize {
         if self.mode == Mode::Mixed { 0 } else { d }
     }
 
-    /// Whether that worker is of the kind that takes a payment's id for its key, whatever was written down.
+    /// Whether that worker is of the kind that takes a payment's id for its key, even if another key
+    /// is stored.
     fn reads_no_keys(&self, d: usize) -> bool {
         self.mode == Mode::Mixed && d == 1
     }
@@ -26,7 +27,7 @@ impl Model {
         let mut idle = state.clone();
         idle.workers[d] = Worker { does: Does::Nothing, row: None };
         let Some(row) = worker.row.clone() else { return self.claim(state, d, next) };
-        // Killed, at any moment.
+        // The worker is killed, at any moment.
         next.push(idle.clone());
         let send = |message, does| {
             let mut sent = state.clone();
@@ -119,7 +120,7 @@ impl Model {
         }
     }
 
-    /// What a naive program does that was told that its key is used.
+    /// The move of a naive program that was told that its key is used.
     fn with_another_key(&self, then: &State, d: usize, row: &Row) -> State {
         let mut state = then.clone();
         if let Some(own) = state.rows[self.database(d)].as_mut().filter(|own| own.token == row.token) {
@@ -137,7 +138,8 @@ impl Model {
         decide::look_before_void(now, &self.policy, step, seen)
     }
 
-    /// The charge of a payment that this database does not know is this one's.
+    /// What follows a charge that names another payment: it is this one's, if this database does not know
+    /// that payment.
     fn adopted(&self, known: Option<&Row>, charge: &Charge, named: PaymentId) -> Step {
         let is_known = known.is_some_and(|row| self.ids[usize::from(row.id)] == named);
         if is_known { Step::Hold(HeldReason::Contradiction) } else { Step::Succeed(charge.clone()) }
@@ -202,8 +204,8 @@ impl Model {
         next.push(claimed);
     }
 
-    /// Written, if the claim is still there; a result that came too late puts a payment in doubt that knows nothing of it, or
-    /// is kept as an orphan where there is none.
+    /// The state after settling: written, if the claim is still there. A result that came too late puts a
+    /// payment in doubt that knows nothing of it. Without such a payment it is kept as an orphan.
     fn settled(&self, then: &State, d: usize, claim: &Row, step: Step) -> State {
         let mut state = then.clone();
         let orphans = &mut state.orphans;
