@@ -136,6 +136,33 @@ async fn a_rate_limit_spends_no_retry() {
 }
 
 #[tokio::test]
+async fn each_retry_of_a_payment_waits_twice_as_long_up_to_the_longest_wait_of_the_settings() {
+    let worker_env =
+        [("RETRIES", "4"), ("BACKOFF_MS", "100"), ("BACKOFF_MAX_MS", "300"), ("GATEWAY_TIMEOUT_MS", "5000")];
+    let patient = [("SEND_WINDOW_MS", "5000"), ("LEASE_MS", "30000")];
+    let worker_env = worker_env.into_iter().chain(patient).map(|(name, value)| (name, value.to_owned()));
+    let shape = Shape { apis: 1, workers: 1, worker_env: worker_env.collect(), ..Shape::default() };
+    let system = System::with(PROGRAM, shape).await;
+
+    let id = system.accepted(a_payment().method("sim_503_always")).await;
+    assert_eq!(system.ended(id).await["failure"]["code"], "retries_exhausted");
+
+    // What each wait was to be, by the clock that wrote it, give or take a tenth.
+    let waits: Vec<f64> = sqlx::query_scalar(
+        "select (extract(epoch from due_at - at) * 1000)::float8 from payment_events
+          where payment_id = $1 and type = 'retry_scheduled' and spends order by version",
+    )
+    .bind(id.uuid())
+    .fetch_all(&system.database.pool)
+    .await
+    .unwrap();
+    assert_eq!(waits.len(), 4, "{waits:?}");
+    for (wait, meant) in waits.iter().zip([100.0, 200.0, 300.0, 300.0]) {
+        assert!((meant * 0.88..=meant * 1.12).contains(wait), "{waits:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_gateway_that_is_away_leaves_no_doubt_and_costs_no_try() {
     let mut system = System::start(PROGRAM).await;
     system.gateway.kill9();
