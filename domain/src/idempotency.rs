@@ -198,11 +198,15 @@ mod tests {
         assert_ne!(fingerprint(&request("12.3")), fingerprint(&described));
     }
 
+    /// As a structured-field string.
+    fn quoted(key: &str) -> String {
+        format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""))
+    }
+
     proptest! {
         #[test]
         fn a_key_reads_the_same_bare_and_quoted(key in "[!-~]{1,255}") {
-            let quoted = format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""));
-            let parsed = Key::parse(quoted.as_bytes()).unwrap();
+            let parsed = Key::parse(quoted(&key).as_bytes()).unwrap();
             prop_assert_eq!(parsed.as_str(), &key);
             if !key.starts_with('"') {
                 prop_assert_eq!(Key::parse(key.as_bytes()).unwrap(), parsed);
@@ -210,8 +214,35 @@ mod tests {
         }
 
         #[test]
-        fn no_header_makes_it_panic(value in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Key::parse(&value);
+        fn what_is_read_is_what_was_sent_and_nothing_else_is_a_key(
+            value in prop::collection::vec(
+                prop_oneof![
+                    20 => 0x21_u8..=0x7e,
+                    2 => prop::sample::select(b"\"\\ \t".to_vec()),
+                    1 => any::<u8>(),
+                ],
+                0..20,
+            ),
+            copies in prop_oneof![9 => Just(1_usize), 1 => Just(30)],
+        ) {
+            let value = value.repeat(copies);
+            let is_blank = |b: &u8| matches!(b, b' ' | b'\t');
+            let start = value.iter().position(|b| !is_blank(b)).unwrap_or(value.len());
+            let end = value.iter().rposition(|b| !is_blank(b)).map_or(start, |last| last + 1);
+            let sent = &value[start..end];
+
+            let key = Key::parse(&value);
+
+            if sent.first() == Some(&b'"') {
+                if let Ok(key) = &key {
+                    prop_assert_eq!(quoted(key.as_str()).into_bytes(), sent);
+                }
+            } else {
+                let is_key = (1..=255).contains(&sent.len()) && sent.iter().all(u8::is_ascii_graphic);
+                prop_assert_eq!(key.as_ref().ok().map(|key| key.as_str().as_bytes()), is_key.then_some(sent));
+            }
+            let read = key.map_or(String::new(), |key| key.0);
+            prop_assert!(read.len() <= 255 && read.bytes().all(|b| b.is_ascii_graphic()), "{:?}", value);
         }
     }
 }

@@ -248,13 +248,46 @@ mod tests {
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in ".{0,80}") {
-            let _ = Money::parse(&text, currency("EUR"));
+        fn what_is_read_is_what_the_digits_say_and_nothing_is_rounded(
+            (code, digits) in prop::sample::select(vec![("EUR", 2_u32), ("JPY", 0), ("KWD", 3)]),
+            whole in 0_u64..2_000_000_000_000,
+            fraction in "[0-9]{0,4}",
+            exponent in -3_i32..=3,
+        ) {
+            let point = if fraction.is_empty() { "" } else { "." };
+            let text = format!("{whole}{point}{fraction}e{exponent}");
+            // The same in whole numbers: so many of the smallest unit, or none if a part of one is left over.
+            let units: i128 = format!("{whole}{fraction}").parse().unwrap();
+            let shift = exponent + i32::try_from(digits).unwrap() - i32::try_from(fraction.len()).unwrap();
+            let by = 10_i128.pow(shift.unsigned_abs());
+            let units = if shift >= 0 { Some(units * by) } else { (units % by == 0).then_some(units / by) };
+            let most = 1_000_000_000_000 * 10_i128.pow(digits);
+            let owed = units.filter(|units| (1..=most).contains(units));
+
+            let read = Money::parse(&text, currency(code)).ok();
+
+            let owed = owed.map(|units| Decimal::from_i128_with_scale(units, digits));
+            prop_assert_eq!(read.map(Money::amount), owed, "{} {}", text, code);
+            prop_assert!(read.is_none_or(|money| money.amount().scale() == digits), "{} {}", text, code);
         }
 
         #[test]
-        fn no_number_like_text_makes_it_panic(text in "-?[0-9]{0,40}(\\.[0-9]{0,40})?([eE][+-]?[0-9]{0,20})?") {
-            let _ = Money::parse(&text, currency("EUR"));
+        fn no_text_is_read_that_is_no_number_to_others(
+            text in prop_oneof!["[-+0-9.eE_, x]{0,8}", ".{0,80}"],
+        ) {
+            let read = Money::parse(&text, currency("EUR"));
+            // JSON has no zeros in front; we take them.
+            let digits = text.trim_start_matches('0');
+            let in_front = if digits.starts_with(|c: char| c.is_ascii_digit()) { "" } else { "0" };
+            let number = serde_json::from_str::<f64>(&format!("{in_front}{digits}"));
+            let is_number = number.is_ok_and(|number| number > 0.0) && !text.contains(char::is_whitespace);
+            prop_assert!(read.is_err() || is_number, "{:?} is {:?}", text, read);
+            prop_assert!(read != Err(InvalidMoney::NotANumber) || !is_plain(&text), "{:?}", text);
         }
+    }
+
+    /// Digits alone, and not too many of them.
+    fn is_plain(text: &str) -> bool {
+        (1..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit())
     }
 }

@@ -97,11 +97,16 @@ mod tests {
     }
 
     #[test]
-    fn no_posting_debits_and_credits_one_account() {
-        let all = EventType::ALL.iter().flat_map(|&event| postings(event));
-        assert!(all.clone().count() > 0);
-        for posting in all {
-            assert_ne!(posting.debit, posting.credit);
-        }
+    fn each_event_moves_money_between_the_accounts_that_the_table_of_the_ledger_says() {
+        let page = include_str!("../../docs/LEDGER.md");
+        let (_, table) = page.split_once("| event of a payment |").unwrap();
+        let written: Vec<&str> = table.lines().skip(2).take_while(|line| line.starts_with('|')).collect();
+        let coded =
+            EventType::ALL.iter().flat_map(|&event| postings(event).iter().map(move |it| (event, it)));
+        let row = |(event, it): (EventType, &Posting)| {
+            format!("| `{event}` | `{}` | `{}` | `{}` |", it.debit.as_str(), it.credit.as_str(), it.code)
+        };
+        assert_eq!(written, coded.map(row).collect::<Vec<_>>(), "left: docs/LEDGER.md, right: the code");
+        assert_eq!(written, ["| `succeeded` | `gateway_clearing` | `merchant_payable` | `payment` |"]);
     }
 }

@@ -259,12 +259,30 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_it_panic(text in ".{0,200}") {
-        contains_card_number(&text);
+    fn a_card_number_is_found_whatever_stands_before_and_after_it(
+        before in ".{0,100}",
+        number in prop::sample::select(test_numbers().collect::<Vec<_>>()),
+        after in ".{0,100}",
+    ) {
+        let text = format!("{before}; {number}; {after}");
+        prop_assert!(contains_card_number(&text), "{:?}", text);
     }
 
     #[test]
-    fn no_groups_make_it_panic(text in "([0-9]{0,20}[ .+A-Z\u{200b}\u{a0}٣]{0,3}){0,12}") {
-        contains_card_number(&text);
+    fn what_is_found_has_the_digits_of_a_card(text in "([0-9]{0,20}[ .+A-Z\u{200b}\u{a0}٣]{0,3}){0,12}") {
+        let digits: String = plain::spelled(&text).chars().filter(char::is_ascii_digit).collect();
+        let is_card = |digits: &str| {
+            [Spelling::OneGroup, Spelling::Groups].iter().any(|&spelling| is_number_of_card(digits, spelling))
+        };
+        let has_card = (0..digits.len()).any(|start| {
+            (DIGITS_MIN..=DIGITS_MAX).any(|length| digits.get(start..start + length).is_some_and(is_card))
+        });
+        prop_assert!(has_card || !contains_card_number(&text), "{:?}", text);
+    }
+
+    #[test]
+    fn less_than_twelve_digits_are_no_card(text in ".{0,200}") {
+        let digits = text.chars().filter(|c| c.is_numeric()).count();
+        prop_assert!(digits >= DIGITS_MIN || !contains_card_number(&text), "{:?}", text);
     }
 }
