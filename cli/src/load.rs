@@ -1,7 +1,7 @@
 //! `payonce load`: posts many payments at once, and measures how long it takes until every one has ended.
 //!
-//! A count is only printed once it was seen. After the run each payment is read back, and it is an error
-//! where the API does not show what it acknowledged.
+//! A count is only printed once it was seen: after the run each payment is read back, and what the API
+//! acknowledged but does not show is an error. So is an API that makes more payments than keys, or fewer.
 
 mod client;
 mod report;
@@ -28,7 +28,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 Example:
   payonce load --total 1000 --concurrency 100 --base-url http://127.0.0.1:8080 --api-key payonce_sk_…
 
-Exit codes: 0 every request was accepted and every payment ended, 1 not so, 2 called wrongly.")]
+Exit codes: 0 every request was accepted, every key made one payment and every payment ended, 1 not so,
+            2 called wrongly.")]
 pub(crate) struct Args {
     /// How many requests to send
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
@@ -77,6 +78,9 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     for (error, count) in &sent.errors {
         progress::say(&format!("{count} × {error}"));
     }
+    if let Some(why) = contradiction(args.same_key, &sent, &statuses) {
+        bail!(why);
+    }
     if statuses.ended() < expected {
         bail!(
             "{} of {expected} payments did not end within {} s; payonce verify says why",
@@ -96,6 +100,24 @@ pub(crate) struct Sent {
     payments: HashSet<String>,
     /// What went wrong, and how often.
     errors: std::collections::BTreeMap<String, u64>,
+}
+
+/// What the answers and the list say that no key may lead to: two payments, or one that another key made.
+fn contradiction(is_one_key: bool, sent: &Sent, statuses: &Statuses) -> Option<String> {
+    let (answers, payments) = (sent.latencies.len(), sent.payments.len());
+    if !is_one_key {
+        let why = "each key must make a payment of its own";
+        return (payments < answers)
+            .then(|| format!("{answers} keys were answered with {payments} payments: {why}"));
+    }
+    let made = payments.max(statuses.0.values().sum());
+    let mut told: Vec<&str> = sent.payments.iter().map(String::as_str).collect();
+    told.sort_unstable();
+    let became: Vec<String> = statuses.0.iter().map(|(status, count)| format!("{count} {status}")).collect();
+    let why = "a customer may have paid for each; payonce verify says which were charged";
+    (made > 1).then(|| {
+        format!("one key made {made} payments (told of {}; {}): {why}", told.join(", "), became.join(", "))
+    })
 }
 
 async fn send_all(args: &Args, client: &Client) -> Sent {
@@ -168,5 +190,46 @@ async fn wait_until_all_ended(client: &Client, expected: usize, patience: Durati
             }
         }
         sleep(LOOK_EVERY).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether all had one key, which ids were answered, what the list shows by status, and what is wrong.
+    type Case = (bool, &'static [&'static str], &'static [(&'static str, usize)], Option<&'static str>);
+
+    const CASES: [Case; 8] = [
+        (true, &["a", "a"], &[("succeeded", 1)], None),
+        (true, &["a", "a"], &[("pending", 1)], None),
+        (
+            true,
+            &["b", "a"],
+            &[("failed", 1), ("succeeded", 1)],
+            Some("(told of a, b; 1 failed, 1 succeeded)"),
+        ),
+        (true, &["a", "b"], &[("succeeded", 1)], Some("one key made 2 payments")),
+        (true, &["a", "a"], &[("succeeded", 2)], Some("one key made 2 payments")),
+        (true, &[], &[], None),
+        (false, &["a", "b"], &[("succeeded", 2)], None),
+        (false, &["a", "b", "a"], &[("succeeded", 2)], Some("3 keys were answered with 2 payments")),
+    ];
+
+    #[test]
+    fn a_key_that_made_two_payments_and_a_payment_of_two_keys_are_told() {
+        for (is_one_key, ids, became, says) in CASES {
+            let sent = Sent {
+                latencies: vec![Duration::ZERO; ids.len()],
+                payments: ids.iter().map(|id| (*id).to_owned()).collect(),
+                ..Sent::default()
+            };
+            let statuses = Statuses(became.iter().map(|(status, n)| ((*status).to_owned(), *n)).collect());
+
+            let found = contradiction(is_one_key, &sent, &statuses);
+
+            assert_eq!(found.is_some(), says.is_some(), "{ids:?} {became:?}: {found:?}");
+            assert!(found.unwrap_or_default().contains(says.unwrap_or_default()), "{ids:?} {became:?}");
+        }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use reqwest::Client;
 use serde_json::{Value, json};
 use tests::client::send;
-use tests::{Exit, Launch, Process, System, TestDatabase, guardian, wait_for, wait_until};
+use tests::{Exit, Impostor, Launch, Process, System, TestDatabase, guardian, wait_for, wait_until};
 
 use crate::PROGRAM;
 
@@ -194,6 +195,40 @@ async fn load_with_one_key_makes_one_payment() {
 
     assert_eq!(exit, Exit::Code(0), "{}", load.stderr());
     assert_eq!(system.count("select count(*) from payments").await, 1);
+}
+
+/// An API that makes so many payments, whatever keys it is given, and answers with each of them in turn.
+async fn an_api_with(payments: usize) -> Impostor {
+    fn payment(n: usize) -> Value {
+        json!({ "id": format!("pay_{n}"), "status": "succeeded" })
+    }
+    let posted = AtomicUsize::new(0);
+    let answer = move |path: &str| match path.split_once('?') {
+        None => payment(posted.fetch_add(1, Ordering::Relaxed) % payments),
+        Some((_, query)) => {
+            let is_of_this_run = query.contains("customer_id=") && !query.contains("status=");
+            let data: Vec<Value> = (0..payments).filter(|_| is_of_this_run).map(payment).collect();
+            json!({ "data": data, "has_more": false })
+        }
+    };
+    Impostor::start(answer).await
+}
+
+#[tokio::test]
+async fn load_fails_where_one_key_made_two_payments_or_many_keys_made_one() {
+    for (payments, more, says) in [
+        (2, &["--same-key"][..], "one key made 2 payments (told of pay_0, pay_1; 2 succeeded)"),
+        (1, &[], "8 keys were answered with 1 payments"),
+        (1, &["--same-key"], ""),
+    ] {
+        let api = an_api_with(payments).await;
+        let load = Launch::payonce(PROGRAM).args(["load", "--total", "8", "--base-url", api.url.as_str()]);
+
+        let (exit, load) = load.args(["--api-key", "payonce_sk_any"]).args(more.iter().copied()).run().await;
+
+        assert_eq!(exit, Exit::Code(i32::from(!says.is_empty())), "{says}: {}", load.stderr());
+        assert!(load.stderr().contains(says), "{}", load.stderr());
+    }
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ impl Drop for Impostor {
 
 async fn serve(mut connection: TcpStream, answer: &(impl Fn(&str) -> Value + ?Sized)) {
     let mut request = Vec::new();
-    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+    while !is_whole(&request) {
         // A client that hangs up gets no answer.
         if connection.read_buf(&mut request).await.unwrap_or(0) == 0 {
             return;
@@ -50,4 +50,13 @@ async fn serve(mut connection: TcpStream, answer: &(impl Fn(&str) -> Value + ?Si
     let body = answer(path).to_string();
     let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
     let _ = connection.write_all(format!("{head}{body}").as_bytes()).await;
+}
+
+/// Whether the head has come, and as much of a body as it announces. Closed before that, a connection is broken.
+fn is_whole(request: &[u8]) -> bool {
+    let Some(end) = request.windows(4).position(|end| end == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&request[..end]).to_ascii_lowercase();
+    let body: Option<usize> =
+        head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    request.len() >= end + 4 + body.unwrap_or(0)
 }
