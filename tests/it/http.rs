@@ -6,6 +6,7 @@ mod card_number;
 mod chaos_mode;
 mod correlation;
 mod health;
+mod keys;
 mod limit;
 mod list;
 mod merchant;

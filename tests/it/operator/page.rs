@@ -73,6 +73,8 @@ async fn every_page_loads_nothing_from_elsewhere_runs_no_script_and_is_not_kept(
         ("/ops/breaks?closed=1", 200),
         ("/ops/dead-letters", 200),
         ("/ops/dead-letters?closed=1", 200),
+        ("/ops/corrections", 200),
+        ("/ops/corrections?closed=1", 200),
         ("/ops/nothing", 404),
         ("/ops/payments/nothing", 404),
     ] {
