@@ -237,19 +237,30 @@ async fn health(system: &System, path: &str) -> Answer {
     send(reqwest::Client::new().get(format!("{}{path}", system.workers[0].address("metrics")))).await
 }
 
+/// Waits until the worker says that it does not work, and why.
 async fn not_ready(system: &System) -> Value {
-    wait_for("the worker not to be ready", async || {
+    let told = wait_for("the worker not to be ready", async || {
         let answer = health(system, "/health/ready").await;
-        (answer.status == 503).then(|| answer.json()["detail"].clone())
+        (answer.status == 503).then(|| answer.json())
     })
-    .await
+    .await;
+    assert_eq!(told["status"], "not_ready", "{told}");
+    assert_eq!(told.as_object().unwrap().len(), 2, "{told}");
+    told["detail"].clone()
+}
+
+/// Asserts that the worker says of itself this, and nothing else.
+async fn assert_says(system: &System, path: &str, status: &str) {
+    let answer = health(system, path).await;
+    answer.assert_status(200);
+    assert_eq!(answer.json(), json!({ "status": status }), "{path}");
 }
 
 #[tokio::test]
 async fn a_worker_that_works_is_ready_and_one_whose_database_lacks_a_migration_is_not() {
     let system = System::with(PROGRAM, Shape { workers: 1, ..Shape::default() }).await;
-    health(&system, "/health/live").await.assert_status(200);
-    health(&system, "/health/ready").await.assert_status(200);
+    assert_says(&system, "/health/live", "healthy").await;
+    assert_says(&system, "/health/ready", "ready").await;
 
     sqlx::query("delete from _sqlx_migrations where version = (select max(version) from _sqlx_migrations)")
         .execute(&system.database.pool)
@@ -257,7 +268,7 @@ async fn a_worker_that_works_is_ready_and_one_whose_database_lacks_a_migration_i
         .unwrap();
 
     assert_eq!(not_ready(&system).await, "the database lacks migrations");
-    health(&system, "/health/live").await.assert_status(200);
+    assert_says(&system, "/health/live", "healthy").await;
 }
 
 #[tokio::test]

@@ -1,24 +1,29 @@
 //! Start and health, as operators of the API see them.
 
+use serde_json::json;
 use tests::client::send;
 use tests::{Answer, Exit, Launch, System, TestDatabase, a_payment};
 
 use super::an_api;
 use crate::PROGRAM;
 
-const PATHS: [&str; 3] = ["/health", "/health/live", "/health/ready"];
-
 async fn asked(system: &System, path: &str) -> Answer {
     send(reqwest::Client::new().get(system.client.url(path))).await
 }
 
 #[tokio::test]
-async fn health_is_shown_without_a_key() {
+async fn health_is_shown_without_a_key_and_says_nothing_else() {
     let system = an_api().await;
-    for path in PATHS {
+    for (path, body) in [
+        ("/health", json!({ "status": "healthy" })),
+        ("/health/live", json!({ "status": "healthy" })),
+        ("/health/ready", json!({ "status": "ready", "queue_lag_s": 0.0 })),
+    ] {
         let answer = asked(&system, path).await;
 
         answer.assert_status(200);
+        assert_eq!(answer.json(), body, "{path}");
+        assert_eq!(answer.header("content-type"), "application/json", "{path}");
         assert!(!answer.header("request-id").is_empty(), "{path} has no Request-Id");
     }
 }
@@ -33,8 +38,9 @@ async fn readiness_tells_how_long_payments_have_waited_but_goes_on_taking_them()
     let answer = asked(&system, "/health/ready").await;
 
     answer.assert_status(200);
+    assert_eq!(answer.json()["status"], "ready");
     assert!(answer.json()["queue_lag_s"].as_f64().is_some_and(|lag| lag >= 10.0), "{}", answer.json());
-    let _ = system.accepted(a_payment()).await;
+    system.accepted(a_payment()).await;
 }
 
 #[tokio::test]
@@ -48,7 +54,11 @@ async fn an_api_whose_database_lacks_a_migration_is_alive_but_not_ready() {
 
     let problem = asked(&system, "/health/ready").await.assert_problem(503, "not_ready");
     assert!(problem["detail"].as_str().is_some_and(|why| why.contains("migrations")), "{problem}");
-    asked(&system, "/health/live").await.assert_status(200);
+    for path in ["/health", "/health/live"] {
+        let answer = asked(&system, path).await;
+        answer.assert_status(200);
+        assert_eq!(answer.json(), json!({ "status": "healthy" }), "{path}");
+    }
 }
 
 #[tokio::test]
