@@ -1,6 +1,8 @@
 //! `/metrics` and the worker's health: the counters count what happened, and the gauges show what stands in
 //! the database.
 
+mod moved;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

@@ -1,0 +1,136 @@
+//! By how much a payment moves each counter: exactly so much, and no other one.
+
+use std::collections::BTreeMap;
+
+use tests::{Shape, System, a_payment, wait_until};
+
+use super::scraped;
+use crate::PROGRAM;
+
+/// The counters of what becomes of payments.
+const COUNTERS: [&str; 11] = [
+    "claims_total",
+    "dead_letters_total",
+    "event_queue_delay_seconds_count",
+    "gateway_call_duration_seconds_count",
+    "gateway_calls_total",
+    "gateway_failures_total",
+    "late_evidence_total",
+    "payment_accepts_total",
+    "payment_e2e_seconds_count",
+    "payment_events_total",
+    "settle_duration_seconds_count",
+];
+
+/// What one payment of each token moves.
+const MOVES: &[(&str, &str)] = &[
+    (
+        "sim_ok",
+        "claims_total charge taken 1
+         event_queue_delay_seconds_count charge 1
+         gateway_call_duration_seconds_count charge 1
+         gateway_calls_total charge charged 1
+         payment_accepts_total created 1
+         payment_e2e_seconds_count succeeded 1
+         payment_events_total attempt_started 1
+         payment_events_total created 1
+         payment_events_total succeeded 1
+         settle_duration_seconds_count 1",
+    ),
+    (
+        "sim_declined",
+        "claims_total charge taken 1
+         event_queue_delay_seconds_count charge 1
+         gateway_call_duration_seconds_count charge 1
+         gateway_calls_total charge declined 1
+         payment_accepts_total created 1
+         payment_e2e_seconds_count failed 1
+         payment_events_total attempt_started 1
+         payment_events_total created 1
+         payment_events_total failed 1
+         settle_duration_seconds_count 1",
+    ),
+    (
+        "sim_503",
+        "claims_total charge taken 3
+         event_queue_delay_seconds_count charge 3
+         gateway_call_duration_seconds_count charge 3
+         gateway_calls_total charge charged 1
+         gateway_calls_total charge not_executed 2
+         gateway_failures_total not_executed 2
+         payment_accepts_total created 1
+         payment_e2e_seconds_count succeeded 1
+         payment_events_total attempt_started 3
+         payment_events_total created 1
+         payment_events_total retry_scheduled 2
+         payment_events_total succeeded 1
+         settle_duration_seconds_count 3",
+    ),
+    (
+        "sim_500_charged",
+        "claims_total charge taken 1
+         claims_total verify taken 1
+         event_queue_delay_seconds_count charge 1
+         event_queue_delay_seconds_count verify 1
+         gateway_call_duration_seconds_count charge 1
+         gateway_call_duration_seconds_count lookup 1
+         gateway_calls_total charge server_error 1
+         gateway_calls_total lookup charged 1
+         gateway_failures_total server_error 1
+         payment_accepts_total created 1
+         payment_e2e_seconds_count succeeded 1
+         payment_events_total attempt_started 1
+         payment_events_total created 1
+         payment_events_total outcome_unknown 1
+         payment_events_total succeeded 1
+         payment_events_total verifying 1
+         settle_duration_seconds_count 2",
+    ),
+];
+
+/// How far each counter has come, all processes together, by its name and the values of its labels.
+async fn so_far(system: &System) -> BTreeMap<String, f64> {
+    let mut so_far: BTreeMap<String, f64> = BTreeMap::new();
+    for sample in scraped(system).await.into_iter().flat_map(|scrape| scrape.samples) {
+        let labels: Vec<&str> = sample.labels.values().map(String::as_str).collect();
+        // Who else looks at a payment and finds it taken is chance.
+        if COUNTERS.contains(&sample.name.as_str()) && !labels.contains(&"nothing") {
+            let counter = [&[sample.name.as_str()][..], &labels].concat().join(" ");
+            *so_far.entry(counter).or_default() += sample.value;
+        }
+    }
+    so_far
+}
+
+fn ends(counted: &BTreeMap<String, f64>) -> f64 {
+    counted.iter().filter(|(name, _)| name.starts_with("payment_e2e_")).map(|(_, count)| count).sum()
+}
+
+#[tokio::test]
+async fn each_payment_moves_exactly_the_counters_of_what_became_of_it() {
+    // As patient as outside of tests, so that nothing unusual happens on a slow machine.
+    let patient = [("GATEWAY_TIMEOUT_MS", "5000"), ("SEND_WINDOW_MS", "5000"), ("LEASE_MS", "30000")];
+    let worker_env = patient.map(|(name, value)| (name, value.to_owned())).to_vec();
+    let system = System::with(PROGRAM, Shape { apis: 1, workers: 1, worker_env, ..Shape::default() }).await;
+    for (token, moves) in MOVES {
+        let before = so_far(&system).await;
+        system.ended(system.accepted(a_payment().method(token)).await).await;
+        // Of all that a payment moves its end is counted last.
+        wait_until(format!("the end of {token} to be counted"), async || {
+            ends(&so_far(&system).await) > ends(&before)
+        })
+        .await;
+
+        let after = so_far(&system).await;
+
+        let was = |name: &str| before.get(name).copied().unwrap_or_default();
+        let moved: BTreeMap<&str, f64> = after
+            .iter()
+            .map(|(name, count)| (name.as_str(), count - was(name)))
+            .filter(|(_, by)| *by != 0.0)
+            .collect();
+        let counters = moves.lines().map(|line| line.trim().rsplit_once(' ').unwrap());
+        let expected: BTreeMap<&str, f64> = counters.map(|(name, by)| (name, by.parse().unwrap())).collect();
+        assert_eq!(moved, expected, "{token}");
+    }
+}
