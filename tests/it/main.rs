@@ -26,6 +26,7 @@ mod http;
 mod idempotency;
 mod installation;
 mod late;
+mod ledger;
 mod limit;
 mod logs;
 mod matrix;

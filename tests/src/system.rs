@@ -212,8 +212,9 @@ impl System {
         books::violations(&self.database.pool, &self.journal().await).await
     }
 
-    /// Asserts that the books agree.
+    /// Asserts that the books agree, and that there is something in them.
     pub async fn assert_books_agree(&self) {
+        assert!(self.count("select count(*) from payments").await > 0, "there is no payment to agree about");
         let violations = self.violations().await;
         assert!(violations.is_empty(), "the books disagree:\n{}", violations.join("\n"));
     }

@@ -27,6 +27,11 @@ async fn balances_are_the_sums_of_the_transfers() {
     assert_eq!((&second["balances"]["checked"], &second["balances"]["found"]), (&2.into(), &0.into()));
     assert_eq!(balances(&system).await, ["gateway_clearing 13.00 0 2", "merchant_payable 0 13.00 2"]);
     assert_eq!(system.count("select count(*) from account_sums").await, 0);
+    // As the page about the ledger says that a balance is read.
+    let by_entries = "select count(*) from account_balances b
+                       where b.debits - b.credits = (select sum(case side when 'debit' then amount else -amount end)
+                                                       from ledger_entries e where e.account_id = b.account_id)";
+    assert_eq!(system.count(by_entries).await, 2);
 }
 
 #[tokio::test]
