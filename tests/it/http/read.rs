@@ -63,7 +63,8 @@ async fn events_are_versions_one_to_n_with_exactly_the_fields_of_the_contract() 
     }
     for pair in events.windows(2) {
         assert_eq!(pair[1]["from"], pair[0]["to"], "each event starts where the one before it ended");
-        assert!(pair[0]["at"].as_str() <= pair[1]["at"].as_str(), "{pair:?}");
+        let [before, after] = [&pair[0]["at"], &pair[1]["at"]].map(|at| at.as_str().unwrap());
+        assert!(before <= after, "{pair:?}");
     }
     assert_eq!(
         (&events[0]["type"], &events[0]["from"], &events[0]["to"]),
