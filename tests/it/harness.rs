@@ -13,8 +13,9 @@ async fn each_test_has_databases_of_its_own() {
 
     sqlx::query("create table t ()").execute(&first.pool).await.unwrap();
 
-    let seen = sqlx::query("select from t").execute(&second.pool).await;
-    assert!(seen.is_err(), "the second database has the table of the first");
+    let unseen = sqlx::query("select from t").execute(&second.pool).await.unwrap_err();
+    let code = unseen.as_database_error().and_then(|why| why.code());
+    assert_eq!(code.as_deref(), Some("42P01"), "the second database has the table of the first: {unseen}");
 }
 
 #[tokio::test]

@@ -222,13 +222,27 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_could_do_nothing_is_refused() {
-        assert!(Settings { concurrency: 0, ..settings() }.check().is_err());
-        assert!(Settings { sweep: Duration::ZERO, ..settings() }.check().is_err());
-        assert!(Settings { max_connections: 8, ..settings() }.check().is_err());
-        assert!(Settings { reconcile_every: Duration::ZERO, ..settings() }.check().is_err());
-        assert!(Settings { breaker_failures: 0, ..settings() }.check().is_err());
-        assert!(Settings { breaker_open: Duration::ZERO, ..settings() }.check().is_err());
+    fn a_worker_that_could_do_nothing_is_refused_by_the_setting_that_says_so() {
+        let with = |change: fn(&mut Policy)| {
+            let mut settings = settings();
+            change(&mut settings.policy);
+            settings
+        };
+        for (wrong, setting) in [
+            (Settings { concurrency: 0, ..settings() }, "WORKER_CONCURRENCY"),
+            (Settings { sweep: Duration::ZERO, ..settings() }, "SWEEP_MS"),
+            (Settings { max_connections: 8, ..settings() }, "DATABASE_CONNECTIONS"),
+            (Settings { reconcile_every: Duration::ZERO, ..settings() }, "RECONCILE_EVERY_MS"),
+            (Settings { breaker_failures: 0, ..settings() }, "BREAKER_FAILURES"),
+            (Settings { breaker_open: Duration::ZERO, ..settings() }, "BREAKER_OPEN_MS"),
+            (with(|policy| policy.backoff_initial = Duration::ZERO), "BACKOFF_MS"),
+            (with(|policy| policy.backoff_max = Duration::from_millis(999)), "BACKOFF_MAX_MS"),
+            (with(|policy| policy.backoff_multiplier = 0.5), "BACKOFF_MULTIPLIER"),
+            (with(|policy| policy.verify_waits = vec![Duration::ZERO]), "VERIFY_WAITS_MS"),
+        ] {
+            let why = wrong.check().unwrap_err().to_string();
+            assert!(why.starts_with(&format!("{setting}: ")), "{setting}: {why}");
+        }
     }
 
     #[test]

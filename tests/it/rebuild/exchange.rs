@@ -121,14 +121,18 @@ async fn goes_on(system: &mut System, ids: &[PaymentId], late: PaymentId) {
     said.retain(|(check, subject, _)| (check.as_str(), subject) != ("charge", &ids[8].to_string()));
     assert!(said.is_empty() && code != 0, "{verified}");
     assert_eq!(report(&system.database.url, &["--check"]).await.0, 0);
-    for refused in [
-        "update payments set version = version + 1 where id = $1",
-        "delete from payments where id = $1",
-        "insert into payment_events (payment_id, version, type, to_status, correlation_id, at)
-         select gen_random_uuid(), 1, 'created', 'pending', 'c', now() from payments where id = $1",
+    for (change, why) in [
+        ("update payments set version = version + 1 where id = $1", "a terminal payment never changes"),
+        ("delete from payments where id = $1", "payments are never deleted"),
+        (
+            "insert into payment_events (payment_id, version, type, to_status, correlation_id, at)
+             select gen_random_uuid(), 1, 'created', 'pending', 'c', now() from payments where id = $1",
+            "payment_events_payment_id_fkey",
+        ),
     ] {
-        let done = sqlx::query(refused).bind(ids[0].uuid()).execute(&system.database.pool).await;
-        assert!(done.is_err(), "{refused}");
+        let done = sqlx::query(change).bind(ids[0].uuid()).execute(&system.database.pool).await;
+        let refused = done.unwrap_err().to_string();
+        assert!(refused.contains(why), "{change}: {refused}");
     }
 }
 
