@@ -29,12 +29,14 @@ async fn when_only_workers_die_no_retry_is_spent() {
     let id = system.accepted(a_payment()).await;
     for point in ["charge.before", "lookup.before"] {
         let dying = system.add_worker([("PAYONCE_FAULTS", format!("{point}=kill"))]).await;
-        system.workers[dying].wait_exit().await;
+        assert_eq!(system.workers[dying].wait_exit().await, Exit::Signal(9), "{point}");
     }
     system.add_worker([("RUST_LOG", "info")]).await;
 
-    system.ended(id).await;
+    assert_eq!(system.ended(id).await["status"], "succeeded");
 
+    let story = system.story(id).await;
+    assert!(story.iter().filter(|event| *event == "taken_over").count() >= 2, "{story:?}");
     assert_eq!(system.count("select retries_spent::bigint from payments").await, 0);
     system.assert_books_agree().await;
 }

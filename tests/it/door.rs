@@ -5,7 +5,7 @@
 use domain::ids::PaymentId;
 use serde_json::json;
 use tests::stand_in::{Answers, StandIn};
-use tests::{Launch, Scrape, Shape, System, TestDatabase, a_payment, http, wait_until};
+use tests::{Exit, Launch, Scrape, Shape, System, TestDatabase, a_payment, http, wait_until};
 
 use crate::PROGRAM;
 
@@ -156,7 +156,7 @@ async fn an_operator_can_say_that_the_other_gateway_is_meant() {
         .run()
         .await;
 
-    assert_eq!(exit, tests::Exit::Code(0), "{}", adopted.stderr());
+    assert_eq!(exit, Exit::Code(0), "{}", adopted.stderr());
     for id in ids {
         assert_eq!(system.ended(id).await["status"], "succeeded");
     }
@@ -248,7 +248,7 @@ async fn a_worker_that_was_lost_and_a_gateway_that_cannot_be_reached_have_their_
     let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     let id = system.accepted(a_payment()).await;
     let killed = system.add_worker([("PAYONCE_FAULTS", "charge.answered=kill")]).await;
-    system.workers[killed].wait_exit().await;
+    assert_eq!(system.workers[killed].wait_exit().await, Exit::Signal(9));
     let second = system.add_worker([("RUST_LOG", "info")]).await;
     assert_eq!(system.ended(id).await["status"], "succeeded");
     let reasons = "select count(*) from payment_events where type = 'taken_over' and reason = 'worker_lost'";

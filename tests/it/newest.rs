@@ -50,7 +50,7 @@ async fn on_the_newest_server_every_end_a_crash_and_the_checks_are_as_everywhere
     {
         paid.push((system.accepted(a_payment().method(method)).await, method));
     }
-    doomed.wait_exit().await;
+    assert_eq!(doomed.wait_exit().await, Exit::Signal(9), "{}", doomed.stderr());
     system.add_worker([("RUST_LOG", "info")]).await;
     for (id, method) in paid {
         let status = if method == "sim_insufficient_funds" { "failed" } else { "succeeded" };

@@ -4,7 +4,7 @@
 use domain::ids::PaymentId;
 use serde_json::json;
 use shared::payment::transition::{Justification, release};
-use tests::{System, a_payment, wait_until};
+use tests::{Exit, System, a_payment, wait_until};
 
 use super::{
     at_home, charged_at_the_gateway, charges, evidence, forget, looks_first, with_worker, without_worker,
@@ -113,7 +113,7 @@ async fn what_came_back_and_was_charged_or_declined_ends_so() {
         // It is charged, and the answer is lost with the worker.
         let dying = system.add_worker([("PAYONCE_FAULTS", "charge.answered=kill")]).await;
         let id = system.accepted(a_payment().method(method)).await;
-        system.workers[dying].wait_exit().await;
+        assert_eq!(system.workers[dying].wait_exit().await, Exit::Signal(9), "{method}");
         restored(&system, id).await;
 
         let system = with_worker(system).await;

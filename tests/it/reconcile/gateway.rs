@@ -1,7 +1,7 @@
 //! The gateway's journal beside our payments, both ways, and what it says now beside what it said before.
 
 use serde_json::json;
-use tests::{Shape, System, a_payment, wait_until};
+use tests::{Exit, Shape, System, a_payment, wait_until};
 
 use super::{at_the_gateway, behind_the_guards, one_that_succeeded, open_breaks, payonce, reconcile};
 use crate::PROGRAM;
@@ -143,7 +143,7 @@ async fn what_the_gateway_decided_while_we_were_away_is_what_becomes_of_the_paym
         let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
         let dying = system.add_worker([("PAYONCE_FAULTS", "charge.sending=kill")]).await;
         let id = system.accepted(a_payment()).await;
-        system.workers[dying].wait_exit().await;
+        assert_eq!(system.workers[dying].wait_exit().await, Exit::Signal(9), "{status}");
         let decline = if status == "failed" { "'card_declined'" } else { "null" };
         let booked = format!(
             "insert into gateway_keys (key, amount, currency, payment_method, charge_calls, lookup_calls, closed)
