@@ -113,6 +113,7 @@ async fn evidence_against_the_end_of_a_payment_opens_one_break_and_changes_nothi
             let id = after(&pool, api_key, steps).await;
             let row = "select row_to_json(p)::text from payments p where id = $1";
             let before: String = sqlx::query_scalar(row).bind(id.uuid()).fetch_one(&pool).await.unwrap();
+            assert!(!before.contains("\"terminal_at\":null"), "it has not ended: {before}");
             for _ in 0..2 {
                 settle(&pool, id, ClaimToken::generate(), late.clone()).await;
             }

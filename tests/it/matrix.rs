@@ -346,6 +346,7 @@ fn grid(done: &[(Cell, Vec<String>)]) -> String {
 async fn whatever_fails_at_any_boundary_every_payment_ends_as_it_must() {
     let is_whole = std::env::var(PART).is_ok_and(|part| part == "all");
     let cells = if is_whole { all() } else { pairs() };
+    let count = cells.len();
 
     let done = run(cells).await;
 
@@ -357,6 +358,7 @@ async fn whatever_fails_at_any_boundary_every_payment_ends_as_it_must() {
         .map(|(cell, wrong)| format!("{cell}: {}", wrong.join("; ")))
         .collect();
     assert!(wrong.is_empty(), "{grid}\n{}", wrong.join("\n"));
+    assert_eq!(done.len(), count, "cells were not run");
 }
 
 #[test]

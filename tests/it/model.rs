@@ -91,7 +91,13 @@ fn lesser_gateways() -> Vec<(Profile, Profile)> {
 
 #[test]
 fn nor_does_any_with_a_gateway_that_can_do_less_whether_it_was_declared_or_comes_as_a_surprise() {
-    for (declared, truth) in lesser_gateways() {
+    let gateways = lesser_gateways();
+    assert_eq!(
+        gateways.len(),
+        17,
+        "two of keys, nine of lookups and voids, and not the one that can do everything"
+    );
+    for (declared, truth) in gateways {
         let explored = explore(Without::Nothing, declared, truth);
         assert!(explored.is_ok(), "declared {declared:?}, but in truth {truth:?}: {explored:?}");
     }

@@ -73,6 +73,7 @@ async fn a_claim_reads_its_payments_and_not_the_backlog() {
         .await
         .unwrap();
 
+    assert_eq!(due.len(), 1_000, "the backlog");
     // Often enough for a plan that is made once and kept.
     for ids in due.chunks(5).take(8) {
         let ids: Vec<PaymentId> = ids.iter().copied().map(PaymentId::from).collect();

@@ -103,7 +103,10 @@ async fn after_payments_of_every_fate_all_is_clean() {
     assert_eq!((&report["violations"], &report["in_flight"]), (&0.into(), &0.into()));
     assert_eq!((&report["payments"], &report["charges"]), (&tokens.len().into(), &6.into()), "{report}");
     assert_eq!(report["acknowledged"], Value::Null);
-    for check in report["checks"].as_array().unwrap() {
+    let checks = report["checks"].as_array().unwrap();
+    let names: Vec<&str> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["charge", "ledger", "history", "by_hand", "idempotency", "liveness"]);
+    for check in checks {
         assert_eq!(check["checked"], tokens.len(), "{check}");
     }
 }

@@ -12,7 +12,10 @@ async fn left_behind(system: &System, id: domain::ids::PaymentId) -> (Vec<String
     let journal = system.journal().await;
     let key = system.gateway_key(id).await;
     let of_payment = journal.iter().filter(|row| row["key"] == key.as_str());
-    (events.collect(), of_payment.map(|row| text(&row["correlation_id"])).collect())
+    let (events, journal): (Vec<_>, Vec<_>) =
+        (events.collect(), of_payment.map(|row| text(&row["correlation_id"])).collect());
+    assert!(events.len() >= 3 && journal.len() >= 3, "{id} left too little: {events:?} {journal:?}");
+    (events, journal)
 }
 
 #[tokio::test]
