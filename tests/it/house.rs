@@ -88,16 +88,26 @@ fn the_domain_can_reach_nothing() {
         "thiserror",
         "uuid",
     ];
-    let named = dependencies(&manifest(&root().join("domain")));
-    let test_tools = BTreeSet::from(["proptest".to_owned()]);
-    let others: Vec<_> = named.difference(&test_tools).filter(|it| !pure.contains(&it.as_str())).collect();
-    assert!(others.is_empty(), "domain names {others:?}");
+    let test_tools = ["proptest"];
+    let manifest = manifest(&root().join("domain"));
+    let (of_code, of_tests) = (&manifest["dependencies"], &manifest["dev-dependencies"]);
+    let names = |of: &Value| of.as_table().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    assert_eq!(
+        names(of_code),
+        pure.map(str::to_owned).into(),
+        "left: domain's manifest, right: what is pure"
+    );
+    assert_eq!(names(of_tests), test_tools.map(str::to_owned).into());
+    let named: Vec<&str> = pure.into_iter().chain(test_tools).collect();
+    let all = dependencies(&manifest);
+    assert!(all.iter().all(|it| named.contains(&it.as_str())), "renamed, or for a target alone: {all:?}");
     let files = sources(&["domain/src"]);
     assert!(files.len() > 10, "the domain is elsewhere");
-    for (name, text) in files {
-        for reach in
-            ["Instant::now", "SystemTime", "Utc::now", "std::env", "std::fs", "std::net", "std::process"]
-        {
+    let others = sources(&["api/src", "shared/src", "worker/src", "chaos/src", "cli/src"]);
+    for reach in ["Instant::now", "SystemTime", "Utc::now", "std::env", "std::fs", "std::net", "std::process"]
+    {
+        assert!(others.iter().any(|(_, text)| text.contains(reach)), "nobody spells it {reach}");
+        for (name, text) in &files {
             assert!(!text.contains(reach), "{name} uses {reach}");
         }
     }
@@ -179,10 +189,26 @@ fn wings() -> Arrows {
         // This many steps up lead out of the file's wing, where no arrow would be seen.
         let out_of_the_wing = "super::".repeat(parts.len() + usize::from(code.contains("mod tests {")));
         assert!(!code.contains(&out_of_the_wing), "{file} leaves its wing by `super::`; write `crate::`");
-        let Some(uses) = arrows.get_mut(parts[0]) else { continue };
-        uses.extend(roots(&code).into_iter().filter(|it| names.contains(it) && it != parts[0]));
+        let used = roots(&code);
+        for it in used_by_lines(&text) {
+            assert!(used.contains(it), "{file} uses {it}, which was lost with a string or a comment");
+        }
+        let Some(uses) = arrows.get_mut(parts[0]) else {
+            assert_eq!(parts[0], "lib", "{file} stands in no wing");
+            continue;
+        };
+        uses.extend(used.into_iter().filter(|it| names.contains(it) && it != parts[0]));
     }
     arrows
+}
+
+/// The first names of lines that begin with `use crate::` and name one, whatever stands before them.
+fn used_by_lines(text: &str) -> impl Iterator<Item = &str> {
+    let lines = text.lines().filter_map(|line| line.trim_start().split_once("use crate::"));
+    let named = lines.filter(|(before, _)| before.is_empty() || before.starts_with("pub"));
+    named
+        .map(|(_, path)| path.split(|c: char| !(c.is_alphanumeric() || c == '_')).next().unwrap_or_default())
+        .filter(|name| !name.is_empty())
 }
 
 #[test]
@@ -204,6 +230,7 @@ fn arrows_are_seen_in_every_spelling() {
     "#;
     let seen: Vec<_> = roots(&code(text)).into_iter().collect();
     assert_eq!(seen, ["database", "gateway", "payment", "platform", "queue"]);
+    assert_eq!(used_by_lines(text).collect::<Vec<_>>(), ["database"]);
     let manifest = "[dependencies]\na.workspace = true\nb = { workspace = true, features = [\"x\"] }\nc = { path = \"../c\" }\n\
                     other = { package = \"d\", version = \"1\" }\n[dev-dependencies]\ne = \"1\"\n\
                     [target.'cfg(unix)'.dependencies]\nf = \"1\"\n";
