@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use shared::gateway::{Gateway, door};
+use shared::gateway::{ApiKey, Gateway, door};
 use terminal::output;
 
 use crate::migrate::connect;
@@ -49,7 +49,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         Command::Show { json } => (door::known(&pool).await.context("cannot read the known gateway")?, json),
         Command::Adopt { json } => {
             let url = shared::platform::config::required("GATEWAY_URL", "http://127.0.0.1:8090")?;
-            let gateway = Gateway::new(&url, PATIENCE)?;
+            let gateway = Gateway::new(&url, ApiKey::from_env()?, PATIENCE)?;
             (Some(door::adopt(&gateway, &pool).await.context("nothing was adopted")?), json)
         }
     };

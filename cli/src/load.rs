@@ -1,7 +1,7 @@
 //! `payonce load`: posts many payments at once, and measures how long it takes until every one has ended.
 //!
-//! A count is only printed once it was seen: after the run each payment is read back, and what the API
-//! acknowledged but does not show is an error. So is an API that makes more payments than keys, or fewer.
+//! A count is only printed once it was seen. After the run each payment is read back, and it is an error
+//! where the API does not show what it acknowledged.
 
 mod client;
 mod report;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 use shared::database;
-use shared::gateway::Gateway;
+use shared::gateway::{ApiKey, Gateway};
 use shared::operations::reconciliation::{self, Counts, GatewayBooks, Report, Trigger};
 use shared::payment::transition::Waits;
 use shared::platform::config;
@@ -43,9 +43,10 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let pool = connect().await?;
     database::require_migrated(&pool).await?;
+    let key = ApiKey::from_env()?;
     let gateway =
-        config::optional("GATEWAY_URL").map(|url| Gateway::new(&url, GATEWAY_TIMEOUT)).transpose()?;
-    // A person waits for the answer.
+        config::optional("GATEWAY_URL").map(|url| Gateway::new(&url, key, GATEWAY_TIMEOUT)).transpose()?;
+    // Somebody waits for it.
     let hurry = CancellationToken::new();
     hurry.cancel();
     let run = reconciliation::run(&pool, gateway.as_ref(), Waits::UNKNOWN, Trigger::Command, &hurry);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use shared::database;
-use shared::gateway::Gateway;
+use shared::gateway::{ApiKey, Gateway};
 use shared::operations::installation;
 use shared::operations::installation::restore::{self, Books, Doing, Restoring};
 use shared::payment::transition::Justification;
@@ -163,7 +163,7 @@ pub(crate) async fn books_after(pool: &PgPool, timing: Timing) -> Result<Books> 
     let Some(url) = config::optional("GATEWAY_URL") else {
         return Ok(Books::Partly("GATEWAY_URL is not set".to_owned()));
     };
-    let gateway = Gateway::new(&url, GATEWAY_TIMEOUT)?;
+    let gateway = Gateway::new(&url, ApiKey::from_env()?, GATEWAY_TIMEOUT)?;
     let claims_end = timing.lease + timing.gateway_timeout;
     let waiting = format!("waiting for claims of before to end ({} s)", claims_end.as_secs_f32());
     // Most of the books are read during that wait.

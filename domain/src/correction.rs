@@ -6,7 +6,7 @@
 
 use rust_decimal::Decimal;
 
-use crate::held::Seen;
+use crate::held::{Seen, Shown};
 use crate::money::{Currency, Money};
 
 /// Every kind of correction, with the sentence that explains it.
@@ -107,10 +107,10 @@ fn stands(
         Seen::Several(_) | Seen::Undecided | Seen::Silent(_) | Seen::Refused(_) | Seen::NotLooked => {
             return Err(format!("{seen}: it must be clear there first"));
         }
-        Seen::One(charge) if charge.currency != booked.currency.code() => {
+        Seen::One(Shown { charge, .. }) if charge.currency != booked.currency.code() => {
             return Err(format!("{seen}, which is another currency: have it given back there"));
         }
-        Seen::One(charge) => Some((charge.id.clone(), charge.amount)),
+        Seen::One(Shown { charge, .. }) => Some((charge.id.clone(), charge.amount)),
         Seen::GivenBack | Seen::Declined | Seen::Nothing | Seen::Unable => None,
     };
     let Some(journal) = journal else {

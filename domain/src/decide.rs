@@ -6,14 +6,16 @@
 
 use std::time::Duration;
 
-use crate::outcome::{Charge, ChargeOutcome, FailureKind, LookupOutcome, VoidOutcome};
+use crate::outcome::{Charge, ChargeOutcome, LookupOutcome, VoidOutcome};
 use crate::status::{EventType, HeldReason};
 
 mod past;
 mod policy;
+mod reason;
 
 pub use past::{before_first_look, before_remedy, first_look, look_before_void};
 pub use policy::{Policy, Profile};
+pub use reason::{Reason, Spends};
 
 use policy::{RETRY_AFTER_MAX, VOID_WAIT_MAX};
 
@@ -86,6 +88,9 @@ pub struct Failure {
     pub retryable: bool,
 }
 
+/// The code of a failure that no repetition can mend.
+const NON_RETRYABLE: &str = "non_retryable";
+
 /// What happens to the payment now. Each step is written as one event; see [`Step::event`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -97,33 +102,33 @@ pub enum Step {
     Retry {
         /// The wait before the next attempt.
         wait: Duration,
-        /// The reason in the event, such as `not_executed`.
-        reason: &'static str,
+        /// The event's reason.
+        reason: Reason,
         /// Whether a try is used up.
-        spends: bool,
+        spends: Spends,
     },
     /// The event `outcome_unknown`: a charge may have happened.
     Doubt {
         /// The wait before the next look.
         wait: Duration,
-        /// The reason in the event, such as [`NOT_FOUND`].
-        reason: &'static str,
+        /// The event's reason.
+        reason: Reason,
         /// Whether a try is used up.
-        spends: bool,
+        spends: Spends,
         /// Whether a break tells a person, although the workers go on.
         tells: bool,
     },
     /// The event `void_started`: only a void can end the doubt now.
     StartVoid {
-        /// The reason in the event, such as `doubt_deadline`.
-        reason: &'static str,
+        /// The event's reason.
+        reason: Reason,
         /// Whether a try was used up.
-        spends: bool,
+        spends: Spends,
     },
     /// The event `reversed`: the doubt is over.
     Reverse {
-        /// The reason in the event: [`VOID_CONFIRMED`] or [`KEY_CLOSED`].
-        reason: &'static str,
+        /// The event's reason.
+        reason: Reason,
     },
     /// The event `held`, with why a person must act.
     Hold(HeldReason),
@@ -145,34 +150,12 @@ impl Step {
     }
 }
 
-/// The reason of a void that is due because the gateway does not tell what became of a charge.
-pub const LOOKUP_UNSUPPORTED: &str = "lookup_unsupported";
-
-/// The reason of an end, or of a look, that is due because the payment's time is over.
-pub const EXPIRED: &str = "expired";
-
-/// The reason of a look that found nothing although a charge must have been visible. The second such look
-/// means "absent".
-pub const NOT_FOUND: &str = "not_found";
-
-/// The reason of an end by a void that we asked for.
-pub const VOID_CONFIRMED: &str = "void_confirmed";
-
-/// The reason of an end by a key that was closed by others, or in a past that is forgotten here.
-pub const KEY_CLOSED: &str = "key_closed";
-
-/// The reason of going on with a void after the first look, where a database was restored.
-pub const RESTORED_SEEN: &str = "restored_seen";
-
-/// The reason of what a person decided. The machine gives it for nothing.
-pub const BY_HAND: &str = "by_hand";
-
 /// What stands against sending a charge although the payment is due; none as a rule. The payment may have
 /// waited for long since its retry was decided, or its settings may have changed meanwhile.
 #[must_use]
 pub fn before_charge(now: &Situation, policy: &Policy) -> Option<Step> {
     if now.in_doubt && !key_is_trusted(now, policy) {
-        return Some(end_of_doubt(policy, "key_not_trusted", false));
+        return Some(end_of_doubt(policy, Reason::KeyNotTrusted, Spends::Nothing));
     }
     end_of_time(now, policy)
 }
@@ -181,7 +164,7 @@ pub fn before_charge(now: &Situation, policy: &Policy) -> Option<Step> {
 /// repeated charge too. But a charge is never a question, so the doubt goes to the void.
 #[must_use]
 pub fn before_lookup(policy: &Policy) -> Option<Step> {
-    (!policy.profile.looks_up).then(|| end_of_doubt(policy, LOOKUP_UNSUPPORTED, false))
+    (!policy.profile.looks_up).then(|| end_of_doubt(policy, Reason::LookupUnsupported, Spends::Nothing))
 }
 
 /// What stands against a void: a gateway that has none.
@@ -199,36 +182,36 @@ pub fn after_charge(now: &Situation, policy: &Policy, outcome: ChargeOutcome) ->
         // The other payment is known here. A caller that can ask the database turns a forgotten payment's
         // charge into ours.
         O::ChargedAs(..) | O::KeyReused(_) => Step::Hold(HeldReason::Contradiction),
-        O::KeyClosed => Step::Reverse { reason: KEY_CLOSED },
+        O::KeyClosed => Step::Reverse { reason: Reason::KeyClosed },
         O::Declined(refusal) => {
             // With one of our own codes the gateway would seem to say that we gave up, or that a person
             // decided.
-            let is_ours =
-                matches!(refusal.code.as_str(), "retries_exhausted" | "expired" | "non_retryable" | BY_HAND);
+            let ours = [Reason::RetriesExhausted, Reason::Expired, Reason::ByHand].map(Reason::as_str);
+            let is_ours = refusal.code == NON_RETRYABLE || ours.contains(&refusal.code.as_str());
             let code = if is_ours { "declined".to_owned() } else { refusal.code };
             Step::Fail(Failure { code, message: refusal.message, retryable: true })
         }
-        O::Invalid(_) if now.in_doubt => doubt(now, policy, "invalid_request", true),
+        O::Invalid(_) if now.in_doubt => doubt(now, policy, Reason::InvalidRequest, Spends::Try),
         O::Invalid(refusal) => Step::Fail(Failure {
-            code: "non_retryable".to_owned(),
+            code: NON_RETRYABLE.to_owned(),
             message: format!("the gateway refused the request: {} {}", refusal.code, refusal.message),
             retryable: false,
         }),
-        O::StillWorking => doubt(now, policy, "still_working", true),
-        O::KeyBusy => doubt(now, policy, "key_in_use", false),
-        O::Unknown(failed) => doubt(now, policy, failed.kind.as_str(), true),
-        O::NotTheGateway(_) => doubt(now, policy, FailureKind::NotTheGateway.as_str(), false),
-        O::WrongAnswer(_) => doubt(now, policy, "wrong_answer", true),
-        O::NotExecuted => retry(now, policy, next_wait(now, policy), "not_executed", true),
+        O::StillWorking => doubt(now, policy, Reason::StillWorking, Spends::Try),
+        O::KeyBusy => doubt(now, policy, Reason::KeyInUse, Spends::Nothing),
+        O::Unknown(failed) => doubt(now, policy, failed.kind.into(), Spends::Try),
+        O::NotTheGateway(_) => doubt(now, policy, Reason::NotTheGateway, Spends::Nothing),
+        O::WrongAnswer(_) => doubt(now, policy, Reason::WrongAnswer, Spends::Try),
+        O::NotExecuted => retry(now, policy, next_wait(now, policy), Reason::NotExecuted, Spends::Try),
         O::RateLimited(asked) => {
             let asked = asked.filter(|asked| !asked.is_zero());
             let asked = asked.map(|asked| asked.max(policy.backoff_initial).min(RETRY_AFTER_MAX));
             let wait = asked.unwrap_or_else(|| next_wait(now, policy));
-            retry(now, policy, wait, "rate_limited", false)
+            retry(now, policy, wait, Reason::RateLimited, Spends::Nothing)
         }
-        O::Unreachable(_) => retry(now, policy, next_wait(now, policy), "unreachable", false),
-        O::Unauthorized => retry(now, policy, next_wait(now, policy), "unauthorized", false),
-        O::NotSent(reason) => retry(now, policy, next_wait(now, policy), reason, false),
+        O::Unreachable(_) => retry(now, policy, next_wait(now, policy), Reason::Unreachable, Spends::Nothing),
+        O::Unauthorized => retry(now, policy, next_wait(now, policy), Reason::Unauthorized, Spends::Nothing),
+        O::NotSent(reason) => retry(now, policy, next_wait(now, policy), reason.into(), Spends::Nothing),
     }
 }
 
@@ -246,17 +229,19 @@ pub fn after_lookup(now: &Situation, policy: &Policy, outcome: LookupOutcome) ->
         O::Charged(charge) => Step::Succeed(charge),
         O::Declined(_) => Step::Fail(declined()),
         // Where keys are not honoured, another charge may be on its way until our own void closes the key.
-        O::KeyClosed if !policy.profile.honours_keys => end_of_doubt(policy, KEY_CLOSED, false),
-        O::KeyClosed => Step::Reverse { reason: KEY_CLOSED },
-        O::Pending { .. } => doubt(now, policy, "still_working", false),
-        O::NoAnswer(_) => doubt(now, policy, "lookup_failed", false),
-        O::Unsupported => end_of_doubt(policy, LOOKUP_UNSUPPORTED, false),
+        O::KeyClosed if !policy.profile.honours_keys => {
+            end_of_doubt(policy, Reason::KeyClosed, Spends::Nothing)
+        }
+        O::KeyClosed => Step::Reverse { reason: Reason::KeyClosed },
+        O::Pending { .. } => doubt(now, policy, Reason::StillWorking, Spends::Nothing),
+        O::NoAnswer(_) => doubt(now, policy, Reason::LookupFailed, Spends::Nothing),
+        O::Unsupported => end_of_doubt(policy, Reason::LookupUnsupported, Spends::Nothing),
         O::WrongAnswer(_) => Step::Hold(HeldReason::WrongAnswer),
         O::ChargedAs(..) | O::Contradiction(_) => Step::Hold(HeldReason::Contradiction),
         O::NotFound if now.send_by_age < policy.gateway_timeout + policy.visibility => {
-            doubt(now, policy, "not_visible_yet", false)
+            doubt(now, policy, Reason::NotVisibleYet, Spends::Nothing)
         }
-        O::NotFound if now.not_found_count == 0 => doubt(now, policy, NOT_FOUND, false),
+        O::NotFound if now.not_found_count == 0 => doubt(now, policy, Reason::NotFound, Spends::Nothing),
         O::NotFound => absent(now, policy),
     }
 }
@@ -275,10 +260,10 @@ fn declined() -> Failure {
 #[must_use]
 pub fn after_void(now: &Situation, policy: &Policy, outcome: &VoidOutcome) -> Step {
     match Voiding::after(now.void_age, now.verify_count, policy, outcome) {
-        Voiding::Done => Step::Reverse { reason: VOID_CONFIRMED },
+        Voiding::Done => Step::Reverse { reason: Reason::VoidConfirmed },
         Voiding::Impossible | Voiding::OfAnother => Step::Hold(HeldReason::Unverifiable),
         Voiding::Again { wait, is_late } => {
-            Step::Doubt { wait, reason: "void_failed", spends: false, tells: is_late }
+            Step::Doubt { wait, reason: Reason::VoidFailed, spends: Spends::Nothing, tells: is_late }
         }
     }
 }
@@ -321,15 +306,15 @@ impl Voiding {
 /// and only while the gateway still keeps it.
 fn absent(now: &Situation, policy: &Policy) -> Step {
     if !key_is_trusted(now, policy) {
-        return end_of_doubt(policy, "key_not_trusted", false);
+        return end_of_doubt(policy, Reason::KeyNotTrusted, Spends::Nothing);
     }
     if now.retries_spent > policy.max_retries {
-        return end_of_doubt(policy, "retries_exhausted", false);
+        return end_of_doubt(policy, Reason::RetriesExhausted, Spends::Nothing);
     }
     if is_expired(now, policy) {
-        return end_of_doubt(policy, EXPIRED, false);
+        return end_of_doubt(policy, Reason::Expired, Spends::Nothing);
     }
-    retry(now, policy, policy.backoff(now.retries_spent.max(1)), "absent", false)
+    retry(now, policy, policy.backoff(now.retries_spent.max(1)), Reason::Absent, Spends::Nothing)
 }
 
 /// Whether the gateway still charges once for our key, whatever became of the charges that were sent.
@@ -339,11 +324,11 @@ fn key_is_trusted(now: &Situation, policy: &Policy) -> bool {
 }
 
 /// This attempt did not charge. Another one follows, unless tries or time are used up.
-fn retry(now: &Situation, policy: &Policy, wait: Duration, reason: &'static str, spends: bool) -> Step {
-    let spends = spends && !now.is_probe;
-    if spends && now.retries_spent >= policy.max_retries {
+fn retry(now: &Situation, policy: &Policy, wait: Duration, reason: Reason, spends: Spends) -> Step {
+    let spends = if now.is_probe { Spends::Nothing } else { spends };
+    if spends == Spends::Try && now.retries_spent >= policy.max_retries {
         let message = format!("the gateway did not take the charge in {} tries", now.retries_spent + 1);
-        return give_up(now, policy, "retries_exhausted", message, spends);
+        return give_up(now, policy, Reason::RetriesExhausted, message, spends);
     }
     end_of_time(now, policy).unwrap_or(Step::Retry { wait, reason, spends })
 }
@@ -353,17 +338,23 @@ fn retry(now: &Situation, policy: &Policy, wait: Duration, reason: &'static str,
 fn end_of_time(now: &Situation, policy: &Policy) -> Option<Step> {
     if now.in_doubt {
         let has_lasted = now.doubt_age > policy.doubt_deadline;
-        let reason = if has_lasted { "doubt_deadline" } else { EXPIRED };
-        return (has_lasted || is_expired(now, policy)).then(|| end_of_doubt(policy, reason, false));
+        let reason = if has_lasted { Reason::DoubtDeadline } else { Reason::Expired };
+        return (has_lasted || is_expired(now, policy))
+            .then(|| end_of_doubt(policy, reason, Spends::Nothing));
     }
     if !is_expired(now, policy) {
         return None;
     }
     if now.was_sent {
-        return Some(Step::Doubt { wait: Duration::ZERO, reason: EXPIRED, spends: false, tells: false });
+        return Some(Step::Doubt {
+            wait: Duration::ZERO,
+            reason: Reason::Expired,
+            spends: Spends::Nothing,
+            tells: false,
+        });
     }
     let message = "the gateway did not take the charge in time".to_owned();
-    Some(give_up(now, policy, EXPIRED, message, false))
+    Some(give_up(now, policy, Reason::Expired, message, Spends::Nothing))
 }
 
 /// Whether the payment is older than a payment may get.
@@ -373,25 +364,25 @@ fn is_expired(now: &Situation, policy: &Policy) -> bool {
 
 /// The end of a payment that this attempt did not charge. It fails, unless an earlier attempt may have
 /// charged it.
-fn give_up(now: &Situation, policy: &Policy, reason: &'static str, message: String, spends: bool) -> Step {
+fn give_up(now: &Situation, policy: &Policy, reason: Reason, message: String, spends: Spends) -> Step {
     if now.in_doubt {
         return end_of_doubt(policy, reason, spends);
     }
-    Step::Fail(Failure { code: reason.to_owned(), message, retryable: true })
+    Step::Fail(Failure { code: reason.as_str().to_owned(), message, retryable: true })
 }
 
 /// The end of a doubt about which the machine can learn no more: a void, or a person where the gateway cannot
 /// void. No void starts that cannot be carried out, so that a charge found later is still the payment's.
-fn end_of_doubt(policy: &Policy, reason: &'static str, spends: bool) -> Step {
+fn end_of_doubt(policy: &Policy, reason: Reason, spends: Spends) -> Step {
     before_void(policy).unwrap_or(Step::StartVoid { reason, spends })
 }
 
 /// A charge may have happened. A look follows, unless the doubt has lasted long enough.
-fn doubt(now: &Situation, policy: &Policy, reason: &'static str, spends: bool) -> Step {
+fn doubt(now: &Situation, policy: &Policy, reason: Reason, spends: Spends) -> Step {
     if now.in_doubt && now.doubt_age > policy.doubt_deadline {
-        return end_of_doubt(policy, "doubt_deadline", spends);
+        return end_of_doubt(policy, Reason::DoubtDeadline, spends);
     }
-    let spends = spends && !now.is_probe;
+    let spends = if now.is_probe { Spends::Nothing } else { spends };
     Step::Doubt { wait: policy.verify_wait(now.verify_count), reason, spends, tells: false }
 }
 

@@ -4,31 +4,16 @@
 //! Whatever is not clear leads to a void. An end without proof is marked so. It is possible only where the
 //! gateway is silent, cannot look up, or shows nothing and cannot void.
 
-use rust_decimal::Decimal;
-use serde::Deserialize;
+use crate::outcome::{
+    Charge, ChargeStatus, Expected, Failed, FailureKind, Listing, Looked, Outcome, Whose, is_storable,
+};
 
-use crate::outcome::{Exchange, Expected, Whose, is_storable};
-
-/// A charge as a look shows it. Its status is the gateway's own word, which may be unknown here.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// The charge that stands, as a look shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
-    /// The gateway's own id of the charge.
-    pub id: String,
-    /// The key that it was made under.
-    pub key: String,
-    /// `succeeded`, `failed`, `pending`, `voided`, `refunded`, or any other word.
-    pub status: String,
-    /// The amount, in the currency's own unit.
-    #[serde(deserialize_with = "crate::money::exact")]
-    pub amount: Decimal,
-    /// The currency code as the gateway writes it.
-    pub currency: String,
-    /// The name that we gave the charge: a payment's id.
-    #[serde(default)]
-    pub reference: Option<String>,
-    /// Whether the reference is the id of another payment that is not known here. The caller asks the
-    /// database and sets it.
-    #[serde(skip)]
+    /// As the gateway has it.
+    pub charge: Charge,
+    /// Whether it is called by the id of another payment that is not known here. The database says so, and not the gateway.
     pub is_forgotten: bool,
 }
 
@@ -36,7 +21,7 @@ impl Shown {
     /// Whose charge it is, by its reference.
     #[must_use]
     pub fn whose(&self, expected: &Expected) -> Whose {
-        Whose::of(self.reference.as_deref(), expected.payment_id)
+        self.charge.whose(expected)
     }
 }
 
@@ -58,18 +43,16 @@ pub enum Seen {
     /// The gateway is declared not to look up.
     Unable,
     /// No answer came, or the gateway failed; the text says how.
-    Silent(String),
-    /// An answer came that did not let us look: our credentials, too many requests, or no gateway at all. The
-    /// number is the HTTP status. This is no silence.
-    Refused(u16),
-    /// Nobody looked, so nothing is known.
+    Silent(Failed),
+    /// It answered, and did not let us look: our credentials, too many requests, or something that is no gateway. That is no
+    /// silence.
+    Refused(Failed),
+    /// We did not look.
     NotLooked,
 }
 
-impl Seen {
-    /// The word for it in SQL and JSON.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
+impl Outcome for Seen {
+    fn as_str(&self) -> &'static str {
         match self {
             Self::One(_) => "one",
             Self::Several(_) => "several",
@@ -84,50 +67,75 @@ impl Seen {
         }
     }
 
-    /// Reads the answer to `GET /charges?key=…`.
-    #[must_use]
-    pub fn of(exchange: &Exchange, expected: &Expected) -> Self {
-        #[derive(Deserialize)]
-        struct Listing {
-            data: Vec<Shown>,
-            #[serde(default)]
-            has_more: bool,
+    fn failure(&self) -> Option<FailureKind> {
+        match self {
+            Self::Silent(failed) | Self::Refused(failed) => Some(failed.kind),
+            Self::NotLooked => Some(FailureKind::NotSent),
+            Self::One(_)
+            | Self::Several(_)
+            | Self::Undecided
+            | Self::GivenBack
+            | Self::Declined
+            | Self::Nothing
+            | Self::Unable => None,
         }
-        let body = match exchange {
-            Exchange::Answered { status: 200, is_json: true, body, .. } => body,
-            // 405 and 501 count here too: the gateway was declared to look up.
-            Exchange::Answered { status: status @ (405 | 500..), is_json: true, .. } => {
-                return Self::Silent(format!("HTTP {status}"));
+    }
+}
+
+impl Seen {
+    /// Judges what a lookup showed.
+    #[must_use]
+    pub fn of(looked: &Looked, expected: &Expected) -> Self {
+        let failed = match looked {
+            Looked::Shown(listing) if listing.has_more => return Self::Undecided,
+            Looked::Shown(listing) => return Self::among(listing, expected),
+            // It was declared to look up, and says that it does not: whether it will is not known.
+            Looked::Unsupported => {
+                let why = "it says that it does not look up";
+                return Self::Silent(Failed::new(FailureKind::Unexpected, why));
             }
-            Exchange::Answered { status, .. } => return Self::Refused(*status),
-            Exchange::Unreachable(why) | Exchange::Unanswered(_, why) => return Self::Silent(why.clone()),
-            Exchange::NotSent(_) => return Self::NotLooked,
+            Looked::NoAnswer(failed) => failed.clone(),
         };
-        match serde_json::from_slice::<Listing>(body) {
-            Ok(listing) if listing.has_more => Self::Undecided,
-            Ok(listing) => Self::among(listing.data, expected),
-            Err(_) => Self::Refused(200),
+        match (failed.kind, failed.status) {
+            (FailureKind::NotSent | FailureKind::WorkerLost, _) => Self::NotLooked,
+            (FailureKind::Timeout | FailureKind::Reset | FailureKind::Unreachable, _)
+            | (_, Some(405 | 500..)) => Self::Silent(failed),
+            (
+                FailureKind::NotTheGateway
+                | FailureKind::Unauthorized
+                | FailureKind::RateLimited
+                | FailureKind::Unexpected
+                | FailureKind::ServerError
+                | FailureKind::NotExecuted,
+                _,
+            ) => Self::Refused(failed),
         }
     }
 
-    /// Judges the list of charges. A charge under another key is no evidence about this one. It is as unclear
-    /// as an unknown status.
-    fn among(shown: Vec<Shown>, expected: &Expected) -> Self {
-        let key = expected.key.as_str();
-        let is = |charge: &Shown, words: &[&str]| words.contains(&charge.status.as_str());
-        let known = ["succeeded", "failed", "voided", "refunded"];
-        if shown.iter().any(|charge| charge.key != key || !is_storable(&charge.id) || !is(charge, &known)) {
+    /// A charge under another key is no evidence about this one: it is as unclear as a status that we do not know.
+    fn among(listing: &Listing, expected: &Expected) -> Self {
+        let is_clear = |charge: &Charge| {
+            let is_decided = match charge.status {
+                ChargeStatus::Succeeded
+                | ChargeStatus::Failed
+                | ChargeStatus::Voided
+                | ChargeStatus::Refunded => true,
+                ChargeStatus::Pending | ChargeStatus::Other => false,
+            };
+            is_decided && charge.is_under(expected) && is_storable(&charge.id)
+        };
+        let charges = &listing.charges;
+        if !charges.iter().all(is_clear) {
             return Self::Undecided;
         }
-        let standing = shown.iter().filter(|charge| is(charge, &["succeeded"])).count();
-        match standing {
-            0 if shown.is_empty() => Self::Nothing,
-            0 if shown.iter().all(|charge| is(charge, &["failed"])) => Self::Declined,
-            0 => Self::GivenBack,
-            1 => {
-                shown.into_iter().find(|charge| is(charge, &["succeeded"])).map_or(Self::Undecided, Self::One)
-            }
-            many => Self::Several(many),
+        let standing: Vec<&Charge> =
+            charges.iter().filter(|charge| charge.status == ChargeStatus::Succeeded).collect();
+        match standing.as_slice() {
+            [] if charges.is_empty() => Self::Nothing,
+            [] if charges.iter().all(|charge| charge.status == ChargeStatus::Failed) => Self::Declined,
+            [] => Self::GivenBack,
+            [one] => Self::One(Shown { charge: (*one).clone(), is_forgotten: false }),
+            many => Self::Several(many.len()),
         }
     }
 
@@ -138,13 +146,11 @@ impl Seen {
         matches!(charge.whose(expected), Whose::Another(_)) && self.exactly(expected).is_none()
     }
 
-    /// The one charge that stands, if it is of exactly what is owed and belongs to this payment or to a
-    /// forgotten one.
-    fn exactly(&self, expected: &Expected) -> Option<&Shown> {
-        let Self::One(charge) = self else { return None };
-        let owed = (expected.money.amount(), expected.money.currency().code());
-        let is_ours = charge.is_forgotten || charge.whose(expected) == Whose::Ours;
-        (is_ours && (charge.amount, charge.currency.as_str()) == owed).then_some(charge)
+    /// The charge that stands, if it is exactly this payment's, or of one that is forgotten here.
+    fn exactly(&self, expected: &Expected) -> Option<&Charge> {
+        let Self::One(shown) = self else { return None };
+        let is_ours = shown.is_forgotten || shown.whose(expected) == Whose::Ours;
+        (is_ours && shown.charge.is_as_owed(expected)).then_some(&shown.charge)
     }
 
     /// Whether the gateway told nothing, and will not be made to.
@@ -156,7 +162,7 @@ impl Seen {
 impl std::fmt::Display for Seen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::One(charge) => {
+            Self::One(Shown { charge, .. }) => {
                 write!(
                     f,
                     "the gateway shows the charge {} of {} {}",
@@ -170,7 +176,7 @@ impl std::fmt::Display for Seen {
             Self::Nothing => f.write_str("the gateway shows no charge"),
             Self::Unable => f.write_str("the gateway does not look up"),
             Self::Silent(why) => write!(f, "the gateway is silent ({why})"),
-            Self::Refused(status) => write!(f, "the gateway did not let us look (HTTP {status})"),
+            Self::Refused(failed) => write!(f, "the gateway did not let us look ({failed})"),
             Self::NotLooked => f.write_str("nobody looked at the gateway"),
         }
     }
@@ -356,7 +362,9 @@ pub fn refusal(
         (_, Seen::Silent(_)) if is_unproven && !facts.was_dark => {
             format!("{seen}; it must be so for as long as a doubt may last: look again later")
         }
-        ([], Seen::Refused(401 | 403)) => format!("{seen}: mend the credentials, then ask again"),
+        ([], Seen::Refused(Failed { status: Some(401 | 403), .. })) => {
+            format!("{seen}: mend the credentials, then ask again")
+        }
         ([], Seen::Refused(_) | Seen::NotLooked) => format!("{seen}: ask again in a moment"),
         ([], Seen::Silent(_)) => format!("{seen}: look again later"),
         ([], _) => format!("{seen}: have that given back there, then ask again, or release it"),

@@ -167,8 +167,8 @@ fn parse_decimal(text: &str) -> Option<Decimal> {
     }
 }
 
-/// Reads a decimal from a JSON string, exactly: more digits than can be held are an error.
-pub(crate) fn exact<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
+/// Reads a decimal from a JSON string, exactly: an amount with more digits than can be held is an error.
+pub fn exact<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Decimal, D::Error> {
     let text = <std::borrow::Cow<'de, str> as serde::Deserialize>::deserialize(deserializer)?;
     parse_decimal(&text).ok_or_else(|| serde::de::Error::custom("no exact decimal"))
 }

@@ -1,70 +1,35 @@
-//! What a gateway's answer means: one exhaustive classification of every exchange. Pure.
+//! What a gateway's answer means: classes, whatever the gateway's own words are. Its adapter reads its words into these.
 //!
-//! Invariant: an answer that is not listed here as a definite one is unknown, and unknown is never read as
-//! "no".
+//! Invariant: whatever is no definite answer is unknown, and unknown is never read as "no". Amount, currency and key are
+//! compared here, so that no adapter can forget it.
 
 use std::time::Duration;
-
-use serde::Deserialize;
 
 use crate::ids::PaymentId;
 
 mod charge;
 mod failure;
+mod looked;
 mod remedy;
 mod void;
 
 pub use charge::{Charge, ChargeStatus, Expected, Whose};
-pub use failure::{Failed, FailureKind, Health, Refusal};
+pub use failure::{Failed, FailureKind, Health, NotSent, Refusal};
+pub use looked::{Listing, Looked};
 pub use remedy::Standing;
 pub use void::VoidOutcome;
 
-use failure::Told;
-
-/// The name in an event's evidence that says whether anything of a request can have left us. It is written
-/// only where nothing did. The fold of a payment's history reads it.
+/// In the evidence of an event: whether anything of a request can have left us. It is written only where nothing did. The
+/// fold of a payment's history reads it.
 pub const LEFT: &str = "left";
 
-/// The result of one HTTP request on the wire.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exchange {
-    /// A whole HTTP answer came.
-    Answered {
-        /// The HTTP status code.
-        status: u16,
-        /// Whether the content type is JSON. Without that, no gateway has answered.
-        is_json: bool,
-        /// The bytes of the body.
-        body: Vec<u8>,
-        /// The wait that the `Retry-After` header asks for, where it can be understood.
-        retry_after: Option<Duration>,
-    },
-    /// The connection could not be made (name, connect or TLS): no byte of the request left us.
-    Unreachable(String),
-    /// Something may have been sent, and no whole answer came.
-    Unanswered(Silence, String),
-    /// We did not send it, knowingly; the text is the reason.
-    NotSent(&'static str),
-}
+/// What an exchange came to, of whichever kind.
+pub trait Outcome {
+    /// The word for it in logs and metrics.
+    fn as_str(&self) -> &'static str;
 
-/// How an answer failed to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Silence {
-    /// No answer came within the time that we wait.
-    Timeout,
-    /// The connection broke before a whole answer came.
-    Reset,
-}
-
-impl Exchange {
-    /// Whether nothing of the request can have reached anybody.
-    #[must_use]
-    pub const fn left_nothing(&self) -> bool {
-        match self {
-            Self::Unreachable(_) | Self::NotSent(_) => true,
-            Self::Answered { .. } | Self::Unanswered(..) => false,
-        }
-    }
+    /// How the exchange failed; none where the gateway answered the question.
+    fn failure(&self) -> Option<FailureKind>;
 }
 
 /// What an attempt to charge means. Each comment says first whether *this* attempt charged.
@@ -95,7 +60,7 @@ pub enum ChargeOutcome {
     /// No: no byte left us.
     Unreachable(String),
     /// No: we did not send it.
-    NotSent(&'static str),
+    NotSent(NotSent),
     /// Unknown: no gateway answered, so nothing is known of the request.
     NotTheGateway(String),
     /// Unknown: timeout, reset, server error, or an answer that is not listed.
@@ -104,10 +69,8 @@ pub enum ChargeOutcome {
     WrongAnswer(Charge),
 }
 
-impl ChargeOutcome {
-    /// The word for it in logs and metrics.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
+impl Outcome for ChargeOutcome {
+    fn as_str(&self) -> &'static str {
         match self {
             Self::Charged(_) => "charged",
             Self::ChargedAs(..) => "charged_as_another",
@@ -131,9 +94,7 @@ impl ChargeOutcome {
         }
     }
 
-    /// How the exchange failed; none where the gateway gave an answer about the charge.
-    #[must_use]
-    pub const fn failure(&self) -> Option<FailureKind> {
+    fn failure(&self) -> Option<FailureKind> {
         match self {
             Self::Charged(_)
             | Self::ChargedAs(..)
@@ -153,49 +114,32 @@ impl ChargeOutcome {
             Self::Unknown(failed) => Some(failed.kind),
         }
     }
+}
 
-    /// Reads the answer to `POST /charges`.
+impl ChargeOutcome {
+    /// The gateway says that it made this charge, which is compared with what was asked for.
     #[must_use]
-    pub fn of(exchange: &Exchange, expected: &Expected) -> Self {
-        let told = match (Told::of(exchange), exchange) {
-            (Ok(told), _) => told,
-            (Err(_), Exchange::NotSent(why)) => return Self::NotSent(why),
-            (Err(failed), _) => return Self::failed(failed),
-        };
-        match (told.status, &told.refusal) {
-            (201, _) => match serde_json::from_slice::<Charge>(told.body) {
-                Ok(charge) if charge.status != ChargeStatus::Succeeded => {
-                    Self::Unknown(told.unexpected("a charge that did not succeed"))
-                }
-                Ok(charge) if !charge.is_as_owed(expected) => Self::WrongAnswer(charge),
-                Ok(charge) => match charge.whose(expected) {
-                    Whose::Ours => Self::Charged(charge),
-                    Whose::Another(named) => Self::ChargedAs(charge, named),
-                    Whose::Nobodys => Self::WrongAnswer(charge),
-                },
-                Err(_) => Self::failed(told.failed()),
-            },
-            (202, _) => match serde_json::from_slice::<Charge>(told.body) {
-                Ok(_) => Self::StillWorking,
-                Err(_) => Self::failed(told.failed()),
-            },
-            (402, Some(refusal)) => Self::Declined(refusal.clone()),
-            // `idempotency_error` is what some gateways call it.
-            (400 | 409 | 422, Some(refusal))
-                if matches!(refusal.code.as_str(), "key_reused" | "idempotency_error") =>
-            {
-                Self::KeyReused(refusal.clone())
-            }
-            (409, Some(refusal)) if refusal.code == "voided" => Self::KeyClosed,
-            (400 | 422, Some(refusal)) => Self::Invalid(refusal.clone()),
-            (409, Some(refusal)) if refusal.code == "key_in_use" => Self::KeyBusy,
-            (429, Some(_)) => Self::RateLimited(told.retry_after),
-            _ => Self::failed(told.failed()),
+    pub fn made(charge: Charge, expected: &Expected) -> Self {
+        if charge.status == ChargeStatus::Other {
+            let why = "a charge in an unknown state".to_owned();
+            return Self::NotTheGateway(why);
+        }
+        if charge.status != ChargeStatus::Succeeded {
+            return Self::Unknown(Failed::new(FailureKind::Unexpected, "a charge that did not succeed"));
+        }
+        if !charge.is_as_owed(expected) {
+            return Self::WrongAnswer(charge);
+        }
+        match charge.whose(expected) {
+            Whose::Ours => Self::Charged(charge),
+            Whose::Another(named) => Self::ChargedAs(charge, named),
+            Whose::Nobodys => Self::WrongAnswer(charge),
         }
     }
 
-    /// The outcome of a charge without an answer about it.
-    fn failed(failed: Failed) -> Self {
+    /// The outcome of a charge that got no answer about it.
+    #[must_use]
+    pub fn failed(failed: Failed) -> Self {
         match failed.kind {
             FailureKind::Unauthorized => Self::Unauthorized,
             FailureKind::NotExecuted => Self::NotExecuted,
@@ -240,10 +184,8 @@ pub enum LookupOutcome {
     NoAnswer(Failed),
 }
 
-impl LookupOutcome {
-    /// The word for it in logs and metrics.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
+impl Outcome for LookupOutcome {
+    fn as_str(&self) -> &'static str {
         match self {
             Self::Charged(_) => "charged",
             Self::ChargedAs(..) => "charged_as_another",
@@ -258,9 +200,7 @@ impl LookupOutcome {
         }
     }
 
-    /// How the exchange failed; none where the gateway answered the question.
-    #[must_use]
-    pub const fn failure(&self) -> Option<FailureKind> {
+    fn failure(&self) -> Option<FailureKind> {
         match self {
             Self::NoAnswer(failed) => Some(failed.kind),
             Self::Charged(_)
@@ -274,7 +214,9 @@ impl LookupOutcome {
             | Self::Unsupported => None,
         }
     }
+}
 
+impl LookupOutcome {
     /// Whether the gateway answered, and showed nothing under our key but what is surely ours.
     #[must_use]
     pub const fn shows_nobody_elses(&self) -> bool {
@@ -291,57 +233,42 @@ impl LookupOutcome {
         }
     }
 
-    /// Reads the answer to `GET /charges?key=…`.
+    /// Judges what a lookup showed, against what is owed.
     #[must_use]
-    pub fn of(exchange: &Exchange, expected: &Expected) -> Self {
-        #[derive(Deserialize)]
-        struct Listing {
-            data: Vec<Charge>,
-        }
-        let told = match Told::of(exchange) {
-            Ok(told) => told,
-            Err(failed) => return Self::NoAnswer(failed),
+    pub fn of(looked: &Looked, expected: &Expected) -> Self {
+        let listing = match looked {
+            Looked::Shown(listing) => listing,
+            Looked::Unsupported => return Self::Unsupported,
+            Looked::NoAnswer(failed) => return Self::NoAnswer(failed.clone()),
         };
-        // 404 does not count here: some gateways answer so for a key that they do not know.
-        if told.is_unsupported() {
-            return Self::Unsupported;
-        }
-        let listing =
-            (told.status == 200).then(|| serde_json::from_slice::<Listing>(told.body).ok()).flatten();
-        let Some(listing) = listing else { return Self::NoAnswer(told.failed()) };
-        match listing.data.as_slice() {
+        match listing.charges.as_slice() {
+            [] if listing.has_more => Self::Contradiction("a list that shows nothing and goes on"),
             [] => Self::NotFound,
-            [charge] if charge.is_under(expected) && charge.status == ChargeStatus::Voided => Self::KeyClosed,
-            [charge] if !charge.is_as_owed(expected) => Self::WrongAnswer(charge.clone()),
-            [charge] => match (charge.status, charge.whose(expected)) {
-                (ChargeStatus::Failed, _) => Self::Declined(charge.clone()),
-                (ChargeStatus::Succeeded, Whose::Ours) => Self::Charged(charge.clone()),
-                (ChargeStatus::Succeeded, Whose::Another(named)) => Self::ChargedAs(charge.clone(), named),
-                (ChargeStatus::Pending, Whose::Ours) => Self::Pending { is_ours: true },
-                (ChargeStatus::Pending, Whose::Another(_)) => Self::Pending { is_ours: false },
-                (ChargeStatus::Pending | ChargeStatus::Succeeded, Whose::Nobodys)
-                | (ChargeStatus::Voided, _) => Self::WrongAnswer(charge.clone()),
-            },
-            [_, _, ..] => Self::Contradiction("more than one charge under one key"),
+            [charge] if !listing.has_more => Self::of_one(charge, expected),
+            [_, ..] => Self::Contradiction("more than one charge under one key"),
         }
     }
-}
 
-/// Reads an answer that is about no payment. None where the gateway says, in the words of the contract, that
-/// it has no such thing.
-///
-/// # Errors
-/// The answer is not one of the contract's.
-pub fn read_json<T: serde::de::DeserializeOwned>(exchange: &Exchange) -> Result<Option<T>, Failed> {
-    let told = Told::of(exchange)?;
-    if told.is_unsupported() || (told.status == 404 && told.refusal.is_some()) {
-        return Ok(None);
+    /// Judges the one charge under our key.
+    fn of_one(charge: &Charge, expected: &Expected) -> Self {
+        let wrong = || Self::WrongAnswer(charge.clone());
+        let no_answer = |kind, why| Self::NoAnswer(Failed::new(kind, why));
+        match (charge.status, charge.whose(expected)) {
+            // A gateway whose words changed may be saying anything: until somebody has looked, it is none of ours.
+            (ChargeStatus::Other, _) => no_answer(FailureKind::NotTheGateway, "a charge in an unknown state"),
+            (ChargeStatus::Refunded, _) => no_answer(FailureKind::Unexpected, "a charge that was refunded"),
+            (ChargeStatus::Voided, _) if charge.is_under(expected) => Self::KeyClosed,
+            _ if !charge.is_as_owed(expected) => wrong(),
+            (ChargeStatus::Failed, _) => Self::Declined(charge.clone()),
+            (ChargeStatus::Succeeded, Whose::Ours) => Self::Charged(charge.clone()),
+            (ChargeStatus::Succeeded, Whose::Another(named)) => Self::ChargedAs(charge.clone(), named),
+            (ChargeStatus::Pending, Whose::Ours) => Self::Pending { is_ours: true },
+            (ChargeStatus::Pending, Whose::Another(_)) => Self::Pending { is_ours: false },
+            (ChargeStatus::Pending | ChargeStatus::Succeeded, Whose::Nobodys) | (ChargeStatus::Voided, _) => {
+                wrong()
+            }
+        }
     }
-    let answer = (told.status == 200).then(|| serde_json::from_slice(told.body).ok()).flatten();
-    answer.map(Some).ok_or_else(|| match told.status {
-        200 => Failed::new(FailureKind::NotTheGateway, "answered 200, but not as the contract says"),
-        _ => told.failed(),
-    })
 }
 
 /// What a failure says of the gateway itself; without one, it answers.
@@ -353,10 +280,8 @@ pub const fn health(failure: Option<FailureKind>) -> Health {
     }
 }
 
-/// Whether a gateway's word can be stored and shown: 1 to 255 characters, without control characters.
+/// Whether a gateway's word can be stored and shown: 1 to 255 characters, none of them a control character.
+#[must_use]
 pub fn is_storable(word: &str) -> bool {
     (1..=255).contains(&word.chars().count()) && !word.chars().any(char::is_control)
 }
-
-#[cfg(test)]
-mod tests;

@@ -85,7 +85,7 @@ pub(crate) enum Postmaster {
     Child(Child),
     /// An earlier run left it behind.
     Adopted {
-        /// The number of its process.
+        /// Its process number.
         pid: Pid,
         /// The directory in which it works.
         cluster: PathBuf,

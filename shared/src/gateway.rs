@@ -3,43 +3,50 @@
 //! It may use `platform` and `database`. It knows nothing of how a payment is claimed or settled: it gets an
 //! order, and tells what came back.
 //!
-//! Invariants: one request is one HTTP exchange, never resent and never redirected by the client beneath.
-//! Every attempt for a payment carries the same key, which was fixed with the payment. This wing says whether
-//! bytes may have left us and what came back. [`domain::outcome`] says what that means.
+//! [`adapter`] words calls and reads answers, [`simulated`] is the adapter there is; [`wire`] carries one exchange. Here stands
+//! what is the same for every adapter: deadline, fault points, metrics, and what is kept as evidence. [`door`] asks who the
+//! gateway is, [`books`] reads its journal, [`outage`] tells other workers that it is away.
+//!
+//! Invariant: every attempt for a payment carries the same key, which was fixed with the payment. What an answer means is for
+//! the adapter to read and for [`domain::outcome`] to judge.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use domain::decide::Purpose;
 use domain::ids::{GatewayKey, PaymentId};
 use domain::money::Money;
-use domain::outcome::{Exchange, LEFT, Silence};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::{Method, Request, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use domain::outcome::{ChargeOutcome, Expected, FailureKind, LEFT, Looked, NotSent, Outcome, VoidOutcome};
 use serde_json::{Value, json};
 
 use crate::database::Standing;
 use crate::platform::config::InvalidSetting;
-use crate::platform::fault;
+use crate::platform::{fault, metrics};
 use crate::point;
+use adapter::Adapter;
+use simulated::Simulated;
+#[cfg(debug_assertions)]
+use wire::Silence;
+use wire::{Call, Exchange, Limits, Wire};
 
+pub mod adapter;
 pub mod books;
 pub mod door;
 pub mod outage;
 mod retry_after;
+pub mod simulated;
+pub mod wire;
 
-/// No answer of a gateway is longer; a longer one is garbage.
+pub use wire::ApiKey;
+
+/// No answer of a gateway about one payment is longer; a longer one is garbage.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A gateway, and how to reach it. Cheap to clone; the clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Gateway {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
-    base: String,
+    adapter: Arc<dyn Adapter>,
+    wire: Wire,
     timeout: Duration,
 }
 
@@ -58,12 +65,14 @@ pub struct ChargeOrder<'a> {
     pub correlation_id: &'a str,
 }
 
-/// The result of one call.
+/// What an exchange came to, and what of it is kept.
 #[derive(Debug, Clone)]
-pub struct Told {
-    /// What came back, for the classification.
-    pub exchange: Exchange,
-    /// What of it is kept in the payment's history.
+pub struct Told<O> {
+    /// What the answer means.
+    pub outcome: O,
+    /// How the exchange failed; none where the gateway answered the question.
+    pub failure: Option<FailureKind>,
+    /// For the payment's history.
     pub evidence: Value,
     /// How long the call took.
     pub duration: Duration,
@@ -84,14 +93,14 @@ impl SendBy {
         Self { at, standing }
     }
 
-    /// Why the request may not be sent any more; none if it may.
-    fn stands_against(&self) -> Option<&'static str> {
+    /// Why it may not be sent any more; none if it may.
+    fn stands_against(&self) -> Option<NotSent> {
         if Instant::now() >= self.at {
-            Some("too_late_to_send")
+            Some(NotSent::TooLateToSend)
         } else if self.standing.holds() {
             None
         } else {
-            Some("another_database")
+            Some(NotSent::AnotherDatabase)
         }
     }
 }
@@ -104,101 +113,73 @@ impl From<Instant> for SendBy {
 }
 
 impl Gateway {
-    /// A gateway at `url` (`http` or `https`). Each exchange with it may take `timeout` in all.
+    /// A gateway at `url` (`http` or `https`), each exchange with which may take `timeout` in all. It gets `key` with every
+    /// call, where there is one.
     ///
     /// # Errors
-    /// The URL cannot be read, or is no `http` or `https` URL.
-    pub fn new(url: &str, timeout: Duration) -> Result<Self, InvalidSetting> {
-        let invalid = |why: &dyn std::fmt::Display| InvalidSetting::new("GATEWAY_URL", why);
-        let base = url.trim_end_matches('/').to_owned();
-        let uri: Uri = base.parse().map_err(|e| invalid(&e))?;
-        if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(invalid(&format_args!("{url:?} is no http or https URL")));
-        }
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(timeout / 2));
-        let tls = HttpsConnectorBuilder::new().with_native_roots().unwrap_or_else(|why| {
-            tracing::debug!(%why, "no root certificates on this machine; trusting the ones built in");
-            HttpsConnectorBuilder::new().with_webpki_roots()
-        });
-        let connector = tls.https_or_http().enable_http1().wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .retry_canceled_requests(false)
-            .pool_idle_timeout(Duration::from_secs(20))
-            .build(connector);
-        Ok(Self { client, base, timeout })
+    /// The URL is none.
+    pub fn new(url: &str, key: Option<ApiKey>, timeout: Duration) -> Result<Self, InvalidSetting> {
+        Ok(Self { adapter: Arc::new(Simulated), wire: Wire::new(url, key, timeout / 2)?, timeout })
     }
 
-    /// Sends a charge under the payment's key.
-    pub async fn charge(&self, order: &ChargeOrder<'_>, send_by: impl Into<SendBy>) -> Told {
+    /// Charges, once under the order's key.
+    pub async fn charge(
+        &self,
+        order: &ChargeOrder<'_>,
+        expected: &Expected,
+        send_by: impl Into<SendBy>,
+    ) -> Told<ChargeOutcome> {
         let key = charge_key(order.key);
-        let body = json!({
-            "amount": order.money.to_string(),
-            "currency": order.money.currency().code(),
-            "payment_method": order.payment_method,
-            "reference": order.reference,
-        });
-        self.call(&CHARGE, post("/charges", key.as_str(), &body), order.correlation_id, send_by.into()).await
+        let call = self.adapter.charge(&ChargeOrder { key: &key, ..*order });
+        let (exchange, started) = self.call(&CHARGE, call, order.correlation_id, send_by.into()).await;
+        tell(&CHARGE, &exchange, self.adapter.charged(&exchange, expected), started)
     }
 
-    /// Asks which charges were made under the payment's key.
-    pub async fn look_up(&self, key: &GatewayKey, correlation_id: &str, send_by: impl Into<SendBy>) -> Told {
-        let request = Request::builder().method(Method::GET).uri(format!("/charges?key={key}"));
-        self.call(&LOOKUP, (request, Full::default()), correlation_id, send_by.into()).await
+    /// Asks which charges were made under the payment's key, and has `judge` say what that means for the question at hand.
+    pub async fn look_up<O: Outcome>(
+        &self,
+        (key, correlation_id): (&GatewayKey, &str),
+        send_by: impl Into<SendBy>,
+        judge: impl FnOnce(&Looked) -> O,
+    ) -> Told<O> {
+        let call = self.adapter.look_up(key);
+        let (exchange, started) = self.call(&LOOKUP, call, correlation_id, send_by.into()).await;
+        let looked = self.adapter.looked_up(&exchange);
+        tell(&LOOKUP, &exchange, judge(&looked), started)
     }
 
-    /// Undoes all that was charged under the payment's key, and closes the key.
-    pub async fn void(&self, key: &GatewayKey, correlation_id: &str, send_by: impl Into<SendBy>) -> Told {
-        let request = post("/voids", &format!("{key}:void"), &json!({ "key": key.as_str() }));
-        self.call(&VOID, request, correlation_id, send_by.into()).await
+    /// Undoes whatever was charged under the payment's key, and closes the key.
+    pub async fn void(
+        &self,
+        (key, correlation_id): (&GatewayKey, &str),
+        send_by: impl Into<SendBy>,
+    ) -> Told<VoidOutcome> {
+        let (exchange, started) =
+            self.call(&VOID, self.adapter.void(key), correlation_id, send_by.into()).await;
+        tell(&VOID, &exchange, self.adapter.voided(&exchange, key), started)
     }
 
-    /// Makes one exchange, unless `send_by` has passed: by then the claim may be another worker's, or gone
-    /// with its server.
-    async fn call(&self, op: &Op, request: Unsent, correlation_id: &str, send_by: SendBy) -> Told {
-        point!(op.before, return tell(op, Exchange::Unreachable(ARMED.to_owned()), Instant::now()));
+    /// One exchange, unless `send_by` has passed: by then the claim may be somebody else's, or gone with its server.
+    async fn call(
+        &self,
+        op: &Op,
+        mut call: Call,
+        correlation_id: &str,
+        send_by: SendBy,
+    ) -> (Exchange, Instant) {
+        if fault::sabotaged("no_gateway_key") {
+            call.key = None;
+        }
+        point!(op.before, return (Exchange::Unreachable(ARMED.to_owned()), Instant::now()));
         let started = Instant::now();
         if let Some(why) = send_by.stands_against() {
-            return tell(op, Exchange::NotSent(why), started);
+            return (Exchange::NotSent(why), started);
         }
-        point!(op.sending, return tell(op, Exchange::Unanswered(Silence::Reset, ARMED.to_owned()), started));
-        let exchange = match self.exchange(request, correlation_id).await {
-            Ok(answered) => answered,
-            Err(failed) => failed,
-        };
-        point!(op.answered, return tell(op, Exchange::Unanswered(Silence::Reset, ARMED.to_owned()), started));
-        tell(op, exchange, started)
-    }
-
-    async fn exchange(&self, (request, body): Unsent, correlation_id: &str) -> Result<Exchange, Exchange> {
-        let not_sent = |_| Exchange::NotSent("request_could_not_be_built");
-        let mut request = request.body(body).map_err(not_sent)?;
-        let uri = format!("{}{}", self.base, request.uri());
-        *request.uri_mut() = uri.parse().map_err(|_| Exchange::NotSent("request_could_not_be_built"))?;
-        if let Ok(id) = HeaderValue::from_str(correlation_id) {
-            request.headers_mut().insert("x-correlation-id", id);
-        }
-        let whole = async {
-            let response = self.client.request(request).await.map_err(|e| match e.is_connect() {
-                true => Exchange::Unreachable(chain(&e)),
-                false => Exchange::Unanswered(Silence::Reset, chain(&e)),
-            })?;
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
-            let body =
-                body.map_err(|e| Exchange::Unanswered(Silence::Reset, chain(&*e)))?.to_bytes().to_vec();
-            Ok(Exchange::Answered {
-                status: head.status.as_u16(),
-                is_json: is_json(&head.headers),
-                body,
-                retry_after: retry_after::read(&head.headers),
-            })
-        };
-        tokio::time::timeout(self.timeout, whole).await.unwrap_or_else(|_| {
-            Err(Exchange::Unanswered(Silence::Timeout, format!("no answer within {:?}", self.timeout)))
-        })
+        point!(op.sending, return (Exchange::Unanswered(Silence::Reset, ARMED.to_owned()), started));
+        let limits = Limits { time: self.timeout, answer_bytes: ANSWER_BYTES_MAX };
+        let exchange = self.wire.exchange(call, correlation_id, limits).await;
+        point!(op.answered, return (Exchange::Unanswered(Silence::Reset, ARMED.to_owned()), started));
+        (exchange, started)
     }
 }
 
@@ -206,30 +187,47 @@ impl Gateway {
 #[cfg(debug_assertions)]
 const ARMED: &str = "armed fault";
 
-/// A kind of call, and its fault points.
+/// What is asked of the gateway, how it is counted, and its fault points.
 #[cfg_attr(not(debug_assertions), expect(dead_code, reason = "only a test build has fault points"))]
 struct Op {
+    purpose: Purpose,
     name: &'static str,
     before: &'static str,
     sending: &'static str,
     answered: &'static str,
 }
 
-const CHARGE: Op =
-    Op { name: "charge", before: "charge.before", sending: "charge.sending", answered: "charge.answered" };
-const LOOKUP: Op =
-    Op { name: "lookup", before: "lookup.before", sending: "lookup.sending", answered: "lookup.answered" };
-const VOID: Op =
-    Op { name: "void", before: "void.before", sending: "void.sending", answered: "void.answered" };
+const CHARGE: Op = Op {
+    purpose: Purpose::Charge,
+    name: "charge",
+    before: "charge.before",
+    sending: "charge.sending",
+    answered: "charge.answered",
+};
+const LOOKUP: Op = Op {
+    purpose: Purpose::Verify,
+    name: "lookup",
+    before: "lookup.before",
+    sending: "lookup.sending",
+    answered: "lookup.answered",
+};
+const VOID: Op = Op {
+    purpose: Purpose::Void,
+    name: "void",
+    before: "void.before",
+    sending: "void.sending",
+    answered: "void.answered",
+};
 
-fn tell(op: &Op, exchange: Exchange, started: Instant) -> Told {
-    let duration = started.elapsed();
+/// Counts what an exchange came to, and gathers what of it is kept.
+fn tell<O: Outcome>(op: &Op, exchange: &Exchange, outcome: O, started: Instant) -> Told<O> {
+    let (failure, duration) = (outcome.failure(), started.elapsed());
     let latency_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut evidence = json!({ "op": op.name, "latency_ms": latency_ms });
-    match &exchange {
-        Exchange::Answered { status, body, .. } => {
-            evidence["http_status"] = json!(status);
-            evidence["answer"] = serde_json::from_slice(body).map_or(Value::Null, without_nul);
+    match exchange {
+        Exchange::Answered(answer) => {
+            evidence["http_status"] = json!(answer.status);
+            evidence["answer"] = serde_json::from_slice(&answer.body).map_or(Value::Null, without_nul);
         }
         Exchange::Unreachable(why) => evidence["unreachable"] = json!(why),
         Exchange::Unanswered(_, why) => evidence["unanswered"] = json!(why),
@@ -238,10 +236,10 @@ fn tell(op: &Op, exchange: Exchange, started: Instant) -> Told {
     if exchange.left_nothing() {
         evidence[LEFT] = json!(false);
     }
-    Told { exchange, evidence, duration }
+    metrics::gateway_called(op.purpose, outcome.as_str(), failure, duration);
+    tracing::debug!(op = op.name, outcome = outcome.as_str(), ?duration, "asked the gateway");
+    Told { outcome, failure, evidence, duration }
 }
-
-type Unsent = (hyper::http::request::Builder, Full<Bytes>);
 
 /// The key of all charges for a payment. Sabotage `new_key_per_attempt` makes one up for each.
 fn charge_key(key: &GatewayKey) -> GatewayKey {
@@ -249,24 +247,6 @@ fn charge_key(key: &GatewayKey) -> GatewayKey {
         true => GatewayKey::of(None, PaymentId::generate()),
         false => key.clone(),
     }
-}
-
-/// A request with a key and a JSON body. Sabotage `no_gateway_key` sends no key.
-fn post(path: &str, key: &str, body: &Value) -> Unsent {
-    let mut request =
-        Request::builder().method(Method::POST).uri(path).header(CONTENT_TYPE, "application/json");
-    if !fault::sabotaged("no_gateway_key") {
-        request = request.header("idempotency-key", key);
-    }
-    (request, Full::from(body.to_string()))
-}
-
-/// Whether the content type says JSON (`application/json`, or a type that ends in `+json`).
-fn is_json(headers: &HeaderMap) -> bool {
-    let media = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let media =
-        media.and_then(|value| value.split(';').next()).map(|media| media.trim().to_ascii_lowercase());
-    media.is_some_and(|media| media == "application/json" || media.ends_with("+json"))
 }
 
 /// The answer with U+0000 replaced, which Postgres does not store.
@@ -280,9 +260,4 @@ fn without_nul(answer: Value) -> Value {
             .collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) => answer,
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

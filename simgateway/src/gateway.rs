@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::connection;
 use crate::faults::FaultSwitch;
 use crate::routes::{self, App};
-use crate::settings::Settings;
+use crate::settings::{ApiKey, Settings};
 use crate::store::{self, Books};
 use crate::writer::{Desk, Writer};
 
@@ -32,6 +32,7 @@ pub struct Gateway {
     addr: SocketAddr,
     pool: PgPool,
     account: Arc<str>,
+    api_key: Option<ApiKey>,
     desk: Desk,
     writer: Writer,
     is_alone: bool,
@@ -60,7 +61,8 @@ impl Gateway {
         })?;
         let addr = listener.local_addr().context("cannot read the address that was bound")?;
         let (desk, writer) = Writer::new(options, books);
-        Ok(Gateway { listener, addr, pool, account, desk, writer, is_alone: false })
+        let api_key = settings.api_key;
+        Ok(Gateway { listener, addr, pool, account, api_key, desk, writer, is_alone: false })
     }
 
     /// Says that nothing else runs in this process, so that a fault may end it. By default crashes
@@ -81,9 +83,10 @@ impl Gateway {
     /// # Errors
     /// The writer ended by a bug.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let Gateway { listener, addr, pool, account, desk, writer, is_alone } = self;
+        let Gateway { listener, addr, pool, account, api_key, desk, writer, is_alone } = self;
         let switch = Arc::new(Mutex::new(FaultSwitch::off()));
-        let app = App { desk, pool: pool.clone(), account, switch, is_alone, shutdown: shutdown.clone() };
+        let (pool_of_app, until) = (pool.clone(), shutdown.clone());
+        let app = App { desk, pool: pool_of_app, account, api_key, switch, is_alone, shutdown: until };
         let router = routes::router(app);
         let stop_writer = CancellationToken::new();
         let writing = tokio::spawn(writer.run(stop_writer.clone()));

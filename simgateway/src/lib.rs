@@ -45,4 +45,4 @@ mod program;
 
 pub use gateway::Gateway;
 pub use program::main;
-pub use settings::Settings;
+pub use settings::{ApiKey, Settings};

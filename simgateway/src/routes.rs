@@ -13,6 +13,8 @@ use std::time::Duration;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::HeaderMap;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router, body::Bytes};
@@ -26,6 +28,7 @@ use crate::journal;
 use crate::listing;
 use crate::reply::{Answer, Failure, Refusal, Reply};
 use crate::request::Request;
+use crate::settings::ApiKey;
 use crate::writer::Desk;
 
 use parse::{ChargesQuery, JournalQuery, Wanted};
@@ -41,6 +44,8 @@ pub(crate) struct App {
     pub(crate) pool: PgPool,
     /// The name of the account that all charges go to.
     pub(crate) account: Arc<str>,
+    /// What every caller must have; none lets everybody in.
+    pub(crate) api_key: Option<ApiKey>,
     pub(crate) switch: Arc<Mutex<FaultSwitch>>,
     /// Whether faults may end the process.
     pub(crate) is_alone: bool,
@@ -57,11 +62,21 @@ pub(crate) fn router(app: App) -> Router {
         .route("/journal", get(get_journal))
         .route("/account", get(get_account))
         .route("/faults", get(get_faults).put(put_faults))
+        .layer(from_fn_with_state(app.clone(), require_key))
         .route("/health", get(get_health))
         .fallback(async || Problem::from(Refusal::NotFound))
         .method_not_allowed_fallback(async || Problem::from(Refusal::MethodNotAllowed))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app)
+}
+
+/// Lets nobody in who has not the key, where there is one.
+async fn require_key(State(app): State<App>, request: axum::extract::Request, next: Next) -> Response {
+    let given = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
+    match &app.api_key {
+        Some(key) if !key.admits(given) => Problem::from(Refusal::Unauthorized).into_response(),
+        Some(_) | None => next.run(request).await,
+    }
 }
 
 type Body = Result<Bytes, BytesRejection>;

@@ -1,7 +1,9 @@
 //! The settings, read from the environment. No other file of the package reads it.
 
 use std::env;
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context;
 
@@ -12,6 +14,9 @@ pub struct Settings {
     pub addr: SocketAddr,
     /// `GATEWAY_DATABASE_URL`: the gateway's own Postgres database, shared with nobody. Required.
     pub database_url: String,
+    /// `GATEWAY_API_KEY`, or the file that `GATEWAY_API_KEY_FILE` names: the bearer key that every caller must have. None
+    /// lets everybody in.
+    pub api_key: Option<ApiKey>,
 }
 
 const DEFAULT_ADDR: &str = "127.0.0.1:8090";
@@ -35,7 +40,30 @@ impl Settings {
             database_url.starts_with("postgres://") || database_url.starts_with("postgresql://"),
             "GATEWAY_DATABASE_URL does not begin with postgres://: the gateway keeps its books in Postgres",
         );
-        Ok(Settings { addr, database_url })
+        Ok(Settings { addr, database_url, api_key: api_key()?.as_deref().map(ApiKey::new) })
+    }
+}
+
+/// The key that callers must have. Its words stay out of logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ApiKey(Arc<str>);
+
+impl ApiKey {
+    /// The key.
+    #[must_use]
+    pub fn new(key: &str) -> ApiKey {
+        ApiKey(key.into())
+    }
+
+    /// Whether a caller with this `Authorization` header has it.
+    pub(crate) fn admits(&self, authorization: Option<&[u8]>) -> bool {
+        authorization == Some(format!("Bearer {}", self.0).as_bytes())
+    }
+}
+
+impl fmt::Debug for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ApiKey(…)")
     }
 }
 
@@ -60,7 +88,21 @@ impl LogFormat {
     }
 }
 
-/// The value of the variable `name`. An empty one counts as not set.
+fn api_key() -> anyhow::Result<Option<String>> {
+    let key = variable("GATEWAY_API_KEY")?;
+    let Some(path) = variable("GATEWAY_API_KEY_FILE")? else { return Ok(key) };
+    anyhow::ensure!(
+        key.is_none(),
+        "GATEWAY_API_KEY and GATEWAY_API_KEY_FILE are both set: unset one of them"
+    );
+    let held = std::fs::read_to_string(&path)
+        .with_context(|| format!("GATEWAY_API_KEY_FILE: cannot read {path}"))?;
+    let held = held.trim();
+    anyhow::ensure!(!held.is_empty(), "GATEWAY_API_KEY_FILE: {path} is empty");
+    Ok(Some(held.to_owned()))
+}
+
+/// The value of `name`; an empty one counts as not set.
 fn variable(name: &str) -> anyhow::Result<Option<String>> {
     match env::var(name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.is_empty())),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use domain::decide::{Step, VOID_CONFIRMED};
+use domain::decide::{Reason, Spends, Step};
 use domain::idempotency::{self, Key};
 use domain::ids::PaymentId;
 use domain::request::PaymentRequest;
@@ -175,8 +175,8 @@ async fn crossed_batches_of_claims_and_settlements_take_each_payment_once_and_ne
                     token: claim.token,
                     step: Step::Doubt {
                         wait: Duration::from_hours(1),
-                        reason: "timeout",
-                        spends: true,
+                        reason: Reason::Timeout,
+                        spends: Spends::Try,
                         tells: false,
                     },
                     evidence: json!({}),
@@ -204,7 +204,7 @@ async fn a_settlement_sent_twice_takes_effect_once_and_is_no_late_evidence() {
     let settlement = Settlement {
         payment_id: payment.id,
         token: claims[0].token,
-        step: Step::Retry { wait: Duration::ZERO, reason: "not_executed", spends: true },
+        step: Step::Retry { wait: Duration::ZERO, reason: Reason::NotExecuted, spends: Spends::Try },
         evidence: json!({}),
     };
 
@@ -227,7 +227,7 @@ async fn a_token_that_nobody_knows_ends_nothing_and_leaves_its_evidence_and_a_do
     let stale = Settlement {
         payment_id: payment.id,
         token: domain::ids::ClaimToken::generate(),
-        step: Step::Reverse { reason: VOID_CONFIRMED },
+        step: Step::Reverse { reason: Reason::VoidConfirmed },
         evidence: json!({ "op": "void" }),
     };
 
@@ -254,7 +254,7 @@ async fn a_stale_result_sent_twice_is_late_both_times_and_kept_once() {
     let stale = Settlement {
         payment_id: payment.id,
         token: domain::ids::ClaimToken::generate(),
-        step: Step::Reverse { reason: VOID_CONFIRMED },
+        step: Step::Reverse { reason: Reason::VoidConfirmed },
         evidence: json!({ "op": "void" }),
     };
 
@@ -276,7 +276,7 @@ async fn a_stale_result_is_kept_even_where_the_current_one_is_beside_it() {
     let settlement = |token| Settlement {
         payment_id: payment.id,
         token,
-        step: Step::Retry { wait: Duration::ZERO, reason: "not_executed", spends: true },
+        step: Step::Retry { wait: Duration::ZERO, reason: Reason::NotExecuted, spends: Spends::Try },
         evidence: json!({}),
     };
 

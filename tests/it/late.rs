@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::decide::{Failure, NOT_FOUND, Step, VOID_CONFIRMED};
+use domain::decide::{Failure, Reason, Spends, Step};
 use domain::idempotency::{self, Key};
 use domain::ids::{ClaimToken, PaymentId};
 use domain::money::Money;
@@ -33,8 +33,8 @@ fn failure(code: &str) -> Step {
     Step::Fail(Failure { code: code.to_owned(), message: String::new(), retryable: true })
 }
 
-const fn doubt(reason: &'static str) -> Step {
-    Step::Doubt { wait: Duration::ZERO, reason, spends: true, tells: false }
+const fn doubt(reason: Reason) -> Step {
+    Step::Doubt { wait: Duration::ZERO, reason, spends: Spends::Try, tells: false }
 }
 
 async fn settle(pool: &PgPool, payment_id: PaymentId, token: ClaimToken, step: Step) {
@@ -77,19 +77,22 @@ fn table() -> Vec<(Step, [Option<&'static str>; 3])> {
     vec![
         (Step::Succeed(charge("ch_1")), [None, CHARGED, CHARGED]),
         (Step::Succeed(charge("ch_2")), [ODD, CHARGED, CHARGED]),
-        (doubt("wrong_answer"), [ODD, CHARGED, CHARGED]),
+        (doubt(Reason::WrongAnswer), [ODD, CHARGED, CHARGED]),
         (Step::Hold(HeldReason::WrongAnswer), [ODD, CHARGED, CHARGED]),
         (Step::Hold(HeldReason::Contradiction), [ODD, ODD, None]),
         (failure("card_declined"), [ODD, None, None]),
-        (Step::Reverse { reason: VOID_CONFIRMED }, [ODD, None, None]),
+        (Step::Reverse { reason: Reason::VoidConfirmed }, [ODD, None, None]),
         (Step::Hold(HeldReason::Unverifiable), [None, None, None]),
         (failure("retries_exhausted"), [None, None, None]),
         (failure("expired"), [None, None, None]),
         (failure("non_retryable"), [None, None, None]),
-        (doubt("no_answer"), [None, None, None]),
-        (doubt(NOT_FOUND), [None, None, None]),
-        (Step::Retry { wait: Duration::ZERO, reason: "rate_limited", spends: false }, [None, None, None]),
-        (Step::StartVoid { reason: "doubt_deadline", spends: false }, [None, None, None]),
+        (doubt(Reason::LookupFailed), [None, None, None]),
+        (doubt(Reason::NotFound), [None, None, None]),
+        (
+            Step::Retry { wait: Duration::ZERO, reason: Reason::RateLimited, spends: Spends::Nothing },
+            [None, None, None],
+        ),
+        (Step::StartVoid { reason: Reason::DoubtDeadline, spends: Spends::Nothing }, [None, None, None]),
     ]
 }
 
@@ -100,11 +103,11 @@ async fn evidence_against_the_end_of_a_payment_opens_one_break_and_changes_nothi
     let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap().id;
     let api_key = SecretHash::of(&auth::create_key(&pool, merchant, "key").await.unwrap().secret);
     let ends = || {
-        let start_void = Step::StartVoid { reason: "doubt_deadline", spends: false };
+        let start_void = Step::StartVoid { reason: Reason::DoubtDeadline, spends: Spends::Nothing };
         [
             vec![Step::Succeed(charge("ch_1"))],
             vec![failure("card_declined")],
-            vec![doubt("no_answer"), start_void, Step::Reverse { reason: VOID_CONFIRMED }],
+            vec![doubt(Reason::LookupFailed), start_void, Step::Reverse { reason: Reason::VoidConfirmed }],
         ]
     };
 

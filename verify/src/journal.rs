@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -58,8 +59,15 @@ pub(super) struct Row<'a> {
 
 impl Journal {
     /// A reader of the journal of the gateway at `url`, at its beginning.
-    pub(super) fn new(url: &str) -> Result<Self> {
-        let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
+    pub(super) fn new(url: &str, api_key: Option<&str>) -> Result<Self> {
+        let mut headers = HeaderMap::new();
+        if let Some(key) = api_key {
+            let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+                .context("GATEWAY_API_KEY has characters that no header may have")?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().default_headers(headers).build()?;
         Ok(Self { http, url: format!("{}/journal", url.trim_end_matches('/')), after: 0, longest: LONGEST })
     }
 
@@ -149,8 +157,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_journal_without_an_end_is_not_read_for_ever() {
-        let mut journal =
-            Journal { longest: Duration::from_millis(50), ..Journal::new(&without_end().await).unwrap() };
+        let mut journal = Journal {
+            longest: Duration::from_millis(50),
+            ..Journal::new(&without_end().await, None).unwrap()
+        };
 
         let why = journal.read_to_its_end(|_| ()).await.unwrap_err().to_string();
 

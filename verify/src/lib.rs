@@ -25,7 +25,7 @@ mod tally;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sqlx::PgPool;
 use terminal::{output, progress};
 use uuid::Uuid;
@@ -123,11 +123,22 @@ fn prepare(args: &Args) -> Result<(String, Journal, Option<Clients>)> {
     let gateway = given(args.gateway_url.as_ref(), "GATEWAY_URL");
     let gateway = gateway.context("give --gateway-url, or set GATEWAY_URL (payonce dev prints it)")?;
     let clients = args.history.as_deref().map(Clients::read).transpose()?;
-    Ok((database, Journal::new(&gateway)?, clients))
+    Ok((database, Journal::new(&gateway, api_key()?.as_deref())?, clients))
 }
 
 fn given(option: Option<&String>, variable: &str) -> Option<String> {
     option.cloned().or_else(|| std::env::var(variable).ok()).filter(|value| !value.is_empty())
+}
+
+/// Our key at the gateway: `GATEWAY_API_KEY`, or what the file holds that `GATEWAY_API_KEY_FILE` names.
+fn api_key() -> Result<Option<String>> {
+    let key = given(None, "GATEWAY_API_KEY");
+    let Some(path) = given(None, "GATEWAY_API_KEY_FILE") else { return Ok(key) };
+    ensure!(key.is_none(), "GATEWAY_API_KEY and GATEWAY_API_KEY_FILE are both set: unset one of them");
+    let held = std::fs::read_to_string(&path)
+        .with_context(|| format!("GATEWAY_API_KEY_FILE: cannot read {path}"))?;
+    ensure!(!held.trim().is_empty(), "GATEWAY_API_KEY_FILE: {path} is empty");
+    Ok(Some(held.trim().to_owned()))
 }
 
 /// Everything that is known so far.

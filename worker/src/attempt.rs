@@ -5,10 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use domain::decide::{self, Failure, Policy, Purpose, Situation, Step};
+use domain::decide::{self, Failure, Policy, Purpose, Reason, Situation, Spends, Step};
 use domain::ids::PaymentId;
-use domain::outcome::LEFT;
-use domain::outcome::{ChargeOutcome, Exchange, Expected, FailureKind, Health, LookupOutcome, VoidOutcome};
+use domain::outcome::{ChargeOutcome, Expected, FailureKind, Health, LEFT, Looked, LookupOutcome, NotSent};
 use domain::status::{HeldReason, PaymentStatus};
 use serde_json::{Value, json};
 use shared::database::batch::Refused;
@@ -159,25 +158,25 @@ fn log_settlement(settlement: &Settlement, status: PaymentStatus) {
             tracing::error!(event, status, %reason, %evidence, "held: a person must act");
         }
         Step::StartVoid { reason, .. } => {
-            tracing::warn!(event, status, reason, "in doubt, and no way to learn more: voiding");
+            tracing::warn!(event, status, %reason, "in doubt, and no way to learn more: voiding");
         }
-        Step::Retry { reason: "unauthorized", .. } => {
+        Step::Retry { reason: Reason::Unauthorized, .. } => {
             tracing::error!(event, status, reason = "unauthorized", "the gateway refuses our credentials");
         }
         Step::Retry { reason, wait, .. } => {
-            tracing::info!(event, status, reason, ?wait, "not charged; trying again");
+            tracing::info!(event, status, %reason, ?wait, "not charged; trying again");
         }
         Step::Doubt { reason, wait, tells: true, .. } => {
             tracing::error!(
                 event,
                 status,
-                reason,
+                %reason,
                 ?wait,
                 "no void was answered for too long: a person is told"
             );
         }
         Step::Doubt { reason, wait, .. } => {
-            tracing::info!(event, status, reason, ?wait, "not known whether charged; looking again");
+            tracing::info!(event, status, %reason, ?wait, "not known whether charged; looking again");
         }
         Step::Fail(failure) => tracing::info!(event, status, reason = failure.code, "settled"),
         Step::Succeed(charge) => tracing::info!(event, status, charge_id = charge.id, "settled"),
@@ -206,7 +205,8 @@ async fn ask(context: &Context, claim: &Claim, send_by: SendBy, pass: Option<Pas
     }
     let Some(pass) = pass else { return not_asked(claim, &situation, policy) };
     let expected = Expected { key: claim.key.clone(), payment_id: claim.payment_id, money };
-    let (step, told, failure) = exchange(context, claim, &situation, &expected, send_by).await;
+    let Heard { step, mut evidence, failure } =
+        exchange(context, claim, &situation, &expected, send_by).await;
     let about = match claim.purpose {
         Purpose::Charge => About::Charge { payment: claim.payment_id, merchant: claim.merchant_id },
         Purpose::Verify | Purpose::Void => About::Look,
@@ -214,11 +214,10 @@ async fn ask(context: &Context, claim: &Claim, send_by: SendBy, pass: Option<Pas
     pass.hear(about, failure);
     context.limit.heard(failure);
     let step = unless_gateway_is_away(context, claim, step, failure).await;
-    let mut evidence = told.evidence;
     if let Some(kind) = failure {
         evidence["kind"] = json!(kind.as_str());
     }
-    (blindly_retried(step, &told.exchange), evidence)
+    (blindly_retried(step, failure), evidence)
 }
 
 /// Keeps a doubt from ending by a silence that is not the payment's own: where nothing came back, the door
@@ -244,84 +243,70 @@ async fn unless_gateway_is_away(
         Ok(Ok(())) => step,
         Ok(Err(_)) | Err(_) => {
             let wait = context.policy.wait_for_gateway();
-            Step::Doubt { wait, reason: "gateway_away", spends: false, tells: false }
+            Step::Doubt { wait, reason: Reason::GatewayAway, spends: Spends::Nothing, tells: false }
         }
     }
 }
 
-/// Makes one exchange. Answers what follows, what the gateway said, and how the exchange failed, if it did.
+/// What one exchange came to: what follows, what was said, and how it failed, if it did.
+struct Heard {
+    step: Step,
+    evidence: Value,
+    failure: Option<FailureKind>,
+}
+
 async fn exchange(
     context: &Context,
     claim: &Claim,
     situation: &Situation,
     expected: &Expected,
     send_by: SendBy,
-) -> (Step, Told, Option<FailureKind>) {
+) -> Heard {
     let Context { gateway, policy, .. } = context;
+    let about = (&claim.key, claim.correlation_id.as_str());
     match claim.purpose {
         Purpose::Charge => {
-            let mut told = gateway.charge(&claim.order(expected.money), send_by).await;
-            let outcome = ChargeOutcome::of(&told.exchange, expected);
-            let failure = outcome.failure();
-            asked(claim.purpose, outcome.as_str(), failure, told.duration);
+            let told = gateway.charge(&claim.order(expected.money), expected, send_by).await;
+            let Told { outcome, failure, mut evidence, .. } = told;
             let step = if let ChargeOutcome::ChargedAs(charge, named) = outcome {
-                past::adopt(context, (charge, named), &mut told.evidence).await
+                past::adopt(context, (charge, named), &mut evidence).await
             } else {
                 decide::after_charge(situation, policy, outcome)
             };
-            (decide::look_before_void(situation, policy, step, None), told, failure)
+            Heard { step: decide::look_before_void(situation, policy, step, None), evidence, failure }
         }
         Purpose::Verify => {
-            let mut told = gateway.look_up(&claim.key, &claim.correlation_id, send_by).await;
-            let outcome = LookupOutcome::of(&told.exchange, expected);
-            let failure = outcome.failure();
-            asked(claim.purpose, outcome.as_str(), failure, told.duration);
-            let step = past::after_look(context, claim, situation, outcome, &mut told.evidence).await;
-            (step, told, failure)
+            let judge = |looked: &Looked| LookupOutcome::of(looked, expected);
+            let told = gateway.look_up(about, send_by, judge).await;
+            let Told { outcome, failure, mut evidence, .. } = told;
+            let step = past::after_look(context, claim, situation, outcome, &mut evidence).await;
+            Heard { step, evidence, failure }
         }
         Purpose::Void => {
-            let told = gateway.void(&claim.key, &claim.correlation_id, send_by).await;
-            let outcome = VoidOutcome::of(&told.exchange, &claim.key);
-            let failure = outcome.failure();
-            asked(claim.purpose, outcome.as_str(), failure, told.duration);
-            (decide::after_void(situation, policy, &outcome), told, failure)
+            let Told { outcome, failure, evidence, .. } = gateway.void(about, send_by).await;
+            Heard { step: decide::after_void(situation, policy, &outcome), evidence, failure }
         }
     }
 }
 
 /// Settles a claim that was for no call, of a payment whose time is not over, as if it had not been taken.
 fn not_asked(claim: &Claim, situation: &Situation, policy: &Policy) -> (Step, Value) {
-    const REASON: &str = "not_asked";
     let step = match claim.purpose {
-        Purpose::Charge => decide::after_charge(situation, policy, ChargeOutcome::NotSent(REASON)),
-        Purpose::Verify | Purpose::Void => {
-            Step::Doubt { wait: policy.backoff_initial, reason: REASON, spends: false, tells: false }
-        }
+        Purpose::Charge => decide::after_charge(situation, policy, ChargeOutcome::NotSent(NotSent::NotAsked)),
+        Purpose::Verify | Purpose::Void => Step::Doubt {
+            wait: policy.backoff_initial,
+            reason: Reason::NotAsked,
+            spends: Spends::Nothing,
+            tells: false,
+        },
     };
-    (step, json!({ "op": "none", "not_sent": REASON, LEFT: false }))
+    (step, json!({ "op": "none", "not_sent": NotSent::NotAsked, LEFT: false }))
 }
 
-pub(crate) fn asked(
-    purpose: Purpose,
-    outcome: &'static str,
-    failure: Option<FailureKind>,
-    duration: Duration,
-) {
-    metrics::gateway_called(purpose, outcome, failure, duration);
-    tracing::debug!(purpose = purpose.as_str(), outcome, ?duration, "asked the gateway");
-}
-
-/// Tells the breaker and the limit what a look or a void heard that no payment's claim led to, and counts it.
-pub(crate) fn heard_look(
-    context: &Context,
-    pass: Pass,
-    (purpose, outcome): (Purpose, &'static str),
-    failure: Option<FailureKind>,
-    duration: Duration,
-) {
+/// Tells the breaker and the limit what a look or a void heard that no payment's claim led to.
+pub(crate) fn heard_look(context: &Context, pass: Pass, failure: Option<FailureKind>) {
     pass.hear(About::Look, failure);
     context.limit.heard(failure);
-    asked(purpose, outcome, failure, duration);
 }
 
 /// Settles, and tries again while the database is away, as the statement may be repeated. Answers the
@@ -377,9 +362,9 @@ fn situation(context: &Context, claim: &Claim, pass: Option<&Pass>) -> Situation
 }
 
 /// The step itself. Sabotage `blind_retry` charges again after a lost answer instead of looking it up.
-fn blindly_retried(step: Step, exchange: &Exchange) -> Step {
-    match (step, exchange) {
-        (Step::Doubt { wait, reason, spends, .. }, Exchange::Unanswered(..))
+fn blindly_retried(step: Step, failure: Option<FailureKind>) -> Step {
+    match (step, failure) {
+        (Step::Doubt { wait, reason, spends, .. }, Some(FailureKind::Timeout | FailureKind::Reset))
             if fault::sabotaged("blind_retry") =>
         {
             Step::Retry { wait, reason, spends }

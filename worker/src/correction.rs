@@ -7,9 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-use domain::decide::Purpose;
 use domain::held::Seen;
-use domain::outcome::LookupOutcome;
+use domain::outcome::{Looked, Outcome as _};
 use serde_json::{Value, json};
 use shared::payment::transition::{self, Corrected, Correcting};
 use tracing::Instrument as _;
@@ -95,9 +94,9 @@ async fn look(context: &Context, correcting: &Correcting, send_by: Instant, pass
     if !context.policy.profile.looks_up {
         return (Seen::Unable, json!({ "op": "none" }));
     }
-    let told = context.gateway.look_up(&correcting.expected.key, &correcting.correlation_id, send_by).await;
-    let failure = LookupOutcome::of(&told.exchange, &correcting.expected).failure();
-    let seen = Seen::of(&told.exchange, &correcting.expected);
-    attempt::heard_look(context, pass, (Purpose::Verify, seen.as_str()), failure, told.duration);
-    (seen, told.evidence)
+    let about = (&correcting.expected.key, correcting.correlation_id.as_str());
+    let judge = |looked: &Looked| Seen::of(looked, &correcting.expected);
+    let told = context.gateway.look_up(about, send_by, judge).await;
+    attempt::heard_look(context, pass, told.failure);
+    (told.outcome, told.evidence)
 }

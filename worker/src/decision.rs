@@ -7,9 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-use domain::decide::Purpose;
 use domain::held::Seen;
-use domain::outcome::{LookupOutcome, Whose};
+use domain::outcome::{Failed, FailureKind, Looked, Outcome as _, Whose};
 use serde_json::{Value, json};
 use shared::payment::transition::{self, Decided, Deciding};
 use tracing::Instrument as _;
@@ -105,18 +104,19 @@ async fn look(context: &Context, deciding: &Deciding, send_by: Instant, pass: Op
         return (Seen::Unable, json!({ "op": "none" }));
     }
     let Some(pass) = pass else {
-        let why = "this worker finds the gateway away".to_owned();
-        return (Seen::Silent(why), json!({ "op": "none" }));
+        let away = Failed::new(FailureKind::Unreachable, "this worker finds the gateway away");
+        return (Seen::Silent(away), json!({ "op": "none" }));
     };
-    let told = context.gateway.look_up(&deciding.expected.key, &deciding.correlation_id, send_by).await;
-    let failure = LookupOutcome::of(&told.exchange, &deciding.expected).failure();
-    let mut seen = Seen::of(&told.exchange, &deciding.expected);
-    attempt::heard_look(context, pass, (Purpose::Verify, seen.as_str()), failure, told.duration);
-    if let Seen::One(charge) = &mut seen
-        && let Whose::Another(named) = charge.whose(&deciding.expected)
+    let about = (&deciding.expected.key, deciding.correlation_id.as_str());
+    let judge = |looked: &Looked| Seen::of(looked, &deciding.expected);
+    let told = context.gateway.look_up(about, send_by, judge).await;
+    attempt::heard_look(context, pass, told.failure);
+    let mut seen = told.outcome;
+    if let Seen::One(shown) = &mut seen
+        && let Whose::Another(named) = shown.whose(&deciding.expected)
     {
         match past::is_forgotten(&context.pool, named).await {
-            Ok(is_forgotten) => charge.is_forgotten = is_forgotten,
+            Ok(is_forgotten) => shown.is_forgotten = is_forgotten,
             Err(why) => {
                 tracing::warn!(%why, "could not ask whose a charge is; looking again");
                 return (Seen::NotLooked, told.evidence);

@@ -114,7 +114,11 @@ impl Worker {
         };
         let outages = Outages::before_now(&pool).await?;
         let context = Context {
-            gateway: Gateway::new(&settings.gateway_url, settings.policy.gateway_timeout)?,
+            gateway: Gateway::new(
+                &settings.gateway_url,
+                settings.gateway_key.clone(),
+                settings.policy.gateway_timeout,
+            )?,
             claims: Batcher::new(claiming),
             settlements: Batcher::new(Settling { seat: database::Seat::new(pool.clone()) }),
             site: database::site(&pool),

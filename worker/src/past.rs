@@ -5,7 +5,7 @@
 //! database that the claim came from is asked, and ids never come into being later. Where it cannot be asked,
 //! nothing is decided.
 
-use domain::decide::{self, Situation, Step};
+use domain::decide::{self, Reason, Situation, Spends, Step};
 use domain::ids::PaymentId;
 use domain::outcome::{Charge, LookupOutcome};
 use domain::status::HeldReason;
@@ -46,7 +46,7 @@ pub(crate) async fn adopt(
         Err(why) => {
             tracing::warn!(%why, "could not ask whose a charge is; looking again");
             let wait = context.policy.wait_for_gateway();
-            Step::Doubt { wait, reason: "adoption_unclear", spends: false, tells: false }
+            Step::Doubt { wait, reason: Reason::AdoptionUnclear, spends: Spends::Nothing, tells: false }
         }
     }
 }

@@ -9,8 +9,8 @@
 
 use std::time::{Duration, Instant};
 
-use domain::decide::{self, Purpose, Voiding};
-use domain::outcome::{Standing, VoidOutcome};
+use domain::decide::{self, Voiding};
+use domain::outcome::{Looked, Outcome as _, Standing, VoidOutcome};
 use serde_json::{Value, json};
 use shared::database;
 use shared::gateway::SendBy;
@@ -82,10 +82,10 @@ async fn look(context: &Context, remedy: &Remedy, age: Duration, send_by: SendBy
         return None;
     }
     let (seen, evidence) = if context.policy.profile.looks_up {
-        let told = context.gateway.look_up(&remedy.key, &remedy.correlation_id, send_by).await;
-        let seen = Standing::of(&told.exchange, &remedy.key, remedy.payment_id);
-        attempt::asked(Purpose::Verify, seen.as_str(), seen.failure(), told.duration);
-        (seen, told.evidence)
+        let about = (&remedy.key, remedy.correlation_id.as_str());
+        let judge = |looked: &Looked| Standing::of(looked, &remedy.key, remedy.payment_id);
+        let told = context.gateway.look_up(about, send_by, judge).await;
+        (told.outcome, told.evidence)
     } else {
         (Standing::Unsupported, json!({ "op": "none" }))
     };
@@ -100,11 +100,9 @@ async fn void(context: &Context, remedy: &Remedy, age: Duration, send_by: SendBy
         let unsupported = VoidOutcome::Unsupported;
         return (after(&unsupported), unsupported.as_str(), json!({ "op": "none" }));
     }
-    let told = context.gateway.void(&remedy.key, &remedy.correlation_id, send_by).await;
-    let outcome = VoidOutcome::of(&told.exchange, &remedy.key);
-    let heard = (Purpose::Void, outcome.as_str());
-    attempt::heard_look(context, pass, heard, outcome.failure(), told.duration);
-    (after(&outcome), outcome.as_str(), told.evidence)
+    let told = context.gateway.void((&remedy.key, &remedy.correlation_id), send_by).await;
+    attempt::heard_look(context, pass, told.failure);
+    (after(&told.outcome), told.outcome.as_str(), told.evidence)
 }
 
 fn say(voiding: Voiding, outcome: &str, evidence: &Value) {

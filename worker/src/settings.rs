@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use domain::decide::{Policy, Profile};
+use shared::gateway::ApiKey;
 use shared::payment::transition::Lease;
 use shared::platform::config::{self, InvalidSetting};
 use shared::platform::rate::Rate;
@@ -17,6 +18,8 @@ pub struct Settings {
     pub max_connections: u32,
     /// `GATEWAY_URL`: where the gateway answers.
     pub gateway_url: String,
+    /// `GATEWAY_API_KEY`, or the file that `GATEWAY_API_KEY_FILE` names: what the gateway gets with every call.
+    pub gateway_key: Option<ApiKey>,
     /// `METRICS_ADDR`: where metrics and health can be read.
     pub metrics_addr: SocketAddr,
     /// `WORKER_CONCURRENCY`: gateway calls at a time.
@@ -55,6 +58,7 @@ impl Settings {
             database_url,
             max_connections: 16,
             gateway_url,
+            gateway_key: None,
             metrics_addr: (Ipv4Addr::LOCALHOST, 9464).into(),
             concurrency: 256,
             lease: Lease { lease: Duration::from_secs(30), send_window: Duration::from_secs(5) },
@@ -85,6 +89,9 @@ impl Settings {
     pub fn from_env_at(database_url: String, gateway_url: String) -> Result<Self, InvalidSetting> {
         let default = Self::new(database_url, gateway_url);
         let settings = Self {
+            gateway_key: config::secret("GATEWAY_API_KEY", "GATEWAY_API_KEY_FILE")?
+                .map(|key| ApiKey::new(&key))
+                .transpose()?,
             max_connections: config::parsed("DATABASE_CONNECTIONS", default.max_connections)?,
             metrics_addr: config::parsed("METRICS_ADDR", default.metrics_addr)?,
             concurrency: config::parsed("WORKER_CONCURRENCY", default.concurrency)?,

@@ -49,7 +49,7 @@ struct Memory {
 #[derive(Debug)]
 pub(crate) struct LastSweep {
     started: Instant,
-    /// The time of the last sweep, in milliseconds after `started`.
+    /// Milliseconds after `started`.
     at: AtomicU64,
 }
 

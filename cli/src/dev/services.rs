@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Error, Result, anyhow};
+use shared::platform::config;
 use terminal::progress;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -28,8 +29,12 @@ struct Service {
 
 impl Services {
     pub(super) async fn start(args: &Args, databases: &Databases, admin_key: &str) -> Result<Self> {
-        let settings =
-            simgateway::Settings { addr: args.gateway_addr, database_url: databases.gateway_url.clone() };
+        let settings = simgateway::Settings {
+            addr: args.gateway_addr,
+            database_url: databases.gateway_url.clone(),
+            api_key: config::secret("GATEWAY_API_KEY", "GATEWAY_API_KEY_FILE")?
+                .map(|key| simgateway::ApiKey::new(&key)),
+        };
         let gateway = simgateway::Gateway::bind(settings)
             .await
             .context("cannot start the simulated gateway (--gateway-addr)")?;

@@ -26,7 +26,7 @@ pub(super) struct Client {
 /// The answer to one request.
 #[derive(Debug)]
 pub(super) enum Posted {
-    /// The request was accepted, and made this payment.
+    /// The payment's id.
     Accepted(String),
     /// The reason, short enough to be counted.
     Refused(String),

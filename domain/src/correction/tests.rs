@@ -1,7 +1,7 @@
 //! Which corrections are made and which are refused, case by case.
 
 use super::*;
-use crate::held::Shown;
+use crate::outcome::{Charge, ChargeStatus, Failed, FailureKind};
 
 fn booked(amount: i64) -> Booked {
     let charge_id = (amount > 0).then(|| "ch_1".to_owned());
@@ -9,16 +9,15 @@ fn booked(amount: i64) -> Booked {
 }
 
 fn one(id: &str, amount: i64) -> Seen {
-    let charge = Shown {
+    let charge = Charge {
         id: id.to_owned(),
         key: "pay_1".to_owned(),
-        status: "succeeded".to_owned(),
+        status: ChargeStatus::Succeeded,
         amount: amount.into(),
         currency: "EUR".to_owned(),
         reference: Some("pay_1".to_owned()),
-        is_forgotten: false,
     };
-    Seen::One(charge)
+    Seen::One(Shown { charge, is_forgotten: false })
 }
 
 fn journal(standing: &[(&str, i64)]) -> Journal {
@@ -97,7 +96,7 @@ fn refused_cases() -> Vec<Case> {
         (
             proposed("charge_missing", 0, None),
             booked(48),
-            Seen::Silent("x".to_owned()),
+            Seen::Silent(Failed::new(FailureKind::Timeout, "x")),
             Some(journal(&[])),
             "clear there first",
         ),

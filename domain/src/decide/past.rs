@@ -5,9 +5,7 @@
 
 use std::time::Duration;
 
-use super::{
-    KEY_CLOSED, NOT_FOUND, Policy, RESTORED_SEEN, Situation, Step, VOID_WAIT_MAX, Voiding, declined,
-};
+use super::{Policy, Reason, Situation, Spends, Step, VOID_WAIT_MAX, Voiding, declined};
 use crate::outcome::{LookupOutcome, Standing};
 use crate::status::HeldReason;
 
@@ -25,27 +23,32 @@ pub fn first_look(now: &Situation, policy: &Policy, outcome: LookupOutcome) -> S
     let again = |reason| Step::Doubt {
         wait: policy.verify_wait(now.verify_count),
         reason,
-        spends: false,
+        spends: Spends::Nothing,
         tells: false,
     };
     match outcome {
         O::KeyClosed if !policy.profile.honours_keys => Step::Hold(HeldReason::Restored),
-        O::KeyClosed => Step::Reverse { reason: KEY_CLOSED },
-        O::NoAnswer(_) => again("lookup_failed"),
+        O::KeyClosed => Step::Reverse { reason: Reason::KeyClosed },
+        O::NoAnswer(_) => again(Reason::LookupFailed),
         O::Unsupported => Step::Hold(HeldReason::Restored),
         // The charge is a known payment's, or there are several: no void of ours may take them along.
         O::ChargedAs(..) | O::Contradiction(_) => Step::Hold(HeldReason::Contradiction),
         O::Charged(_) | O::Declined(_) | O::Pending { is_ours: true } | O::NotFound if now.is_voiding => {
-            Step::Doubt { wait: Duration::ZERO, reason: RESTORED_SEEN, spends: false, tells: false }
+            Step::Doubt {
+                wait: Duration::ZERO,
+                reason: Reason::RestoredSeen,
+                spends: Spends::Nothing,
+                tells: false,
+            }
         }
         O::WrongAnswer(_) => Step::Hold(HeldReason::WrongAnswer),
         O::Charged(charge) => Step::Succeed(charge),
         O::Declined(_) => Step::Fail(declined()),
-        O::Pending { .. } => again("still_working"),
+        O::Pending { .. } => again(Reason::StillWorking),
         O::NotFound if now.send_by_age < policy.gateway_timeout + policy.visibility => {
-            again("not_visible_yet")
+            again(Reason::NotVisibleYet)
         }
-        O::NotFound if now.not_found_count == 0 => again(NOT_FOUND),
+        O::NotFound if now.not_found_count == 0 => again(Reason::NotFound),
         O::NotFound => Step::Hold(HeldReason::Restored),
     }
 }
@@ -60,9 +63,12 @@ pub fn look_before_void(now: &Situation, policy: &Policy, step: Step, seen: Opti
         (Step::StartVoid { .. }, Some(seen)) if may_share && !seen.shows_nobody_elses() => {
             Step::Hold(HeldReason::Unverifiable)
         }
-        (Step::StartVoid { spends, .. }, None) if may_share && policy.profile.looks_up => {
-            Step::Doubt { wait: Duration::ZERO, reason: "look_before_void", spends: *spends, tells: false }
-        }
+        (Step::StartVoid { spends, .. }, None) if may_share && policy.profile.looks_up => Step::Doubt {
+            wait: Duration::ZERO,
+            reason: Reason::LookBeforeVoid,
+            spends: *spends,
+            tells: false,
+        },
         (Step::StartVoid { .. }, None) if may_share => Step::Hold(HeldReason::Unverifiable),
         _ => step,
     }

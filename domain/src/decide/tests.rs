@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::ids::PaymentId;
-use crate::outcome::{ChargeStatus, Failed, Refusal};
+use crate::outcome::{ChargeStatus, Failed, FailureKind, NotSent, Refusal};
 
 mod past;
 mod profile;
@@ -84,10 +84,13 @@ fn no_outage_however_long_ends_a_payment_before_its_time() {
         let now =
             Situation { delay_count: delays, retries_spent: 3, age: Duration::from_hours(23), ..first() };
         for outcome in [ChargeOutcome::Unreachable(String::new()), ChargeOutcome::RateLimited(None)] {
-            assert!(matches!(after_charge(&now, &policy(), outcome), Step::Retry { spends: false, .. }));
+            assert!(matches!(
+                after_charge(&now, &policy(), outcome),
+                Step::Retry { spends: Spends::Nothing, .. }
+            ));
         }
         let stranger = after_charge(&now, &policy(), ChargeOutcome::NotTheGateway(String::new()));
-        assert!(matches!(stranger, Step::Doubt { spends: false, .. }), "{stranger:?}");
+        assert!(matches!(stranger, Step::Doubt { spends: Spends::Nothing, .. }), "{stranger:?}");
     }
 }
 
@@ -95,36 +98,42 @@ fn no_outage_however_long_ends_a_payment_before_its_time() {
 fn a_probe_uses_up_no_try_whatever_it_hears() {
     let probe = Situation { retries_spent: 3, is_probe: true, ..first() };
     let step = after_charge(&probe, &policy(), ChargeOutcome::NotExecuted);
-    assert!(matches!(step, Step::Retry { spends: false, .. }), "{step:?}");
+    assert!(matches!(step, Step::Retry { spends: Spends::Nothing, .. }), "{step:?}");
     let step = after_charge(&probe, &policy(), ChargeOutcome::Unknown(silent()));
-    assert!(matches!(step, Step::Doubt { spends: false, .. }), "{step:?}");
+    assert!(matches!(step, Step::Doubt { spends: Spends::Nothing, .. }), "{step:?}");
 }
 
 #[test]
 fn what_was_ever_sent_is_looked_up_before_its_time_ends_it() {
     let old = Situation { age: Duration::from_hours(25), ..first() };
     let failed = before_charge(&old, &policy());
-    assert!(matches!(&failed, Some(Step::Fail(failure)) if failure.code == EXPIRED), "{failed:?}");
+    assert!(
+        matches!(&failed, Some(Step::Fail(failure)) if failure.code == Reason::Expired.as_str()),
+        "{failed:?}"
+    );
     let sent = Situation { was_sent: true, ..old };
     let looked_up = before_charge(&sent, &policy());
     assert!(
-        matches!(looked_up, Some(Step::Doubt { wait: Duration::ZERO, reason: EXPIRED, spends: false, .. })),
+        matches!(
+            looked_up,
+            Some(Step::Doubt { wait: Duration::ZERO, reason: Reason::Expired, spends: Spends::Nothing, .. })
+        ),
         "{looked_up:?}"
     );
     let absent = Situation { age: old.age, not_found_count: 1, ..in_doubt() };
     let voided = after_lookup(&absent, &policy(), LookupOutcome::NotFound);
-    assert_eq!(voided, Step::StartVoid { reason: EXPIRED, spends: false });
+    assert_eq!(voided, Step::StartVoid { reason: Reason::Expired, spends: Spends::Nothing });
 }
 
 #[track_caller]
-fn check_retried(outcome: ChargeOutcome, reason: &str, spends: bool) {
+fn check_retried(outcome: ChargeOutcome, reason: Reason, spends: Spends) {
     let step = after_charge(&first(), &policy(), outcome);
     let Step::Retry { reason: given, spends: spent, .. } = step else { panic!("{reason}: {step:?}") };
     assert_eq!((given, spent), (reason, spends));
 }
 
 #[track_caller]
-fn check_doubted(outcome: ChargeOutcome, reason: &str, spends: bool) {
+fn check_doubted(outcome: ChargeOutcome, reason: Reason, spends: Spends) {
     let step = after_charge(&first(), &policy(), outcome);
     let Step::Doubt { reason: given, spends: spent, .. } = step else { panic!("{reason}: {step:?}") };
     assert_eq!((given, spent), (reason, spends));
@@ -139,20 +148,20 @@ fn each_outcome_of_a_first_charge_has_its_step() {
     );
     let invalid = after_charge(&first(), &policy(), O::Invalid(refusal("bad")));
     assert!(matches!(invalid, Step::Fail(f) if f.code == "non_retryable" && !f.retryable));
-    check_doubted(O::StillWorking, "still_working", true);
-    check_doubted(O::KeyBusy, "key_in_use", false);
-    check_doubted(O::Unknown(silent()), "timeout", true);
-    check_doubted(O::Unknown(Failed::new(FailureKind::Reset, "")), "reset", true);
-    check_doubted(O::Unknown(Failed::new(FailureKind::ServerError, "")), "server_error", true);
-    check_doubted(O::NotTheGateway(String::new()), "not_the_gateway", false);
+    check_doubted(O::StillWorking, Reason::StillWorking, Spends::Try);
+    check_doubted(O::KeyBusy, Reason::KeyInUse, Spends::Nothing);
+    check_doubted(O::Unknown(silent()), Reason::Timeout, Spends::Try);
+    check_doubted(O::Unknown(Failed::new(FailureKind::Reset, "")), Reason::Reset, Spends::Try);
+    check_doubted(O::Unknown(Failed::new(FailureKind::ServerError, "")), Reason::ServerError, Spends::Try);
+    check_doubted(O::NotTheGateway(String::new()), Reason::NotTheGateway, Spends::Nothing);
     let reused = after_charge(&first(), &policy(), O::KeyReused(refusal("key_reused")));
     assert_eq!(reused, Step::Hold(HeldReason::Contradiction));
-    check_doubted(O::WrongAnswer(charge()), "wrong_answer", true);
-    check_retried(O::NotExecuted, "not_executed", true);
-    check_retried(O::Unreachable(String::new()), "unreachable", false);
-    check_retried(O::RateLimited(None), "rate_limited", false);
-    check_retried(O::Unauthorized, "unauthorized", false);
-    check_retried(O::NotSent("too_late_to_send"), "too_late_to_send", false);
+    check_doubted(O::WrongAnswer(charge()), Reason::WrongAnswer, Spends::Try);
+    check_retried(O::NotExecuted, Reason::NotExecuted, Spends::Try);
+    check_retried(O::Unreachable(String::new()), Reason::Unreachable, Spends::Nothing);
+    check_retried(O::RateLimited(None), Reason::RateLimited, Spends::Nothing);
+    check_retried(O::Unauthorized, Reason::Unauthorized, Spends::Nothing);
+    check_retried(O::NotSent(NotSent::TooLateToSend), Reason::TooLateToSend, Spends::Nothing);
 }
 
 #[test]
@@ -172,7 +181,7 @@ fn one_try_and_three_retries_then_failed_or_void() {
         assert!(matches!(after(spent, false), Step::Retry { .. }), "{spent} spent");
     }
     assert!(matches!(after(3, false), Step::Fail(failure) if failure.code == "retries_exhausted"));
-    assert_eq!(after(3, true), Step::StartVoid { reason: "retries_exhausted", spends: true });
+    assert_eq!(after(3, true), Step::StartVoid { reason: Reason::RetriesExhausted, spends: Spends::Try });
 }
 
 #[test]
@@ -193,10 +202,16 @@ fn an_invalid_request_proves_nothing_about_earlier_attempts() {
 fn not_found_counts_only_once_a_charge_must_be_visible_and_twice_means_absent() {
     let early = Situation { send_by_age: Duration::from_millis(14_999), not_found_count: 1, ..in_doubt() };
     let found_nothing = |now: Situation| after_lookup(&now, &policy(), LookupOutcome::NotFound);
-    assert!(matches!(found_nothing(early), Step::Doubt { reason: "not_visible_yet", .. }));
-    assert!(matches!(found_nothing(in_doubt()), Step::Doubt { reason: NOT_FOUND, spends: false, .. }));
+    assert!(matches!(found_nothing(early), Step::Doubt { reason: Reason::NotVisibleYet, .. }));
+    assert!(matches!(
+        found_nothing(in_doubt()),
+        Step::Doubt { reason: Reason::NotFound, spends: Spends::Nothing, .. }
+    ));
     let twice = Situation { not_found_count: 1, ..in_doubt() };
-    assert!(matches!(found_nothing(twice), Step::Retry { reason: "absent", spends: false, .. }));
+    assert!(matches!(
+        found_nothing(twice),
+        Step::Retry { reason: Reason::Absent, spends: Spends::Nothing, .. }
+    ));
 }
 
 #[test]
@@ -217,7 +232,7 @@ fn a_payment_that_waited_too_long_is_not_charged_when_its_turn_comes() {
     assert_eq!(before(first(), &policy()), None);
     assert_eq!(before(in_doubt(), &policy()), None);
 
-    let not_trusted = Some(Step::StartVoid { reason: "key_not_trusted", spends: false });
+    let not_trusted = Some(Step::StartVoid { reason: Reason::KeyNotTrusted, spends: Spends::Nothing });
     let forgotten = Situation { first_sent_age: Duration::from_hours(23), ..in_doubt() };
     assert_eq!(before(forgotten, &policy()), not_trusted);
     assert_eq!(before(in_doubt(), &forgetful()), not_trusted);
@@ -228,7 +243,7 @@ fn a_payment_that_waited_too_long_is_not_charged_when_its_turn_comes() {
     let long_in_doubt = Situation { doubt_age: Duration::from_mins(16), ..in_doubt() };
     assert!(matches!(
         before(long_in_doubt, &policy()),
-        Some(Step::StartVoid { reason: "doubt_deadline", .. })
+        Some(Step::StartVoid { reason: Reason::DoubtDeadline, .. })
     ));
 }
 
@@ -240,7 +255,7 @@ fn nothing_is_tried_again_at_once() {
 
 #[test]
 fn a_decline_in_words_of_ours_is_told_as_a_decline() {
-    for word in ["retries_exhausted", BY_HAND] {
+    for word in ["retries_exhausted", "expired", "non_retryable", "by_hand"] {
         let step = after_charge(&first(), &policy(), ChargeOutcome::Declined(refusal(word)));
         assert!(matches!(&step, Step::Fail(failure) if failure.code == "declined"), "{step:?}");
     }
@@ -250,7 +265,7 @@ fn a_decline_in_words_of_ours_is_told_as_a_decline() {
 fn doubt_has_an_end() {
     let long = Situation { doubt_age: Duration::from_mins(16), ..in_doubt() };
     let step = after_lookup(&long, &policy(), LookupOutcome::NoAnswer(silent()));
-    assert_eq!(step, Step::StartVoid { reason: "doubt_deadline", spends: false });
+    assert_eq!(step, Step::StartVoid { reason: Reason::DoubtDeadline, spends: Spends::Nothing });
 }
 
 #[test]
@@ -267,14 +282,14 @@ fn a_void_is_asked_for_until_it_is_confirmed_and_a_person_is_told_when_that_take
     let since = |void_age, verify_count| Situation { void_age, verify_count, ..in_doubt() };
     assert_eq!(
         after_void(&in_doubt(), &policy(), &VoidOutcome::Confirmed),
-        Step::Reverse { reason: VOID_CONFIRMED }
+        Step::Reverse { reason: Reason::VoidConfirmed }
     );
     let soon = after_void(&since(Duration::from_mins(1), 3), &policy(), &no_answer);
     assert!(matches!(soon, Step::Doubt { tells: false, .. }), "{soon:?}");
     for age in [Duration::from_mins(16), Duration::from_hours(10_000)] {
         let late = after_void(&since(age, 1_000), &policy(), &no_answer);
         assert!(
-            matches!(late, Step::Doubt { tells: true, spends: false, wait, .. } if wait == Duration::from_mins(1)),
+            matches!(late, Step::Doubt { tells: true, spends: Spends::Nothing, wait, .. } if wait == Duration::from_mins(1)),
             "{late:?}"
         );
     }
@@ -315,7 +330,7 @@ fn any_charge_outcome() -> impl Strategy<Value = ChargeOutcome> {
         Just(O::NotExecuted),
         Just(O::Unreachable(String::new())),
         Just(O::NotTheGateway(String::new())),
-        Just(O::NotSent("too_late_to_send")),
+        Just(O::NotSent(NotSent::TooLateToSend)),
         Just(O::Unknown(silent())),
         Just(O::WrongAnswer(charge())),
         Just(O::KeyClosed),
@@ -358,8 +373,8 @@ proptest! {
     fn no_lookup_spends_a_try_and_only_absence_leads_to_a_charge(now in any_situation(), outcome in any_lookup_outcome()) {
         let found_nothing = outcome == LookupOutcome::NotFound;
         match after_lookup(&Situation { in_doubt: true, ..now }, &policy(), outcome) {
-            Step::Retry { spends, reason, .. } => prop_assert!(found_nothing && !spends && reason == "absent"),
-            Step::Doubt { spends, .. } | Step::StartVoid { spends, .. } => prop_assert!(!spends),
+            Step::Retry { spends, reason, .. } => prop_assert!(found_nothing && spends == Spends::Nothing && reason == Reason::Absent),
+            Step::Doubt { spends, .. } | Step::StartVoid { spends, .. } => prop_assert_eq!(spends, Spends::Nothing),
             Step::Succeed(_) | Step::Fail(_) | Step::Reverse { .. } | Step::Hold(_) => prop_assert!(!found_nothing),
         }
     }

@@ -7,15 +7,17 @@ use crate::money::Money;
 const IN_DOUBT: Facts =
     Facts { never_in_doubt: false, voiding: false, can_void: true, honours_keys: true, was_dark: false };
 
-fn look(expected: &Expected, charges: &[(&str, &str)]) -> Seen {
-    let (key, reference) = (expected.key.as_str(), expected.payment_id);
-    let charge = |(n, (status, amount)): (usize, &(&str, &str))| {
-        serde_json::json!({ "id": format!("ch_{n}"), "key": key, "reference": reference, "status": status,
-                            "amount": amount, "currency": "EUR" })
+fn look(expected: &Expected, charges: &[(ChargeStatus, &str)]) -> Seen {
+    let charge = |(n, &(status, amount)): (usize, &(ChargeStatus, &str))| Charge {
+        id: format!("ch_{n}"),
+        key: expected.key.to_string(),
+        status,
+        amount: amount.parse().unwrap(),
+        currency: "EUR".to_owned(),
+        reference: Some(expected.payment_id.to_string()),
     };
-    let charges: Vec<_> = charges.iter().enumerate().map(charge).collect();
-    let body = serde_json::json!({ "data": charges }).to_string().into_bytes();
-    Seen::of(&Exchange::Answered { status: 200, is_json: true, body, retry_after: None }, expected)
+    let charges = charges.iter().enumerate().map(charge).collect();
+    Seen::of(&Looked::Shown(Listing { charges, has_more: false }), expected)
 }
 
 #[test]
@@ -28,21 +30,21 @@ fn only_what_a_look_bears_out_is_permitted() {
     let sure = Facts { never_in_doubt: true, can_void: false, ..IN_DOUBT };
     let dark = Facts { was_dark: true, ..IN_DOUBT };
     let lax = Facts { honours_keys: false, ..IN_DOUBT };
-    let silent = || Seen::Silent("no answer".to_owned());
-    let one = [("succeeded", "49.00")];
+    let silent = || Seen::Silent(Failed::new(FailureKind::Timeout, "no answer"));
+    let one = [(ChargeStatus::Succeeded, "49.00")];
     for (seen, facts, permitted) in [
         (look(&expected, &one), IN_DOUBT, "succeed, void"),
         (look(&expected, &one), voiding, "void"),
         (look(&expected, &one), stuck, "succeed"),
-        (look(&expected, &[("succeeded", "48.00")]), IN_DOUBT, "void"),
-        (look(&expected, &[("succeeded", "48.00")]), stuck, ""),
+        (look(&expected, &[(ChargeStatus::Succeeded, "48.00")]), IN_DOUBT, "void"),
+        (look(&expected, &[(ChargeStatus::Succeeded, "48.00")]), stuck, ""),
         (look(&expected, &[one[0], one[0]]), IN_DOUBT, "void"),
-        (look(&expected, &[one[0], ("pending", "49.00")]), IN_DOUBT, "void"),
-        (look(&expected, &[("of_another_kind", "49.00")]), IN_DOUBT, "void"),
-        (look(&expected, &[("failed", "49.00")]), IN_DOUBT, "fail"),
-        (look(&expected, &[("failed", "49.00")]), lax, "void"),
-        (look(&expected, &[("voided", "49.00")]), voiding, "reverse"),
-        (look(&expected, &[("refunded", "49.00")]), IN_DOUBT, "reverse"),
+        (look(&expected, &[one[0], (ChargeStatus::Pending, "49.00")]), IN_DOUBT, "void"),
+        (look(&expected, &[(ChargeStatus::Other, "49.00")]), IN_DOUBT, "void"),
+        (look(&expected, &[(ChargeStatus::Failed, "49.00")]), IN_DOUBT, "fail"),
+        (look(&expected, &[(ChargeStatus::Failed, "49.00")]), lax, "void"),
+        (look(&expected, &[(ChargeStatus::Voided, "49.00")]), voiding, "reverse"),
+        (look(&expected, &[(ChargeStatus::Refunded, "49.00")]), IN_DOUBT, "reverse"),
         (look(&expected, &[]), sure, "fail"),
         (look(&expected, &[]), IN_DOUBT, "void"),
         (look(&expected, &[]), stuck, "fail unproven, reverse unproven"),
@@ -51,7 +53,7 @@ fn only_what_a_look_bears_out_is_permitted() {
         (silent(), dark, "void, succeed unproven, reverse unproven"),
         (silent(), Facts { voiding: true, can_void: false, ..dark }, "reverse unproven"),
         (Seen::Unable, stuck, "succeed unproven, fail unproven, reverse unproven"),
-        (Seen::Refused(401), dark, ""),
+        (Seen::Refused(Failed::new(FailureKind::Unauthorized, "401")), dark, ""),
     ] {
         let words: Vec<&str> =
             permits(&seen, &expected, facts).iter().map(|permit| permit.as_str()).collect();
@@ -66,8 +68,13 @@ fn what_another_payment_was_charged_is_adopted_where_that_is_forgotten_and_else_
     let expected = Expected { key: GatewayKey::of(Some("pk1_1".to_owned()), payment_id), payment_id, money };
     let other = PaymentId::generate();
     let shown = |amount: &str, is_forgotten| {
-        let Seen::One(charge) = look(&expected, &[("succeeded", amount)]) else { panic!("one stands") };
-        Seen::One(Shown { reference: Some(other.to_string()), is_forgotten, ..charge })
+        let Seen::One(shown) = look(&expected, &[(ChargeStatus::Succeeded, amount)]) else {
+            panic!("one stands")
+        };
+        Seen::One(Shown {
+            charge: Charge { reference: Some(other.to_string()), ..shown.charge },
+            is_forgotten,
+        })
     };
     let lax = Facts { honours_keys: false, ..IN_DOUBT };
     for (seen, facts, permitted) in [

@@ -1,7 +1,6 @@
 //! A charge as the gateway shows it, and whose it is.
 
 use rust_decimal::Decimal;
-use serde::Deserialize;
 
 use crate::ids::{GatewayKey, PaymentId};
 use crate::money::Money;
@@ -18,7 +17,7 @@ pub struct Expected {
 }
 
 /// A charge as the gateway shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charge {
     /// The gateway's own id of the charge.
     pub id: String,
@@ -26,19 +25,16 @@ pub struct Charge {
     pub key: String,
     /// Where it stands at the gateway.
     pub status: ChargeStatus,
-    /// The amount, in the currency's own unit.
-    #[serde(deserialize_with = "crate::money::exact")]
+    /// How much.
     pub amount: Decimal,
     /// The currency code as the gateway writes it.
     pub currency: String,
-    /// The name that we gave the charge: a payment's id.
-    #[serde(default)]
+    /// What we called it.
     pub reference: Option<String>,
 }
 
 /// Where a charge stands at the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChargeStatus {
     /// The charge is not decided.
     Pending,
@@ -46,8 +42,12 @@ pub enum ChargeStatus {
     Succeeded,
     /// The charge was declined.
     Failed,
-    /// The charge was undone.
+    /// Undone by a void, which closed its key.
     Voided,
+    /// Given back after it had succeeded.
+    Refunded,
+    /// A status that this version does not know. It is read as none of the others.
+    Other,
 }
 
 /// Whose a charge is, by its reference.
@@ -75,20 +75,23 @@ impl Whose {
 
 impl Charge {
     /// Whether it was made under our key.
-    pub(super) fn is_under(&self, expected: &Expected) -> bool {
+    #[must_use]
+    pub(crate) fn is_under(&self, expected: &Expected) -> bool {
         self.key == expected.key.as_str()
     }
 
-    /// Whether it was made under our key for what is owed, under any reference.
-    pub(super) fn is_as_owed(&self, expected: &Expected) -> bool {
+    /// Whether it was made under our key for what is owed, whatever it is called.
+    #[must_use]
+    pub(crate) fn is_as_owed(&self, expected: &Expected) -> bool {
         self.is_under(expected)
             && self.amount == expected.money.amount()
             && self.currency == expected.money.currency().code()
             && super::is_storable(&self.id)
     }
 
-    /// Whose charge it is.
-    pub(super) fn whose(&self, expected: &Expected) -> Whose {
+    /// Whose it is.
+    #[must_use]
+    pub fn whose(&self, expected: &Expected) -> Whose {
         Whose::of(self.reference.as_deref(), expected.payment_id)
     }
 }

@@ -2,9 +2,7 @@
 //!
 //! Invariant: a charge that may be another payment's is never said to be this one's alone.
 
-use serde::Deserialize;
-
-use super::{Exchange, Failed, FailureKind, Told, Whose};
+use super::{Charge, ChargeStatus, Failed, FailureKind, Looked, Outcome, Whose};
 use crate::ids::{GatewayKey, PaymentId};
 
 /// The result of a look before a void.
@@ -22,10 +20,8 @@ pub enum Standing {
     NoAnswer(Failed),
 }
 
-impl Standing {
-    /// The word for it in logs and metrics.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
+impl Outcome for Standing {
+    fn as_str(&self) -> &'static str {
         match self {
             Self::OnlyIts => "only_its",
             Self::AnothersToo => "anothers_too",
@@ -35,48 +31,29 @@ impl Standing {
         }
     }
 
-    /// How the exchange failed; none where the gateway answered the question.
-    #[must_use]
-    pub const fn failure(&self) -> Option<FailureKind> {
+    fn failure(&self) -> Option<FailureKind> {
         match self {
             Self::NoAnswer(failed) => Some(failed.kind),
             Self::OnlyIts | Self::AnothersToo | Self::Nothing | Self::Unsupported => None,
         }
     }
+}
 
-    /// Reads the answer to `GET /charges?key=…`. A charge stands unless it was surely given back or
-    /// declined.
+impl Standing {
+    /// Judges what a lookup showed. What is not surely given back or declined stands.
     #[must_use]
-    pub fn of(exchange: &Exchange, key: &GatewayKey, payment: PaymentId) -> Self {
-        #[derive(Deserialize)]
-        struct Shown {
-            key: String,
-            status: String,
-            #[serde(default)]
-            reference: Option<String>,
-        }
-        #[derive(Deserialize)]
-        struct Listing {
-            data: Vec<Shown>,
-            #[serde(default)]
-            has_more: bool,
-        }
-        let told = match Told::of(exchange) {
-            Ok(told) => told,
-            Err(failed) => return Self::NoAnswer(failed),
+    pub fn of(looked: &Looked, key: &GatewayKey, payment: PaymentId) -> Self {
+        let listing = match looked {
+            Looked::Shown(listing) => listing,
+            Looked::Unsupported => return Self::Unsupported,
+            Looked::NoAnswer(failed) => return Self::NoAnswer(failed.clone()),
         };
-        if told.is_unsupported() {
-            return Self::Unsupported;
-        }
-        let listing =
-            (told.status == 200).then(|| serde_json::from_slice::<Listing>(told.body).ok()).flatten();
-        let Some(listing) = listing else { return Self::NoAnswer(told.failed()) };
-        let mut standing = listing
-            .data
-            .iter()
-            .filter(|charge| !matches!(charge.status.as_str(), "failed" | "voided" | "refunded"))
-            .peekable();
-        let is_its = |charge: &Shown| {
+        let stands = |charge: &&Charge| match charge.status {
+            ChargeStatus::Pending | ChargeStatus::Succeeded | ChargeStatus::Other => true,
+            ChargeStatus::Failed | ChargeStatus::Voided | ChargeStatus::Refunded => false,
+        };
+        let mut standing = listing.charges.iter().filter(stands).peekable();
+        let is_its = |charge: &Charge| {
             charge.key == key.as_str() && Whose::of(charge.reference.as_deref(), payment) == Whose::Ours
         };
         match standing.peek().is_some() {

@@ -9,22 +9,16 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use domain::outcome::Charge;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::Request;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
-use super::{Gateway, chain};
+use super::Gateway;
+use super::adapter::Adapter;
+use super::wire::{Call, Exchange, Limits};
 
-/// How long a page may take: nobody waits for it.
-const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// No page is longer; a longer one is garbage.
-const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long a page may take, as nobody waits for it, and how long it may be: a longer one is garbage.
+const LIMITS: Limits = Limits { time: Duration::from_secs(10), answer_bytes: 4 * 1024 * 1024 };
 
 /// Rows in one page.
 const PAGE_ROWS: usize = 1_000;
@@ -33,7 +27,7 @@ const PAGE_ROWS: usize = 1_000;
 const QUOTED: usize = 100;
 
 /// A row of the gateway's journal.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalRow {
     /// The number of the row; rows come in this order.
     pub seq: i64,
@@ -54,7 +48,7 @@ pub struct JournalRow {
 }
 
 /// A part of a book.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
     /// The rows, in order.
     pub data: Vec<T>,
@@ -83,8 +77,8 @@ pub enum Unread {
 }
 
 /// A row of a book, which has its place in it.
-pub trait Row: DeserializeOwned {
-    /// The place of a row, which grows from row to row.
+pub trait Row: Sized {
+    /// Grows from row to row.
     type Place: Ord + Clone + Display;
 
     /// The name of the book, as in "the gateway's …".
@@ -93,8 +87,14 @@ pub trait Row: DeserializeOwned {
     /// The row's own place.
     fn place(&self) -> Self::Place;
 
-    /// The path that asks for the rows after that place.
-    fn path(after: &Self::Place) -> String;
+    /// To ask for the rows after that place.
+    fn call(adapter: &dyn Adapter, after: &Self::Place) -> Call;
+
+    /// A page of them.
+    ///
+    /// # Errors
+    /// The gateway keeps no such book, or did not show it.
+    fn page(adapter: &dyn Adapter, exchange: &Exchange) -> Result<Page<Self>, Unread>;
 }
 
 impl Row for JournalRow {
@@ -106,8 +106,12 @@ impl Row for JournalRow {
         self.seq
     }
 
-    fn path(after: &i64) -> String {
-        format!("/journal?after={after}")
+    fn call(adapter: &dyn Adapter, after: &i64) -> Call {
+        adapter.journal(*after, PAGE_ROWS)
+    }
+
+    fn page(adapter: &dyn Adapter, exchange: &Exchange) -> Result<Page<Self>, Unread> {
+        adapter.journal_page(exchange)
     }
 }
 
@@ -121,9 +125,12 @@ impl Row for Charge {
         self.id.clone()
     }
 
-    fn path(after: &String) -> String {
-        let after: String = form_urlencoded::byte_serialize(after.as_bytes()).collect();
-        format!("/charges?after={after}")
+    fn call(adapter: &dyn Adapter, after: &String) -> Call {
+        adapter.charges(after, PAGE_ROWS)
+    }
+
+    fn page(adapter: &dyn Adapter, exchange: &Exchange) -> Result<Page<Self>, Unread> {
+        adapter.charges_page(exchange)
     }
 }
 
@@ -155,7 +162,9 @@ impl<R: Row> Reading<'_, R> {
             return Ok(None);
         }
         self.pages_left -= 1;
-        let page = self.gateway.page(&format!("{}&limit={PAGE_ROWS}", R::path(&self.after))).await?;
+        let Gateway { adapter, wire, .. } = self.gateway;
+        let exchange = wire.exchange(R::call(&**adapter, &self.after), "", LIMITS).await;
+        let page = R::page(&**adapter, &exchange)?;
         self.after = leads_to(&page, &self.after)?;
         Ok(Some(page))
     }
@@ -190,27 +199,5 @@ impl Gateway {
     /// charges an empty id means the first one.
     pub fn read<R: Row>(&self, after: R::Place, bounds: Bounds) -> Reading<'_, R> {
         Reading { gateway: self, after, pages_left: bounds.pages, until: Instant::now() + bounds.time }
-    }
-
-    async fn page<T: DeserializeOwned>(&self, path: &str) -> Result<Page<T>, Unread> {
-        let failed = |why: &dyn std::fmt::Display| Unread::Failed(why.to_string());
-        let request = Request::get(format!("{}{path}", self.base)).body(Full::<Bytes>::default());
-        let request = request.map_err(|why| failed(&why))?;
-        let whole = async {
-            let response = self.client.request(request).await.map_err(|why| failed(&chain(&why)))?;
-            let status = response.status();
-            if matches!(status.as_u16(), 400 | 404 | 405 | 501) {
-                return Err(Unread::NotOffered(status.as_u16()));
-            }
-            if !status.is_success() {
-                return Err(failed(&format_args!("it answers {status}")));
-            }
-            let body = Limited::new(response.into_body(), PAGE_BYTES_MAX).collect().await;
-            let body = body.map_err(|why| failed(&chain(&*why)))?.to_bytes();
-            serde_json::from_slice(&body).map_err(|why| failed(&format_args!("a page is garbled: {why}")))
-        };
-        tokio::time::timeout(PAGE_TIMEOUT, whole)
-            .await
-            .unwrap_or_else(|_| Err(failed(&format_args!("no page within {PAGE_TIMEOUT:?}"))))
     }
 }

@@ -5,15 +5,13 @@
 
 use std::fmt;
 
-use bytes::Bytes;
 use domain::ids::GATEWAY;
-use domain::outcome::{Exchange, Failed, FailureKind, Health, is_storable, read_json};
-use http_body_util::Full;
-use hyper::{Method, Request};
+use domain::outcome::{Failed, FailureKind, Health, is_storable};
 use serde::Deserialize;
 use sqlx::PgPool;
 
-use super::Gateway;
+use super::wire::{Call, Exchange, Limits};
+use super::{ANSWER_BYTES_MAX, Gateway};
 use crate::database::InTime as _;
 
 /// The identity that a gateway gives.
@@ -29,14 +27,6 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "account {:?} ({:?})", self.account, self.environment)
     }
-}
-
-/// A page of the journal, of which only the shape matters here.
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "read for its shape")]
-struct Journal {
-    data: Vec<serde::de::IgnoredAny>,
-    has_more: bool,
 }
 
 /// Why the door is not open.
@@ -59,12 +49,12 @@ impl Gateway {
     /// # Errors
     /// The gateway does not answer, or is another one; or our database does not answer.
     pub async fn knock(&self, pool: &PgPool) -> Result<(), Closed> {
-        let name = self.fetch("/account").await;
+        let name = self.fetch(self.adapter.account()).await;
         let named = self.compare(pool, &name).await?;
         if named.as_ref().is_err_and(|failed| failed.kind.health() == Health::LockedOut) {
             return Ok(named?);
         }
-        match read_json::<Journal>(&self.fetch("/journal?after=0&limit=1").await) {
+        match self.adapter.is_well(&self.fetch(self.adapter.journal(0, 1)).await) {
             Err(failed) if failed.kind.health() == Health::Silent => Err(failed.into()),
             // A journal has no name in it, so a gateway that has not said who it is may be anybody.
             Ok(_) | Err(_) => Ok(named?),
@@ -76,7 +66,7 @@ impl Gateway {
     /// # Errors
     /// See [`Gateway::knock`].
     pub async fn identify(&self, pool: &PgPool) -> Result<(), Closed> {
-        let name = self.fetch("/account").await;
+        let name = self.fetch(self.adapter.account()).await;
         Ok(self.compare(pool, &name).await??)
     }
 
@@ -85,7 +75,7 @@ impl Gateway {
     /// # Errors
     /// It is another gateway, or our database does not answer.
     pub async fn is_known(&self, pool: &PgPool) -> Result<(), Closed> {
-        let name = self.fetch("/account").await;
+        let name = self.fetch(self.adapter.account()).await;
         self.compare(pool, &name).await.map(drop)
     }
 
@@ -93,7 +83,7 @@ impl Gateway {
     /// that it did not answer.
     async fn compare(&self, pool: &PgPool, answer: &Exchange) -> Result<Result<(), Failed>, Closed> {
         let stranger = |why: String| Closed::Gateway(Failed::new(FailureKind::NotTheGateway, why));
-        let identity = match read_json::<Identity>(answer) {
+        let identity = match self.adapter.identity(answer) {
             Ok(Some(identity)) => identity,
             Ok(None) => match known(pool).await? {
                 None => return Ok(Ok(())),
@@ -115,12 +105,9 @@ impl Gateway {
         )))
     }
 
-    /// Makes one exchange about no payment.
-    async fn fetch(&self, path: &str) -> Exchange {
-        let request = Request::builder().method(Method::GET).uri(path);
-        match self.exchange((request, Full::<Bytes>::default()), "").await {
-            Ok(exchange) | Err(exchange) => exchange,
-        }
+    /// One exchange about nothing in particular.
+    async fn fetch(&self, call: Call) -> Exchange {
+        self.wire.exchange(call, "", Limits { time: self.timeout, answer_bytes: ANSWER_BYTES_MAX }).await
     }
 }
 
@@ -162,8 +149,8 @@ async fn remember(pool: &PgPool, identity: &Identity) -> sqlx::Result<Identity> 
 /// # Errors
 /// The gateway does not say who it is, or does not answer; or our database does not answer.
 pub async fn adopt(gateway: &Gateway, pool: &PgPool) -> Result<Identity, Closed> {
-    let exchange = gateway.fetch("/account").await;
-    let Some(identity) = read_json::<Identity>(&exchange)? else {
+    let exchange = gateway.fetch(gateway.adapter.account()).await;
+    let Some(identity) = gateway.adapter.identity(&exchange)? else {
         return Err(Failed::new(FailureKind::Unexpected, "this gateway does not say who it is").into());
     };
     sqlx::query!(

@@ -4,6 +4,7 @@
 //! gives the row in every column. Of instants [`Row::differences`] compares only whether they are there.
 
 use chrono::{DateTime, Utc};
+use domain::decide::Reason;
 use domain::ids::PaymentId;
 use domain::status::{EventType, IllegalTransition, PaymentStatus};
 use domain::words::UnknownWord;
@@ -199,8 +200,8 @@ fn change(row: &mut Row, event: &Event, event_type: EventType) -> Result<(), His
         EventType::OutcomeUnknown => {
             row.doubt(event.at);
             row.verify_count += 1;
-            row.not_found_count += i32::from(event.reason.as_deref() == Some(domain::decide::NOT_FOUND));
-            row.look_first &= event.reason.as_deref() != Some(domain::decide::RESTORED_SEEN);
+            row.not_found_count += i32::from(event.reason.as_deref() == Some(Reason::NotFound.as_str()));
+            row.look_first &= event.reason.as_deref() != Some(Reason::RestoredSeen.as_str());
         }
         EventType::VoidStarted => {
             row.void_started_at.get_or_insert(event.at);
@@ -239,7 +240,7 @@ fn change(row: &mut Row, event: &Event, event_type: EventType) -> Result<(), His
         }
         // A payment of an open orphan's key is looked at first for ever.
         EventType::Released => row.look_first &= event.evidence["look_first"] == true,
-        EventType::Reversed if event.reason.as_deref() == Some(domain::decide::KEY_CLOSED) => {
+        EventType::Reversed if event.reason.as_deref() == Some(Reason::KeyClosed.as_str()) => {
             row.doubt(event.at);
             row.void_started_at.get_or_insert(event.at);
         }

@@ -74,6 +74,24 @@ pub fn required(name: &str, example: &str) -> Result<String, InvalidSetting> {
         .ok_or_else(|| InvalidSetting::new(name, format_args!("is not set; for example {name}={example}")))
 }
 
+/// A secret: the value of `name`, or what the file holds that `file` names, without the line's end; none if neither is set.
+///
+/// # Errors
+/// Both are set, or the file cannot be read or is empty.
+pub fn secret(name: &str, file: &str) -> Result<Option<String>, InvalidSetting> {
+    let Some(path) = optional(file) else { return Ok(optional(name)) };
+    if optional(name).is_some() {
+        return Err(InvalidSetting::new(file, format_args!("is set, and so is {name}: unset one of them")));
+    }
+    let held = std::fs::read_to_string(&path)
+        .map_err(|why| InvalidSetting::new(file, format_args!("cannot read {path:?}: {why}")))?;
+    let held = held.trim();
+    if held.is_empty() {
+        return Err(InvalidSetting::new(file, format_args!("{path:?} is empty")));
+    }
+    Ok(Some(held.to_owned()))
+}
+
 /// The variable's value, read as `T`, or `default`.
 ///
 /// # Errors

@@ -286,7 +286,7 @@ async fn a_person_does(lane: &Lane, cell: &Cell, path: &str, (key, fields): (&st
     let again = restarted(lane, cell).await;
     let second = answer(form(again.as_ref().unwrap_or(&lane.system.apis[0]))).await.unwrap().status;
     let first = first.await.unwrap().map(|answer| answer.status);
-    // The second may hear that the first one was done already, or the first that the second was faster.
+    // The second may be told that the first one was done already.
     assert!(matches!(second, 303 | 409), "{cell}: {second}");
     assert!(matches!(first, Err(_) | Ok(303 | 409 | 500..)), "{cell}: {first:?}");
     assert!(!matches!((&first, second), (Ok(409), 409)), "{cell}: neither was done");

@@ -2,10 +2,12 @@
 
 use domain::ids::{GatewayKey, PaymentId};
 use domain::money::Money;
-use domain::outcome::{ChargeOutcome, Exchange, Expected, Failed, FailureKind, LookupOutcome, Silence};
+use domain::outcome::{ChargeOutcome, Expected, Failed, FailureKind, LookupOutcome};
 use serde_json::json;
+use shared::gateway::simulated;
+use shared::gateway::wire::{Answer, Exchange, Silence};
 
-use super::protocol::Answer;
+use super::protocol;
 
 /// Every answer, by its meaning.
 pub(super) struct Outcomes {
@@ -28,39 +30,33 @@ impl Outcomes {
         let money = Money::parse("12.30", "EUR".parse().unwrap()).unwrap();
         let expected = Expected { key: GatewayKey::of(None, id), payment_id: id, money };
         let charge = |status: &str| json!({"id": "ch_1", "key": id, "reference": id, "status": status, "amount": "12.30", "currency": "EUR"});
-        let answered = |status, body: serde_json::Value| Exchange::Answered {
-            status,
-            is_json: true,
-            body: body.to_string().into_bytes(),
-            retry_after: None,
+        let page = Answer { status: 404, is_json: false, body: Vec::new(), retry_after: None };
+        let of = |exchange: Exchange| simulated::charged(&exchange, &expected);
+        let of_charge = |status, body| of(Exchange::answered(status, &body));
+        let of_lookup = |status| {
+            let listing = Exchange::answered(200, &json!({"data": [charge(status)]}));
+            LookupOutcome::of(&simulated::looked_up(&listing), &expected)
         };
-        let page = Exchange::Answered { status: 404, is_json: false, body: Vec::new(), retry_after: None };
-        let of_charge = |status, body| ChargeOutcome::of(&answered(status, body), &expected);
-        let of_lookup =
-            |status| LookupOutcome::of(&answered(200, json!({"data": [charge(status)]})), &expected);
         Self {
             charged: of_charge(201, charge("succeeded")),
             declined: of_charge(402, json!({"code": "card_declined"})),
             not_executed: of_charge(503, json!({"code": "not_executed"})),
             closed: of_charge(409, json!({"code": "voided"})),
-            unreachable: ChargeOutcome::of(&Exchange::Unreachable("refused".to_owned()), &expected),
-            unanswered: ChargeOutcome::of(
-                &Exchange::Unanswered(Silence::Timeout, "timeout".to_owned()),
-                &expected,
-            ),
-            from_a_stranger: ChargeOutcome::of(&page, &expected),
+            unreachable: of(Exchange::Unreachable("refused".to_owned())),
+            unanswered: of(Exchange::Unanswered(Silence::Timeout, "timeout".to_owned())),
+            from_a_stranger: of(Exchange::Answered(page)),
             found: of_lookup("succeeded"),
             found_declined: of_lookup("failed"),
             found_voided: of_lookup("voided"),
         }
     }
 
-    pub(super) const fn of(&self, answer: Answer) -> &ChargeOutcome {
+    pub(super) const fn of(&self, answer: protocol::Answer) -> &ChargeOutcome {
         match answer {
-            Answer::Charged => &self.charged,
-            Answer::Declined => &self.declined,
-            Answer::NotExecuted => &self.not_executed,
-            Answer::Closed => &self.closed,
+            protocol::Answer::Charged => &self.charged,
+            protocol::Answer::Declined => &self.declined,
+            protocol::Answer::NotExecuted => &self.not_executed,
+            protocol::Answer::Closed => &self.closed,
         }
     }
 }

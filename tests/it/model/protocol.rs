@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use domain::decide::{self, Policy, Profile, Situation, Step};
+use domain::decide::{self, Policy, Profile, Reason, Situation, Spends, Step};
 use domain::outcome::{ChargeOutcome, LookupOutcome, VoidOutcome};
 use domain::status::{EventType, PaymentStatus};
 
@@ -100,7 +100,7 @@ pub(super) struct Model {
 
 /// What stands in the place of a step that ends a doubt, where the door does not answer: the doubt goes on.
 fn gateway_is_away() -> Step {
-    Step::Doubt { wait: Duration::ZERO, reason: "gateway_away", spends: false, tells: false }
+    Step::Doubt { wait: Duration::ZERO, reason: Reason::GatewayAway, spends: Spends::Nothing, tells: false }
 }
 
 impl Model {
@@ -317,26 +317,26 @@ impl Model {
         let mut row = then.clone();
         row.token = 0;
         let (event, spends) = match step {
-            Step::Succeed(_) => (EventType::Succeeded, false),
-            Step::Fail(_) => (EventType::Failed, false),
+            Step::Succeed(_) => (EventType::Succeeded, Spends::Nothing),
+            Step::Fail(_) => (EventType::Failed, Spends::Nothing),
             Step::Retry { spends, .. } => (EventType::RetryScheduled, *spends),
             Step::Doubt { spends, reason, .. } => {
                 row.in_doubt = true;
-                row.not_found_count = (row.not_found_count + u8::from(*reason == decide::NOT_FOUND)).min(1);
+                row.not_found_count = (row.not_found_count + u8::from(*reason == Reason::NotFound)).min(1);
                 (EventType::OutcomeUnknown, *spends)
             }
             Step::StartVoid { spends, .. } => {
                 row.voiding = true;
                 (EventType::VoidStarted, *spends)
             }
-            Step::Reverse { .. } => (EventType::Reversed, false),
+            Step::Reverse { .. } => (EventType::Reversed, Spends::Nothing),
             Step::Hold(_) => {
                 row.held = true;
-                (EventType::Held, false)
+                (EventType::Held, Spends::Nothing)
             }
         };
         row.status = PaymentStatus::after(Some(row.status), event).unwrap();
-        row.retries_spent = (row.retries_spent + u8::from(spends)).min(4);
+        row.retries_spent = (row.retries_spent + u8::from(spends == Spends::Try)).min(4);
         row
     }
 

@@ -2,8 +2,11 @@
 
 use domain::decide::Step;
 use domain::ids::PaymentId;
-use domain::outcome::{Charge, ChargeStatus};
+use domain::money::Money;
+use domain::outcome::{ChargeOutcome, Expected};
 use serde_json::json;
+use shared::gateway::simulated;
+use shared::gateway::wire::Exchange;
 use shared::payment::transition::{self, Claim, Lease, Settlement};
 use std::time::Duration;
 use tests::{System, a_payment};
@@ -23,8 +26,10 @@ async fn claimed(system: &System, id: PaymentId) -> Claim {
 async fn charged(system: &System, claim: &Claim) -> transition::Settled {
     let answer = json!({ "id": "ch_1", "key": claim.key.as_str(), "status": "succeeded", "amount": "12.30",
                          "currency": "EUR", "reference": claim.payment_id });
-    let charge: Charge = serde_json::from_value(answer.clone()).unwrap();
-    assert_eq!(charge.status, ChargeStatus::Succeeded);
+    let money = Money::parse("12.30", "EUR".parse().unwrap()).unwrap();
+    let expected = Expected { key: claim.key.clone(), payment_id: claim.payment_id, money };
+    let outcome = simulated::charged(&Exchange::answered(201, &answer), &expected);
+    let ChargeOutcome::Charged(charge) = outcome else { panic!("read as {outcome:?}") };
     let settlement = Settlement {
         payment_id: claim.payment_id,
         token: claim.token,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::Utc;
-use domain::decide::Step;
+use domain::decide::{Reason, Spends, Step};
 use domain::idempotency::{self, Key};
 use domain::ids::{ClaimToken, MerchantId, PaymentId};
 use domain::money::Money;
@@ -241,7 +241,11 @@ fn a_charge() -> Charge {
 fn settlements(claims: &[Claim]) -> Vec<Settlement> {
     let step = |n: usize| match n % 2 {
         0 => Step::Succeed(a_charge()),
-        _ => Step::Retry { wait: Duration::from_hours(24), reason: "rate_limited", spends: false },
+        _ => Step::Retry {
+            wait: Duration::from_hours(24),
+            reason: Reason::RateLimited,
+            spends: Spends::Nothing,
+        },
     };
     let settlement = |(n, claim): (usize, &Claim)| Settlement {
         payment_id: claim.payment_id,

@@ -178,7 +178,7 @@ async fn the_void_of_a_charge_after_the_end_that_is_due_in_eight_hours_is_due_no
 }
 
 async fn tick(system: &System, after: TimeDelta) -> Option<Report> {
-    let gateway = Gateway::new(system.gateway.address("gateway"), Duration::from_secs(5)).unwrap();
+    let gateway = Gateway::new(system.gateway.address("gateway"), None, Duration::from_secs(5)).unwrap();
     let (hurry, trigger) = (CancellationToken::new(), Trigger::Tick(Utc::now() + after));
     hurry.cancel();
     let pool = &system.database.pool;

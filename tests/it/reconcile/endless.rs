@@ -110,7 +110,7 @@ async fn a_journal_that_goes_on_for_ever_is_read_a_part_at_a_time_and_keeps_noth
         page(&[row], true)
     })
     .await;
-    let gateway = Gateway::new(&endless.url, std::time::Duration::from_secs(5)).unwrap();
+    let gateway = Gateway::new(&endless.url, None, std::time::Duration::from_secs(5)).unwrap();
     let hurry = CancellationToken::new();
     hurry.cancel();
 

@@ -18,9 +18,15 @@ fn a_first_look_ends_what_the_gateway_knows_and_leaves_to_a_person_what_it_does_
 
     assert!(matches!(look(restored(), LookupOutcome::Charged(charge())), Step::Succeed(_)));
     assert!(matches!(look(restored(), LookupOutcome::Declined(charge())), Step::Fail(_)));
-    assert_eq!(look(restored(), LookupOutcome::KeyClosed), Step::Reverse { reason: KEY_CLOSED });
-    assert!(matches!(look(restored(), LookupOutcome::NotFound), Step::Doubt { reason: NOT_FOUND, .. }));
-    assert!(matches!(look(early, LookupOutcome::NotFound), Step::Doubt { reason: "not_visible_yet", .. }));
+    assert_eq!(look(restored(), LookupOutcome::KeyClosed), Step::Reverse { reason: Reason::KeyClosed });
+    assert!(matches!(
+        look(restored(), LookupOutcome::NotFound),
+        Step::Doubt { reason: Reason::NotFound, .. }
+    ));
+    assert!(matches!(
+        look(early, LookupOutcome::NotFound),
+        Step::Doubt { reason: Reason::NotVisibleYet, .. }
+    ));
     for (outcome, held) in [
         (LookupOutcome::NotFound, HeldReason::Restored),
         (LookupOutcome::Unsupported, HeldReason::Restored),
@@ -43,7 +49,7 @@ fn a_void_that_had_started_goes_on_once_only_its_own_is_shown() {
     ] {
         let step = first_look(&voiding, &policy(), outcome.clone());
         assert!(
-            matches!(step, Step::Doubt { reason: RESTORED_SEEN, wait: Duration::ZERO, .. }),
+            matches!(step, Step::Doubt { reason: Reason::RestoredSeen, wait: Duration::ZERO, .. }),
             "{outcome:?} {step:?}"
         );
     }
@@ -79,7 +85,7 @@ proptest! {
 
 #[test]
 fn near_a_return_nothing_is_voided_that_may_be_a_forgotten_payments() {
-    let void = || Step::StartVoid { reason: EXPIRED, spends: false };
+    let void = || Step::StartVoid { reason: Reason::Expired, spends: Spends::Nothing };
     let near = Situation { from_a_return: Some(HOUR), ..in_doubt() };
     let far = Situation { from_a_return: Some(Duration::from_hours(100)), ..in_doubt() };
     let blind = Policy { profile: Profile { looks_up: false, ..policy().profile }, ..policy() };
@@ -98,7 +104,7 @@ fn near_a_return_nothing_is_voided_that_may_be_a_forgotten_payments() {
     }
     let unasked = look_before_void(&near, &policy(), void(), None);
     assert!(
-        matches!(unasked, Step::Doubt { wait: Duration::ZERO, reason: "look_before_void", .. }),
+        matches!(unasked, Step::Doubt { wait: Duration::ZERO, reason: Reason::LookBeforeVoid, .. }),
         "{unasked:?}"
     );
     assert_eq!(look_before_void(&near, &blind, void(), None), Step::Hold(HeldReason::Unverifiable));

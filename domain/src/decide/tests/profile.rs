@@ -2,7 +2,7 @@
 
 use super::*;
 
-const UNSUPPORTED: &str = "lookup_unsupported";
+const UNSUPPORTED: Reason = Reason::LookupUnsupported;
 
 fn without_lookups() -> Policy {
     with(|profile| profile.looks_up = false)
@@ -18,7 +18,7 @@ fn with_neither() -> Policy {
 
 #[test]
 fn a_doubt_that_cannot_be_looked_up_goes_to_the_void_and_never_to_a_charge() {
-    let voids = Step::StartVoid { reason: UNSUPPORTED, spends: false };
+    let voids = Step::StartVoid { reason: UNSUPPORTED, spends: Spends::Nothing };
     assert_eq!(before_lookup(&without_lookups()), Some(voids.clone()));
     assert_eq!(after_lookup(&in_doubt(), &policy(), LookupOutcome::Unsupported), voids);
     assert_eq!(before_lookup(&policy()), None);
@@ -27,7 +27,7 @@ fn a_doubt_that_cannot_be_looked_up_goes_to_the_void_and_never_to_a_charge() {
 #[test]
 fn an_unknown_outcome_is_on_record_before_anything_is_voided() {
     let unknown = after_charge(&first(), &with_neither(), ChargeOutcome::Unknown(silent()));
-    assert!(matches!(unknown, Step::Doubt { reason: "timeout", .. }), "{unknown:?}");
+    assert!(matches!(unknown, Step::Doubt { reason: Reason::Timeout, .. }), "{unknown:?}");
 }
 
 #[test]
@@ -98,7 +98,7 @@ proptest! {
                 Step::Fail(_) => prop_assert!(declined, "{:?}", step),
                 Step::StartVoid { .. } => prop_assert!(policy.profile.voids, "{:?}", step),
                 Step::Reverse { .. } => prop_assert!(confirmed, "{:?}", step),
-                Step::Retry { reason: "absent", .. } => {
+                Step::Retry { reason: Reason::Absent, .. } => {
                     prop_assert!(not_found && is_trusted(&now, &policy), "{:?}", step);
                 }
                 Step::Retry { .. } | Step::Doubt { .. } | Step::Succeed(_) | Step::Hold(_) => {}

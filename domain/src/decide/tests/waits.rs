@@ -29,7 +29,7 @@ fn waits_grow_with_what_used_up_no_try_too() {
             ChargeOutcome::RateLimited(None),
             ChargeOutcome::RateLimited(Some(Duration::ZERO)),
             ChargeOutcome::Unauthorized,
-            ChargeOutcome::NotSent("too_late_to_send"),
+            ChargeOutcome::NotSent(crate::outcome::NotSent::TooLateToSend),
         ] {
             about(wait_after(&now, &policy(), outcome), secs);
         }
@@ -65,7 +65,9 @@ fn a_charge_that_is_absent_is_sent_again_after_the_wait_of_the_tries_before_it()
     for (spent, secs) in [(0, 1.0), (1, 1.0), (2, 2.0), (3, 4.0)] {
         let now = Situation { retries_spent: spent, not_found_count: 1, ..in_doubt() };
         let step = after_lookup(&now, &policy(), LookupOutcome::NotFound);
-        let Step::Retry { wait, reason: "absent", .. } = step else { panic!("{spent} spent: {step:?}") };
+        let Step::Retry { wait, reason: Reason::Absent, .. } = step else {
+            panic!("{spent} spent: {step:?}")
+        };
         about(wait, secs);
     }
 }

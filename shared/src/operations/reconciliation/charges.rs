@@ -81,8 +81,10 @@ pub(super) async fn denied(
         let status = match charge.status {
             ChargeStatus::Pending => "pending",
             ChargeStatus::Failed => "failed",
-            // The journal says whether something is gone again.
-            ChargeStatus::Succeeded | ChargeStatus::Voided => return None,
+            // Whether something is gone again is for the journal to say.
+            ChargeStatus::Succeeded | ChargeStatus::Voided | ChargeStatus::Refunded | ChargeStatus::Other => {
+                return None;
+            }
         };
         // By its reference, or by its key if the reference is none of ours.
         let named = |text: &str| text.parse::<PaymentId>().ok().map(PaymentId::uuid);

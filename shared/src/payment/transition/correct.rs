@@ -10,7 +10,7 @@ use domain::correction::{Booked, Journal, KINDS, Proposed, judge};
 use domain::held::Seen;
 use domain::ids::{ClaimToken, GATEWAY, GatewayKey, PaymentId};
 use domain::money::{Currency, Money};
-use domain::outcome::{Expected, is_storable};
+use domain::outcome::{Expected, Outcome as _, is_storable};
 use domain::posting::AccountKind;
 use rust_decimal::Decimal;
 use serde_json::Value;

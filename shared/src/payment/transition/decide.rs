@@ -7,11 +7,11 @@
 
 use std::time::Duration;
 
-use domain::decide::{BY_HAND, Failure, Policy};
+use domain::decide::{Failure, Policy, Reason};
 use domain::held::{self, Facts, Seen, Wish};
 use domain::ids::{ClaimToken, GatewayKey, PaymentId};
 use domain::money::{Currency, Money};
-use domain::outcome::Expected;
+use domain::outcome::{Expected, Outcome as _};
 use domain::posting;
 use domain::status::{EventType, IllegalTransition, PaymentStatus};
 use rust_decimal::Decimal;
@@ -206,7 +206,7 @@ pub async fn record_decision(
         failure.as_ref().map(|failure| &failure.code),
         failure.as_ref().map(|failure| &failure.message),
         failure.as_ref().map(|failure| failure.retryable),
-        BY_HAND,
+        Reason::ByHand.as_str(),
         &posting.event_types,
         &posting.debit_kinds,
         &posting.credit_kinds,
@@ -272,7 +272,7 @@ impl Deciding {
 
     fn failure(&self) -> Option<Failure> {
         (self.wish == Wish::Fail).then(|| Failure {
-            code: BY_HAND.to_owned(),
+            code: Reason::ByHand.as_str().to_owned(),
             message: "a person found that nothing was charged".to_owned(),
             retryable: true,
         })
@@ -292,10 +292,10 @@ impl Deciding {
         if let Some(charge_id) = self.wish.charge_id() {
             evidence["charge_id"] = json!(charge_id);
         }
-        if let (Wish::Succeed { .. }, Seen::One(charge)) = (&self.wish, seen)
-            && charge.is_forgotten
+        if let (Wish::Succeed { .. }, Seen::One(shown)) = (&self.wish, seen)
+            && shown.is_forgotten
         {
-            evidence["adopted"] = json!(charge.reference);
+            evidence["adopted"] = json!(shown.charge.reference);
         }
         if let Some(failure) = self.failure() {
             evidence["failure"] = json!(failure);

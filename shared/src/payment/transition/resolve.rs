@@ -4,7 +4,7 @@
 //! Invariant: a release is about one version of the payment. If two people decide at once, one wins, and the
 //! other decides nothing.
 
-use domain::decide::BY_HAND;
+use domain::decide::Reason;
 use domain::ids::{GATEWAY, PaymentId};
 use domain::outcome::is_storable;
 use domain::status::EventType;
@@ -87,7 +87,7 @@ pub async fn release(
         "queries/payment_resolve.sql",
         payment_id.uuid(),
         version,
-        BY_HAND,
+        Reason::ByHand.as_str(),
         json!({ "by": justification.by, "reason": justification.reason }),
         &jobs.ids,
         &jobs.bodies,

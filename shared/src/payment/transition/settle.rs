@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use domain::decide::{Failure, KEY_CLOSED, NOT_FOUND, RESTORED_SEEN, Step};
+use domain::decide::{Failure, Reason, Spends, Step};
 use domain::ids::{ClaimToken, GATEWAY, PaymentId};
 use domain::posting;
 use domain::status::{HeldReason, IllegalTransition, PaymentStatus};
@@ -131,8 +131,8 @@ pub async fn settle(on: &impl Lend, settlements: Vec<Settlement>) -> Result<Sett
             &posting.codes,
             queue::PAYMENTS,
             VOID_UNANSWERED,
-            KEY_CLOSED,
-            RESTORED_SEEN,
+            Reason::KeyClosed.as_str(),
+            Reason::RestoredSeen.as_str(),
             GATEWAY
         )
         .fetch_all(&mut *connection)
@@ -209,9 +209,9 @@ struct Rows {
 /// What one step writes beside the status.
 #[derive(Default)]
 struct Written {
-    reason: Option<&'static str>,
+    reason: Option<Reason>,
     wait: Option<Duration>,
-    spends: bool,
+    spends: Option<Spends>,
     charge_id: Option<String>,
     failure: Option<Failure>,
     held: Option<HeldReason>,
@@ -226,14 +226,14 @@ impl Written {
             Step::Succeed(charge) => Self { charge_id: Some(charge.id), ..nothing },
             Step::Fail(failure) => Self { failure: Some(failure), ..nothing },
             Step::Retry { wait, reason, spends } => {
-                Self { reason: Some(reason), wait: Some(wait), spends, ..nothing }
+                Self { reason: Some(reason), wait: Some(wait), spends: Some(spends), ..nothing }
             }
             Step::Doubt { wait, reason, spends, tells } => {
                 let told = tells.then_some(VOID_UNANSWERED);
-                Self { reason: Some(reason), wait: Some(wait), spends, told, ..nothing }
+                Self { reason: Some(reason), wait: Some(wait), spends: Some(spends), told, ..nothing }
             }
             Step::StartVoid { reason, spends } => {
-                Self { reason: Some(reason), wait: Some(Duration::ZERO), spends, ..nothing }
+                Self { reason: Some(reason), wait: Some(Duration::ZERO), spends: Some(spends), ..nothing }
             }
             Step::Reverse { reason } => Self { reason: Some(reason), ..nothing },
             Step::Hold(reason) => Self { held: Some(reason), ..nothing },
@@ -252,7 +252,7 @@ impl Rows {
             object.extend(written.charge_id.as_ref().map(|id| ("charge_id".to_owned(), json!(id))));
         }
         let failure_reason = written.failure.as_ref().map(|failure| failure.code.clone());
-        let reason = written.reason.map(str::to_owned).or(failure_reason);
+        let reason = written.reason.map(|reason| reason.as_str().to_owned()).or(failure_reason);
         self.payment_ids.push(settlement.payment_id.uuid());
         self.tokens.push(settlement.token.uuid());
         self.event_types.push(event.as_str().to_owned());
@@ -260,8 +260,8 @@ impl Rows {
         self.reasons.push(reason.or(written.held.map(|held| held.as_str().to_owned())));
         self.evidence.push(evidence);
         self.waits_ms.push(written.wait.map(millis));
-        self.spends.push(written.spends);
-        self.counts_not_found.push(written.reason == Some(NOT_FOUND));
+        self.spends.push(written.spends == Some(Spends::Try));
+        self.counts_not_found.push(written.reason == Some(Reason::NotFound));
         self.gateway_transaction_ids.push(written.charge_id);
         self.failure_codes.push(written.failure.as_ref().map(|failure| failure.code.clone()));
         self.failure_messages.push(written.failure.as_ref().map(|failure| failure.message.clone()));

@@ -2,11 +2,11 @@
 
 use domain::decide::{self, Situation, Step};
 use domain::ids::PaymentId;
-use domain::outcome::{
-    Charge, ChargeOutcome, Exchange, Failed, FailureKind, LookupOutcome, Silence, VoidOutcome,
-};
+use domain::outcome::{Charge, ChargeOutcome, Failed, FailureKind, LookupOutcome, VoidOutcome};
 use domain::status::{EventType, HeldReason, PaymentStatus};
 use serde_json::json;
+use shared::gateway::simulated;
+use shared::gateway::wire::{Exchange, Silence};
 
 use super::{Answer, CLAIMS_MAX, Does, ID_AS_KEY, Message, Mode, Model, Past, Row, State, Without, Worker};
 
@@ -78,12 +78,7 @@ impl Model {
     }
 
     fn hear_charge(&self, state: &State, d: usize, row: &Row, next: &mut Vec<State>) {
-        let answered = |status, body: serde_json::Value| Exchange::Answered {
-            status,
-            is_json: true,
-            body: body.to_string().into_bytes(),
-            retry_after: None,
-        };
+        let answered = |status, body: serde_json::Value| Exchange::answered(status, &body);
         let mut heard = vec![(None, Exchange::Unanswered(Silence::Timeout, "timeout".to_owned()))];
         for (at, message) in state.net.iter().enumerate() {
             let Message::Answer { token, answer } = *message else { continue };
@@ -104,7 +99,7 @@ impl Model {
             let mut read = state.clone();
             read.workers[d] = Worker { does: Does::Nothing, row: None };
             at.map(|at| read.net.remove(at));
-            let outcome = ChargeOutcome::of(&exchange, &self.expected(row));
+            let outcome = simulated::charged(&exchange, &self.expected(row));
             for now in self.situations(state, row) {
                 if self.without == Without::Contradiction && matches!(outcome, ChargeOutcome::KeyReused(_)) {
                     next.push(self.with_another_key(&read, d, row));
@@ -161,11 +156,8 @@ impl Model {
         let standing = key.standing.iter().map(|&named| self.charge(row.key, named, "succeeded"));
         let undone = key.was_voided.then(|| self.charge(row.key, (row.id, row.is_other_amount), "voided"));
         let data: Vec<_> = standing.chain(undone).collect();
-        let body = json!({ "data": data }).to_string().into_bytes();
-        LookupOutcome::of(
-            &Exchange::Answered { status: 200, is_json: true, body, retry_after: None },
-            &self.expected(row),
-        )
+        let listing = Exchange::answered(200, &json!({ "data": data }));
+        LookupOutcome::of(&simulated::looked_up(&listing), &self.expected(row))
     }
 
     fn claim(&self, state: &State, d: usize, next: &mut Vec<State>) {
@@ -229,8 +221,9 @@ impl Model {
             Step::Fail(_) | Step::Retry { .. } => {}
             Step::Doubt { reason, .. } => {
                 row.in_doubt = true;
-                row.not_found_count = (row.not_found_count + u8::from(reason == decide::NOT_FOUND)).min(1);
-                row.looks_first &= reason != decide::RESTORED_SEEN;
+                row.not_found_count =
+                    (row.not_found_count + u8::from(reason == decide::Reason::NotFound)).min(1);
+                row.looks_first &= reason != decide::Reason::RestoredSeen;
             }
             Step::StartVoid { .. } => row.voiding = true,
             Step::Reverse { .. } => {}

@@ -1,11 +1,14 @@
 //! One row for each answer that a gateway can give, and a guard against reading anything else as "no".
 
+use domain::money::Money;
+use domain::outcome::{Health, LookupOutcome, NotSent, Outcome as _, Standing, health};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::ids::GatewayKey;
-use crate::money::Money;
+use crate::gateway::wire::Silence;
+
+mod looks;
 
 const OTHER: &str = "pay_0190f0000000700080000000000000bb";
 
@@ -23,21 +26,23 @@ fn charge_json(status: &str) -> Value {
     json!({"id": "ch_1", "key": key.as_str(), "reference": payment_id, "status": status, "amount": "12.30", "currency": "EUR"})
 }
 
+fn charge_of(json: &Value) -> Charge {
+    serde_json::from_value::<WireCharge>(json.clone()).unwrap().into()
+}
+
 fn with(mut charge: Value, field: &str, value: Value) -> Value {
     charge[field] = value;
     charge
 }
 
 fn answered(status: u16, body: &Value) -> Exchange {
-    Exchange::Answered { status, is_json: true, body: body.to_string().into_bytes(), retry_after: None }
+    Exchange::answered(status, body)
 }
 
 /// The same words from a sender who does not declare them as JSON.
 fn not_as_json(exchange: Exchange) -> Exchange {
     match exchange {
-        Exchange::Answered { status, ref body, retry_after, .. } => {
-            Exchange::Answered { status, is_json: false, body: body.clone(), retry_after }
-        }
+        Exchange::Answered(answer) => Exchange::Answered(Answer { is_json: false, ..answer }),
         Exchange::Unreachable(_) | Exchange::Unanswered(..) | Exchange::NotSent(_) => exchange,
     }
 }
@@ -51,17 +56,17 @@ fn refused(code: &str) -> Refusal {
 }
 
 fn charge() -> Charge {
-    serde_json::from_value(charge_json("succeeded")).unwrap()
+    charge_of(&charge_json("succeeded"))
 }
 
 #[track_caller]
 fn check_charge(status: u16, body: &Value, outcome: &ChargeOutcome) {
-    assert_eq!(&ChargeOutcome::of(&answered(status, body), &expected()), outcome, "{status} {body}");
+    assert_eq!(&charged(&answered(status, body), &expected()), outcome, "{status} {body}");
 }
 
 #[track_caller]
 fn check_charge_unknown(status: u16, body: &Value) {
-    let outcome = ChargeOutcome::of(&answered(status, body), &expected());
+    let outcome = charged(&answered(status, body), &expected());
     assert!(
         matches!(outcome, ChargeOutcome::Unknown(_) | ChargeOutcome::NotTheGateway(_)),
         "{status} {body} gave {outcome:?}"
@@ -70,17 +75,14 @@ fn check_charge_unknown(status: u16, body: &Value) {
 
 /// How a charge fails that gets this answer.
 fn failure_of(exchange: &Exchange) -> Option<FailureKind> {
-    ChargeOutcome::of(exchange, &expected()).failure()
+    charged(exchange, &expected()).failure()
 }
 
 #[test]
 fn a_charge_equal_in_key_amount_and_currency_is_charged() {
     check_charge(201, &charge_json("succeeded"), &ChargeOutcome::Charged(charge()));
     let spelled_otherwise = with(charge_json("succeeded"), "amount", json!("12.3"));
-    assert!(matches!(
-        ChargeOutcome::of(&answered(201, &spelled_otherwise), &expected()),
-        ChargeOutcome::Charged(_)
-    ));
+    assert!(matches!(charged(&answered(201, &spelled_otherwise), &expected()), ChargeOutcome::Charged(_)));
 }
 
 #[test]
@@ -93,7 +95,7 @@ fn a_charge_for_anything_else_is_a_wrong_answer() {
         ("id", json!("")),
     ] {
         let body = with(charge_json("succeeded"), field, value);
-        let outcome = ChargeOutcome::of(&answered(201, &body), &expected());
+        let outcome = charged(&answered(201, &body), &expected());
         assert!(matches!(outcome, ChargeOutcome::WrongAnswer(_)), "{field}: {outcome:?}");
     }
 }
@@ -112,11 +114,8 @@ fn each_listed_answer_has_its_meaning() {
     check_charge(429, &refusal("rate_limited"), &ChargeOutcome::RateLimited(None));
     check_charge(503, &refusal("not_executed"), &ChargeOutcome::NotExecuted);
     let unreachable = Exchange::Unreachable("refused".to_owned());
-    assert_eq!(
-        ChargeOutcome::of(&unreachable, &expected()),
-        ChargeOutcome::Unreachable("refused".to_owned())
-    );
-    let reset = ChargeOutcome::of(&silence(Silence::Reset), &expected());
+    assert_eq!(charged(&unreachable, &expected()), ChargeOutcome::Unreachable("refused".to_owned()));
+    let reset = charged(&silence(Silence::Reset), &expected());
     assert_eq!(reset, ChargeOutcome::Unknown(Failed::new(FailureKind::Reset, "nothing")));
 }
 
@@ -126,11 +125,8 @@ fn words_that_cannot_be_stored_are_no_answer() {
         check_charge_unknown(402, &json!({ "code": code }));
     }
     let body = with(charge_json("succeeded"), "id", json!("ch\0"));
-    assert!(matches!(ChargeOutcome::of(&answered(201, &body), &expected()), ChargeOutcome::WrongAnswer(_)));
-    let long = ChargeOutcome::of(
-        &answered(402, &json!({ "code": "c", "message": "m\0".repeat(2000) })),
-        &expected(),
-    );
+    assert!(matches!(charged(&answered(201, &body), &expected()), ChargeOutcome::WrongAnswer(_)));
+    let long = charged(&answered(402, &json!({ "code": "c", "message": "m\0".repeat(2000) })), &expected());
     assert!(
         matches!(&long, ChargeOutcome::Declined(refusal) if refusal.message == "m".repeat(1000)),
         "{long:?}"
@@ -145,7 +141,8 @@ fn an_amount_with_more_digits_than_can_be_held_is_not_rounded_to_ours() {
 
 #[test]
 fn what_is_not_listed_is_unknown() {
-    let empty = Exchange::Answered { status: 201, is_json: true, body: Vec::new(), retry_after: None };
+    let empty =
+        Exchange::Answered(Answer { status: 201, is_json: true, body: Vec::new(), retry_after: None });
     assert_eq!(failure_of(&empty), Some(FailureKind::NotTheGateway));
     check_charge_unknown(201, &charge_json("failed"));
     check_charge_unknown(201, &json!({"id": "ch_1"}));
@@ -164,7 +161,7 @@ fn what_is_not_listed_is_unknown() {
 #[track_caller]
 fn check_lookup(charges: &Value, outcome: &LookupOutcome) {
     assert_eq!(
-        &LookupOutcome::of(&answered(200, &json!({ "data": charges })), &expected()),
+        &LookupOutcome::of(&looked_up(&answered(200, &json!({ "data": charges }))), &expected()),
         outcome,
         "{charges}"
     );
@@ -173,7 +170,7 @@ fn check_lookup(charges: &Value, outcome: &LookupOutcome) {
 #[test]
 fn each_listing_has_its_meaning() {
     let other_amount = with(charge_json("succeeded"), "amount", json!("1.00"));
-    let of = |charge: &Value| serde_json::from_value::<Charge>(charge.clone()).unwrap();
+    let of = charge_of;
     check_lookup(&json!([]), &LookupOutcome::NotFound);
     check_lookup(&json!([charge_json("succeeded")]), &LookupOutcome::Charged(charge()));
     check_lookup(&json!([charge_json("failed")]), &LookupOutcome::Declined(of(&charge_json("failed"))));
@@ -181,14 +178,17 @@ fn each_listing_has_its_meaning() {
     check_lookup(&json!([other_amount]), &LookupOutcome::WrongAnswer(of(&other_amount)));
     check_lookup(&json!([charge_json("voided")]), &LookupOutcome::KeyClosed);
     let two = json!({"data": [charge_json("failed"), charge_json("succeeded")]});
-    assert!(matches!(LookupOutcome::of(&answered(200, &two), &expected()), LookupOutcome::Contradiction(_)));
+    assert!(matches!(
+        LookupOutcome::of(&looked_up(&answered(200, &two)), &expected()),
+        LookupOutcome::Contradiction(_)
+    ));
 }
 
 #[test]
 fn a_charge_is_ours_by_key_and_name_and_of_another_by_its_name_alone() {
     let other = OTHER.parse().unwrap();
     let named = |status, name: Value| with(charge_json(status), "reference", name);
-    let of = |charge: &Value| serde_json::from_value::<Charge>(charge.clone()).unwrap();
+    let of = charge_of;
     for name in [json!(null), json!("order 7"), json!("pk1_1")] {
         let nobodys = named("succeeded", name);
         check_charge(201, &nobodys, &ChargeOutcome::WrongAnswer(of(&nobodys)));
@@ -220,7 +220,9 @@ fn a_key_that_was_closed_or_used_for_something_else_says_so() {
 #[test]
 fn what_stands_is_only_a_payments_where_all_of_it_is_called_so() {
     let Expected { key, payment_id, .. } = expected();
-    let of = |charges: Value| Standing::of(&answered(200, &json!({ "data": charges })), &key, payment_id);
+    let of = |charges: Value| {
+        Standing::of(&looked_up(&answered(200, &json!({ "data": charges }))), &key, payment_id)
+    };
     let named = |status, name: Value| with(charge_json(status), "reference", name);
     let own = || charge_json("succeeded");
     assert_eq!(of(json!([])), Standing::Nothing);
@@ -232,10 +234,10 @@ fn what_stands_is_only_a_payments_where_all_of_it_is_called_so() {
     assert_eq!(of(json!([with(own(), "key", json!("pk1_2"))])), Standing::AnothersToo);
     assert_eq!(of(json!([named("of_another_kind", json!(OTHER))])), Standing::AnothersToo);
     let more = answered(200, &json!({ "data": [own()], "has_more": true }));
-    assert_eq!(Standing::of(&more, &key, payment_id), Standing::AnothersToo);
+    assert_eq!(Standing::of(&looked_up(&more), &key, payment_id), Standing::AnothersToo);
     let unable = answered(501, &json!({ "code": "lookup_unsupported" }));
-    assert_eq!(Standing::of(&unable, &key, payment_id), Standing::Unsupported);
-    let silent = Standing::of(&silence(Silence::Timeout), &key, payment_id);
+    assert_eq!(Standing::of(&looked_up(&unable), &key, payment_id), Standing::Unsupported);
+    let silent = Standing::of(&looked_up(&silence(Silence::Timeout)), &key, payment_id);
     assert!(matches!(silent, Standing::NoAnswer(_)), "{silent:?}");
 }
 
@@ -244,14 +246,14 @@ fn a_lookup_that_failed_means_nothing() {
     for (status, body) in
         [(200, json!({})), (200, json!(null)), (404, json!({"data": []})), (500, json!({"data": []}))]
     {
-        let outcome = LookupOutcome::of(&answered(status, &body), &expected());
+        let outcome = LookupOutcome::of(&looked_up(&answered(status, &body)), &expected());
         assert!(matches!(outcome, LookupOutcome::NoAnswer(_)), "{status} {body} gave {outcome:?}");
     }
 }
 
 #[test]
 fn a_gateway_that_does_not_look_up_says_so_in_its_own_words() {
-    let of = |exchange: &Exchange| LookupOutcome::of(exchange, &expected());
+    let of = |exchange: &Exchange| LookupOutcome::of(&looked_up(exchange), &expected());
     for status in [405, 501] {
         let words = answered(status, &json!({"code": "lookup_unsupported"}));
         assert_eq!(of(&words), LookupOutcome::Unsupported, "{status}");
@@ -270,9 +272,9 @@ fn what_no_gateway_of_this_contract_says_is_not_the_gateway() {
         [200, 201, 202, 204, 301, 302, 307, 400, 401, 402, 403, 404, 405, 409, 422, 429, 500, 502, 503, 504]
     {
         assert_eq!(failure_of(&page(status)), Some(FailureKind::NotTheGateway), "{status}");
-        let lookup = LookupOutcome::of(&page(status), &expected());
+        let lookup = LookupOutcome::of(&looked_up(&page(status)), &expected());
         assert_eq!(lookup.failure(), Some(FailureKind::NotTheGateway), "{status}");
-        let void = VoidOutcome::of(&page(status), &expected().key);
+        let void = voided(&page(status), &expected().key);
         assert_eq!(void.failure(), Some(FailureKind::NotTheGateway), "{status}");
     }
     for (status, body) in [
@@ -302,7 +304,7 @@ fn every_failure_has_its_kind_and_says_how_the_gateway_is() {
         (code(401, "unauthorized"), "unauthorized", Health::LockedOut),
         (code(429, "rate_limited"), "rate_limited", Health::Answers),
         (code(409, "what"), "unexpected", Health::Answers),
-        (failure_of(&Exchange::NotSent("too_late_to_send")), "not_sent", Health::Unknown),
+        (failure_of(&Exchange::NotSent(NotSent::TooLateToSend)), "not_sent", Health::Unknown),
     ];
     for (kind, word, how) in kinds {
         assert_eq!(kind.map(FailureKind::as_str), Some(word));
@@ -319,14 +321,14 @@ fn every_failure_has_its_kind_and_says_how_the_gateway_is() {
 #[test]
 fn only_what_never_left_left_nothing() {
     assert!(Exchange::Unreachable(String::new()).left_nothing());
-    assert!(Exchange::NotSent("too_late_to_send").left_nothing());
+    assert!(Exchange::NotSent(NotSent::TooLateToSend).left_nothing());
     assert!(!silence(Silence::Timeout).left_nothing() && !answered(503, &json!(null)).left_nothing());
 }
 
 #[test]
 fn only_a_void_of_our_key_confirms() {
     let key = expected().key.to_string();
-    let of = |status, body: Value| VoidOutcome::of(&answered(status, &body), &expected().key);
+    let of = |status, body: Value| voided(&answered(status, &body), &expected().key);
     assert_eq!(of(201, json!({"key": key, "voided": true, "charge_id": null})), VoidOutcome::Confirmed);
     assert!(matches!(of(201, json!({"key": "other", "voided": true})), VoidOutcome::NoAnswer(_)));
     assert!(matches!(of(201, json!({"key": key, "voided": false})), VoidOutcome::NoAnswer(_)));
@@ -367,11 +369,11 @@ proptest! {
         body in prop::collection::vec(any::<u8>(), 0..200),
         is_json in any::<bool>(),
     ) {
-        let exchange = Exchange::Answered { status, is_json, body, retry_after: None };
-        let outcome = ChargeOutcome::of(&exchange, &expected());
+        let exchange = Exchange::Answered(Answer { status, is_json, body, retry_after: None });
+        let outcome = charged(&exchange, &expected());
         prop_assert!(!matches!(outcome, ChargeOutcome::Charged(_)));
         prop_assert!(!says_no(&outcome), "{:?}", outcome);
-        let lookup = LookupOutcome::of(&exchange, &expected());
+        let lookup = LookupOutcome::of(&looked_up(&exchange), &expected());
         prop_assert!(matches!(lookup, LookupOutcome::NoAnswer(_)), "{:?}", lookup);
     }
 }
