@@ -3,11 +3,16 @@
 //! Each statement names its rows by key, and is one round trip. Its commit need not reach the disk before it
 //! is answered. A job is a hint, and one whose end was lost with the server is delivered again.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use apalis_postgres::queries;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
+use sqlx::PgConnection;
 
 use crate::database::watermark::Looked;
-use crate::database::{InTime as _, Lend, durable};
+use crate::database::{InTime as _, Lend, durable, millis};
 
 /// How long after its due time a job may become visible. A later one waits for a search through everything.
 const LATE: TimeDelta = TimeDelta::milliseconds(250);
@@ -82,6 +87,41 @@ pub async fn take(
     // A search that took as many as it might has left younger ones.
     let reached = if found.len() < limit { asked_at } else { youngest };
     Ok(Looked { found, reached: reached.map(|at| at - LATE) })
+}
+
+/// A worker that was not heard of for a while, and when it last was.
+pub type Lost = (String, DateTime<Utc>);
+
+/// Gives back the jobs of workers that were not heard of for so long, by the library's own statement. While
+/// somebody holds a snapshot, that statement reads all that was ever in flight. So it is sent only where a
+/// worker was lost that is not among `relieved`, and until it finds nothing more. Answers how many jobs.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn relieve(
+    connection: &mut PgConnection,
+    queue: &str,
+    silent_for: Duration,
+    relieved: &mut BTreeSet<Lost>,
+) -> Result<u64, apalis_postgres::Error> {
+    let rows = sqlx::query!(
+        "select id, last_seen from apalis.workers
+          where worker_type = $1 and last_seen < now() - $2::bigint * interval '1 millisecond'",
+        queue,
+        millis(silent_for)
+    )
+    .fetch_all(&mut *connection)
+    .in_time()
+    .await?;
+    let lost: BTreeSet<Lost> = rows.into_iter().map(|row| (row.id, row.last_seen)).collect();
+    if lost.is_subset(relieved) {
+        return Ok(0);
+    }
+    let given_back = queries::reenqueue_orphaned(connection, queue, silent_for.as_secs()).await?;
+    if given_back == 0 {
+        *relieved = lost;
+    }
+    Ok(given_back)
 }
 
 /// Writes down that these jobs have ended, and why those failed that did. Jobs that another worker has

@@ -3,6 +3,7 @@
 //! The library's statement that ends jobs reads every job there is (measured with 3,000 finished ones: 117
 //! pages for each job). Its function that fetches jobs is planned anew at every call. So [`rows`] has both.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -16,6 +17,7 @@ use tokio::sync::Mutex;
 use ulid::Ulid;
 
 use super::pace::Pace;
+use super::rows::Lost;
 use super::{HEARTBEAT, ORPHANED_AFTER, park, rows};
 use crate::database::watermark::Watermark;
 use crate::database::{InTime as _, Seat};
@@ -44,7 +46,16 @@ impl Storage {
         let seat = || Arc::new(Seat::new(pool.clone()));
         let (taking, ending) = (seat(), seat());
         let name = if is_first { STORAGE } else { STARTED_AGAIN };
-        let jobs = Jobs { pool, queue, name, batch, looks: Arc::default(), taking, ending };
+        let jobs = Jobs {
+            pool,
+            queue,
+            name,
+            batch,
+            looks: Arc::default(),
+            relieved: Arc::default(),
+            taking,
+            ending,
+        };
         Self { jobs: Persisted::new(jobs), batch }
     }
 }
@@ -112,6 +123,8 @@ struct Jobs {
     batch: usize,
     /// Shared, because the library clones this for each look.
     looks: Arc<Mutex<Looks>>,
+    /// The lost workers of which no job is left.
+    relieved: Arc<Mutex<BTreeSet<Lost>>>,
     taking: Arc<Seat>,
     ending: Arc<Seat>,
 }
@@ -143,7 +156,8 @@ impl Persistence for Jobs {
     async fn heartbeat(&mut self, worker: &WorkerContext) -> Result<(), Error> {
         let mut connection = self.pool.acquire().in_time().await?;
         queries::keep_alive(&mut *connection, self.queue, worker).await?;
-        queries::reenqueue_orphaned(&mut *connection, self.queue, ORPHANED_AFTER.as_secs()).await?;
+        let mut relieved = self.relieved.lock().await;
+        rows::relieve(&mut connection, self.queue, ORPHANED_AFTER, &mut relieved).await?;
         Ok(())
     }
 

@@ -1,6 +1,9 @@
 //! A reader that holds an old snapshot, as a dump does, does not make a search for due work read all that was
 //! done meanwhile.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use shared::payment::store;
 use shared::queue::{self, rows};
@@ -112,6 +115,56 @@ async fn while_a_reader_holds_a_snapshot_jobs_are_found_without_reading_those_th
     assert_eq!((ids.len(), first), (100, 5));
     drop(scene.reader);
     scene.server.remove().await;
+}
+
+#[tokio::test]
+async fn while_a_reader_holds_a_snapshot_a_heartbeat_does_not_read_what_was_in_flight() {
+    let scene = Scene::open().await;
+    scene.execute(JOBS).await;
+    for _ in 0..DONE / 100 {
+        let (ids, ..) = scene.take(None).await;
+        rows::end(&scene.pool, "a worker", ids.into_iter().map(|id| (id, None)).collect()).await.unwrap();
+    }
+    let mut relieved = BTreeSet::new();
+    let mut relieve = async |scene: &Scene| {
+        let before = Reads::so_far(&scene.pool).await;
+        let mut connection = scene.pool.acquire().await.unwrap();
+        let silent_for = Duration::from_secs(30);
+        let given_back =
+            rows::relieve(&mut connection, queue::PAYMENTS, silent_for, &mut relieved).await.unwrap();
+        drop(connection);
+        (given_back, (Reads::so_far(&scene.pool).await - before).rows)
+    };
+    let (given_back, read) = relieve(&scene).await;
+    assert_eq!(given_back, 0);
+    assert!(read <= NEXT_TO_NOTHING, "read {read} although no worker was lost");
+
+    // A worker is lost with a job in hand. Its job is given back, once, and then nothing is read for it.
+    scene
+        .execute(
+            "insert into apalis.workers (id, worker_type, storage_name, last_seen)
+             values ('lost', 'payments', 'x', now() - interval '1 minute');
+             update apalis.jobs set status = 'Queued', lock_by = 'lost', lock_at = now()
+              where id = (select min(id) from apalis.jobs)",
+        )
+        .await;
+    let (given_back, read) = relieve(&scene).await;
+    assert_eq!(given_back, 1);
+    assert!(read >= DONE, "the library's statement reads what is dead: {read}");
+    assert_eq!(relieve(&scene).await.0, 0);
+    let (given_back, read) = relieve(&scene).await;
+    assert_eq!(given_back, 0);
+    assert!(read <= NEXT_TO_NOTHING, "read {read} for a worker whose jobs were given back");
+
+    // It is heard of again, and lost again.
+    scene
+        .execute(
+            "update apalis.workers set last_seen = now() - interval '40 seconds' where id = 'lost';
+             update apalis.jobs set status = 'Queued', lock_by = 'lost', lock_at = now()
+              where id = (select min(id) from apalis.jobs)",
+        )
+        .await;
+    assert_eq!(relieve(&scene).await.0, 1);
 }
 
 #[tokio::test]
