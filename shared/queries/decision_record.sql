@@ -1,4 +1,4 @@
--- T19. What a look made of a person's wish, fenced by the claim's token and the payment's version: done, refused, or only seen.
+-- What a look made of a person's wish, fenced by the claim's token and the payment's version: done, refused, or only seen.
 -- What is done is one statement: status, event, ledger, job, the end of its breaks, and of the decision itself. Where the
 -- payment is not held in that version any more, nothing is done but to say so. May be repeated.
 with held as materialized (

@@ -1,4 +1,4 @@
--- T1. One statement: key, payment, event, job and the accounts its ledger entries will need, or nothing of them.
+-- The event `created`, in one statement: key, payment, event, job and the accounts its ledger entries will need, or nothing of them.
 -- Payments are made only for the keys that this statement inserted. For a key that was taken before it tells what that one made.
 -- A key that is neither was taken by a concurrent statement, which this one's snapshot cannot see: asked again, it can.
 -- `is true`, so that `in` is not made a join: without an index that reads each of a batch for each of it.

@@ -1,4 +1,4 @@
--- T18 without a claim: takes a payment that is not over out of the machine's hands, because its own history cannot be
+-- The event `held`, without a claim: takes a payment that is not over out of the machine's hands, because its own history cannot be
 -- right. Fenced by its version. Whoever holds a claim on it settles too late, and what that says is kept.
 with mine as materialized (
     select id, status

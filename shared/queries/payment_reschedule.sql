@@ -1,4 +1,4 @@
--- T20. What is due further away than any wait of ours got that time from a clock that was wrong, and is pulled near: payments,
+-- The event `rescheduled`. What is due further away than any wait of ours got that time from a clock that was wrong, and is pulled near: payments,
 -- jobs, and voids that breaks ask for. Each payment is as it was when it was found, or it is left alone.
 -- A claim stays whoever's it is, who may settle it as before: it is due, for others to take over, when a lease from now is over.
 -- Times of the payment that have not come yet are wrong too. It was sent and doubted by now, and nothing of it is sent later

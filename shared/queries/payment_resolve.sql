@@ -1,4 +1,4 @@
--- T19, the one decision that needs no look: a person gives a held payment back to the machine. Fenced by its version: of two
+-- The event `released`, the one decision that needs no look: a person gives a held payment back to the machine. Fenced by its version: of two
 -- who decide about the same version one wins. Nobody does so while a decision about it is being checked at the gateway.
 -- Status, event, job and the end of its breaks are one statement.
 -- What is looked at first is so no more, unless a charge of a forgotten payment stands under its key: then a look is all there is.

@@ -84,7 +84,38 @@ fn is_anothers(payment: &PaymentRow, charge: &Value) -> bool {
     named.is_some_and(|named| named.uuid() != payment.id)
 }
 
+/// The events after which a charge may have happened.
+const DOUBTING: [&str; 6] =
+    ["taken_over", "verifying", "outcome_unknown", "void_started", "restored", "doubted"];
+
 fn was_in_doubt(events: &[EventRow]) -> bool {
-    let doubting = ["taken_over", "verifying", "outcome_unknown", "void_started"];
-    events.iter().any(|event| doubting.contains(&event.event.as_str()))
+    events.iter().any(|event| DOUBTING.contains(&event.event.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::fold::LEGAL;
+
+    #[test]
+    fn each_event_either_makes_a_charge_possible_or_is_known_not_to() {
+        // These rest on a claim that came before, or on no charge at all.
+        let others = [
+            "created",
+            "attempt_started",
+            "retry_scheduled",
+            "succeeded",
+            "failed",
+            "reversed",
+            "held",
+            "released",
+            "rescheduled",
+        ];
+        let told: BTreeSet<&str> = DOUBTING.into_iter().chain(others).collect();
+        let events: BTreeSet<&str> = LEGAL.iter().map(|(event, ..)| *event).collect();
+        assert_eq!(told, events);
+        assert_eq!(told.len(), DOUBTING.len() + others.len(), "an event stands on both lists");
+    }
 }

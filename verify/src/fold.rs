@@ -14,7 +14,7 @@ use super::ours::{EventRow, PaymentRow};
 use super::report::Check;
 
 /// Every event, the status in which it may happen (none: before the payment), and the one that it leads to.
-const LEGAL: &[(&str, Option<&str>, &str)] = &[
+pub(super) const LEGAL: &[(&str, Option<&str>, &str)] = &[
     ("created", None, "pending"),
     ("attempt_started", Some("pending"), "processing"),
     ("taken_over", Some("processing"), "processing"),
@@ -65,6 +65,7 @@ struct Told {
     verify_count: i32,
     not_found_count: i32,
     first_sent_at: Option<DateTime<Utc>>,
+    left_nothing_at: Option<DateTime<Utc>>,
     send_by: Option<DateTime<Utc>>,
     gateway_transaction_id: Option<String>,
     failure_code: Option<String>,
@@ -115,6 +116,10 @@ fn differing(told: &Told, payment: &PaymentRow) -> Vec<&'static str> {
         claim_token look_first in_doubt doubt_since void_started_at held_reason takeover_count attempt_count retries_spent delay_count verify_count
         not_found_count first_sent_at send_by gateway_transaction_id failure_code failure_message failure_retryable
         version updated_at terminal_at);
+    // Of when it was set only that it was: no money hangs on the rest.
+    if told.left_nothing_at.is_some() != payment.left_nothing_at.is_some() {
+        names.push("left_nothing_at");
+    }
     let amount = Amount::parse(&payment.amount);
     if amount.is_none() || amount != told.amount {
         names.push("amount");
@@ -156,6 +161,10 @@ fn step(told: &Told, event: &EventRow) -> Result<(), String> {
 
 fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
     let name = event.event.as_str();
+    let is_claim = matches!(name, "attempt_started" | "taken_over" | "verifying");
+    if event.claim_token.is_some() && !is_claim && name != "rescheduled" {
+        told.left_nothing_at = left_nothing(told, event);
+    }
     told.version = event.version;
     told.status.clone_from(&event.to_status);
     told.updated_at = event.at;
@@ -172,6 +181,14 @@ fn apply(told: &mut Told, event: &EventRow) -> Result<(), String> {
         told.terminal_at = Some(event.at);
     }
     Ok(())
+}
+
+/// When the first attempt began, where no request has left us since, up to this end of a claim.
+fn left_nothing(before: &Told, event: &EventRow) -> Option<DateTime<Utc>> {
+    let is_first = before.first_sent_at == Some(before.updated_at);
+    let had_left_nothing = before.left_nothing_at.is_some() && before.left_nothing_at == before.first_sent_at;
+    let leaves_nothing = event.evidence["left"] == false && !before.in_doubt;
+    before.first_sent_at.filter(|_| leaves_nothing && (is_first || had_left_nothing))
 }
 
 /// Applies what is particular to the kind of this event.
@@ -223,7 +240,10 @@ fn change(told: &mut Told, event: &EventRow) -> Result<(), String> {
             told.send_by = send_by.map_err(|_| lacks("send_by"))?;
         }
         "restored" => restored(told, event)?,
-        "doubted" => doubt(told, event.at),
+        "doubted" => {
+            doubt(told, event.at);
+            told.left_nothing_at = None;
+        }
         // Only where the event says so: a payment with an open orphan's key is looked at first for ever.
         "released" => told.look_first = told.look_first && event.evidence["look_first"] == true,
         "void_started" => {
@@ -236,15 +256,16 @@ fn change(told: &mut Told, event: &EventRow) -> Result<(), String> {
         }
         "held" => told.held_reason.clone_from(&event.reason),
         "succeeded" => told.gateway_transaction_id = Some(text("charge_id")?),
-        "failed" => {
-            let failure = &event.evidence["failure"];
-            told.failure_code = failure["code"].as_str().map(str::to_owned);
-            told.failure_message = failure["message"].as_str().map(str::to_owned);
-            told.failure_retryable = failure["retryable"].as_bool();
-        }
+        "failed" => failed(told, &event.evidence["failure"]),
         _ => {}
     }
     Ok(())
+}
+
+fn failed(told: &mut Told, failure: &Value) {
+    told.failure_code = failure["code"].as_str().map(str::to_owned);
+    told.failure_message = failure["message"].as_str().map(str::to_owned);
+    told.failure_retryable = failure["retryable"].as_bool();
 }
 
 /// Applies that the payment came back with a restored database.
@@ -258,6 +279,7 @@ fn restored(told: &mut Told, event: &EventRow) -> Result<(), String> {
     told.first_sent_at = Some(instant("first_sent_at")?);
     told.send_by = Some(instant("send_by")?);
     (told.takeover_count, told.verify_count, told.not_found_count) = (0, 0, 0);
+    told.left_nothing_at = None;
     Ok(())
 }
 

@@ -20,6 +20,7 @@ mod outage;
 mod past;
 mod register;
 mod report;
+mod stand;
 mod tally;
 
 use std::path::PathBuf;

@@ -55,6 +55,7 @@ pub(super) struct PaymentRow {
     pub(super) verify_count: i32,
     pub(super) not_found_count: i32,
     pub(super) first_sent_at: Option<DateTime<Utc>>,
+    pub(super) left_nothing_at: Option<DateTime<Utc>>,
     pub(super) send_by: Option<DateTime<Utc>>,
     pub(super) gateway_transaction_id: Option<String>,
     pub(super) failure_code: Option<String>,
@@ -248,7 +249,7 @@ async fn payments(snapshot: &mut Snapshot, after: Uuid, size: i64) -> sqlx::Resu
         PaymentRow,
         r#"select id, merchant_id, customer_id, amount::text as "amount!", currency, payment_method, description, metadata,
                   correlation_id, created_at, gateway_key, status, due_at, claim_token, look_first, in_doubt, doubt_since, void_started_at,
-                  held_reason, takeover_count, attempt_count, retries_spent, delay_count, verify_count, not_found_count, first_sent_at, send_by,
+                  held_reason, takeover_count, attempt_count, retries_spent, delay_count, verify_count, not_found_count, first_sent_at, left_nothing_at, send_by,
                   gateway_transaction_id, failure_code, failure_message, failure_retryable, version, updated_at, terminal_at,
                   extract(epoch from clock_timestamp() - due_at)::float8 as overdue_s,
                   case when held_reason is null then false

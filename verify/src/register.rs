@@ -22,33 +22,11 @@ use super::liveness::Rule;
 use super::ours::{CorrectionRow, PaymentRow, Standing};
 use super::past::Orphan;
 use super::report::{Check, Unproven};
+use super::stand::Stand;
 use super::tally::{Tally, fingerprint, hash, key_of, key_print};
 
 /// The number of payments whose remarks about unexpected charges are kept; remarks only explain.
 const REMARKED: usize = 1_000;
-
-/// Where a payment stands, as far as its charge is concerned.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stand {
-    /// Pending, processing or held: anything may be at the gateway.
-    UnderWay,
-    /// Succeeded: one charge must stand.
-    Charged,
-    /// Failed or reversed: no charge may stand.
-    Free,
-    /// Failed or reversed, and a worker is having a charge voided that came to light.
-    Voiding,
-}
-
-impl Stand {
-    fn of(status: &str) -> Self {
-        match status {
-            "pending" | "processing" => Self::UnderWay,
-            "succeeded" => Self::Charged,
-            _ => Self::Free,
-        }
-    }
-}
 
 /// One payment of ours.
 #[derive(Debug)]
@@ -351,6 +329,7 @@ impl Entry {
     fn is_fine(&self) -> bool {
         match self.stand {
             Stand::UnderWay => true,
+            Stand::Unknown => false,
             Stand::Charged => self.tally.standing == 1 && self.tally.print == self.expected,
             Stand::Free => self.tally == Tally::default(),
             Stand::Voiding => self.tally == Tally::default() || self.tally.standing > 0,
@@ -362,6 +341,7 @@ impl Entry {
         let currency = String::from_utf8_lossy(&self.currency);
         let owed = self.owed;
         match (self.stand, standing) {
+            (Stand::Unknown, _) => "is in a status that this program does not know".to_owned(),
             (Stand::Charged, 0) => {
                 format!("is succeeded with {owed} {currency} owed, but no charge of it stands")
             }
