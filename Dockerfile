@@ -1,11 +1,9 @@
-# One image with every program; docker-compose.yml says which of them a container runs.
 # syntax=docker/dockerfile:1
+# One image with every program; docker-compose.yml says which of them a container runs. Needs BuildKit.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
-# Queries are checked against .sqlx/, so that building needs no database.
-ENV SQLX_OFFLINE=true
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin api --bin worker --bin simgateway --bin payonce \
     && mkdir /programs \

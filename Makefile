@@ -1,10 +1,7 @@
 # What a developer types. `make` alone lists it.
 
-# Queries are checked against .sqlx/, so that building needs no database.
-export SQLX_OFFLINE = true
-
 .DEFAULT_GOAL := help
-.PHONY: help setup run test chaos failover versions matrix bench bench-quick bench-programs check fmt sqlx-prepare
+.PHONY: help setup run install test chaos failover versions matrix bench bench-quick bench-programs check fmt sqlx-prepare
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,7 +10,10 @@ setup: ## find the PostgreSQL server, or install it
 	@scripts/setup
 
 run: setup ## start everything, with a database of its own, and print how to use it
-	cargo run --release --locked --bin payonce -- dev
+	cargo run --profile trial --locked --bin payonce -- dev
+
+install: ## build the programs as fast as they get, and install them where cargo installs programs
+	@for package in cli api worker simgateway; do cargo install --locked --path $$package || exit 1; done
 
 test: setup ## run all tests, for which it installs what they need
 	@scripts/setup-tests

@@ -1,7 +1,7 @@
 //! `payonce service`: this program as one of the processes that `payonce chaos` starts and breaks, so that
 //! these are always the same build. And the guardian, which cleans up after a chaos that was itself killed.
 //!
-//! It is not for people: the programs `api`, `worker` and `simgateway` are.
+//! For trying out and for chaos. A deployment runs the programs `api` and `worker`, which are the same.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -30,6 +30,7 @@ pub enum Command {
     /// The simulated gateway
     Simgateway,
     /// Ends and removes what it was told of, once its standard input ends
+    #[command(hide = true)]
     Guardian,
 }
 

@@ -178,6 +178,7 @@ fn greeting(ready: &Ready, args: &Args) -> String {
     let Ready { api, board, gateway, api_key, admin_key, database_url, gateway_database_url, .. } = ready;
     let Ready { owner_database_url, reader_database_url, .. } = ready;
     let (workers, data_dir) = (args.workers, ready.data_dir.display());
+    let program = this_program();
     format!(
         "\
 Payonce is ready.
@@ -188,7 +189,7 @@ Payonce is ready.
   API key    {api_key}
   admin key  {admin_key}
   database   {database_url}  (who serves)
-             {owner_database_url}  (who owns it: payonce migrate, rebuild)
+             {owner_database_url}  (who owns it: migrate, rebuild)
              {gateway_database_url}  (the gateway's)
   data       {data_dir}
   workers    {workers}
@@ -201,12 +202,28 @@ Make a payment:
 
 Add a worker:
 
-  DATABASE_URL={database_url} GATEWAY_URL={gateway} METRICS_ADDR=127.0.0.1:0 worker
+  DATABASE_URL='{database_url}' GATEWAY_URL={gateway} METRICS_ADDR=127.0.0.1:0 {program} service worker
 
 Check the books, ours and the gateway's:
 
-  payonce verify --database-url {reader_database_url} --gateway-url {gateway}
+  {program} verify --database-url '{reader_database_url}' --gateway-url {gateway}
 
 Ctrl-C stops everything."
     )
+}
+
+/// How this program is called from a shell: by its name where the search path leads to it, and else by its
+/// path.
+fn this_program() -> String {
+    let Ok(program) = std::env::current_exe() else { return "payonce".to_owned() };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join("payonce")).find(|it| it.is_file());
+    let is_found = found.and_then(|found| found.canonicalize().ok()).is_some_and(|found| found == program);
+    if is_found { "payonce".to_owned() } else { quoted(&program.to_string_lossy()) }
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let is_plain = word.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-".contains(&b));
+    if is_plain { word.to_owned() } else { format!("'{}'", word.replace('\'', "'\\''")) }
 }

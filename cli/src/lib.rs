@@ -59,7 +59,7 @@ enum Command {
     Orphans(orphans::Command),
     Reconcile(reconcile::Args),
     Chaos(chaos::Args),
-    #[command(subcommand, hide = true)]
+    #[command(subcommand)]
     Service(service::Command),
     Verify(verify::Args),
     #[command(subcommand)]

@@ -42,7 +42,8 @@ pub(crate) struct Args {
     /// Refuses while an older process is connected.
     #[arg(long, conflicts_with = "check")]
     finish: bool,
-    /// Print one line of JSON: {"applied":[…],"pending":[…],"unknown":[…]}, with --finish also "finished"
+    /// Print one line of JSON: {"applied":[…],"pending":[…],"unknown":[…]}, with --finish
+    /// also "finished"
     #[arg(long)]
     json: bool,
 }

@@ -52,7 +52,7 @@ Example:
 Exit codes: 0 the table is what the events make; 1 it differs, or the command failed (then --json prints nothing);
 2 called wrongly.")]
 pub(crate) struct Args {
-    /// Only compare; write nothing. Safe at any time, also under load and on a standby
+    /// Only compare; write nothing. Safe at any time, also under load
     #[arg(long)]
     check: bool,
     /// Exchange the tables, once nobody else is connected

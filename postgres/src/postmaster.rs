@@ -85,7 +85,7 @@ pub(crate) enum Postmaster {
     Child(Child),
     /// An earlier run left it behind.
     Adopted {
-        /// Its process number.
+        /// The number of its process.
         pid: Pid,
         /// The directory in which it works.
         cluster: PathBuf,

@@ -35,7 +35,7 @@ enum Version {
 /// What happens while clients pay.
 #[derive(Debug, Clone, Copy)]
 enum Act {
-    /// Nothing else happens.
+    /// Nothing else happens meanwhile.
     Quiet,
     /// The new payonce migrates the database.
     Migrate,

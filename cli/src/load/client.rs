@@ -26,7 +26,7 @@ pub(super) struct Client {
 /// The answer to one request.
 #[derive(Debug)]
 pub(super) enum Posted {
-    /// The payment's id.
+    /// The request was accepted, and made this payment.
     Accepted(String),
     /// The reason, short enough to be counted.
     Refused(String),
