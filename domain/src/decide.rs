@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::outcome::{Charge, ChargeOutcome, LookupOutcome, VoidOutcome};
 use crate::status::{EventType, HeldReason};
+use crate::words;
 
 mod past;
 mod policy;
@@ -19,26 +20,15 @@ pub use reason::{Reason, Spends};
 
 use policy::{RETRY_AFTER_MAX, VOID_WAIT_MAX};
 
-/// What the gateway may be asked about a claimed payment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// One charge may be sent.
-    Charge,
-    /// One look-up may be sent.
-    Verify,
-    /// One void may be sent, and nothing else.
-    Void,
-}
-
-impl Purpose {
-    /// The word for it in logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Charge => "charge",
-            Self::Verify => "verify",
-            Self::Void => "void",
-        }
+words! {
+    /// What the gateway may be asked about a claimed payment.
+    Purpose {
+        /// One charge may be sent.
+        Charge = "charge",
+        /// One look-up may be sent.
+        Verify = "verify",
+        /// One void may be sent, and nothing else.
+        Void = "void",
     }
 }
 

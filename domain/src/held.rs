@@ -7,13 +7,15 @@
 use crate::outcome::{
     Charge, ChargeStatus, Expected, Failed, FailureKind, Listing, Looked, Outcome, Whose, is_storable,
 };
+use crate::words;
 
 /// The charge that stands, as a look shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
     /// As the gateway has it.
     pub charge: Charge,
-    /// Whether it is called by the id of another payment that is not known here. The database says so, and not the gateway.
+    /// Whether it is called by the id of another payment that is not known here. The database says so, and
+    /// not the gateway.
     pub is_forgotten: bool,
 }
 
@@ -44,8 +46,8 @@ pub enum Seen {
     Unable,
     /// No answer came, or the gateway failed; the text says how.
     Silent(Failed),
-    /// It answered, and did not let us look: our credentials, too many requests, or something that is no gateway. That is no
-    /// silence.
+    /// It answered, and did not let us look: our credentials, too many requests, or something that is no
+    /// gateway. That is no silence.
     Refused(Failed),
     /// We did not look.
     NotLooked,
@@ -112,7 +114,8 @@ impl Seen {
         }
     }
 
-    /// A charge under another key is no evidence about this one: it is as unclear as a status that we do not know.
+    /// A charge under another key is no evidence about this one: it is as unclear as a status that we do not
+    /// know.
     fn among(listing: &Listing, expected: &Expected) -> Self {
         let is_clear = |charge: &Charge| {
             let is_decided = match charge.status {
@@ -239,51 +242,27 @@ pub struct Facts {
     pub was_dark: bool,
 }
 
-/// An end or a step that may be decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Permit {
-    /// The payment succeeds, by the charge that was seen.
-    Succeed,
-    /// The payment fails: nothing was charged.
-    Fail,
-    /// The payment is reversed: what was charged was given back.
-    Reverse,
-    /// The payment is voided by the workers.
-    Void,
-    /// The payment succeeds, without proof.
-    SucceedUnproven,
-    /// The payment fails, without proof.
-    FailUnproven,
-    /// The payment is reversed, without proof.
-    ReverseUnproven,
+words! {
+    /// An end or a step that may be decided.
+    Permit {
+        /// The payment succeeds, by the charge that was seen.
+        Succeed = "succeed",
+        /// The payment fails: nothing was charged.
+        Fail = "fail",
+        /// The payment is reversed: what was charged was given back.
+        Reverse = "reverse",
+        /// The payment is voided by the workers.
+        Void = "void",
+        /// The payment succeeds, without proof.
+        SucceedUnproven = "succeed unproven",
+        /// The payment fails, without proof.
+        FailUnproven = "fail unproven",
+        /// The payment is reversed, without proof.
+        ReverseUnproven = "reverse unproven",
+    }
 }
 
 impl Permit {
-    /// Every permit there is.
-    pub const ALL: &[Self] = &[
-        Self::Succeed,
-        Self::Fail,
-        Self::Reverse,
-        Self::Void,
-        Self::SucceedUnproven,
-        Self::FailUnproven,
-        Self::ReverseUnproven,
-    ];
-
-    /// The word for it in SQL, JSON and forms.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Succeed => "succeed",
-            Self::Fail => "fail",
-            Self::Reverse => "reverse",
-            Self::Void => "void",
-            Self::SucceedUnproven => "succeed unproven",
-            Self::FailUnproven => "fail unproven",
-            Self::ReverseUnproven => "reverse unproven",
-        }
-    }
-
     /// The permit that a wish needs; none for a mere look.
     const fn needed(wish: &Wish, is_unproven: bool) -> Option<Self> {
         match (wish, is_unproven) {

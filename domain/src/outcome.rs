@@ -1,7 +1,8 @@
-//! What a gateway's answer means: classes, whatever the gateway's own words are. Its adapter reads its words into these.
+//! What a gateway's answer means: classes, whatever the gateway's own words are. Its adapter reads its words
+//! into these.
 //!
-//! Invariant: whatever is no definite answer is unknown, and unknown is never read as "no". Amount, currency and key are
-//! compared here, so that no adapter can forget it.
+//! Invariant: whatever is no definite answer is unknown, and unknown is never read as "no". Amount, currency
+//! and key are compared here, so that no adapter can forget it.
 
 use std::time::Duration;
 
@@ -19,8 +20,8 @@ pub use looked::{Listing, Looked};
 pub use remedy::Standing;
 pub use void::VoidOutcome;
 
-/// In the evidence of an event: whether anything of a request can have left us. It is written only where nothing did. The
-/// fold of a payment's history reads it.
+/// In the evidence of an event: whether anything of a request can have left us. It is written only where
+/// nothing did. The fold of a payment's history reads it.
 pub const LEFT: &str = "left";
 
 /// What an exchange came to, of whichever kind.
@@ -254,7 +255,8 @@ impl LookupOutcome {
         let wrong = || Self::WrongAnswer(charge.clone());
         let no_answer = |kind, why| Self::NoAnswer(Failed::new(kind, why));
         match (charge.status, charge.whose(expected)) {
-            // A gateway whose words changed may be saying anything: until somebody has looked, it is none of ours.
+            // A gateway whose words changed may be saying anything: until somebody has looked, it is none of
+            // ours.
             (ChargeStatus::Other, _) => no_answer(FailureKind::NotTheGateway, "a charge in an unknown state"),
             (ChargeStatus::Refunded, _) => no_answer(FailureKind::Unexpected, "a charge that was refunded"),
             (ChargeStatus::Voided, _) if charge.is_under(expected) => Self::KeyClosed,

@@ -5,24 +5,15 @@
 //! writes its transfers, and only an approved correction adds another one.
 
 use crate::status::EventType;
+use crate::words;
 
-/// The purpose of an account.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccountKind {
-    /// What the gateway has collected and owes us.
-    GatewayClearing,
-    /// What we owe a merchant.
-    MerchantPayable,
-}
-
-impl AccountKind {
-    /// The word for it in SQL.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::GatewayClearing => "gateway_clearing",
-            Self::MerchantPayable => "merchant_payable",
-        }
+words! {
+    /// The purpose of an account.
+    AccountKind {
+        /// What the gateway has collected and owes us.
+        GatewayClearing = "gateway_clearing",
+        /// What we owe a merchant.
+        MerchantPayable = "merchant_payable",
     }
 }
 

@@ -3,12 +3,13 @@
 //! It may use `platform` and `database`. It knows nothing of how a payment is claimed or settled: it gets an
 //! order, and tells what came back.
 //!
-//! [`adapter`] words calls and reads answers, [`simulated`] is the adapter there is; [`wire`] carries one exchange. Here stands
-//! what is the same for every adapter: deadline, fault points, metrics, and what is kept as evidence. [`door`] asks who the
-//! gateway is, [`books`] reads its journal, [`outage`] tells other workers that it is away.
+//! [`adapter`] words calls and reads answers, [`simulated`] is the adapter there is; [`wire`] carries one
+//! exchange. Here stands what is the same for every adapter: deadline, fault points, metrics, and what is
+//! kept as evidence. [`door`] asks who the gateway is, [`books`] reads its journal, [`outage`] tells other
+//! workers that it is away.
 //!
-//! Invariant: every attempt for a payment carries the same key, which was fixed with the payment. What an answer means is for
-//! the adapter to read and for [`domain::outcome`] to judge.
+//! Invariant: every attempt for a payment carries the same key, which was fixed with the payment. What an
+//! answer means is for the adapter to read and for [`domain::outcome`] to judge.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -113,8 +114,8 @@ impl From<Instant> for SendBy {
 }
 
 impl Gateway {
-    /// A gateway at `url` (`http` or `https`), each exchange with which may take `timeout` in all. It gets `key` with every
-    /// call, where there is one.
+    /// A gateway at `url` (`http` or `https`), each exchange with which may take `timeout` in all. It gets
+    /// `key` with every call, where there is one.
     ///
     /// # Errors
     /// The URL is none.
@@ -135,7 +136,8 @@ impl Gateway {
         tell(&CHARGE, &exchange, self.adapter.charged(&exchange, expected), started)
     }
 
-    /// Asks which charges were made under the payment's key, and has `judge` say what that means for the question at hand.
+    /// Asks which charges were made under the payment's key, and has `judge` say what that means for the
+    /// question at hand.
     pub async fn look_up<O: Outcome>(
         &self,
         (key, correlation_id): (&GatewayKey, &str),
@@ -159,7 +161,12 @@ impl Gateway {
         tell(&VOID, &exchange, self.adapter.voided(&exchange, key), started)
     }
 
-    /// One exchange, unless `send_by` has passed: by then the claim may be somebody else's, or gone with its server.
+    /// One exchange, unless `send_by` has passed: by then the claim may be somebody else's, or gone with its
+    /// server.
+    #[cfg_attr(
+        not(debug_assertions),
+        expect(unused_variables, reason = "only points need to know what it is")
+    )]
     async fn call(
         &self,
         op: &Op,

@@ -14,8 +14,8 @@ pub struct Settings {
     pub addr: SocketAddr,
     /// `GATEWAY_DATABASE_URL`: the gateway's own Postgres database, shared with nobody. Required.
     pub database_url: String,
-    /// `GATEWAY_API_KEY`, or the file that `GATEWAY_API_KEY_FILE` names: the bearer key that every caller must have. None
-    /// lets everybody in.
+    /// `GATEWAY_API_KEY`, or the file that `GATEWAY_API_KEY_FILE` names: the bearer key that every caller
+    /// must have. None lets everybody in.
     pub api_key: Option<ApiKey>,
 }
 

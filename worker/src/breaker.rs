@@ -25,7 +25,7 @@ pub(crate) struct Breaker {
     circuit: Mutex<Circuit>,
     /// Is told how many calls there are to share.
     shares: Arc<Shares>,
-    /// Wakes the prober.
+    /// Wakes the prober when its task may have changed.
     changed: Notify,
 }
 

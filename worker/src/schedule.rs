@@ -23,7 +23,8 @@ const LONGEST: Duration = Duration::from_mins(10);
 /// How long the reports of ticks are kept; older ones are not worth their room.
 const REPORTS_KEPT_DAYS: i32 = 30;
 
-/// Ticks `every` so often until `shutdown`, and carries out the ticks, of all workers, that this worker gets.
+/// Makes a tick each `every` until `shutdown`, and carries out the ticks, of all workers, that this
+/// worker gets.
 pub(crate) async fn run(
     Context { pool, gateway, policy, lease, .. }: &Context,
     every: Duration,

@@ -18,7 +18,8 @@ pub struct Settings {
     pub max_connections: u32,
     /// `GATEWAY_URL`: where the gateway answers.
     pub gateway_url: String,
-    /// `GATEWAY_API_KEY`, or the file that `GATEWAY_API_KEY_FILE` names: what the gateway gets with every call.
+    /// `GATEWAY_API_KEY`, or the file that `GATEWAY_API_KEY_FILE` names: what the gateway gets with every
+    /// call.
     pub gateway_key: Option<ApiKey>,
     /// `METRICS_ADDR`: where metrics and health can be read.
     pub metrics_addr: SocketAddr,

@@ -49,7 +49,7 @@ struct Memory {
 #[derive(Debug)]
 pub(crate) struct LastSweep {
     started: Instant,
-    /// Milliseconds after `started`.
+    /// The time of the last sweep, in milliseconds after `started`.
     at: AtomicU64,
 }
 

@@ -48,7 +48,8 @@ words! {
         LookupFailed = "lookup_failed",
         /// A charge that was sent may not be shown yet.
         NotVisibleYet = "not_visible_yet",
-        /// A lookup showed nothing, although a charge must have been visible. Such looks count towards "absent".
+        /// A lookup showed nothing, although a charge must have been visible. Such looks count towards
+        /// "absent".
         NotFound = "not_found",
         /// Two such lookups showed nothing: the charge never arrived.
         Absent = "absent",

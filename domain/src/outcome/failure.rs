@@ -108,7 +108,8 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal whose words can be kept; none where the code cannot. One that says nothing usable is as good as none.
+    /// A refusal whose words can be kept; none where the code cannot. One that says nothing usable is as good
+    /// as none.
     #[must_use]
     pub fn new(code: String, message: &str) -> Option<Self> {
         let message = message.chars().filter(|c| !c.is_control()).take(1000).collect();

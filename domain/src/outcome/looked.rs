@@ -1,6 +1,6 @@
-//! What a lookup by key shows: of the charges under a key, each as the gateway has it. Three questions are put to it, each
-//! with an answer of its own: [`LookupOutcome`](super::LookupOutcome), [`Standing`](super::Standing) and
-//! [`Seen`](crate::held::Seen).
+//! What a lookup by key shows: of the charges under a key, each as the gateway has it. Three questions are
+//! put to it, each with an answer of its own: [`LookupOutcome`](super::LookupOutcome),
+//! [`Standing`](super::Standing) and [`Seen`](crate::held::Seen).
 
 use super::{Charge, Failed};
 

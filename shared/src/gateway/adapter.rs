@@ -1,5 +1,6 @@
-//! What an adapter does: it words our calls as its gateway wants them, and reads the gateway's answers into the classes of
-//! `domain`. It does no exchange itself, so it needs no clock, no network and no care for deadlines.
+//! What an adapter does: it words our calls as its gateway wants them, and reads the gateway's answers into
+//! the classes of `domain`. It does no exchange itself, so it needs no clock, no network and no care for
+//! deadlines.
 //!
 //! Invariant: whatever an adapter does not know is unknown. It never reads it as "no".
 
@@ -16,7 +17,8 @@ pub trait Adapter: std::fmt::Debug + Send + Sync {
     /// To charge. Sent again it is the same call, byte for byte.
     fn charge(&self, order: &ChargeOrder<'_>) -> Call;
 
-    /// What the answer to a charge means. Amount, currency, key and reference are compared with what was expected.
+    /// What the answer to a charge means. Amount, currency, key and reference are compared with what was
+    /// expected.
     fn charged(&self, exchange: &Exchange, expected: &Expected) -> ChargeOutcome;
 
     /// To ask which charges were made under a key.

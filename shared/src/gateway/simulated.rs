@@ -1,7 +1,7 @@
-//! The adapter of the simulated gateway, whose protocol `docs/GATEWAY.md` describes: JSON over HTTP.
+//! The adapter of the simulated gateway, whose protocol `docs/GATEWAYS.md` describes: JSON over HTTP.
 //!
-//! Invariant: an answer counts only with the contract's status, content type and JSON shape. Whatever else answers is not the
-//! gateway, and its words are final for nothing.
+//! Invariant: an answer counts only with the contract's status, content type and JSON shape. Whatever else
+//! answers is not the gateway, and its words are final for nothing.
 
 use chrono::{DateTime, Utc};
 use domain::ids::GatewayKey;
@@ -175,8 +175,8 @@ pub fn voided(exchange: &Exchange, key: &GatewayKey) -> VoidOutcome {
     }
 }
 
-/// Reads an answer that is about no payment; none where the gateway says, in the words of its contract, that it has no such
-/// thing.
+/// Reads an answer that is about no payment; none where the gateway says, in the words of its contract, that
+/// it has no such thing.
 fn read<T: DeserializeOwned>(exchange: &Exchange) -> Result<Option<T>, Failed> {
     let told = Told::of(exchange)?;
     let status = told.answer.status;

@@ -1,7 +1,8 @@
 //! One exchange over HTTP: what is called, and what came back, whatever either means.
 //!
-//! Invariant: one call is one HTTP exchange, never resent and never redirected by the client beneath. What came back is told
-//! apart only by whether bytes may have left us, and an answer is at most as long as was asked for.
+//! Invariant: one call is one HTTP exchange, never resent and never redirected by the client beneath. What
+//! came back is told apart only by whether bytes may have left us, and an answer is at most as long as was
+//! asked for.
 
 use std::fmt;
 use std::time::Duration;
@@ -119,7 +120,8 @@ impl Exchange {
 pub struct ApiKey(HeaderValue);
 
 impl ApiKey {
-    /// From the environment: `GATEWAY_API_KEY`, or the file that `GATEWAY_API_KEY_FILE` names; none where neither is set.
+    /// From the environment: `GATEWAY_API_KEY`, or the file that `GATEWAY_API_KEY_FILE` names; none where
+    /// neither is set.
     ///
     /// # Errors
     /// See [`config::secret`] and [`ApiKey::new`].

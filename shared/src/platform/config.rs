@@ -74,7 +74,8 @@ pub fn required(name: &str, example: &str) -> Result<String, InvalidSetting> {
         .ok_or_else(|| InvalidSetting::new(name, format_args!("is not set; for example {name}={example}")))
 }
 
-/// A secret: the value of `name`, or what the file holds that `file` names, without the line's end; none if neither is set.
+/// A secret: the value of `name`, or what the file holds that `file` names, without the line's end; none if
+/// neither is set.
 ///
 /// # Errors
 /// Both are set, or the file cannot be read or is empty.

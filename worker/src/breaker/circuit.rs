@@ -83,7 +83,7 @@ pub(super) type Ticket = Option<u32>;
 /// What the prober has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// Read the door.
+    /// Read the gateway's door.
     Knock,
     /// Ask about one payment.
     Probe,
