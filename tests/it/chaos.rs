@@ -30,7 +30,15 @@ fn report(process: &Process) -> Value {
     report.map_err(|why| format!("{why}: {line}\n{}", process.stderr())).unwrap()
 }
 
-/// Runs the short form of a scenario, which must hold, and answers its report.
+/// A figure of the report. What is missing is none, and no more than zero either.
+#[track_caller]
+fn figure(report: &Value, path: &[&str]) -> f64 {
+    let found = path.iter().fold(report, |value, name| &value[*name]).as_f64();
+    assert!(found.is_some(), "no figure {path:?} in {report:#}");
+    found.unwrap()
+}
+
+/// Runs the short form of a scenario, which must hold, and gives its report.
 async fn held(scenario: &str) -> Value {
     let (exit, process) = chaos(&[scenario, "--short", "--seed", "7", "--json"]).run_within(DEADLINE).await;
     let report = report(&process);

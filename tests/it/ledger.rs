@@ -55,8 +55,11 @@ async fn a_payment_that_succeeds_is_a_debit_of_the_house_and_a_credit_of_its_mer
     system.assert_books_agree().await;
 }
 
-/// What the entries could be mistaken for, as a change of what they are read by.
-const MISTAKES: [(&str, fn(&str) -> String); 4] = [
+/// A change of what the entries are read by, and its name.
+type Mistake = (&'static str, fn(&str) -> String);
+
+/// What the entries could be mistaken for.
+const MISTAKES: [Mistake; 4] = [
     ("two debits", |entries| entries.replace("'credit'", "'debit'")),
     ("one account on both sides", |entries| entries.replace("credit_account_id", "debit_account_id")),
     ("one side alone", |entries| format!("select * from ({entries}) e where e.side = 'debit'")),

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use domain::status::EventType;
 use serde_json::Value;
 use shared::platform::metrics::{ALL, Kind};
 use tests::{Exit, Launch, TestDatabase};
@@ -110,6 +111,21 @@ fn every_metric_is_on_the_board() {
     for metric in ALL {
         let is_read = read.iter().any(|name| name.starts_with(metric.name));
         assert!(is_read, "nobody would see {}", metric.name);
+    }
+}
+
+#[test]
+fn every_event_of_a_payment_is_on_the_board() {
+    let drawn: Vec<String> = panels()
+        .iter()
+        .flat_map(|(_, expressions)| expressions.clone())
+        .filter(|it| it.contains("payment_events_total"))
+        .collect();
+    // An attempt is a claim to charge, which has a panel of its own.
+    for event in EventType::ALL.iter().filter(|event| **event != EventType::AttemptStarted) {
+        let word = |c: char| !(c.is_ascii_alphabetic() || c == '_');
+        let is_drawn = drawn.iter().any(|it| it.split(word).any(|it| it == event.as_str()));
+        assert!(is_drawn, "nobody would see {event}");
     }
 }
 

@@ -69,8 +69,11 @@ async fn the_session_of_the_readme_goes_as_it_says() {
     let mut payment = String::new();
     let mut played = String::new();
 
-    for step in session() {
-        // Puts in what a reader would put in for `…`.
+    let session = session();
+    let printing = session.iter().filter(|step| !step.prints.is_empty()).count();
+    assert!(printing >= 4, "the session says of {printing} commands what they print");
+    for step in session {
+        // What a reader would put in for `…`.
         let command = step
             .command
             .replace("http://127.0.0.1:8080", &api)

@@ -239,28 +239,30 @@ fn every_statement_that_commits_is_between_two_fault_points() {
 
 #[test]
 fn every_commit_and_every_gateway_call_is_between_fault_points() {
-    let mut calls_seen = 0;
+    let (mut commits, mut callers) = (0, Vec::new());
     for (file, text) in sources(&["shared/src", "worker/src", "api/src"]) {
         let lines: Vec<&str> = text.lines().collect();
         for at in (0..lines.len()).filter(|&at| lines[at].contains(".commit()")) {
             assert!(lines[at].contains("durable(\""), "{file}:{}: a commit without points", at + 1);
             commits += 1;
         }
-        // They only read, and about no payment.
-        if ["shared/src/gateway/books.rs", "shared/src/gateway/door.rs"].contains(&file.as_str()) {
-            continue;
-        }
         let calls = text.matches("wire.exchange(").count() + text.matches("client.request(").count();
-        if file == "shared/src/gateway/wire.rs" {
-            assert_eq!(calls, 1, "the wire carries its calls in one place");
-            continue;
+        match file.as_str() {
+            "shared/src/gateway/wire.rs" => {
+                assert_eq!(calls, 1, "the wire carries its calls in one place");
+                continue;
+            }
+            // They only read, and about no payment.
+            "shared/src/gateway/books.rs" | "shared/src/gateway/door.rs" => continue,
+            _ => {}
         }
         let points =
             ["op.before", "op.sending", "op.answered"].map(|point| text.contains(&format!("point!({point}")));
         assert!(calls == 0 || points == [true; 3], "{file}: a gateway call without points");
-        calls_seen += calls;
+        callers.extend((calls > 0).then_some(file));
     }
-    assert_eq!(calls_seen, 1, "payments are called about in one place");
+    assert!(commits > 4, "only {commits} commits are seen");
+    assert_eq!(callers, ["shared/src/gateway.rs"], "what calls the gateway about payments");
 }
 
 #[test]
@@ -298,5 +300,34 @@ fn migrations_say_what_they_are_for_and_whether_old_code_may_run_meanwhile() {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with("-- "), "{} has no header", path.display());
         assert!(text.contains("-- Old code may run meanwhile: "), "{}", path.display());
+    }
+}
+
+#[test]
+fn pages_are_wrapped_where_a_terminal_ends() {
+    let pages = fs::read_dir(root().join("docs")).unwrap().chain(fs::read_dir(root()).unwrap());
+    let pages: Vec<PathBuf> = pages
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    assert!(pages.len() > 8, "the pages are elsewhere: {pages:?}");
+    for page in pages {
+        let mut is_code = false;
+        for (n, line) in fs::read_to_string(&page).unwrap().lines().enumerate() {
+            is_code ^= line.trim_start().starts_with("```");
+            // A table's row and a command cannot be broken.
+            let is_long = line.chars().count() > 110 && !is_code && !line.starts_with('|');
+            assert!(!is_long, "{}:{}: longer than 110", page.display(), n + 1);
+        }
+    }
+}
+
+#[test]
+fn comments_are_wrapped_where_a_terminal_ends() {
+    for (name, text) in all_sources() {
+        for (n, line) in text.lines().enumerate() {
+            let is_long = line.chars().count() > 110 && line.trim_start().starts_with("//");
+            assert!(!is_long, "{name}:{}: longer than 110", n + 1);
+        }
     }
 }

@@ -129,7 +129,39 @@ pub async fn violations(pool: &PgPool, journal: &[Value]) -> Vec<String> {
     odds
 }
 
-/// Contradictions in histories: events must be 1..n without gaps, each legal, and make the row.
+/// Each transfer has one entry on either side, in the accounts of the house and of the payment's merchant,
+/// and each account comes to the same by its entries as by its transfers.
+async fn ledger(pool: &PgPool) -> Vec<String> {
+    let odds = "
+        select format('the transfer %s of %s has the entries %s', t.code, t.payment_id,
+                      string_agg(concat_ws(' ', e.side, e.amount, e.currency, a.kind, a.merchant_id), ', '))
+          from ledger_transfers t
+          join payments p on p.id = t.payment_id
+          left join ledger_entries e on e.transfer_id = t.id
+          left join ledger_accounts a on a.id = e.account_id
+         group by t.id, t.code, t.payment_id
+        having count(*) <> 2 or count(distinct e.side) <> 2 or count(distinct a.kind) <> 2
+            or bool_or(e.amount <> t.amount or e.currency <> p.currency or a.currency <> p.currency
+                       or a.merchant_id is distinct from
+                          (case a.kind when 'merchant_payable' then p.merchant_id end)
+                       or t.code = 'payment' and (e.side = 'debit') <> (a.kind = 'gateway_clearing'))
+         union all
+        select format('the account %s comes to %s by its entries and to %s by its transfers', a.id, e.sum, t.sum)
+          from ledger_accounts a
+         cross join lateral (select coalesce(sum(case side when 'debit' then amount else -amount end), 0) as sum
+                               from ledger_entries where account_id = a.id) e
+         cross join lateral (select coalesce(sum(case a.id when debit_account_id then amount else -amount end), 0) as sum
+                               from ledger_transfers where a.id in (debit_account_id, credit_account_id)) t
+         where e.sum <> t.sum
+         union all
+        select format('all accounts together come to %s %s',
+                      sum(case side when 'debit' then amount else -amount end), currency)
+          from ledger_entries group by currency
+        having sum(case side when 'debit' then amount else -amount end) <> 0";
+    sqlx::query_scalar(odds).fetch_all(pool).await.expect("the ledger can be read")
+}
+
+/// Events 1..n without gaps, legal, and folding to the row.
 async fn histories(pool: &PgPool, payments: &[PaymentRow]) -> Vec<String> {
     let rows = sqlx::query!(
         "select payment_id, version, type as event_type, from_status, to_status, reason, evidence, claim_token, due_at,

@@ -52,7 +52,8 @@ async fn serve(mut connection: TcpStream, answer: &(impl Fn(&str) -> Value + ?Si
     let _ = connection.write_all(format!("{head}{body}").as_bytes()).await;
 }
 
-/// Whether the head has come, and as much of a body as it announces. Closed before that, a connection is broken.
+/// Whether the head has come, and as much of a body as it announces. Closed before that, a connection is
+/// broken.
 fn is_whole(request: &[u8]) -> bool {
     let Some(end) = request.windows(4).position(|end| end == b"\r\n\r\n") else { return false };
     let head = String::from_utf8_lossy(&request[..end]).to_ascii_lowercase();

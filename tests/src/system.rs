@@ -236,8 +236,8 @@ impl System {
         assert!(answer.status().is_success(), "{faults}: {}", answer.status());
     }
 
-    /// The types of a payment's events, oldest first; none while the database is away. Where the payment is not shown
-    /// the test fails: it would be without whichever event must not be.
+    /// The types of a payment's events, oldest first; none while the database is away. Where the payment is
+    /// not shown the test fails: it would be without whichever event must not be.
     pub async fn story(&self, id: PaymentId) -> Vec<String> {
         let answer = self.client.get(&format!("/v1/payments/{id}/events")).await;
         if answer.status == 503 {
