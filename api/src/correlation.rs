@@ -8,6 +8,8 @@ use axum::response::Response;
 use tracing::{Instrument as _, field};
 use uuid::Uuid;
 
+use crate::measure::measure;
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
@@ -15,7 +17,7 @@ const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 #[derive(Debug, Clone)]
 pub(crate) struct CorrelationId(pub(crate) String);
 
-/// Gives every request its ids, and every answer its `Request-Id`.
+/// Gives every request its ids, and every answer its `Request-Id`. What is within is measured.
 pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let request_id = format!("req_{}", Uuid::now_v7().as_simple());
     let brought = request.headers().get(CORRELATION_ID).and_then(|value| value.to_str().ok());
@@ -25,7 +27,7 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     // in once it is known.
     let span = tracing::error_span!("request", request_id, correlation_id, key = field::Empty);
     request.extensions_mut().insert(CorrelationId(correlation_id));
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = measure(request, next).instrument(span).await;
     if let Ok(value) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }

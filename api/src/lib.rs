@@ -40,9 +40,10 @@ pub use settings::Settings;
 /// How long requests under way may take to end after the shutdown began.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);
 
-/// What every handler needs.
-#[derive(Clone)]
-struct App {
+/// What every handler needs. Each request clones it several times, so it is one pointer.
+type App = Arc<Parts>;
+
+struct Parts {
     pool: PgPool,
     authentications: Batcher<Authenticating>,
     accepts: Batcher<Accepting>,
@@ -114,7 +115,7 @@ impl Server {
             let limit = limit.clone();
             async move { limit.keep_small().await }
         }));
-        let app = App {
+        let app = Arc::new(Parts {
             authentications: Batcher::new(Authenticating { seat: seat() }),
             accepts,
             reads: Batcher::new(Reading { seat: seat() }),
@@ -124,7 +125,7 @@ impl Server {
             chaos_mode,
             shutdown: shutdown.clone(),
             pool: self.pool.clone(),
-        };
+        });
         let serve = async {
             tokio::try_join!(
                 axum::serve(self.api, routes::router(app))

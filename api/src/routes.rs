@@ -20,7 +20,6 @@ use sqlx::PgPool;
 
 use crate::App;
 use crate::correlation::identify;
-use crate::measure::measure;
 use crate::problem::Problem;
 use crate::request::BODY_BYTES_MAX;
 
@@ -50,7 +49,6 @@ pub(crate) fn router(app: App) -> Router {
         .fallback(async || Problem::NotFound("path"))
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn(measure))
         .layer(from_fn(identify))
         .with_state(app)
 }
