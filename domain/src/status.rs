@@ -78,6 +78,38 @@ words! {
     }
 }
 
+/// What a worker may do that has a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claims {
+    /// It may charge.
+    ToCharge,
+    /// It may look up or void, and never charges.
+    ToLook,
+}
+
+impl EventType {
+    /// What the claim is for that begins with this event; none for an event that is no claim.
+    #[must_use]
+    pub const fn claims(self) -> Option<Claims> {
+        match self {
+            Self::AttemptStarted => Some(Claims::ToCharge),
+            Self::TakenOver | Self::Verifying => Some(Claims::ToLook),
+            Self::Created
+            | Self::OutcomeUnknown
+            | Self::RetryScheduled
+            | Self::Succeeded
+            | Self::Failed
+            | Self::VoidStarted
+            | Self::Reversed
+            | Self::Held
+            | Self::Released
+            | Self::Rescheduled
+            | Self::Restored
+            | Self::Doubted => None,
+        }
+    }
+}
+
 /// An event that cannot follow the status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{event} cannot happen to a payment that is {}", from.map_or("new", PaymentStatus::as_str))]
@@ -142,6 +174,20 @@ mod tests {
             for &event in EventType::ALL {
                 assert!(PaymentStatus::after(Some(from), event).is_err(), "{event} after {from}");
             }
+        }
+    }
+
+    #[test]
+    fn every_status_is_reached_by_some_event() {
+        let froms = || std::iter::once(None).chain(PaymentStatus::ALL.iter().copied().map(Some));
+        for &status in PaymentStatus::ALL {
+            let mut reached = froms().flat_map(|from| EventType::ALL.iter().map(move |&event| (from, event)));
+            assert!(
+                reached
+                    .any(|(from, event)| from != Some(status)
+                        && PaymentStatus::after(from, event) == Ok(status)),
+                "nothing leads to {status}"
+            );
         }
     }
 

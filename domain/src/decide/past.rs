@@ -59,18 +59,14 @@ pub fn first_look(now: &Situation, policy: &Policy, outcome: LookupOutcome) -> S
 #[must_use]
 pub fn look_before_void(now: &Situation, policy: &Policy, step: Step, seen: Option<&LookupOutcome>) -> Step {
     let may_share = now.from_a_return.is_some_and(|distance| distance <= policy.profile.key_retention);
-    match (&step, seen) {
-        (Step::StartVoid { .. }, Some(seen)) if may_share && !seen.shows_nobody_elses() => {
-            Step::Hold(HeldReason::Unverifiable)
+    let Step::StartVoid { spends, .. } = step else { return step };
+    match seen {
+        Some(seen) if may_share && !seen.shows_nobody_elses() => Step::Hold(HeldReason::Unverifiable),
+        None if may_share && policy.profile.looks_up => {
+            Step::Doubt { wait: Duration::ZERO, reason: Reason::LookBeforeVoid, spends, tells: false }
         }
-        (Step::StartVoid { spends, .. }, None) if may_share && policy.profile.looks_up => Step::Doubt {
-            wait: Duration::ZERO,
-            reason: Reason::LookBeforeVoid,
-            spends: *spends,
-            tells: false,
-        },
-        (Step::StartVoid { .. }, None) if may_share => Step::Hold(HeldReason::Unverifiable),
-        _ => step,
+        None if may_share => Step::Hold(HeldReason::Unverifiable),
+        Some(_) | None => step,
     }
 }
 

@@ -119,3 +119,18 @@ pub enum Spends {
     /// Nothing: it was not the payment's doing.
     Nothing,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_comes_from_a_failure_has_its_word() {
+        for &kind in FailureKind::ALL {
+            assert_eq!(Reason::from(kind).as_str(), kind.as_str());
+        }
+        for &why in NotSent::ALL {
+            assert_eq!(Reason::from(why).as_str(), why.as_str());
+        }
+    }
+}
