@@ -28,7 +28,7 @@ use tokio::time::{Instant, sleep};
 use super::fleet::Fleet;
 use super::guardian::Guardian;
 use super::load::Load;
-use super::plan::{Plan, Scenario};
+use super::plan::{Plan, Scenario, Trait};
 
 /// Faults that really fired, and how often.
 pub(super) type Fired = BTreeMap<&'static str, u64>;
@@ -260,16 +260,16 @@ async fn everything(scene: &mut Scene<'_>) -> Result<()> {
 /// Counts faults that show only afterwards: those that struck the gateway's calls and the queue's jobs.
 pub(super) async fn count_afterwards(scene: &mut Scene<'_>, journal: &super::journal::Journal) -> Result<()> {
     let last_at = scene.last_at;
-    if matches!(scene.plan.scenario, Scenario::Gateway | Scenario::LostAnswers | Scenario::All) {
+    if scene.plan.scenario.has(Trait::Counted) {
         for (what, times) in journal.faults() {
             scene.fired(what, times);
         }
     }
-    if matches!(scene.plan.scenario, Scenario::Deliveries | Scenario::All) {
+    if scene.plan.scenario.has(Trait::Redelivers) {
         let copies = deliveries::copies(scene.fleet).await?;
         scene.fired("further deliveries", copies);
     }
-    if scene.plan.scenario == Scenario::ClockSkew {
+    if scene.plan.scenario.has(Trait::Skews) {
         let skewed = processes::skewed_ids(scene.fleet).await?;
         scene.fired("ids of another day", skewed);
     }

@@ -13,7 +13,7 @@ use sqlx::{ConnectOptions as _, PgPool};
 use super::database::{self, Database};
 use super::guardian::Guardian;
 use super::past;
-use super::plan::{Plan, Scenario};
+use super::plan::{Plan, Scenario, Trait};
 use super::process::Process;
 use super::proxy::{Healing, Proxy};
 use super::timing;
@@ -86,7 +86,7 @@ impl Fleet {
             None => Database::start(&own, guardian, is_measured).await?,
         };
         database.create(DATABASE).await?;
-        let gateway_database = match breaks_the_database(plan.scenario) {
+        let gateway_database = match plan.scenario.has(Trait::BreaksDatabase) {
             true => Some(Database::start(&directory.join("gateway-database"), guardian, false).await?),
             false => None,
         };
@@ -225,23 +225,7 @@ impl Fleet {
 }
 
 fn has_a_standby(plan: &Plan) -> bool {
-    matches!(plan.scenario, Scenario::Failover | Scenario::LostTail) && plan.elsewhere.is_none()
-}
-
-const fn breaks_the_database(scenario: Scenario) -> bool {
-    matches!(
-        scenario,
-        Scenario::Postgres
-            | Scenario::Connections
-            | Scenario::DiskFull
-            | Scenario::Failover
-            | Scenario::LostTail
-            | Scenario::All
-    )
-}
-
-const fn disturbs_wires(scenario: Scenario) -> bool {
-    matches!(scenario, Scenario::SlowDatabase | Scenario::Partition | Scenario::WrongDoor | Scenario::All)
+    plan.scenario.has(Trait::HasStandby) && plan.elsewhere.is_none()
 }
 
 /// Where APIs and workers find the database and the gateway.
@@ -255,7 +239,7 @@ struct Urls {
 impl Urls {
     async fn of(scenario: Scenario, database: &str, gateway: &str) -> Result<Self> {
         let (apis_database, workers_database) = (database.to_owned(), database.to_owned());
-        if !disturbs_wires(scenario) {
+        if !scenario.has(Trait::Wires) {
             return Ok(Self { apis_database, workers_database, gateway: gateway.to_owned(), wires: None });
         }
         let wires = Wires {
@@ -301,7 +285,7 @@ fn api_environment(plan: &Plan, urls: &Urls, number: usize) -> Environment {
         ("DATABASE_URL", urls.apis_database.clone()),
         ("DATABASE_CONNECTIONS", CONNECTIONS_PER_API.to_owned()),
         ("ADMIN_KEY", ADMIN_KEY.to_owned()),
-        ("CHAOS_MODE", matches!(plan.scenario, Scenario::Api | Scenario::All).to_string()),
+        ("CHAOS_MODE", plan.scenario.has(Trait::ChaosMode).to_string()),
         any_port("API_ADDR"),
         any_port("BOARD_ADDR"),
     ]);
@@ -324,7 +308,7 @@ fn worker_environment(plan: &Plan, urls: &Urls, number: usize) -> Environment {
 /// are set wrong, in one direction and the other in turn.
 fn faults(plan: &Plan, number: usize) -> Option<(&'static str, String)> {
     let ours = shared::platform::config::optional(fault::VARIABLE);
-    let skew = (plan.scenario == Scenario::ClockSkew).then(|| {
+    let skew = plan.scenario.has(Trait::Skews).then(|| {
         let step = i64::try_from(number / 2 + 1).unwrap_or(1) * SKEW_SECS;
         format!("clock={}", if number.is_multiple_of(2) { step } else { -step })
     });

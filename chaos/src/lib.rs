@@ -43,7 +43,7 @@ use crate::guardian::Guardian;
 use crate::history::History;
 use crate::journal::Journal;
 use crate::load::Load;
-use crate::plan::{Plan, Scenario};
+use crate::plan::{Plan, Scenario, Trait};
 use crate::report::{Clients, Outcome, Report, Seen};
 
 const SAY_EVERY: Duration = Duration::from_secs(2);
@@ -182,7 +182,7 @@ fn require_disk(bytes: u64) -> Result<()> {
 
 /// Why the scenario cannot be run here. None where it can.
 fn cannot(scenario: Scenario) -> Option<&'static str> {
-    let (needs_disk, needs_clocks) = (scenario == Scenario::DiskFull, scenario == Scenario::ClockSkew);
+    let (needs_disk, needs_clocks) = (scenario.has(Trait::SmallDisk), scenario.has(Trait::Skews));
     if needs_disk && !cfg!(target_os = "linux") {
         return Some("needs Linux");
     }
@@ -207,7 +207,7 @@ async fn break_and_check(
     let history = places.directory.join("history.jsonl");
     let history = Arc::new(History::create(&history, only_merchant.as_deref())?);
     let apis = fleet.apis.iter().map(|api| api.address().to_owned()).collect();
-    let is_mixed = matches!(plan.scenario, Scenario::Gateway | Scenario::All);
+    let is_mixed = plan.scenario.has(Trait::Mixed);
     let methods = if is_mixed { order::MIXED } else { order::GOOD };
     let client = Client::new(apis, fleet.secrets.clone(), history.clone(), (plan.seed, methods))?;
     let load = Load::start(client, plan.payments, plan.spread_over());
@@ -269,7 +269,7 @@ fn make_places(scenario: Scenario, guardian: &Guardian) -> Result<Places> {
         .create(&directory)
         .with_context(|| format!("cannot make {}", directory.display()))?;
     guardian.directory(&directory);
-    let database = (scenario == Scenario::DiskFull).then(|| mount(&directory, guardian)).transpose()?;
+    let database = scenario.has(Trait::SmallDisk).then(|| mount(&directory, guardian)).transpose()?;
     Ok(Places { directory, database })
 }
 

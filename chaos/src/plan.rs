@@ -67,75 +67,115 @@ impl Scenario {
         clap::ValueEnum::to_possible_value(&self).map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// What is used where the arguments do not say.
-    const fn defaults(self) -> Defaults {
+    /// How much of it there is where the arguments do not say, and what is in it.
+    const fn nature(self) -> Nature {
+        use Trait::{
+            BreaksDatabase, ChaosMode, Counted, HasStandby, LosesAnswers, Mixed, Redelivers, Scripted, Skews,
+            SmallDisk, Spread, Wires,
+        };
         match self {
-            Self::Workers => Defaults::new((30_000, 300), (300, 3)).fleet(4, 2),
-            Self::Api => Defaults::new((10_000, 100), (300, 3)).fleet(2, 3),
-            Self::GatewayKill => Defaults::new((10_000, 30), (200, 2)).fleet(2, 1),
-            Self::Postgres => Defaults::new((10_000, 30), (200, 1)).fleet(4, 2),
-            Self::Zombies => Defaults::new((5_000, 100), (150, 2)).fleet(8, 1),
-            Self::Gateway => Defaults::new((30_000, 0), (300, 0)).fleet(4, 2),
-            Self::LostAnswers => Defaults::new((10_000, 0), (200, 0)).fleet(2, 1),
-            Self::Deliveries => Defaults::new((30_000, 0), (300, 0)).fleet(8, 1),
-            Self::ClockSkew => Defaults::new((5_000, 0), (100, 0)).fleet(4, 2),
-            Self::Connections => Defaults::new((5_000, 10), (150, 1)).fleet(2, 2),
-            Self::DiskFull => Defaults::new((5_000, 5), (200, 1)).fleet(2, 1),
-            Self::RestartStorm => Defaults::new((5_000, 20), (150, 2)).fleet(3, 2),
-            Self::Failover => Defaults::new((100_000, 20), (300, 3)).fleet(2, 2),
-            Self::LostTail => Defaults::new((0, 20), (0, 2)).fleet(2, 1),
-            Self::SlowDatabase => Defaults::new((5_000, 20), (100, 2)).fleet(2, 1),
-            Self::Partition => Defaults::new((5_000, 20), (150, 3)).fleet(2, 1),
-            Self::SilentFew | Self::QuietOutage | Self::WrongDoor | Self::Restore => {
-                Defaults::new((0, 0), (0, 0)).fleet(2, 1)
+            Self::Workers => Nature::new((30_000, 300), (300, 3), (4, 2), &[]),
+            Self::Api => Nature::new((10_000, 100), (300, 3), (2, 3), &[ChaosMode]),
+            Self::GatewayKill => Nature::new((10_000, 30), (200, 2), (2, 1), &[]),
+            Self::Postgres => Nature::new((10_000, 30), (200, 1), (4, 2), &[BreaksDatabase]),
+            Self::Zombies => Nature::new((5_000, 100), (150, 2), (8, 1), &[]),
+            Self::Gateway => Nature::new((30_000, 0), (300, 0), (4, 2), &[LosesAnswers, Mixed, Counted]),
+            Self::LostAnswers => Nature::new((10_000, 0), (200, 0), (2, 1), &[LosesAnswers, Counted]),
+            Self::Deliveries => Nature::new((30_000, 0), (300, 0), (8, 1), &[Redelivers]),
+            Self::ClockSkew => Nature::new((5_000, 0), (100, 0), (4, 2), &[Skews]),
+            Self::Connections => Nature::new((5_000, 10), (150, 1), (2, 2), &[BreaksDatabase]),
+            Self::DiskFull => Nature::new((5_000, 5), (200, 1), (2, 1), &[BreaksDatabase, SmallDisk]),
+            Self::RestartStorm => Nature::new((5_000, 20), (150, 2), (3, 2), &[]),
+            Self::Failover => Nature::new((100_000, 20), (300, 3), (2, 2), &[BreaksDatabase, HasStandby]),
+            Self::LostTail => Nature::new((0, 20), (0, 2), (2, 1), &[BreaksDatabase, HasStandby, Scripted]),
+            Self::SlowDatabase => Nature::new((5_000, 20), (100, 2), (2, 1), &[Wires]),
+            Self::Partition => Nature::new((5_000, 20), (150, 3), (2, 1), &[Wires]).lasting(CUT_LASTS),
+            Self::SilentFew | Self::QuietOutage | Self::Restore => {
+                Nature::new((0, 0), (0, 0), (2, 1), &[Scripted])
             }
-            Self::HeldSnapshot => Defaults::new((0, 0), (0, 0)).fleet(2, 1),
-            Self::Versions => Defaults::new((0, 0), (0, 0)).fleet(2, 2),
-            Self::All => Defaults::new((30_000, 0), (300, 0)).fleet(4, 2),
+            Self::WrongDoor => Nature::new((0, 0), (0, 0), (2, 1), &[Scripted, Wires]),
+            Self::HeldSnapshot => Nature::new((0, 0), (0, 0), (2, 1), &[Spread]).lasting(HELD_LASTS),
+            Self::Versions => Nature::new((0, 0), (0, 0), (2, 2), &[Scripted]),
+            Self::All => Nature::new(
+                (30_000, 0),
+                (300, 0),
+                (4, 2),
+                &[BreaksDatabase, ChaosMode, Counted, LosesAnswers, Mixed, Redelivers, Spread, Wires],
+            )
+            .lasting(ALL_LASTS),
         }
     }
 
     /// Whether it strikes now and then, and not all the time.
     const fn strikes(self) -> bool {
-        self.defaults().long.1 > 0
+        self.nature().long.1 > 0
     }
 
-    /// Whether it goes by a script of its own, which says who pays what, and when.
-    pub(super) const fn is_scripted(self) -> bool {
-        matches!(
-            self,
-            Self::SilentFew
-                | Self::QuietOutage
-                | Self::WrongDoor
-                | Self::Restore
-                | Self::LostTail
-                | Self::Versions
-        )
+    /// Whether this is in it.
+    pub(super) fn has(self, it: Trait) -> bool {
+        self.nature().traits.contains(&it)
     }
 
     /// How many merchants there are.
-    pub(super) const fn shops(self) -> usize {
-        if self.is_scripted() { 2 } else { 1 }
+    pub(super) fn shops(self) -> usize {
+        if self.has(Trait::Scripted) { 2 } else { 1 }
     }
 }
 
-/// How much of it there is, in full and in short.
+/// What may be in a scenario, for the parts of a run that ask for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trait {
+    /// It goes by a script of its own, which says who pays what, and when.
+    Scripted,
+    /// It breaks the database, so that the gateway has a server of its own.
+    BreaksDatabase,
+    /// A standby follows the database.
+    HasStandby,
+    /// The wires between the processes are disturbed.
+    Wires,
+    /// Clients may ask an API for a failure after it recorded their payment.
+    ChaosMode,
+    /// Customers also pay by methods that fail.
+    Mixed,
+    /// The gateway loses answers, so that workers wait for them only shortly.
+    LosesAnswers,
+    /// The gateway's own journal tells which faults fired.
+    Counted,
+    /// Jobs are delivered several times.
+    Redelivers,
+    /// Clocks are set wrong.
+    Skews,
+    /// The database lies on a small file system of its own.
+    SmallDisk,
+    /// Payments are spread over its time.
+    Spread,
+}
+
+/// How much of a scenario there is, in full and in short, and what is in it.
 #[derive(Debug, Clone, Copy)]
-struct Defaults {
+struct Nature {
     /// The numbers of payments and strikes, in full. Below, in short.
     long: (u64, u32),
     short: (u64, u32),
-    workers: usize,
-    apis: usize,
+    /// The numbers of workers and of APIs.
+    fleet: (usize, usize),
+    traits: &'static [Trait],
+    /// How long it goes on, in full and in short. None where it ends with its payments.
+    lasts: Option<(Duration, Duration)>,
 }
 
-impl Defaults {
-    const fn new(long: (u64, u32), short: (u64, u32)) -> Self {
-        Self { long, short, workers: 0, apis: 0 }
+impl Nature {
+    const fn new(
+        long: (u64, u32),
+        short: (u64, u32),
+        fleet: (usize, usize),
+        traits: &'static [Trait],
+    ) -> Self {
+        Self { long, short, fleet, traits, lasts: None }
     }
 
-    const fn fleet(self, workers: usize, apis: usize) -> Self {
-        Self { workers, apis, ..self }
+    const fn lasting(self, lasts: (Duration, Duration)) -> Self {
+        Self { lasts: Some(lasts), ..self }
     }
 }
 
@@ -193,12 +233,7 @@ impl Plan {
         if args.kills.is_some() && !scenario.strikes() {
             bail!("--kills says nothing about {scenario}, which goes on all the time");
         }
-        let lasts = [
-            (Scenario::All, ALL_LASTS),
-            (Scenario::Partition, CUT_LASTS),
-            (Scenario::HeldSnapshot, HELD_LASTS),
-        ];
-        let lasts = lasts.into_iter().find_map(|(one, lasts)| (one == scenario).then_some(lasts));
+        let Nature { long, short, fleet, lasts, .. } = scenario.nature();
         if args.duration.is_some() && lasts.is_none() {
             bail!(
                 "--duration is for the scenarios all, partition and held-snapshot; {scenario} ends with its payments"
@@ -213,7 +248,7 @@ impl Plan {
                 "--payments says nothing about {scenario}, which pays --rate payments a second for --duration"
             );
         }
-        if args.payments.is_some() && scenario.is_scripted() {
+        if args.payments.is_some() && scenario.has(Trait::Scripted) {
             bail!(
                 "--payments says nothing about {scenario}, which goes by a script; --short makes it shorter"
             );
@@ -226,8 +261,7 @@ impl Plan {
         if args.old.is_some() && scenario != Scenario::Versions {
             bail!("--old is for the scenario versions; {scenario} is about one version");
         }
-        let defaults = scenario.defaults();
-        let (payments, kills) = if args.short { defaults.short } else { defaults.long };
+        let (payments, kills) = if args.short { short } else { long };
         let duration = lasts.map(|(long, short)| match args.duration {
             Some(seconds) => Duration::from_secs(seconds),
             None if args.short => short,
@@ -242,8 +276,8 @@ impl Plan {
             seed: args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>())),
             payments: args.payments.or(paced).unwrap_or(payments),
             kills: args.kills.unwrap_or(kills),
-            workers: args.workers.map_or(defaults.workers, usize::from),
-            apis: args.apis.map_or(defaults.apis, usize::from),
+            workers: args.workers.map_or(fleet.0, usize::from),
+            apis: args.apis.map_or(fleet.1, usize::from),
             duration,
             elsewhere: args
                 .database_url
@@ -269,7 +303,7 @@ impl Plan {
 
     /// The time over which the payments are spread. None where they are not spread.
     pub(super) fn spread_over(&self) -> Option<Duration> {
-        self.duration.filter(|_| matches!(self.scenario, Scenario::All | Scenario::HeldSnapshot))
+        self.duration.filter(|_| self.scenario.has(Trait::Spread))
     }
 
     /// How many bytes of disk it may take. None where that is only a little.
@@ -286,7 +320,7 @@ impl Plan {
             self.duration.map(|duration| format!(" --duration {}", duration.as_secs())).unwrap_or_default();
         let old = self.old.as_ref().map(|old| format!(" --old {}", old.display())).unwrap_or_default();
         let paid = match self.rate {
-            _ if scenario.is_scripted() => String::new(),
+            _ if scenario.has(Trait::Scripted) => String::new(),
             Some(rate) => format!(" --rate {rate}"),
             None => format!(" --payments {payments}"),
         };

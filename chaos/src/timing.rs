@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::plan::{Plan, Scenario};
+use super::plan::{Plan, Scenario, Trait};
 
 /// How long a claim lasts.
 pub(super) const LEASE: Duration = Duration::from_millis(2_500);
@@ -35,29 +35,7 @@ pub(super) fn of(plan: &Plan) -> Vec<(&'static str, &'static str)> {
         return Vec::new();
     }
     // A gateway that does answer gets time to do so on a busy machine, since only workers shall fail there.
-    let gateway_timeout = match scenario {
-        Scenario::Gateway | Scenario::LostAnswers | Scenario::All => "300",
-        Scenario::Workers
-        | Scenario::Api
-        | Scenario::GatewayKill
-        | Scenario::Postgres
-        | Scenario::Zombies
-        | Scenario::Deliveries
-        | Scenario::ClockSkew
-        | Scenario::Connections
-        | Scenario::DiskFull
-        | Scenario::RestartStorm
-        | Scenario::Failover
-        | Scenario::LostTail
-        | Scenario::SlowDatabase
-        | Scenario::Partition
-        | Scenario::SilentFew
-        | Scenario::QuietOutage
-        | Scenario::WrongDoor
-        | Scenario::HeldSnapshot
-        | Scenario::Restore
-        | Scenario::Versions => "1000",
-    };
+    let gateway_timeout = if scenario.has(Trait::LosesAnswers) { "300" } else { "1000" };
     // A gateway that never answers a charge would hardly be asked for another one.
     let breaker_failures = if scenario == Scenario::LostAnswers { "1000" } else { "5" };
     let more = [("GATEWAY_TIMEOUT_MS", gateway_timeout), ("BREAKER_FAILURES", breaker_failures)];
@@ -87,7 +65,28 @@ fn of_script(plan: &Plan) -> Vec<(&'static str, &'static str)> {
         (Scenario::WrongDoor, false) => vec![("DOUBT_DEADLINE_MS", "20000")],
         // A void starts within seconds.
         (Scenario::Restore, _) => vec![("DOUBT_DEADLINE_MS", "5000")],
-        _ => Vec::new(),
+        (
+            Scenario::Workers
+            | Scenario::Api
+            | Scenario::GatewayKill
+            | Scenario::Postgres
+            | Scenario::Zombies
+            | Scenario::Gateway
+            | Scenario::LostAnswers
+            | Scenario::Deliveries
+            | Scenario::ClockSkew
+            | Scenario::Connections
+            | Scenario::DiskFull
+            | Scenario::RestartStorm
+            | Scenario::Failover
+            | Scenario::LostTail
+            | Scenario::SlowDatabase
+            | Scenario::Partition
+            | Scenario::HeldSnapshot
+            | Scenario::Versions
+            | Scenario::All,
+            _,
+        ) => Vec::new(),
     }
 }
 
