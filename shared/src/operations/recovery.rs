@@ -9,6 +9,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use domain::decide::Purpose;
+use domain::status::{Claims, EventType, PaymentStatus};
 use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -90,7 +92,8 @@ pub struct Recovered {
     pub claimed_at: DateTime<Utc>,
     /// The worker that is gone; none where the claim does not name it.
     pub lost_worker: Option<String>,
-    /// What the worker was doing: `charge`, `verify` or `void`.
+    /// What the worker was doing: `charge`, `verify` or `void`; `unknown` where another version claimed it by
+    /// an event that this one does not know.
     pub was_doing: &'static str,
     /// What became of the payment: `succeeded`, `failed`, `reversed`, `held`, `under_way`, or `waits` if no
     /// worker has taken it over yet.
@@ -189,22 +192,25 @@ pub async fn find(pool: &PgPool, id: i64) -> sqlx::Result<Option<(Report, Vec<Re
     Ok(Some((report, recovered.collect())))
 }
 
-/// The purpose of a claim of this type.
+/// The purpose of a claim of this type; "unknown" where another version made a claim that this one cannot
+/// read.
 fn was_doing(claim_type: &str, voiding: bool) -> &'static str {
-    match (claim_type, voiding) {
-        ("attempt_started", _) => "charge",
-        (_, true) => "void",
-        _ => "verify",
+    match claim_type.parse().map(EventType::claims) {
+        Ok(Some(Claims::ToCharge)) => Purpose::Charge.as_str(),
+        Ok(Some(Claims::ToLook)) if voiding => Purpose::Void.as_str(),
+        Ok(Some(Claims::ToLook)) => Purpose::Verify.as_str(),
+        Ok(None) | Err(_) => "unknown",
     }
 }
 
-/// The state of a payment, in a word.
+/// The state of a payment, in a word. A status that another version wrote is shown as it stands.
 fn became(status: &str, is_held: bool, is_touched: bool) -> String {
-    match (status, is_held, is_touched) {
-        ("pending" | "processing", true, _) => "held",
-        ("pending" | "processing", false, true) => "under_way",
-        ("pending" | "processing", false, false) => "waits",
-        _ => status,
+    let is_under_way = status.parse().is_ok_and(|status: PaymentStatus| !status.is_terminal());
+    match (is_under_way, is_held, is_touched) {
+        (true, true, _) => "held",
+        (true, false, true) => "under_way",
+        (true, false, false) => "waits",
+        (false, _, _) => status,
     }
     .to_owned()
 }
@@ -225,6 +231,17 @@ pub async fn forget(pool: &PgPool, days: i32) -> sqlx::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_of_another_version_is_read_as_none_of_ours() {
+        assert_eq!(was_doing("attempt_started", false), "charge");
+        assert_eq!(["taken_over", "verifying"].map(|it| was_doing(it, false)), ["verify"; 2]);
+        assert_eq!(["taken_over", "verifying"].map(|it| was_doing(it, true)), ["void"; 2]);
+        assert_eq!(["held", "refunding"].map(|it| was_doing(it, true)), ["unknown"; 2]);
+        assert_eq!(became("processing", true, true), "held");
+        assert_eq!(became("pending", false, false), "waits");
+        assert_eq!(["succeeded", "refunded"].map(|it| became(it, false, true)), ["succeeded", "refunded"]);
+    }
 
     #[test]
     fn a_session_is_named_by_what_no_other_start_has_and_fits_into_a_name_of_postgres() {

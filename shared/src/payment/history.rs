@@ -158,13 +158,13 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
     }
     let event_type: EventType = event.event_type.parse()?;
     let status = PaymentStatus::after(Some(row.status.parse()?), event_type)?;
-    let is_claim =
-        matches!(event_type, EventType::AttemptStarted | EventType::TakenOver | EventType::Verifying);
+    let is_claim = event_type.claims().is_some();
+    let (stays_claimed, stays_held) = keeps(event_type);
     if is_claim {
         let takeovers = event.evidence["takeovers"].as_i64().and_then(|count| count.try_into().ok());
         row.takeover_count = takeovers.unwrap_or(0);
     }
-    let ends_claim = !is_claim && event_type != EventType::Rescheduled && event.claim_token.is_some();
+    let ends_claim = !is_claim && !stays_claimed && event.claim_token.is_some();
     if ends_claim {
         row.left_nothing_at = left_nothing(row, event);
     }
@@ -172,16 +172,37 @@ fn apply(row: &mut Row, event: &Event) -> Result<(), HistoryError> {
     row.version = event.version;
     row.updated_at = event.at;
     row.due_at = event.due_at;
-    if event_type != EventType::Rescheduled {
+    if !stays_claimed {
         row.claim_token = if is_claim { event.claim_token } else { None };
     }
     row.retries_spent += i32::from(event.spends);
     row.terminal_at = status.is_terminal().then_some(event.at);
-    // What happens to a held payment was done by a person and ends its being held, except for `restored`.
-    if event_type != EventType::Restored {
+    if !stays_held {
         row.held_reason = None;
     }
     change(row, event, event_type)
+}
+
+/// Whether a claim stays over this event, and whether a held payment stays held. What else happens to a held
+/// payment was done by a person, and ends its being held.
+const fn keeps(event: EventType) -> (bool, bool) {
+    match event {
+        EventType::Rescheduled => (true, false),
+        EventType::Restored => (false, true),
+        EventType::Created
+        | EventType::AttemptStarted
+        | EventType::TakenOver
+        | EventType::Verifying
+        | EventType::OutcomeUnknown
+        | EventType::RetryScheduled
+        | EventType::Succeeded
+        | EventType::Failed
+        | EventType::VoidStarted
+        | EventType::Reversed
+        | EventType::Held
+        | EventType::Released
+        | EventType::Doubted => (false, false),
+    }
 }
 
 /// Applies what is particular to the event's type.

@@ -150,7 +150,8 @@ fn seen(word: &str) -> &'static str {
             "The gateway is silent. Ends without proof are possible once it has been for as long as a doubt may last."
         }
         "refused" => "Something answered, and did not let us look.",
-        _ => "Nobody could look.",
+        "" | "not_looked" => "Nobody could look.",
+        _ => "Another version looked, and this one cannot say what it saw.",
     }
 }
 

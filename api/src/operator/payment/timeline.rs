@@ -54,7 +54,7 @@ fn view(event: Event, before: &mut Option<DateTime<Utc>>) -> EventView {
         said: text("by").zip(text("reason")).map(|(by, reason)| Said { by, reason }),
         told: told(told_by),
         charges: charges(told_by),
-        next: event.due_at.filter(|_| is_wait(event_type)).map(|due| next(event.at, due)),
+        next: event.due_at.filter(|_| event_type.is_some_and(is_wait)).map(|due| next(event.at, due)),
         evidence: pretty(&without_empty(&event.evidence)),
         claim: event.claim_token.map(|token| ClaimToken::from(token).to_string()),
         at: event.at.into(),
@@ -69,8 +69,24 @@ fn next(at: DateTime<Utc>, due: DateTime<Utc>) -> String {
     if due <= at { "due at once".to_owned() } else { format!("due again after {}", duration(due - at)) }
 }
 
-const fn is_wait(event: Option<EventType>) -> bool {
-    matches!(event, Some(EventType::RetryScheduled | EventType::OutcomeUnknown))
+/// Whether the time at which the payment is due again is worth telling.
+const fn is_wait(event: EventType) -> bool {
+    match event {
+        EventType::RetryScheduled | EventType::OutcomeUnknown => true,
+        EventType::Created
+        | EventType::AttemptStarted
+        | EventType::TakenOver
+        | EventType::Verifying
+        | EventType::Succeeded
+        | EventType::Failed
+        | EventType::VoidStarted
+        | EventType::Reversed
+        | EventType::Held
+        | EventType::Released
+        | EventType::Rescheduled
+        | EventType::Restored
+        | EventType::Doubted => false,
+    }
 }
 
 /// The evidence without the facts that are null.

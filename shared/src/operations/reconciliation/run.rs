@@ -32,34 +32,21 @@ const LONGEST_REST: Duration = Duration::from_secs(5);
 /// The number up to which open breaks are counted.
 const BREAKS_COUNTED: i64 = 1_000;
 
-/// The parts of a run, in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    Repair,
-    Journal,
-    Payments,
-    Balances,
-    Charges,
-    Done,
-}
-
-impl Step {
-    const ALL: &[Self] =
-        &[Self::Repair, Self::Journal, Self::Payments, Self::Balances, Self::Charges, Self::Done];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Repair => "repair",
-            Self::Journal => "journal",
-            Self::Payments => "payments",
-            Self::Balances => "balances",
-            Self::Charges => "charges",
-            Self::Done => "done",
-        }
-    }
-
-    fn parse(word: &str) -> Self {
-        Self::ALL.iter().copied().find(|step| step.as_str() == word).unwrap_or(Self::Repair)
+domain::words! {
+    /// The parts of a run, in their order.
+    Step {
+        /// Due times and hints are put right.
+        Repair = "repair",
+        /// The gateway's journal is copied and compared.
+        Journal = "journal",
+        /// The payments are compared, page by page.
+        Payments = "payments",
+        /// The accounts are added up.
+        Balances = "balances",
+        /// The gateway's list of charges is compared.
+        Charges = "charges",
+        /// The run is over.
+        Done = "done",
     }
 }
 
@@ -102,10 +89,12 @@ pub(super) async fn begin(
         Trigger::Tick(tick) => begin_tick(pool, tick, holder).await?,
         Trigger::Command => Some(begin_command(pool, holder).await?),
     };
-    Ok(row.map(|row| Run {
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Run {
         id: row.id,
         holder,
-        step: Step::parse(&row.step),
+        // A step that only another version knows is that version's to go on with.
+        step: row.step.parse().map_err(|why| sqlx::Error::Decode(Box::new(why)))?,
         compared_up_to: row.compared_up_to,
         pass_began_at: row.pass_began_at.unwrap_or(row.started_at),
         listed_up_to: row.listed_up_to,
