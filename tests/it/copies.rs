@@ -6,7 +6,7 @@ use std::fs;
 use crate::tidy::{root, sources};
 
 /// All SQL of `shared` that stands in files, and the source that has some of its own.
-fn statements() -> Vec<(String, String)> {
+pub(crate) fn statements() -> Vec<(String, String)> {
     let queries = fs::read_dir(root().join("shared/queries")).unwrap().map(|entry| entry.unwrap().path());
     let queries = queries.map(|path| (path.display().to_string(), fs::read_to_string(&path).unwrap()));
     queries.chain(sources(&["shared/src"])).collect()

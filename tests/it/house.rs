@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use crate::tidy::{root, sources};
+use crate::tidy::{quoted, root, sources, text};
 
 /// The parts of the house by name, each with the parts that it may use.
 type Arrows = BTreeMap<String, BTreeSet<String>>;
@@ -15,11 +15,11 @@ type Arrows = BTreeMap<String, BTreeSet<String>>;
 /// The rows of the table below this heading of the architecture: first column a part, last column what it may
 /// use. Each row may name only parts of the rows above it, so there is no circle.
 fn drawn(heading: &str) -> Arrows {
-    let page = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).unwrap();
+    let page = text("docs/ARCHITECTURE.md");
     let (_, section) = page.split_once(heading).unwrap();
     let rows =
         section.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
-    let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let quoted = |cell: &str| quoted(cell).map(str::to_owned).collect::<Vec<_>>();
     let mut arrows = Arrows::new();
     for row in rows.skip(2) {
         let cells: Vec<&str> = row.trim_matches('|').split('|').collect();
@@ -176,7 +176,7 @@ fn roots(code: &str) -> BTreeSet<String> {
 
 /// The wings of `shared`, each with the wings that its code uses.
 fn wings() -> Arrows {
-    let lib = fs::read_to_string(root().join("shared/src/lib.rs")).unwrap();
+    let lib = text("shared/src/lib.rs");
     let names: BTreeSet<String> = lib
         .lines()
         .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';').map(str::to_owned))

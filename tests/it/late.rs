@@ -69,20 +69,29 @@ async fn after(pool: &PgPool, api_key: SecretHash, steps: Vec<Step>) -> PaymentI
     id
 }
 
+const CHARGED: Option<&str> = Some("charged_after_end");
+const ODD: Option<&str> = Some("contradiction");
+
+/// The breaks that a late result opens which would have held the payment.
+const fn exposed_by(reason: HeldReason) -> [Option<&'static str>; 3] {
+    match reason {
+        HeldReason::WrongAnswer => [ODD, CHARGED, CHARGED],
+        HeldReason::Contradiction => [ODD, ODD, None],
+        HeldReason::Unverifiable | HeldReason::Poison | HeldReason::Unreadable | HeldReason::Restored => {
+            [None, None, None]
+        }
+    }
+}
+
 /// The break that each kind of late result opens, for a payment that succeeded by `ch_1`, one that failed,
 /// and one that was reversed.
 fn table() -> Vec<(Step, [Option<&'static str>; 3])> {
-    const CHARGED: Option<&str> = Some("charged_after_end");
-    const ODD: Option<&str> = Some("contradiction");
-    vec![
+    let of_steps = [
         (Step::Succeed(charge("ch_1")), [None, CHARGED, CHARGED]),
         (Step::Succeed(charge("ch_2")), [ODD, CHARGED, CHARGED]),
         (doubt(Reason::WrongAnswer), [ODD, CHARGED, CHARGED]),
-        (Step::Hold(HeldReason::WrongAnswer), [ODD, CHARGED, CHARGED]),
-        (Step::Hold(HeldReason::Contradiction), [ODD, ODD, None]),
         (failure("card_declined"), [ODD, None, None]),
         (Step::Reverse { reason: Reason::VoidConfirmed }, [ODD, None, None]),
-        (Step::Hold(HeldReason::Unverifiable), [None, None, None]),
         (failure("retries_exhausted"), [None, None, None]),
         (failure("expired"), [None, None, None]),
         (failure("non_retryable"), [None, None, None]),
@@ -93,7 +102,9 @@ fn table() -> Vec<(Step, [Option<&'static str>; 3])> {
             [None, None, None],
         ),
         (Step::StartVoid { reason: Reason::DoubtDeadline, spends: Spends::Nothing }, [None, None, None]),
-    ]
+    ];
+    let of_reasons = HeldReason::ALL.iter().map(|&reason| (Step::Hold(reason), exposed_by(reason)));
+    of_steps.into_iter().chain(of_reasons).collect()
 }
 
 #[tokio::test]

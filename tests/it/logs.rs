@@ -1,5 +1,7 @@
 //! The logs of processes without a terminal: JSON that can be searched, and never a secret.
 
+use std::collections::BTreeSet;
+
 use chrono::DateTime;
 use domain::ids::PaymentId;
 use serde_json::Value;
@@ -7,6 +9,7 @@ use tests::client::send;
 use tests::{Exit, Launch, Process, Shape, System, a_payment, wait_for, wait_until};
 
 use crate::PROGRAM;
+use crate::tidy::{quoted, sources, text};
 
 /// The lines of a process. Each must be a whole object with the fields that every line has.
 fn lines(process: &Process, service: &str) -> Vec<Value> {
@@ -176,5 +179,34 @@ async fn a_database_that_is_not_there_is_named_without_its_password() {
             assert!(!process.stderr().contains(PASSWORD), "{}", process.stderr());
             assert!(!process.stderr().is_empty());
         }
+    }
+}
+
+/// The words of all lines that the programs write at this level, by which a person finds them.
+fn events_at(level: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (_, text) in sources(&["api/src", "shared/src", "worker/src"]) {
+        for (at, it) in text.match_indices("event = \"") {
+            let call = text[..at].rfind("tracing::").map(|call| &text[call + "tracing::".len()..at]);
+            if call.is_some_and(|call| call.starts_with(&format!("{level}!("))) {
+                found.insert(text[at + it.len()..].split('"').next().unwrap().to_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_runbook_tells_of_every_event_that_is_an_error_or_a_warning() {
+    let runbook = text("docs/RUNBOOK.md");
+    let (_, levels) = runbook.split_once("\n| level | what it means |\n").unwrap();
+    let levels = levels.split("```").next().unwrap();
+    for (level, least) in [("error", 10), ("warn", 10)] {
+        let items = levels.split("\n- ").filter(|item| item.starts_with(level));
+        let told: BTreeSet<&str> = items.flat_map(quoted).collect();
+        let events = events_at(level);
+        assert!(events.len() >= least, "only {events:?} are seen at {level}");
+        let untold: Vec<&String> = events.iter().filter(|event| !told.contains(event.as_str())).collect();
+        assert!(untold.is_empty(), "docs/RUNBOOK.md does not tell of {untold:?} at {level}");
     }
 }

@@ -2,7 +2,6 @@
 //! fire when they should, and the runbook's commands run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,14 +11,7 @@ use shared::platform::metrics::{ALL, Kind};
 use tests::{Exit, Launch, TestDatabase};
 
 use crate::PROGRAM;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
-
-fn text(file: &str) -> String {
-    fs::read_to_string(root().join(file)).unwrap()
-}
+use crate::tidy::{root, sources, text};
 
 fn board() -> Value {
     serde_json::from_str(&text("ops/grafana/payonce.json")).unwrap()
@@ -127,6 +119,32 @@ fn every_event_of_a_payment_is_on_the_board() {
         let is_drawn = drawn.iter().any(|it| it.split(word).any(|it| it == event.as_str()));
         assert!(is_drawn, "nobody would see {event}");
     }
+}
+
+/// The values that an expression compares labels with, without patterns.
+fn values_in(expression: &str) -> Vec<&str> {
+    let quoted = expression.split('"').skip(1).step_by(2).flat_map(|value| value.split('|'));
+    quoted.filter(|value| !value.contains(['.', '$'])).collect()
+}
+
+#[test]
+fn the_board_and_the_alerts_compare_labels_with_words_that_somebody_writes() {
+    let code: String = sources(&["api/src", "domain/src", "shared/src", "worker/src"])
+        .into_iter()
+        .map(|(_, text)| text.split("#[cfg(test)]").next().unwrap().to_owned())
+        .collect();
+    let expressions = panels().into_iter().flat_map(|(_, expressions)| expressions);
+    let all: Vec<String> = expressions.chain(alerts().into_values()).collect();
+    let mut seen = 0;
+    for expression in &all {
+        for value in values_in(expression) {
+            // Methods of HTTP are the library's words.
+            let is_written = code.contains(&format!("\"{value}\"")) || value == "POST";
+            assert!(is_written, "nobody writes {value:?}, so this is silent for ever: {expression}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 20, "only {seen} values are seen");
 }
 
 #[test]

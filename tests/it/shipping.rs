@@ -2,17 +2,12 @@
 //! units, example.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
 use tests::{Exit, Launch};
 
 use crate::PROGRAM;
-
-fn text(file: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file)).unwrap()
-}
+use crate::tidy::text;
 
 /// The processes of the Procfile, each with its program.
 fn procfile() -> BTreeMap<String, String> {
