@@ -64,6 +64,7 @@ mod teeth;
 mod tidy;
 mod tokens;
 mod verify;
+mod words;
 
 /// The program that can be any of Payonce's processes.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_process");
