@@ -30,6 +30,7 @@ mod installation;
 mod late;
 mod ledger;
 mod limit;
+mod lists;
 mod logs;
 mod matrix;
 mod metrics;
