@@ -10,7 +10,7 @@ use tests::client::send;
 
 use super::an_api;
 use crate::operator::ADMIN_KEY;
-use crate::tidy::sources;
+use crate::tidy::{sources, text};
 
 /// What anybody may ask for.
 const OPEN: [&str; 4] = ["/health", "/health/live", "/health/ready", "/metrics"];
@@ -150,4 +150,44 @@ async fn every_path_opens_with_its_own_kind_of_key_presented_in_its_own_way_and_
         }
     }
     assert_eq!(system.stored().await, [0, 0, 0, 0]);
+}
+
+#[test]
+fn every_path_of_the_api_stands_in_the_readme_and_an_admins_where_the_key_is_explained() {
+    let readme = text("README.md");
+    let (_, table) = readme.split_once("\n## The API in short\n").unwrap();
+    let table = table.split("\n\n- ").next().unwrap();
+    let example = text(".env.example");
+    let explained = example.split_once("\nADMIN_KEY=").unwrap().0.rsplit("\n\n").next().unwrap();
+    let of_pages = |path: &str| path.starts_with("/ops");
+    let paths: BTreeSet<String> = routes("api/src").into_iter().map(|(_, path)| path).collect();
+    assert!(paths.len() > 20, "{paths:?}");
+    for path in paths.iter().filter(|path| !of_pages(path)) {
+        let path = path.replace("/1", "/{id}");
+        let last = path.rsplit('/').next().unwrap_or_default();
+        let is_told = [format!("{path}`"), format!("…/{last}`")].iter().any(|it| table.contains(it));
+        assert!(is_told, "README.md does not tell of {path}");
+        if OPEN.contains(&path.as_str()) || path.starts_with(MERCHANTS) {
+            continue;
+        }
+        // The alert of errors sees what is below it.
+        assert!(path.starts_with("/v1/"), "{path}");
+        let list = path.split("/{id}").next().unwrap_or_default();
+        assert!(explained.contains(list), ".env.example does not say that ADMIN_KEY opens {list}");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_no_router_names_is_a_405_on_every_path() {
+    let system = an_api().await;
+    let routes = routes("api/src");
+    let paths: BTreeSet<&String> = routes.iter().map(|(_, path)| path).collect();
+    for path in paths.into_iter().filter(|path| !path.starts_with("/ops")) {
+        for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            let is_routed = routes.contains(&(method.clone(), path.clone()));
+            let answer = send(asks(&system, &method, path)).await;
+
+            assert_eq!(answer.status != 405, is_routed, "{method} {path}: {}", answer.status);
+        }
+    }
 }
