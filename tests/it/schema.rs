@@ -1,9 +1,10 @@
 //! The last guards stand in the database itself: it refuses what no program may do, whatever its bugs.
 
 use domain::ids::PaymentId;
-use tests::{Shape, System, a_payment, wait_until};
+use tests::{Shape, System, TestDatabase, a_payment, wait_until};
 
 use crate::PROGRAM;
+use crate::tidy::text;
 
 /// A system with one payment that succeeded and one that no worker has taken yet.
 async fn two_payments() -> (System, PaymentId, PaymentId) {
@@ -156,4 +157,105 @@ async fn migrating_again_changes_nothing() {
     first.unwrap();
     second.unwrap();
     assert_eq!(system.count("select count(*) from _sqlx_migrations").await, before);
+}
+
+/// The columns of the table of payments.
+async fn columns(pool: &sqlx::PgPool) -> Vec<String> {
+    let columns = "select column_name::text from information_schema.columns
+                    where table_schema = 'public' and table_name = 'payments' order by 1";
+    sqlx::query_scalar(columns).fetch_all(pool).await.unwrap()
+}
+
+#[tokio::test]
+async fn every_column_of_a_payment_is_either_fixed_or_changed_by_some_statement() {
+    let database = TestDatabase::fresh().await;
+    let fixed = "select pg_get_triggerdef(oid) from pg_trigger where tgname = 'payments_facts_are_fixed'";
+    let fixed: String = sqlx::query_scalar(fixed).fetch_one(&database.pool).await.unwrap();
+    let statements: String = crate::copies::statements().into_iter().map(|(_, text)| text).collect();
+    let updates: Vec<&str> = statements
+        .split("update payments ")
+        .skip(1)
+        .map(|rest| rest.split(" where ").next().unwrap())
+        .collect();
+    assert!(updates.len() > 5, "payments are changed elsewhere");
+    let columns = columns(&database.pool).await;
+    assert!(columns.len() > 30, "{columns:?}");
+    for column in columns {
+        let is_fixed = fixed.contains(&format!("new.{column} "));
+        let is_changed = updates
+            .iter()
+            .any(|it| [" ", "\n"].iter().any(|before| it.contains(&format!("{before}{column} = "))));
+        assert!(
+            is_fixed != is_changed,
+            "{column} is fixed: {is_fixed}; some statement changes it: {is_changed}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_independent_fold_compares_every_column_of_a_payment() {
+    let database = TestDatabase::fresh().await;
+    let (fold, row) = (text("verify/src/fold.rs"), text("verify/src/ours.rs"));
+    let (_, told) = fold.split_once("\nstruct Told {").unwrap();
+    let told = told.split_once("\n}\n").unwrap().0;
+    let (_, compared) = fold.split_once("\nfn differing(").unwrap();
+    let compared: Vec<&str> = compared
+        .split_once("\n}\n")
+        .unwrap()
+        .0
+        .split(|c: char| !(c.is_ascii_lowercase() || c == '_'))
+        .collect();
+    let columns = columns(&database.pool).await;
+    assert!(columns.len() > 30, "{columns:?}");
+    for column in columns.iter().filter(|column| *column != "id") {
+        assert!(
+            told.contains(&format!(" {column}: ")),
+            "the fold of `payonce verify` does not tell {column}"
+        );
+        assert!(compared.contains(&column.as_str()), "`payonce verify` does not compare {column}");
+        assert!(row.contains(column), "`payonce verify` does not read {column}");
+    }
+}
+
+/// Tables that only grow, and why: what they keep is asked for years later, or there is little of it. Every
+/// other table has somebody who deletes its old rows.
+const KEPT: &[(&str, &str)] = &[
+    ("account_balances", "one row for each account"),
+    ("api_keys", "who could ask"),
+    ("breaks", "what was found, and what people did about it"),
+    ("corrections", "what people put right"),
+    ("dead_letters", "what the queue gave up, and what people did about it"),
+    ("decisions", "what people decided"),
+    ("gateway_cursors", "one row for each gateway"),
+    ("gateway_effects", "the gateway's books"),
+    ("gateway_identities", "one row for each gateway"),
+    ("idempotency_keys", "the first answer, for ever"),
+    ("installation", "one row"),
+    ("late_evidence", "what the gateway said too late"),
+    ("ledger_accounts", "our books"),
+    ("ledger_transfers", "our books"),
+    ("merchants", "who is owed"),
+    ("orphans", "charges of forgotten payments"),
+    ("payment_events", "the truth about payments"),
+    ("payments", "the payments"),
+    ("recovery_items", "goes with its report"),
+];
+
+#[tokio::test]
+async fn every_table_is_kept_for_a_reason_or_somebody_deletes_its_old_rows() {
+    let database = TestDatabase::fresh().await;
+    let tables = "select relname::text from pg_class
+                   where relnamespace = 'public'::regnamespace and relkind = 'r' and relname <> '_sqlx_migrations'
+                   order by 1";
+    let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&database.pool).await.unwrap();
+    let statements: String = crate::copies::statements().into_iter().map(|(_, text)| text).collect();
+    for table in &tables {
+        // Who deletes all rows at once, when the database moved, prunes nothing.
+        let is_pruned =
+            [" ", "\n"].iter().any(|end| statements.contains(&format!("delete from {table}{end}")));
+        let is_kept = KEPT.iter().any(|(kept, _)| kept == table);
+        assert!(is_pruned != is_kept, "{table} is pruned: {is_pruned}; is kept: {is_kept}");
+    }
+    let gone: Vec<_> = KEPT.iter().filter(|(kept, _)| !tables.iter().any(|table| table == kept)).collect();
+    assert!(gone.is_empty(), "no such tables: {gone:?}");
 }
