@@ -24,10 +24,25 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone, Copy, clap::Subcommand)]
 pub enum Command {
     /// The API
+    #[command(after_help = "\
+Example:
+  payonce service api
+
+Exit codes: 0 ended in order, 1 failed, 2 called wrongly.")]
     Api,
     /// A worker
+    #[command(after_help = "\
+Example:
+  payonce service worker
+
+Exit codes: 0 ended in order, 1 failed, 2 called wrongly.")]
     Worker,
     /// The simulated gateway
+    #[command(after_help = "\
+Example:
+  payonce service simgateway
+
+Exit codes: 0 ended in order, 1 failed, 2 called wrongly.")]
     Simgateway,
     /// Ends and removes what it was told of, once its standard input ends
     #[command(hide = true)]

@@ -42,6 +42,7 @@ mod operator;
 mod ops;
 mod outage;
 mod past;
+mod places;
 mod plans;
 mod poison;
 mod pooler;
