@@ -1,17 +1,15 @@
 //! `payonce gateway`: which gateway this installation knows.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
+use domain::ids::GatewayName;
 use serde_json::json;
-use shared::gateway::{ApiKey, Gateway, door};
+use shared::gateway::{door, names, settings};
+use sqlx::PgPool;
 use terminal::output;
 
 use crate::migrate::connect;
-
-/// How long the gateway may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// See which gateway is known, or say that another one is meant.
 #[derive(Debug, clap::Subcommand)]
@@ -23,11 +21,27 @@ Example:
 
 Exit codes: 0 shown, also where none is known yet; 1 failed; 2 called wrongly.")]
     Show {
+        /// Which of several gateways
+        #[arg(default_value = "default")]
+        name: GatewayName,
         /// Print one line of JSON: {\"account\",\"environment\"}, or null
         #[arg(long)]
         json: bool,
     },
-    /// Make the gateway at `GATEWAY_URL` the known one. Needs `DATABASE_URL`
+    /// List the gateways that merchants can have, each with its account, and until when its books were read.
+    /// Needs `DATABASE_URL`
+    #[command(after_help = "\
+Example:
+  payonce gateway list
+
+Exit codes: 0 listed; 1 failed; 2 called wrongly.")]
+    List {
+        /// Print one line of JSON: an array of the gateways
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the gateway at `GATEWAY_URL`, or the one of that name in `GATEWAYS`, the known one.
+    /// Needs `DATABASE_URL`
     ///
     /// The first gateway that answers is known from then on, and workers ask no other. Charges of the old one
     /// cannot be looked up at the new one: let payments that are in doubt end before.
@@ -37,6 +51,9 @@ Example:
 
 Exit codes: 0 adopted; 1 it did not answer, does not say who it is, or failed; 2 called wrongly.")]
     Adopt {
+        /// Which of several gateways
+        #[arg(default_value = "default")]
+        name: GatewayName,
         /// Print one line of JSON: {\"account\",\"environment\"}
         #[arg(long)]
         json: bool,
@@ -46,10 +63,15 @@ Exit codes: 0 adopted; 1 it did not answer, does not say who it is, or failed; 2
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let pool = connect().await?;
     let (known, as_json) = match command {
-        Command::Show { json } => (door::known(&pool).await.context("cannot read the known gateway")?, json),
-        Command::Adopt { json } => {
-            let url = shared::platform::config::required("GATEWAY_URL", "http://127.0.0.1:8090")?;
-            let gateway = Gateway::new(&url, ApiKey::from_env()?, PATIENCE)?;
+        Command::List { json } => return list(&pool, json).await,
+        Command::Show { name, json } => {
+            (door::known(&pool, &name).await.context("cannot read the known gateway")?, json)
+        }
+        Command::Adopt { name, json } => {
+            let gateways = settings::gateways(&settings::from_env()?)?;
+            let gateway = gateways.into_iter().find(|gateway| *gateway.name() == name);
+            let gateway =
+                gateway.with_context(|| format!("the settings say nothing of the gateway {name}"))?;
             (Some(door::adopt(&gateway, &pool).await.context("nothing was adopted")?), json)
         }
     };
@@ -59,5 +81,24 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     } else {
         output::line(&known.map_or_else(|| "no gateway is known yet".to_owned(), |it| it.to_string()))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(pool: &PgPool, as_json: bool) -> Result<ExitCode> {
+    let all = names::list(pool).await.context("cannot list the gateways; is the database migrated?")?;
+    if as_json {
+        output::json(&all)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|it| {
+            let read = it.whole_at.map(|at| at.format("%Y-%m-%d %H:%M:%S UTC").to_string());
+            let merchants = it.merchants.to_string();
+            vec![it.name.clone(), or_dash(&it.account), or_dash(&it.environment), merchants, or_dash(&read)]
+        })
+        .collect();
+    output::table(&["NAME", "ACCOUNT", "ENVIRONMENT", "MERCHANTS", "BOOKS READ UNTIL"], &rows)?;
     Ok(ExitCode::SUCCESS)
 }

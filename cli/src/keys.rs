@@ -1,15 +1,23 @@
 //! `payonce keys`: who may use the API.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use domain::ids::{KeyId, MerchantId};
+use domain::ids::{GatewayName, KeyId, MerchantId};
 use serde_json::json;
+use shared::gateway::books::Bounds;
+use shared::gateway::{names, settings};
 use shared::merchant;
 use shared::merchant::auth::{self, KeySummary};
-use terminal::output;
+use shared::operations::installation::newcomer;
+use sqlx::PgPool;
+use terminal::{output, progress};
 
 use crate::migrate::connect;
+
+/// How far the journal of a new gateway is read.
+const JOURNAL: Bounds = Bounds { pages: usize::MAX, time: Duration::from_hours(1) };
 
 /// Make, list and revoke API keys. Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
@@ -20,6 +28,7 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Example:
   payonce keys create --merchant acme --name checkout
+  GATEWAYS=gateways.toml payonce keys create --merchant acme --gateway acme_eu
   payonce keys create --merchant acme --merchant-id mer_01920f2d6a0b7c3e8f5a4b2c1d0e9f88   # forgotten by a backup
 
 Exit codes: 0 made, 1 failed, 2 called wrongly.")]
@@ -33,6 +42,13 @@ Exit codes: 0 made, 1 failed, 2 called wrongly.")]
         /// The merchant is new, and none that a restored database forgot
         #[arg(long = "new", conflicts_with = "merchant_id")]
         is_new: bool,
+        /// Where a new merchant's payments are charged, for life: a name of the file in `GATEWAYS`; without
+        /// it `default`
+        ///
+        /// The first merchant of a gateway makes it one of this installation's. Its journal is read for that,
+        /// and older programs change nothing any more. Needs `GATEWAYS` then.
+        #[arg(long, value_name = "NAME")]
+        gateway: Option<GatewayName>,
         /// A name for the key
         #[arg(long, default_value = "default")]
         name: String,
@@ -68,9 +84,9 @@ Exit codes: 0 revoked, also before; 1 no such key, or failed; 2 called wrongly."
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     match command {
-        Command::Create { merchant, merchant_id, is_new, name, json } => {
+        Command::Create { merchant, merchant_id, is_new, gateway, name, json } => {
             let which = merchant_id.map_or(Which::Called { is_new }, Which::Under);
-            create((&merchant, which), &name, json).await?;
+            create((&merchant, which, gateway), &name, json).await?;
         }
         Command::List { json } => list(json).await?,
         Command::Revoke { id, json } => revoke(id, json).await?,
@@ -87,9 +103,17 @@ enum Which {
     Under(MerchantId),
 }
 
-async fn create((merchant, which): (&str, Which), name: &str, json: bool) -> Result<()> {
+async fn create(
+    (merchant, which, gateway): (&str, Which, Option<GatewayName>),
+    name: &str,
+    json: bool,
+) -> Result<()> {
     let pool = connect().await?;
+    if let Some(gateway) = &gateway {
+        take_up(&pool, gateway).await?;
+    }
     let cannot = || format!("cannot make the merchant {merchant:?}; is the database migrated?");
+    let asked = gateway.clone().unwrap_or_default();
     let merchant = match which {
         Which::Called { is_new } => {
             if !is_new && merchant::may_be_forgotten(&pool, merchant).await.with_context(cannot)? {
@@ -99,9 +123,9 @@ async fn create((merchant, which): (&str, Which), name: &str, json: bool) -> Res
                      once more; if it is surely new, say --new"
                 );
             }
-            merchant::find_or_create(&pool, merchant).await.with_context(cannot)?
+            merchant::find_or_create_at(&pool, merchant, &asked).await.with_context(cannot)?
         }
-        Which::Under(id) => merchant::find_or_create_as(&pool, id, merchant)
+        Which::Under(id) => merchant::find_or_create_as(&pool, id, merchant, &asked)
             .await
             .with_context(cannot)?
             .with_context(|| {
@@ -110,19 +134,44 @@ async fn create((merchant, which): (&str, Which), name: &str, json: bool) -> Res
                 )
             })?,
     };
+    if let Some(gateway) = gateway.filter(|it| *it != merchant.gateway) {
+        let (name, has) = (&merchant.name, &merchant.gateway);
+        bail!("the merchant {name:?} is at the gateway {has} for life: for {gateway} make another merchant");
+    }
     let key = auth::create_key(&pool, merchant.id, name).await.context("cannot make the key")?;
     if json {
         let made = json!({
             "id": key.id,
             "merchant": merchant.name,
             "merchant_id": merchant.id,
+            "gateway": merchant.gateway,
             "name": name,
             "secret": key.secret,
         });
         return output::json(&made);
     }
-    output::line(&format!("merchant  {}\nkey       {}\nsecret    {}", merchant.id, key.id, key.secret))?;
+    let (of, at) = (merchant.id, &merchant.gateway);
+    output::line(&format!("merchant  {of}\ngateway   {at}\nkey       {}\nsecret    {}", key.id, key.secret))?;
     output::line("keep the secret now: it is not shown again")
+}
+
+/// Makes a gateway one of this installation's, unless it is so already.
+async fn take_up(pool: &PgPool, name: &GatewayName) -> Result<()> {
+    if names::all(pool).await.context("is the database migrated?")?.contains(name) {
+        return Ok(());
+    }
+    let settings = settings::from_env_if_any()?;
+    let gateways = settings::gateways(&settings)?;
+    let gateway = gateways.iter().find(|gateway| gateway.name() == name).with_context(|| {
+        format!("GATEWAYS says nothing of the gateway {name}, which is none of this installation's yet")
+    })?;
+    let taken_up = newcomer::take_up(pool, gateway, JOURNAL);
+    if progress::during("reading the gateway's journal", taken_up).await? {
+        progress::say(&format!(
+            "{name} is a gateway of this installation from now on, and programs that know only one change nothing any more"
+        ));
+    }
+    Ok(())
 }
 
 async fn list(json: bool) -> Result<()> {

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use serde_json::json;
+use shared::gateway::settings;
 use shared::operations::installation::restore::{self, Books, Doing};
 use terminal::output::{self, EXIT_USAGE};
 use terminal::progress;
 
-use crate::restored::{Timing, books_after, connect, lacks_gateway, name};
+use crate::restored::{books_after, connect, lacks_gateway, lease_from_env, name};
 
 const FOR_A_PERSON: u8 = 3;
 
@@ -19,7 +20,7 @@ const FOR_A_PERSON: u8 = 3;
 ///
 /// It reads the gateway's books to their end. If the gateway shows a charge of a payment that is forgotten
 /// here, the database was not moved as it was: run `payonce restored`. Stop all APIs and workers first. Needs
-/// `DATABASE_URL` and `GATEWAY_URL`.
+/// `DATABASE_URL` and `GATEWAY_URL` or `GATEWAYS`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -41,15 +42,16 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let by = name(&args.by)?;
-    if lacks_gateway(args.yes) {
+    let terms = settings::from_env_if_any()?;
+    if lacks_gateway(&terms, args.yes) {
         return Ok(ExitCode::from(EXIT_USAGE));
     }
-    let timing = Timing::from_env()?;
+    let lease = lease_from_env()?;
     let pool = connect("payonce moved").await?;
     if let Some(why) = restore::close_doors(&pool, Doing::Moving, &by).await? {
         bail!("it was not moved as it was: {why}; run `payonce restored`");
     }
-    let books = books_after(&pool, timing).await?;
+    let books = books_after(&pool, &terms, lease).await?;
     let unknown = progress::during("comparing", restore::unknown(&pool)).await?;
     if let Some(first) = unknown.first() {
         let why = format!(

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use domain::ids::PaymentId;
+use domain::ids::{GatewayName, PaymentId};
 use serde_json::json;
 use shared::database;
 use shared::operations::installation::orphans::{self, Orphan};
@@ -15,7 +15,7 @@ use crate::migrate::connect;
 /// Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// List orphans by key: those that no payment has adopted, or with --all the others too
+    /// List orphans by gateway and key: those that no payment has adopted, or with --all the others too
     ///
     /// A client that repeats its request gets a payment that adopts the charge. A charge that no client
     /// repeats is refunded at the gateway by a person, who then closes its break.
@@ -29,8 +29,11 @@ Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
         #[arg(long)]
         all: bool,
         /// Only orphans whose key comes after this one
-        #[arg(long, default_value = "")]
-        after: String,
+        #[arg(long, value_name = "KEY")]
+        after: Option<String>,
+        /// The gateway of that key
+        #[arg(long, value_name = "NAME", default_value = "default", requires = "after")]
+        after_gateway: GatewayName,
         /// How many orphans to list, at most
         #[arg(long, default_value_t = 100)]
         limit: u16,
@@ -41,17 +44,18 @@ Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
 }
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
-    let Command::List { all, after, limit, json } = command;
+    let Command::List { all, after, after_gateway, limit, json } = command;
     let pool = connect().await?;
     database::require_migrated(&pool).await?;
-    let found = orphans::list(&pool, all, &after, limit.into()).await?;
+    let after = after.as_ref().map_or(("", ""), |key| (after_gateway.as_str(), key.as_str()));
+    let found = orphans::list(&pool, all, after, limit.into()).await?;
     pool.close().await;
     if json {
         output::json(&found.iter().map(as_json).collect::<Vec<_>>())?;
     } else if found.is_empty() {
         output::line("there is no orphan")?;
     } else {
-        let headings = ["KEY", "AMOUNT", "", "CHARGE", "WAS", "ADOPTED BY"];
+        let headings = ["GATEWAY", "KEY", "AMOUNT", "", "CHARGE", "WAS", "ADOPTED BY"];
         output::table(&headings, &found.iter().map(as_row).collect::<Vec<_>>())?;
     }
     Ok(ExitCode::SUCCESS)
@@ -63,6 +67,7 @@ fn adopted_by(it: &Orphan) -> Option<String> {
 
 fn as_json(it: &Orphan) -> serde_json::Value {
     json!({
+        "gateway": it.gateway,
         "key": it.key,
         "reference": it.reference,
         "charge_id": it.charge_id,
@@ -76,6 +81,7 @@ fn as_json(it: &Orphan) -> serde_json::Value {
 fn as_row(it: &Orphan) -> Vec<String> {
     let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     vec![
+        it.gateway.clone(),
         it.key.clone(),
         it.amount.to_string(),
         it.currency.clone(),

@@ -1,15 +1,13 @@
 //! `payonce reconcile`: one reconciliation, now.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::json;
 use shared::database;
-use shared::gateway::{ApiKey, Gateway};
+use shared::gateway::settings;
 use shared::operations::reconciliation::{self, Counts, GatewayBooks, Report, Trigger};
 use shared::payment::transition::Waits;
-use shared::platform::config;
 use terminal::{output, progress};
 use tokio_util::sync::CancellationToken;
 
@@ -18,15 +16,13 @@ use crate::migrate::connect;
 /// The exit code if there is something for a person.
 const FOR_A_PERSON: u8 = 3;
 
-/// Twice the time that connecting to the gateway may take.
-const GATEWAY_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Compare the books with each other and with the gateway's, repair the queue, and report
 ///
 /// It does over all payments at once what a worker's schedule does now and then. It gives overdue payments a
 /// job, and puts lost and stray jobs right. It opens a break wherever payments, their events, the ledger and
 /// the gateway's journal contradict each other; money is never moved. Safe to run at any time, also beside
-/// workers. Needs `DATABASE_URL`; without `GATEWAY_URL` the gateway is not asked for anything new.
+/// workers. Needs `DATABASE_URL`; without `GATEWAY_URL` or
+/// `GATEWAYS` no gateway is asked for anything new.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -43,13 +39,11 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let pool = connect().await?;
     database::require_migrated(&pool).await?;
-    let key = ApiKey::from_env()?;
-    let gateway =
-        config::optional("GATEWAY_URL").map(|url| Gateway::new(&url, key, GATEWAY_TIMEOUT)).transpose()?;
+    let gateways = settings::gateways(&settings::from_env_if_any()?)?;
     // Somebody waits for it.
     let hurry = CancellationToken::new();
     hurry.cancel();
-    let run = reconciliation::run(&pool, gateway.as_ref(), Waits::UNKNOWN, Trigger::Command, &hurry);
+    let run = reconciliation::run(&pool, &gateways, Waits::UNKNOWN, Trigger::Command, &hurry);
     let report = progress::during("reconciling", run).await?.context("somebody else ended this run")?;
     pool.close().await;
     if args.json {
@@ -79,7 +73,9 @@ fn print(report: &Report) -> Result<()> {
     };
     output::table(&["", "CHECKED", "WRONG", "REPAIRED", "BREAKS OPENED"], &report.findings.each().map(row))?;
     let gateway = match report.findings.gateway_books {
-        GatewayBooks::NotAsked => "the gateway was not asked: set GATEWAY_URL to compare its books too",
+        GatewayBooks::NotAsked => {
+            "the gateway was not asked: set GATEWAY_URL (or GATEWAYS) to compare its books too"
+        }
         GatewayBooks::Compared => "the gateway's books were compared",
         GatewayBooks::NotOffered => "the gateway shows no books, so only ours were compared",
         GatewayBooks::Partly => "the gateway's books were not read to their end: run this again to go on",

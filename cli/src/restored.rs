@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use shared::database;
-use shared::gateway::{ApiKey, Gateway};
-use shared::operations::installation;
+use shared::gateway::settings::{self, GatewaySettings};
 use shared::operations::installation::restore::{self, Books, Doing, Restoring};
+use shared::operations::installation::{self, inventory};
 use shared::payment::transition::Justification;
 use shared::platform::config;
 use sqlx::PgPool;
@@ -31,16 +31,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The exit code where a person has to say that it is meant.
 const FOR_A_PERSON: u8 = 3;
 
-/// Twice the time that connecting to the gateway may take.
-const GATEWAY_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Say that this database came back from a backup, and make it one that can be gone on with
 ///
 /// Stop all APIs and workers, restore, run this, and start them again. It reads the gateway's books to their
 /// end: charges of payments that are forgotten here become orphans, with a break each. Every payment that is
 /// not over is put in doubt, and the gateway is asked about it before anything else. If it is killed, run it
-/// again, and it goes on. Needs `DATABASE_URL` and `GATEWAY_URL`; where they are set for the workers,
-/// `LEASE_MS` and `GATEWAY_TIMEOUT_MS`.
+/// again, and it goes on. Needs `DATABASE_URL` and `GATEWAY_URL` or `GATEWAYS`; where they are set for the
+/// workers, `LEASE_MS` and `GATEWAY_TIMEOUT_MS`.
 #[derive(Debug, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -76,21 +73,18 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
         return release::run(command).await;
     }
     let by = name(args.by.as_deref().unwrap_or_default())?;
-    if !args.as_copy && lacks_gateway(args.yes) {
+    let terms = settings::from_env_if_any()?;
+    if !args.as_copy && lacks_gateway(&terms, args.yes) {
         return Ok(ExitCode::from(EXIT_USAGE));
     }
-    let timing = Timing::from_env()?;
+    let lease = lease_from_env()?;
     let pool = connect("payonce restored").await?;
-    let restoring = Restoring {
-        by,
-        epoch: installation::read(&pool).await?.epoch + 1,
-        lease: timing.lease,
-        is_copy: args.as_copy,
-    };
+    let restoring =
+        Restoring { by, epoch: installation::read(&pool).await?.epoch + 1, lease, is_copy: args.as_copy };
     restore::close_doors(&pool, Doing::Restoring, &restoring.by).await?;
     let mut report = Report { epoch: restoring.epoch, is_copy: args.as_copy, ..Report::default() };
     if !args.as_copy {
-        let books = books_after(&pool, timing).await?;
+        let books = books_after(&pool, &terms, lease).await?;
         let keys_of_ids = progress::during("looking for orphans", restore::keep_orphans(&pool)).await?;
         report.whole_until = restore::whole_until(&pool).await?;
         report.books_why = match books {
@@ -121,59 +115,47 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     };
     restore::doubt_all(&pool, &restoring, tell).await?;
     (report.decisions, report.corrections) = restore::withdraw_all(&pool, &restoring.by).await?;
-    report.inventory = Some(progress::during("counting", restore::inventory(&pool, restoring.epoch)).await?);
+    report.inventory = Some(progress::during("counting", inventory::take(&pool, restoring.epoch)).await?);
     restore::open_doors(&pool, &restoring).await?;
     pool.close().await;
     report.print(args.json)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// How long a worker whose claim is forgotten here may still charge.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Timing {
-    pub(crate) lease: Duration,
-    gateway_timeout: Duration,
+/// How long a worker whose claim is forgotten here may still begin a charge.
+pub(crate) fn lease_from_env() -> Result<Duration> {
+    Ok(config::millis("LEASE_MS", Duration::from_secs(30))?)
 }
 
-impl Timing {
-    /// The times that the workers are told.
-    pub(crate) fn from_env() -> Result<Self> {
-        Ok(Self {
-            lease: config::millis("LEASE_MS", Duration::from_secs(30))?,
-            gateway_timeout: config::millis("GATEWAY_TIMEOUT_MS", Duration::from_secs(5))?,
-        })
-    }
-}
-
-/// Whether neither the gateway's address nor --yes was given. If so, says what to do, before any door
-/// is closed.
-pub(crate) fn lacks_gateway(yes: bool) -> bool {
-    let lacks = config::optional("GATEWAY_URL").is_none() && !yes;
+/// Whether neither a gateway's address nor --yes was given. If so, says what to do, before any door is
+/// closed.
+pub(crate) fn lacks_gateway(terms: &[GatewaySettings], yes: bool) -> bool {
+    let lacks = terms.is_empty() && !yes;
     if lacks {
         progress::say(
-            "error: set GATEWAY_URL, as the workers have it: the gateway's books tell what is forgotten here",
+            "error: set GATEWAY_URL (or GATEWAYS), as the workers have it: the gateway's books tell what is forgotten here",
         );
     }
     lacks
 }
 
-/// Reads the gateway's books to their end, once no worker can charge any more under a claim that is
+/// Reads the gateways' books to their end, once no worker can charge any more under a claim that is
 /// forgotten here.
-pub(crate) async fn books_after(pool: &PgPool, timing: Timing) -> Result<Books> {
-    let Some(url) = config::optional("GATEWAY_URL") else {
+pub(crate) async fn books_after(pool: &PgPool, terms: &[GatewaySettings], lease: Duration) -> Result<Books> {
+    let Some(slowest) = terms.iter().map(|it| it.policy.gateway_timeout).max() else {
         return Ok(Books::Partly("GATEWAY_URL is not set".to_owned()));
     };
-    let gateway = Gateway::new(&url, ApiKey::from_env()?, GATEWAY_TIMEOUT)?;
-    let claims_end = timing.lease + timing.gateway_timeout;
+    let gateways = settings::gateways(terms)?;
+    let claims_end = lease + slowest;
     let waiting = format!("waiting for claims of before to end ({} s)", claims_end.as_secs_f32());
     // Most of the books are read during that wait.
     let (first, ()) = tokio::join!(
-        progress::during("reading the gateway's books", restore::read_books(pool, &gateway)),
+        progress::during("reading the gateway's books", restore::read_books(pool, &gateways)),
         progress::during(&waiting, tokio::time::sleep(claims_end)),
     );
     match first? {
         Books::Whole => {
-            let rest = restore::read_books(pool, &gateway);
+            let rest = restore::read_books(pool, &gateways);
             Ok(progress::during("reading the last of the gateway's books", rest).await?)
         }
         partly @ Books::Partly(_) => Ok(partly),

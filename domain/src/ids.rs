@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use uuid::{NoContext, Timestamp, Uuid};
 /// Why a text is no id of the wanted kind.
@@ -123,8 +123,79 @@ typed_id!(
     "clm_"
 );
 
-/// The name of the one gateway, in our books and in breaks.
-pub const GATEWAY: &str = "default";
+/// The name of a gateway, in settings, books, breaks and metrics: a letter, then up to 31 letters, digits or
+/// underscores, all small. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GatewayName(Arc<str>);
+
+/// The name of the gateway that variables describe, and of each merchant's gateway where none is named.
+const DEFAULT_GATEWAY: &str = "default";
+
+/// The longest name of a gateway.
+const GATEWAY_NAME_MAX: usize = 32;
+
+/// Why a text is no name of a gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "is no name of a gateway: begin with a letter, then use letters, digits and underscores, all small, 32 in all"
+)]
+pub struct InvalidGatewayName;
+
+impl GatewayName {
+    /// The name, as it is written everywhere.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it is the gateway of every merchant for which none was named.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        &*self.0 == DEFAULT_GATEWAY
+    }
+
+    /// What a break about a key at this gateway is about. SQL has it as `key_subject`.
+    #[must_use]
+    pub fn key_subject(&self, key: &str) -> String {
+        if self.is_default() { format!("key {key}") } else { format!("gateway {self} key {key}") }
+    }
+}
+
+impl Default for GatewayName {
+    fn default() -> Self {
+        Self(DEFAULT_GATEWAY.into())
+    }
+}
+
+impl fmt::Display for GatewayName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for GatewayName {
+    type Err = InvalidGatewayName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidGatewayName> {
+        let is_well_formed = text.len() <= GATEWAY_NAME_MAX
+            && text.starts_with(|first: char| first.is_ascii_lowercase())
+            && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if is_well_formed { Ok(Self(text.into())) } else { Err(InvalidGatewayName) }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for GatewayName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl serde::Serialize for GatewayName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
 
 /// The key under which the gateway charges a payment: one for all attempts, fixed when the payment was
 /// accepted.
@@ -175,6 +246,16 @@ mod tests {
             String::new(),
         ] {
             assert!(text.parse::<PaymentId>().is_err(), "{text} was taken for a payment id");
+        }
+    }
+
+    #[test]
+    fn a_gateway_has_a_name_that_fits_into_a_metric_a_setting_and_a_break() {
+        for name in ["default", "b", "acme_eu", "a1", &"x".repeat(32)] {
+            assert_eq!(name.parse::<GatewayName>().map(|it| it.to_string()).as_deref(), Ok(name));
+        }
+        for name in ["", "Default", "1a", "_a", "a-b", "a b", "ä", "a\n", &"x".repeat(33)] {
+            assert_eq!(name.parse::<GatewayName>(), Err(InvalidGatewayName), "{name:?}");
         }
     }
 

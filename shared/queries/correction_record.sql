@@ -1,7 +1,7 @@
 -- What became of a correction, fenced by the claim's token: posted together with its transfer and the end of the breaks that it
 -- explains, or refused. May be repeated.
 with mine as materialized (
-    select c.id, c.payment_id, c.approved_by, c.proposed_by, c.reason, c.looks, p.merchant_id, p.currency,
+    select c.id, c.payment_id, c.approved_by, c.proposed_by, c.reason, c.looks, p.merchant_id, p.gateway, p.currency,
            clock_timestamp() as at
       from corrections c
       join payments p on p.id = c.payment_id
@@ -34,9 +34,11 @@ posted as (
       from mine m
      cross join lateral (
            select (select id from ledger_accounts a
-                    where a.kind = $8 and a.currency = m.currency and a.merchant_id is null) as gateway_side,
+                    where a.kind = $8 and a.currency = m.currency and a.merchant_id is null
+                      and a.gateway = m.gateway) as gateway_side,
                   (select id from ledger_accounts a
-                    where a.kind = $9 and a.currency = m.currency and a.merchant_id = m.merchant_id) as merchant_side) a
+                    where a.kind = $9 and a.currency = m.currency and a.merchant_id = m.merchant_id
+                      and a.gateway = 'default') as merchant_side) a
      where $3 = 'posted' and $7 <> 0
 ),
 closed as (

@@ -49,7 +49,7 @@ moved as (
            terminal_at = case when $11 <> 'processing' then s.at end
       from stamped s
      where p.id = s.payment_id and s.is_held and $5 = 'done'
-    returning p.id, p.merchant_id, p.amount, p.currency, p.version, p.due_at, p.correlation_id, s.asked_by, s.reason, s.asked_at, s.at
+    returning p.id, p.merchant_id, p.gateway, p.amount, p.currency, p.version, p.due_at, p.correlation_id, s.asked_by, s.reason, s.asked_at, s.at
 ),
 logged as (
     insert into payment_events (payment_id, version, type, from_status, to_status, reason, evidence, due_at, correlation_id, at)
@@ -61,13 +61,17 @@ posted as (
                                   created_at)
     select m.id,
            coalesce((select id from ledger_accounts a
-                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id),
+                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id
+                        and a.gateway = 'default'),
                     (select id from ledger_accounts a
-                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id is null)),
+                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id is null
+                        and a.gateway = m.gateway)),
            coalesce((select id from ledger_accounts a
-                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id),
+                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id
+                        and a.gateway = 'default'),
                     (select id from ledger_accounts a
-                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id is null)),
+                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id is null
+                        and a.gateway = m.gateway)),
            m.amount, m.currency, r.code, m.id, m.at
       from moved m
       join unnest($18::text[], $19::text[], $20::text[], $21::text[]) as r (event_type, debit_kind, credit_kind, code)
@@ -75,7 +79,7 @@ posted as (
 ),
 queued as (
     insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, idempotency_key)
-    select j.id, $24, j.job, 'Pending', 0, 1, now(), 0, ''::hstore, m.id || ':' || m.version
+    select j.id, $24, job_for(j.job, m.gateway), 'Pending', 0, 1, now(), 0, ''::hstore, m.id || ':' || m.version
       from moved m
      cross join unnest($22::text[], $23::bytea[]) as j (id, job)
      where due_at is not null

@@ -1,6 +1,7 @@
 -- What stands in the database now, as numbers for the gauges. Each part reads an index of what is not over, so its cost
 -- grows with the backlog and not with the tables.
-select open.pending::float8 as "pending!", open.processing::float8 as "processing!", open.overdue::float8 as "overdue!",
+select open.pending::float8 as "pending!", open.processing::float8 as "processing!", overdue.gateways as "gateways!",
+       overdue.counts as "overdue!",
        held.count::float8 as "held!", jobs.waiting::float8 as "jobs_waiting!", jobs.oldest_age as "oldest_job_age!",
        open_breaks.counts as breaks_open,
        (select count(*) from dead_letters where closed_at is null)::float8 as "dead_letters_open!",
@@ -8,10 +9,14 @@ select open.pending::float8 as "pending!", open.processing::float8 as "processin
        coalesce((select extract(epoch from clock_timestamp() - finished_at)::float8 from reconciliation_runs
                   where finished_at is not null order by id desc limit 1), 'infinity') as "reconciliation_age!"
   from (select count(*) filter (where status = 'pending') as pending,
-               count(*) filter (where status = 'processing') as processing,
-               count(*) filter (where due_at < now() - interval '10 seconds') as overdue
+               count(*) filter (where status = 'processing') as processing
           from payments
          where due_at is not null) open
+ cross join (select array_agg(g.name order by g.name) as gateways, array_agg(late.count::float8 order by g.name) as counts
+               from gateways g
+              cross join lateral (
+                    select count(*) from payments
+                     where gateway = g.name and due_at < now() - interval '10 seconds') late) overdue
  cross join (select count(*) from payments where held_reason is not null) held
  cross join (select count(*) as waiting,
                     coalesce(extract(epoch from now() - min(run_at)), 0)::float8 as oldest_age

@@ -24,10 +24,10 @@ named as materialized (
 strange as materialized (
     select *
       from named n
-     where not exists (select from payments p where p.id = n.id_of_key and p.gateway_key is null)
-       and not exists (select from payments p where p.id = n.id_of_reference and p.gateway_key = n.key)
+     where not exists (select from payments p where p.id = n.id_of_key and p.gateway = $1 and p.gateway_key is null)
+       and not exists (select from payments p where p.id = n.id_of_reference and p.gateway = $1 and p.gateway_key = n.key)
        and ($3 or not exists (select from orphans o where o.gateway = $1 and o.key = n.key))
-       and ($3 or not exists (select from breaks b where b.subject = 'key ' || n.key and b.kind in ('orphan', 'charge_unknown')))
+       and ($3 or not exists (select from breaks b where b.subject = key_subject($1, n.key) and b.kind in ('orphan', 'charge_unknown')))
 )
 select key as "key!", reference, charge_id as "charge_id!", amount as "amount!", currency as "currency!",
        (select jsonb_agg(jsonb_build_object('seq', seq, 'kind', kind, 'charge_id', e.charge_id, 'amount', e.amount::text,
@@ -36,5 +36,5 @@ select key as "key!", reference, charge_id as "charge_id!", amount as "amount!",
           from gateway_effects e where e.gateway = $1 and e.key = s.key) as "effects!"
   from strange s
  -- Whoever has that key, under whatever name it was charged. No index has it, so all payments are read, once.
- where not exists (select from payments p where p.gateway_key = s.key)
+ where not exists (select from payments p where p.gateway = $1 and p.gateway_key = s.key)
  order by key

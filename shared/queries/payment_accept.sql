@@ -2,17 +2,21 @@
 -- Payments are made only for the keys that this statement inserted. For a key that was taken before it tells what that one made.
 -- A key that is neither was taken by a concurrent statement, which this one's snapshot cannot see: asked again, it can.
 -- `is true`, so that `in` is not made a join: without an index that reads each of a batch for each of it.
--- A request whose API key is unknown or was revoked is not wanted.
+-- A request whose API key is unknown or was revoked is not wanted. A payment is charged at its merchant's gateway.
 -- The key at the gateway is derived from what makes the payment unique, and so is the same again where it was forgotten. Where a
--- charge of a forgotten payment is known under that key, the new one is looked at first.
+-- charge of a forgotten payment is known under that key, at whatever gateway, the new one is looked at first; where its own
+-- gateway shows nothing then, a person decides.
 with wanted as materialized (
-    select w.*, api_key.merchant_id, clock_timestamp() as at
+    select w.*, api_key.merchant_id, api_key.gateway, clock_timestamp() as at
       from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::bytea[], $6::numeric[], $7::text[], $8::text[],
                   $9::text[], $10::jsonb[], $11::text[], $12::text[], $13::bytea[])
         as w (payment_id, secret_hash, customer_id, key, fingerprint, amount, currency, payment_method,
               description, metadata, correlation_id, job_id, job)
      cross join lateral (
-            select merchant_id from api_keys where secret_hash = w.secret_hash and revoked_at is null
+            select k.merchant_id, m.gateway
+              from api_keys k
+              join merchants m on m.id = k.merchant_id
+             where k.secret_hash = w.secret_hash and k.revoked_at is null
             offset 0) as api_key
      where (select door_is_open())
 ),
@@ -26,10 +30,10 @@ won as (
 ),
 made as (
     insert into payments (id, merchant_id, customer_id, amount, currency, payment_method, description, metadata,
-                          correlation_id, created_at, gateway_key, look_first, status, due_at, version, updated_at)
+                          correlation_id, created_at, gateway, gateway_key, look_first, status, due_at, version, updated_at)
     select payment_id, merchant_id, customer_id, amount, currency, payment_method, description, metadata, correlation_id,
-           at, derived.gateway_key,
-           exists (select from orphans o where o.gateway = $17 and o.key = derived.gateway_key and o.adopted_by is null),
+           at, gateway, derived.gateway_key,
+           exists (select from orphans o where o.key = derived.gateway_key and o.adopted_by is null),
            'pending', at, 1, at
       from wanted
      cross join lateral (
@@ -42,32 +46,33 @@ made as (
      where (payment_id in (select payment_id from won)) is true
      order by payment_id
     returning id, merchant_id, customer_id, amount, currency, payment_method, description, metadata, correlation_id,
-              status, version, due_at, created_at, gateway_key, look_first
+              status, version, due_at, created_at, gateway, gateway_key, look_first
 ),
 logged as (
     insert into payment_events (payment_id, version, type, to_status, evidence, due_at, correlation_id, at)
     select id, version, 'created', status,
            jsonb_build_object('merchant_id', merchant_id, 'customer_id', customer_id, 'amount', amount::text,
                               'currency', currency, 'payment_method', payment_method, 'description', description,
-                              'metadata', metadata, 'gateway_key', gateway_key, 'look_first', look_first),
+                              'metadata', metadata, 'gateway_key', gateway_key, 'look_first', look_first)
+               || case when gateway = 'default' then '{}' else jsonb_build_object('gateway', gateway) end,
            due_at, correlation_id, created_at
       from made
 ),
 queued as (
     -- `now()` and not the slightly later `due_at`: the queue wakes its workers only for jobs that are due when inserted.
     insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, idempotency_key)
-    select job_id, $16, job, 'Pending', 0, 1, now(), 0, ''::hstore, payment_id || ':1'
+    select job_id, $16, job_for(job, gateway), 'Pending', 0, 1, now(), 0, ''::hstore, payment_id || ':1'
       from wanted
      where (payment_id in (select id from made)) is true
         on conflict (job_type, idempotency_key) do nothing
 ),
 opened as (
-    insert into ledger_accounts (merchant_id, kind, currency)
-    select distinct a.merchant_id, a.kind, made.currency
+    insert into ledger_accounts (merchant_id, kind, currency, gateway)
+    select distinct a.merchant_id, a.kind, made.currency, a.gateway
       from made
-     cross join lateral (values ('gateway_clearing', null::uuid), ('merchant_payable', made.merchant_id))
-        as a (kind, merchant_id)
-     order by 1, 2, 3
+     cross join lateral (values ('gateway_clearing', null::uuid, made.gateway), ('merchant_payable', made.merchant_id, 'default'))
+        as a (kind, merchant_id, gateway)
+     order by 1, 2, 3, 4
         on conflict on constraint ledger_accounts_one_each do nothing
 )
 select id as "asked_id!", null::bytea as fingerprint, null::smallint as renderer, id as "id!", customer_id as "customer_id!",

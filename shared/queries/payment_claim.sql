@@ -28,6 +28,8 @@ mine as materialized (
       from payments
      where id = any(case when $8 is null then $1 else array(select id from chosen) end)
        and status in ('pending', 'processing')
+       -- What is charged elsewhere is not asked about here, whatever the caller takes it for.
+       and (gateway = $12) is true
        -- `is true`, so that it is no reason to read by due_at: where hardly any payment was open when the statistics were
        -- taken, each claim would read all those that are due.
        and (due_at <= clock_timestamp()) is true

@@ -22,7 +22,7 @@ moved as (
            updated_at = f.at
       from far f
      where p.id = f.id
-    returning p.id, p.status, p.version, p.due_at, p.claim_token, p.send_by, p.correlation_id, f.due_at as was_due_at, f.at,
+    returning p.id, p.status, p.version, p.gateway, p.due_at, p.claim_token, p.send_by, p.correlation_id, f.due_at as was_due_at, f.at,
               f.job_id, f.job
 ),
 logged as (
@@ -34,7 +34,7 @@ logged as (
 ),
 queued as (
     insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, idempotency_key)
-    select job_id, $7, job, 'Pending', 0, 1, case when due_at <= at then now() else due_at end, 0, ''::hstore,
+    select job_id, $7, job_for(job, gateway), 'Pending', 0, 1, case when due_at <= at then now() else due_at end, 0, ''::hstore,
            id || ':' || version
       from moved
         on conflict (job_type, idempotency_key) do nothing

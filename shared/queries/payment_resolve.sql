@@ -4,7 +4,7 @@
 -- What is looked at first is so no more, unless a charge of a forgotten payment stands under its key: then a look is all there is.
 with mine as materialized (
     select id, look_first and exists (select from orphans o
-                                       where o.gateway = $10 and o.key = p.gateway_key and o.adopted_by is null) as looks_first
+                                       where o.key = p.gateway_key and o.adopted_by is null) as looks_first
       from payments p
      where id = $1 and version = $2 and held_reason is not null and terminal_at is null
        and p.created_at >= (select own_since from installation)
@@ -20,7 +20,7 @@ moved as (
            updated_at = s.at
       from stamped s
      where p.id = s.id
-    returning p.id, p.version, p.due_at, p.correlation_id, s.looks_first, s.at
+    returning p.id, p.version, p.gateway, p.due_at, p.correlation_id, s.looks_first, s.at
 ),
 logged as (
     insert into payment_events (payment_id, version, type, from_status, to_status, reason, evidence, due_at, correlation_id, at)
@@ -29,7 +29,7 @@ logged as (
 ),
 queued as (
     insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, idempotency_key)
-    select j.id, $7, j.job, 'Pending', 0, 1, now(), 0, ''::hstore, m.id || ':' || m.version
+    select j.id, $7, job_for(j.job, m.gateway), 'Pending', 0, 1, now(), 0, ''::hstore, m.id || ':' || m.version
       from moved m
      cross join unnest($5::text[], $6::bytea[]) as j (id, job)
         on conflict (job_type, idempotency_key) do nothing

@@ -17,7 +17,7 @@ moved as (
            left_nothing_at = null, due_at = case when p.held_reason is null then m.at end, updated_at = m.at
       from mine m
      where p.id = m.id
-    returning p.id, p.version, p.due_at, p.first_sent_at, p.send_by, p.correlation_id, m.from_status, m.at, m.job_id, m.job
+    returning p.id, p.version, p.gateway, p.due_at, p.first_sent_at, p.send_by, p.correlation_id, m.from_status, m.at, m.job_id, m.job
 ),
 logged as (
     insert into payment_events (payment_id, version, type, from_status, to_status, evidence, due_at, correlation_id, at)
@@ -28,7 +28,7 @@ logged as (
 ),
 queued as (
     insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, idempotency_key)
-    select job_id, $8, job, 'Pending', 0, 1, now(), 0, ''::hstore, id || ':' || version
+    select job_id, $8, job_for(job, gateway), 'Pending', 0, 1, now(), 0, ''::hstore, id || ':' || version
       from moved
      where due_at is not null
         on conflict (job_type, idempotency_key) do nothing

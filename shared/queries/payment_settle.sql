@@ -69,7 +69,7 @@ moved as (
      where p.id = s.payment_id
        and p.claim_token = s.claim_token
        and p.status = 'processing'
-    returning p.id, p.merchant_id, p.amount, p.currency, p.version, p.due_at, p.correlation_id, p.held_reason,
+    returning p.id, p.merchant_id, p.gateway, p.amount, p.currency, p.version, p.due_at, p.correlation_id, p.held_reason,
               s.break_kind, s.is_whole, s.event_type, s.to_status, s.reason, s.evidence, s.claim_token, s.spends, s.at, s.job_id, s.job
 ),
 logged as (
@@ -80,19 +80,23 @@ logged as (
 ),
 posted as (
     -- An account that is missing is a null here, which the table refuses: no payment succeeds without its entries.
-    -- The merchant's account, or that of the house. Each is looked for by the whole key of an index: joined by one condition
+    -- The merchant's account, or that of the house for the payment's gateway. Each is looked for by the whole key of an index: joined by one condition
     -- for both, the accounts of all merchants were read for each payment.
     insert into ledger_transfers (transaction_id, debit_account_id, credit_account_id, amount, currency, code, payment_id,
                                   created_at)
     select m.id,
            coalesce((select id from ledger_accounts a
-                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id),
+                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id
+                        and a.gateway = 'default'),
                     (select id from ledger_accounts a
-                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id is null)),
+                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id is null
+                        and a.gateway = m.gateway)),
            coalesce((select id from ledger_accounts a
-                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id),
+                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id
+                        and a.gateway = 'default'),
                     (select id from ledger_accounts a
-                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id is null)),
+                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id is null
+                        and a.gateway = m.gateway)),
            m.amount, m.currency, r.code, m.id, m.at
       from moved m
       join unnest($18::text[], $19::text[], $20::text[], $21::text[]) as r (event_type, debit_kind, credit_kind, code)
@@ -100,7 +104,7 @@ posted as (
 ),
 queued as (
     insert into apalis.jobs (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata, idempotency_key)
-    select job_id, $22, job, 'Pending', 0, 1, case when due_at <= at then now() else due_at end, 0, ''::hstore,
+    select job_id, $22, job_for(job, gateway), 'Pending', 0, 1, case when due_at <= at then now() else due_at end, 0, ''::hstore,
            id || ':' || version
       from moved
      where due_at is not null
@@ -207,7 +211,7 @@ orphaned as (
 ),
 told_of_orphans as (
     insert into breaks (subject, kind, detail, opened_at)
-    select 'key ' || key, 'orphan',
+    select key_subject($26, key), 'orphan',
            jsonb_build_object('reference', reference, 'charge_id', charge_id, 'amount', amount::text, 'currency', currency),
            clock_timestamp()
       from orphaned

@@ -15,6 +15,6 @@ select p.id as "id!", p.is_suspect as "is_suspect!"
         and (due_at < now() - $1 * interval '1 millisecond') is true
       order by id
       limit $4)) as p
- where m.id <> all($2::uuid[])
+ where m.gateway = $5 and m.id <> all($2::uuid[])
  order by p.due_at
  limit $3

@@ -3,7 +3,7 @@
 -- transfer of no payment cannot be. Payment by payment: whatever is joined to a page without an index is read once for each
 -- of its rows.
 with page as materialized (
-    select id, merchant_id, status, amount, currency from payments where id = any($1)
+    select id, merchant_id, gateway, status, amount, currency from payments where id = any($1)
 ),
 rules as materialized (
     -- The event that moves money and the status that it leads to have one name.
@@ -11,7 +11,7 @@ rules as materialized (
       from unnest($2::text[], $3::text[], $4::text[], $5::text[]) as r (status, debit_kind, credit_kind, code)
 )
 select p.id as "payment_id!", o.kind as "kind!",
-       jsonb_build_object('payment', to_jsonb(p), 'transfer', o.transfer) as "detail!"
+       jsonb_build_object('payment', to_jsonb(p) - 'gateway', 'transfer', o.transfer) as "detail!"
   from page p
  cross join lateral (
     with founded as (
@@ -30,10 +30,13 @@ select p.id as "payment_id!", o.kind as "kind!",
       left join ledger_accounts debit on debit.id = t.debit_account_id
       left join ledger_accounts credit on credit.id = t.credit_account_id
      where (t.amount, t.currency) is distinct from (r.amount, p.currency)
-        or (debit.kind, debit.currency, coalesce(debit.merchant_id, p.merchant_id))
-           is distinct from (r.debit_kind, p.currency, p.merchant_id)
-        or (credit.kind, credit.currency, coalesce(credit.merchant_id, p.merchant_id))
-           is distinct from (r.credit_kind, p.currency, p.merchant_id)
+        -- The merchant's account, or that of the house for the payment's gateway.
+        or (debit.kind, debit.currency, coalesce(debit.merchant_id, p.merchant_id),
+            case when debit.merchant_id is null then debit.gateway else p.gateway end)
+           is distinct from (r.debit_kind, p.currency, p.merchant_id, p.gateway)
+        or (credit.kind, credit.currency, coalesce(credit.merchant_id, p.merchant_id),
+            case when credit.merchant_id is null then credit.gateway else p.gateway end)
+           is distinct from (r.credit_kind, p.currency, p.merchant_id, p.gateway)
      union all
     select 'transfer_unfounded', to_jsonb(t)
       from ledger_transfers t

@@ -13,7 +13,7 @@ select k.key as "key!", e.effects as "effects!"
                   from gateway_effects g
                  where g.gateway = $1 and g.key = k.key) as g
          where not exists (select from payments p
-                            where p.id = g.payment_id
+                            where p.id = g.payment_id and p.gateway = $1
                               and coalesce(p.gateway_key, 'pay_' || replace(p.id::text, '-', '')) = g.key
                            offset 0)
            and not exists (select from orphans o

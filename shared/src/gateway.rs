@@ -6,7 +6,7 @@
 //! [`adapter`] words calls and reads answers, [`simulated`] is the adapter there is; [`wire`] carries one
 //! exchange. Here stands what is the same for every adapter: deadline, fault points, metrics, and what is
 //! kept as evidence. [`door`] asks who the gateway is, [`books`] reads its journal, [`outage`] tells other
-//! workers that it is away.
+//! workers that it is away. [`settings`] say how each is reached, and [`names`] which of them there are.
 //!
 //! Invariant: every attempt for a payment carries the same key, which was fixed with the payment. What an
 //! answer means is for the adapter to read and for [`domain::outcome`] to judge.
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::decide::Purpose;
-use domain::ids::{GatewayKey, PaymentId};
+use domain::ids::{GatewayKey, GatewayName, PaymentId};
 use domain::money::Money;
 use domain::outcome::{ChargeOutcome, Expected, FailureKind, LEFT, Looked, NotSent, Outcome, VoidOutcome};
 use serde_json::{Value, json};
@@ -33,8 +33,10 @@ use wire::{Call, Exchange, Limits, Wire};
 pub mod adapter;
 pub mod books;
 pub mod door;
+pub mod names;
 pub mod outage;
 mod retry_after;
+pub mod settings;
 pub mod simulated;
 pub mod wire;
 
@@ -46,9 +48,12 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// A gateway, and how to reach it. Cheap to clone; the clones share their connections.
 #[derive(Debug, Clone)]
 pub struct Gateway {
+    name: GatewayName,
     adapter: Arc<dyn Adapter>,
     wire: Wire,
     timeout: Duration,
+    /// Whether it stays outside until it has said who it is, because it could be taken for another one.
+    must_say_who_it_is: bool,
 }
 
 /// A charge, as it is ordered.
@@ -114,13 +119,32 @@ impl From<Instant> for SendBy {
 }
 
 impl Gateway {
-    /// A gateway at `url` (`http` or `https`), each exchange with which may take `timeout` in all. It gets
-    /// `key` with every call, where there is one.
+    /// The gateway of that name at `url` (`http` or `https`), each exchange with which may take `timeout` in
+    /// all. It gets `key` with every call, where there is one.
     ///
     /// # Errors
     /// The URL is none.
-    pub fn new(url: &str, key: Option<ApiKey>, timeout: Duration) -> Result<Self, InvalidSetting> {
-        Ok(Self { adapter: Arc::new(Simulated), wire: Wire::new(url, key, timeout / 2)?, timeout })
+    pub fn new(
+        name: GatewayName,
+        url: &str,
+        key: Option<ApiKey>,
+        timeout: Duration,
+    ) -> Result<Self, InvalidSetting> {
+        let wire = Wire::new(url, key, timeout / 2)?;
+        Ok(Self { name, adapter: Arc::new(Simulated), wire, timeout, must_say_who_it_is: false })
+    }
+
+    /// The same gateway, which stays outside until it has said who it is: beside others, one that says
+    /// nothing could be any of them.
+    #[must_use]
+    pub fn that_must_say_who_it_is(self) -> Self {
+        Self { must_say_who_it_is: true, ..self }
+    }
+
+    /// The name under which our books and breaks have it.
+    #[must_use]
+    pub const fn name(&self) -> &GatewayName {
+        &self.name
     }
 
     /// Charges, once under the order's key.
@@ -133,7 +157,7 @@ impl Gateway {
         let key = charge_key(order.key);
         let call = self.adapter.charge(&ChargeOrder { key: &key, ..*order });
         let (exchange, started) = self.call(&CHARGE, call, order.correlation_id, send_by.into()).await;
-        tell(&CHARGE, &exchange, self.adapter.charged(&exchange, expected), started)
+        tell((&self.name, &CHARGE), &exchange, self.adapter.charged(&exchange, expected), started)
     }
 
     /// Asks which charges were made under the payment's key, and has `judge` say what that means for the
@@ -147,7 +171,7 @@ impl Gateway {
         let call = self.adapter.look_up(key);
         let (exchange, started) = self.call(&LOOKUP, call, correlation_id, send_by.into()).await;
         let looked = self.adapter.looked_up(&exchange);
-        tell(&LOOKUP, &exchange, judge(&looked), started)
+        tell((&self.name, &LOOKUP), &exchange, judge(&looked), started)
     }
 
     /// Undoes whatever was charged under the payment's key, and closes the key.
@@ -158,7 +182,7 @@ impl Gateway {
     ) -> Told<VoidOutcome> {
         let (exchange, started) =
             self.call(&VOID, self.adapter.void(key), correlation_id, send_by.into()).await;
-        tell(&VOID, &exchange, self.adapter.voided(&exchange, key), started)
+        tell((&self.name, &VOID), &exchange, self.adapter.voided(&exchange, key), started)
     }
 
     /// One exchange, unless `send_by` has passed: by then the claim may be somebody else's, or gone with its
@@ -227,7 +251,12 @@ const VOID: Op = Op {
 };
 
 /// Counts what an exchange came to, and gathers what of it is kept.
-fn tell<O: Outcome>(op: &Op, exchange: &Exchange, outcome: O, started: Instant) -> Told<O> {
+fn tell<O: Outcome>(
+    (gateway, op): (&GatewayName, &Op),
+    exchange: &Exchange,
+    outcome: O,
+    started: Instant,
+) -> Told<O> {
     let (failure, duration) = (outcome.failure(), started.elapsed());
     let latency_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut evidence = json!({ "op": op.name, "latency_ms": latency_ms });
@@ -243,8 +272,8 @@ fn tell<O: Outcome>(op: &Op, exchange: &Exchange, outcome: O, started: Instant) 
     if exchange.left_nothing() {
         evidence[LEFT] = json!(false);
     }
-    metrics::gateway_called(op.purpose, outcome.as_str(), failure, duration);
-    tracing::debug!(op = op.name, outcome = outcome.as_str(), ?duration, "asked the gateway");
+    metrics::gateway_called((gateway, op.purpose), outcome.as_str(), failure, duration);
+    tracing::debug!(%gateway, op = op.name, outcome = outcome.as_str(), ?duration, "asked the gateway");
     Told { outcome, failure, evidence, duration }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! This wing may use `platform` and `database`.
 
-use domain::ids::MerchantId;
+use domain::ids::{GatewayName, MerchantId};
 use sqlx::PgPool;
 
 pub mod auth;
@@ -14,6 +14,8 @@ pub struct Merchant {
     pub id: MerchantId,
     /// The name, which no other merchant has.
     pub name: String,
+    /// Where its payments are charged, for life.
+    pub gateway: GatewayName,
 }
 
 /// Whether a merchant of that name may have been forgotten with its charges. There is none of that name, and
@@ -32,33 +34,59 @@ pub async fn may_be_forgotten(pool: &PgPool, name: &str) -> sqlx::Result<bool> {
     .await
 }
 
-/// The merchant of that name under that id, made if there is none. So a merchant that a restored database
-/// lost comes back. None if the name or the id is another merchant's.
+/// The merchant of that name under that id, made at `gateway` if there is none. So a merchant that a restored
+/// database lost comes back. None if the name or the id is another merchant's.
 ///
 /// # Errors
-/// See [`find_or_create`].
-pub async fn find_or_create_as(pool: &PgPool, id: MerchantId, name: &str) -> sqlx::Result<Option<Merchant>> {
-    sqlx::query!("insert into merchants (id, name) values ($1, $2) on conflict do nothing", id.uuid(), name)
-        .execute(pool)
-        .await?;
-    let found =
-        sqlx::query_scalar!("select name from merchants where id = $1", id.uuid()).fetch_optional(pool);
-    let is_so = found.await?.is_some_and(|found| found == name);
-    Ok(is_so.then(|| Merchant { id, name: name.to_owned() }))
+/// See [`find_or_create_at`].
+pub async fn find_or_create_as(
+    pool: &PgPool,
+    id: MerchantId,
+    name: &str,
+    gateway: &GatewayName,
+) -> sqlx::Result<Option<Merchant>> {
+    insert(pool, id, name, gateway).await?;
+    Ok(find(pool, name).await?.filter(|found| found.id == id))
 }
 
-/// The merchant of that name, made if there is none.
+/// The merchant of that name, made at the default gateway if there is none.
 ///
 /// # Errors
-/// The name is empty or longer than 255 characters, or the database's own error.
+/// See [`find_or_create_at`].
 pub async fn find_or_create(pool: &PgPool, name: &str) -> sqlx::Result<Merchant> {
+    find_or_create_at(pool, name, &GatewayName::default()).await
+}
+
+/// The merchant of that name, made at `gateway` if there is none.
+///
+/// # Errors
+/// The name is empty or longer than 255 characters, the gateway is none of this installation's, or the
+/// database's own error.
+pub async fn find_or_create_at(pool: &PgPool, name: &str, gateway: &GatewayName) -> sqlx::Result<Merchant> {
+    insert(pool, MerchantId::generate(), name, gateway).await?;
+    find(pool, name).await?.ok_or(sqlx::Error::RowNotFound)
+}
+
+/// Makes a merchant, unless the name or the id is taken.
+async fn insert(pool: &PgPool, id: MerchantId, name: &str, gateway: &GatewayName) -> sqlx::Result<()> {
     sqlx::query!(
-        "insert into merchants (id, name) values ($1, $2) on conflict on constraint merchants_name_unique do nothing",
-        MerchantId::generate().uuid(),
-        name
+        "insert into merchants (id, name, gateway) values ($1, $2, $3) on conflict do nothing",
+        id.uuid(),
+        name,
+        gateway.as_str()
     )
     .execute(pool)
-    .await?;
-    let id = sqlx::query_scalar!("select id from merchants where name = $1", name).fetch_one(pool).await?;
-    Ok(Merchant { id: id.into(), name: name.to_owned() })
+    .await
+    .map(drop)
+}
+
+/// The merchant of that name; none if there is none.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn find(pool: &PgPool, name: &str) -> sqlx::Result<Option<Merchant>> {
+    let row = sqlx::query!("select id, name, gateway from merchants where name = $1", name);
+    let Some(row) = row.fetch_optional(pool).await? else { return Ok(None) };
+    let gateway = row.gateway.parse().map_err(|why| sqlx::Error::Decode(Box::new(why)))?;
+    Ok(Some(Merchant { id: row.id.into(), name: row.name, gateway }))
 }

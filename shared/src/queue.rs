@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use apalis::prelude::{BackendExt as _, TaskId, WorkerBuilder, WorkerBuilderExt as _, WorkerError};
 use apalis_postgres::Pubsub;
-use domain::ids::PaymentId;
+use domain::ids::{GatewayName, PaymentId};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
@@ -91,12 +91,14 @@ const PARK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// How long jobs in flight may take to end after the shutdown began; longer than any gateway call.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(15);
 
-/// The job "look at this payment". It has an id only: a job never says what to do, and shows nothing on the
-/// job board.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The job "look at this payment". It never says what to do, and shows nothing on the job board.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PaymentJob {
     /// The payment to look at.
     pub payment_id: PaymentId,
+    /// Where it is charged, as a hint for whom to wake: the payment itself decides.
+    #[serde(default, skip_serializing_if = "GatewayName::is_default")]
+    pub gateway: GatewayName,
 }
 
 /// Why a job was not done.
@@ -129,7 +131,9 @@ pub(crate) struct NewJobs {
 pub(crate) fn jobs_for(payments: impl Iterator<Item = PaymentId>) -> NewJobs {
     let (ids, bodies) = payments
         .map(|payment_id| {
-            let body = serde_json::json!(PaymentJob { payment_id }).to_string();
+            // SQL adds the gateway where it is another one: `job_for`.
+            let job = PaymentJob { payment_id, gateway: GatewayName::default() };
+            let body = serde_json::json!(job).to_string();
             (new_job_id(), body.into_bytes())
         })
         .unzip();
@@ -154,7 +158,7 @@ pub fn worker_name() -> String {
 /// The queue does not try a job again that fails or panics: its payment has a due time of its own.
 pub async fn work<F, Fut>(pool: PgPool, concurrency: usize, shutdown: CancellationToken, look: F)
 where
-    F: Fn(PaymentId) -> Fut + Clone + Send + Sync + 'static,
+    F: Fn(PaymentJob) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<(), NotDone>> + Send + 'static,
 {
     let jobs = Arc::new(Jobs::default());
@@ -171,7 +175,7 @@ where
             .build(move |body: Vec<u8>, id: TaskId| {
                 let look = look.clone();
                 let job = Delivered { pool: pool.clone(), queue: PAYMENTS, id, body };
-                unharmed(job.done_by(move |job: PaymentJob| look(job.payment_id)), jobs.begin())
+                unharmed(job.done_by(look), jobs.begin())
             })
             .run_until(told(shutdown.clone()));
         own.lend_to(worker)

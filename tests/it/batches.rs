@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use domain::decide::{Reason, Spends, Step};
 use domain::idempotency::{self, Key};
-use domain::ids::PaymentId;
+use domain::ids::{GatewayName, PaymentId};
 use domain::request::PaymentRequest;
 use domain::request::Remembered;
 use futures::future::join_all;
@@ -18,6 +18,7 @@ use shared::merchant::auth::{self, SecretHash};
 use shared::payment::transition::{self, Effect, Lease, NewPayment, Recorded, Settled, Settlement, Settling};
 use sqlx::PgPool;
 use tests::TestDatabase;
+use tests::claimant;
 
 const LEASE: Lease = Lease { lease: Duration::from_mins(5), send_window: Duration::from_secs(5) };
 
@@ -168,7 +169,7 @@ async fn crossed_batches_of_claims_and_settlements_take_each_payment_once_and_ne
         async move {
             let mut claimed = Vec::new();
             for batch in ids.chunks(100) {
-                let claims = transition::claim(&pool, batch, "a worker", LEASE).await.unwrap();
+                let claims = transition::claim(&pool, batch, &claimant("a worker", LEASE)).await.unwrap();
                 claimed.extend(claims.iter().map(|claim| claim.payment_id));
                 let held = |claim: &transition::Claim| Settlement {
                     payment_id: claim.payment_id,
@@ -182,7 +183,7 @@ async fn crossed_batches_of_claims_and_settlements_take_each_payment_once_and_ne
                     evidence: json!({}),
                 };
                 let settlements = shuffled(&claims).iter().map(held).collect();
-                transition::settle(&pool, settlements).await.unwrap();
+                transition::settle(&pool, &GatewayName::default(), settlements).await.unwrap();
             }
             claimed
         }
@@ -200,7 +201,7 @@ async fn a_settlement_sent_twice_takes_effect_once_and_is_no_late_evidence() {
     let (pool, api_key) = callers(&database).await;
     let payment = a_new_payment(api_key, "key");
     transition::accept(&pool, std::slice::from_ref(&payment)).await.unwrap();
-    let claims = transition::claim(&pool, &[payment.id], "a worker", LEASE).await.unwrap();
+    let claims = transition::claim(&pool, &[payment.id], &claimant("a worker", LEASE)).await.unwrap();
     let settlement = Settlement {
         payment_id: payment.id,
         token: claims[0].token,
@@ -208,8 +209,8 @@ async fn a_settlement_sent_twice_takes_effect_once_and_is_no_late_evidence() {
         evidence: json!({}),
     };
 
-    let first = transition::settle(&pool, vec![settlement.clone()]).await.unwrap();
-    let second = transition::settle(&pool, vec![settlement]).await.unwrap();
+    let first = transition::settle(&pool, &GatewayName::default(), vec![settlement.clone()]).await.unwrap();
+    let second = transition::settle(&pool, &GatewayName::default(), vec![settlement]).await.unwrap();
 
     assert_eq!(first.moved, [(payment.id, claims[0].token)]);
     assert_eq!(second, Settled::default());
@@ -223,7 +224,7 @@ async fn a_token_that_nobody_knows_ends_nothing_and_leaves_its_evidence_and_a_do
     let (pool, api_key) = callers(&database).await;
     let payment = a_new_payment(api_key, "key");
     transition::accept(&pool, std::slice::from_ref(&payment)).await.unwrap();
-    let _ = transition::claim(&pool, &[payment.id], "a worker", LEASE).await.unwrap();
+    let _ = transition::claim(&pool, &[payment.id], &claimant("a worker", LEASE)).await.unwrap();
     let stale = Settlement {
         payment_id: payment.id,
         token: domain::ids::ClaimToken::generate(),
@@ -231,7 +232,7 @@ async fn a_token_that_nobody_knows_ends_nothing_and_leaves_its_evidence_and_a_do
         evidence: json!({ "op": "void" }),
     };
 
-    let settled = transition::settle(&pool, vec![stale.clone()]).await.unwrap();
+    let settled = transition::settle(&pool, &GatewayName::default(), vec![stale.clone()]).await.unwrap();
 
     assert_eq!(settled, Settled { moved: vec![], halted: vec![], late: vec![(payment.id, stale.token)] });
     assert_eq!(
@@ -258,8 +259,8 @@ async fn a_stale_result_sent_twice_is_late_both_times_and_kept_once() {
         evidence: json!({ "op": "void" }),
     };
 
-    let first = transition::settle(&pool, vec![stale.clone()]).await.unwrap();
-    let second = transition::settle(&pool, vec![stale.clone()]).await.unwrap();
+    let first = transition::settle(&pool, &GatewayName::default(), vec![stale.clone()]).await.unwrap();
+    let second = transition::settle(&pool, &GatewayName::default(), vec![stale.clone()]).await.unwrap();
 
     assert_eq!(first, Settled { moved: vec![], halted: vec![], late: vec![(payment.id, stale.token)] });
     assert_eq!(second, first);
@@ -272,7 +273,7 @@ async fn a_stale_result_is_kept_even_where_the_current_one_is_beside_it() {
     let (pool, api_key) = callers(&database).await;
     let payment = a_new_payment(api_key, "key");
     transition::accept(&pool, std::slice::from_ref(&payment)).await.unwrap();
-    let claims = transition::claim(&pool, &[payment.id], "a worker", LEASE).await.unwrap();
+    let claims = transition::claim(&pool, &[payment.id], &claimant("a worker", LEASE)).await.unwrap();
     let settlement = |token| Settlement {
         payment_id: payment.id,
         token,
@@ -281,7 +282,10 @@ async fn a_stale_result_is_kept_even_where_the_current_one_is_beside_it() {
     };
 
     let both = [settlement(domain::ids::ClaimToken::generate()), settlement(claims[0].token)];
-    let effects = Settling { seat: Seat::new(pool.clone()) }.work(&both).await.unwrap();
+    let effects = Settling { seat: Seat::new(pool.clone()), gateway: GatewayName::default() }
+        .work(&both)
+        .await
+        .unwrap();
 
     assert_eq!(effects, [Effect::Late, Effect::Moved], "each by its own claim");
     assert_eq!(count(&pool, "select count(*) from late_evidence").await, 1);
@@ -298,7 +302,9 @@ async fn fifty_workers_race_for_one_payment_and_one_wins() {
 
     let race = (0..50).map(|n| {
         let crowd = crowd.clone();
-        async move { transition::claim(&crowd, &[id], &format!("racer-{n}"), LEASE).await.unwrap().len() }
+        async move {
+            transition::claim(&crowd, &[id], &claimant(&format!("racer-{n}"), LEASE)).await.unwrap().len()
+        }
     });
     let won: usize = join_all(race).await.into_iter().sum();
 

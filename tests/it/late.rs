@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::decide::{Failure, Reason, Spends, Step};
 use domain::idempotency::{self, Key};
-use domain::ids::{ClaimToken, PaymentId};
+use domain::ids::{ClaimToken, GatewayName, PaymentId};
 use domain::money::Money;
 use domain::outcome::{Charge, ChargeStatus};
 use domain::request::PaymentRequest;
@@ -15,6 +15,7 @@ use shared::merchant::auth::{self, SecretHash};
 use shared::payment::transition::{self, Lease, NewPayment, Settlement};
 use sqlx::PgPool;
 use tests::TestDatabase;
+use tests::claimant;
 
 const LEASE: Lease = Lease { lease: Duration::from_mins(5), send_window: Duration::from_secs(5) };
 
@@ -40,7 +41,7 @@ const fn doubt(reason: Reason) -> Step {
 async fn settle(pool: &PgPool, payment_id: PaymentId, token: ClaimToken, step: Step) {
     let evidence = json!({ "op": "charge" });
     let settlement = Settlement { payment_id, token, step, evidence };
-    transition::settle(pool, vec![settlement]).await.unwrap();
+    transition::settle(pool, &GatewayName::default(), vec![settlement]).await.unwrap();
 }
 
 /// A payment that took these steps, each by a claim of its own.
@@ -63,7 +64,7 @@ async fn after(pool: &PgPool, api_key: SecretHash, steps: Vec<Step>) -> PaymentI
     };
     transition::accept(pool, &[payment]).await.unwrap();
     for step in steps {
-        let claims = transition::claim(pool, &[id], "a worker", LEASE).await.unwrap();
+        let claims = transition::claim(pool, &[id], &claimant("a worker", LEASE)).await.unwrap();
         settle(pool, id, claims[0].token, step).await;
     }
     id

@@ -21,6 +21,7 @@ mod expiry;
 mod failover;
 mod gateway;
 mod gateway_key;
+mod gateways;
 mod harness;
 mod horizon;
 mod house;

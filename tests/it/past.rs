@@ -41,7 +41,12 @@ async fn at_home(system: &System, sql: &'static str) {
 
 /// Charges at the gateway under a key, by any name, as for a forgotten payment.
 pub(super) async fn charged_at_the_gateway(system: &System, key: &str, name: PaymentId, amount: &str) {
-    let url = format!("{}/charges", system.gateway.address("gateway"));
+    charged_at_the_gateway_of(system.gateway.address("gateway"), key, name, amount).await;
+}
+
+/// The same at the gateway of that address.
+pub(super) async fn charged_at_the_gateway_of(address: &str, key: &str, name: PaymentId, amount: &str) {
+    let url = format!("{address}/charges");
     let body = json!({ "amount": amount, "currency": "EUR", "payment_method": "sim_ok", "reference": name });
     let sent = reqwest::Client::new().post(url).header("idempotency-key", key).json(&body).send();
     assert_eq!(sent.await.unwrap().status(), 201);

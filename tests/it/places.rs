@@ -236,9 +236,9 @@ fn no_checked_statement_is_left_over() {
     }
 }
 
-/// The doc comment of each field of the struct `Settings` in this text, in one piece.
+/// The doc comment of each field of the struct of settings in this text, in one piece.
 fn fields(settings: &str) -> Vec<(String, String)> {
-    let (_, body) = settings.split_once("pub struct Settings {\n").unwrap();
+    let (_, body) = settings.split_once("Settings {\n").unwrap();
     let (mut doc, mut fields) = (String::new(), Vec::new());
     for line in body.split("\n}\n").next().unwrap().lines().map(str::trim) {
         if let Some(comment) = line.strip_prefix("///") {
@@ -252,9 +252,14 @@ fn fields(settings: &str) -> Vec<(String, String)> {
 
 #[test]
 fn every_setting_stands_in_the_comment_of_its_field() {
-    // How a program logs is read before its settings are.
-    let own = |name: &String| name != "LOG_FORMAT";
-    for file in ["api/src/settings.rs", "worker/src/settings.rs", "simgateway/src/settings.rs"] {
+    // How a program logs is read before its settings are. Which gateways there are is read for all of them.
+    let own = |name: &String| !["LOG_FORMAT", "GATEWAYS"].contains(&name.as_str());
+    for file in [
+        "api/src/settings.rs",
+        "worker/src/settings.rs",
+        "simgateway/src/settings.rs",
+        "shared/src/gateway/settings.rs",
+    ] {
         let text = text(file);
         let fields = fields(&text);
         let told: BTreeSet<String> = fields
@@ -262,10 +267,30 @@ fn every_setting_stands_in_the_comment_of_its_field() {
             .flat_map(|(_, doc)| {
                 quoted(doc).filter(|it| is_setting(it)).map(str::to_owned).collect::<Vec<_>>()
             })
+            .filter(own)
             .collect();
         let code = text.split("#[cfg(test)]").next().unwrap();
         let read: BTreeSet<String> = names_in_quotes(code).filter(own).collect();
         assert_eq!(told, read, "left: the comments of {file}, right: what it reads");
+    }
+}
+
+#[test]
+fn every_key_of_the_file_of_gateways_is_explained() {
+    let settings = text("shared/src/gateway/settings.rs");
+    let (_, entry) = settings.split_once("struct Entry {\n").unwrap();
+    let keys: Vec<&str> = entry
+        .split("\n}\n")
+        .next()
+        .unwrap()
+        .lines()
+        .filter_map(|line| line.trim().split_once(": ").map(|(key, _)| key))
+        .collect();
+    assert!(keys.len() > 15, "{keys:?}");
+    let page = text("docs/GATEWAYS.md");
+    for key in keys {
+        let is_explained = rows(&page).iter().any(|row| row[0].contains(&format!("`{key}`")));
+        assert!(is_explained, "docs/GATEWAYS.md has no row for {key}");
     }
 }
 
@@ -308,18 +333,11 @@ fn whoever_sets_a_setting_for_others_sets_one_that_exists() {
 
 #[test]
 fn a_restore_has_the_defaults_of_the_workers() {
-    let worker = worker::Settings::new(String::new(), String::new());
-    let restored = text("cli/src/restored.rs");
-    for (name, default) in
-        [("LEASE_MS", worker.lease.lease), ("GATEWAY_TIMEOUT_MS", worker.policy.gateway_timeout)]
-    {
-        assert_eq!(default, Duration::from_secs(default.as_secs()));
-        let read = format!("(\"{name}\", Duration::from_secs({}))", default.as_secs());
-        assert!(
-            restored.contains(&read),
-            "{name} has another default than {default:?} in cli/src/restored.rs"
-        );
-    }
+    let lease = worker::Settings::new(String::new(), String::new()).lease.lease;
+    assert_eq!(lease, Duration::from_secs(lease.as_secs()));
+    let read = format!("(\"LEASE_MS\", Duration::from_secs({}))", lease.as_secs());
+    let is_same = text("cli/src/restored.rs").contains(&read);
+    assert!(is_same, "LEASE_MS has another default than {lease:?} in cli/src/restored.rs");
 }
 
 #[tokio::test]
@@ -329,6 +347,6 @@ async fn verify_allows_every_wait_that_workers_have_by_default() {
     let (_, option) = help.split_once("--longest-wait").unwrap();
     let (_, default) = option.split_once("[default: ").unwrap();
     let seconds: u64 = default.split(']').next().unwrap().parse().unwrap();
-    let longest = worker.policy.too_far(worker.lease.lease);
+    let longest = worker.gateways[0].policy.too_far(worker.lease.lease);
     assert!(longest <= Duration::from_secs(seconds), "{longest:?} is longer than {seconds} s");
 }

@@ -11,6 +11,7 @@ use shared::merchant;
 use shared::payment::transition::{Lease, claim};
 use sqlx::PgPool;
 use tests::PrivateServer;
+use tests::claimant;
 use uuid::Uuid;
 
 const LEASE: Lease = Lease { lease: Duration::from_secs(30), send_window: Duration::from_secs(5) };
@@ -78,7 +79,7 @@ async fn a_claim_reads_its_payments_and_not_the_backlog() {
     for ids in due.chunks(5).take(8) {
         let ids: Vec<PaymentId> = ids.iter().copied().map(PaymentId::from).collect();
         let before = Reads::so_far(&pool).await;
-        let claims = claim(&pool, &ids, "a worker", LEASE).await.unwrap();
+        let claims = claim(&pool, &ids, &claimant("a worker", LEASE)).await.unwrap();
         let read = Reads::so_far(&pool).await - before;
         assert_eq!(claims.len(), 5);
         assert!(read.rows <= 40, "to claim 5 payments it read {read:?}");

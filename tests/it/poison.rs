@@ -3,6 +3,7 @@
 
 use domain::ids::PaymentId;
 use serde_json::json;
+use tests::claimant;
 use tests::{Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
@@ -189,11 +190,11 @@ const LEASE: shared::payment::transition::Lease = shared::payment::transition::L
 };
 
 async fn in_company(pool: &sqlx::PgPool, id: PaymentId) -> Option<shared::payment::transition::Claim> {
-    shared::payment::transition::claim(pool, &[id], "a worker", LEASE).await.unwrap().pop()
+    shared::payment::transition::claim(pool, &[id], &claimant("a worker", LEASE)).await.unwrap().pop()
 }
 
 async fn alone(pool: &sqlx::PgPool, id: PaymentId) -> shared::payment::transition::Claim {
-    shared::payment::transition::claim_alone(pool, id, "a worker", LEASE).await.unwrap().unwrap()
+    shared::payment::transition::claim_alone(pool, id, &claimant("a worker", LEASE)).await.unwrap().unwrap()
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! The payment that a worker asks about to learn whether the gateway is back. It is another one each time, of
 //! another merchant where there is one, and a doubt only where no payment waits for its charge.
 
-use domain::ids::PaymentId;
+use domain::ids::{GatewayName, PaymentId};
 use shared::payment::store;
 use tests::{Shape, System, a_payment};
 use uuid::Uuid;
@@ -13,7 +13,9 @@ use crate::verify::behind_the_guards;
 async fn probed(system: &System, times: usize) -> Vec<Uuid> {
     let (mut payments, mut merchants) = (Vec::new(), Vec::new());
     for _ in 0..times {
-        let next = store::to_probe(&system.database.pool, &payments, &merchants).await.unwrap();
+        let next = store::to_probe(&system.database.pool, &GatewayName::default(), &payments, &merchants)
+            .await
+            .unwrap();
         let Some(candidate) = next else { break };
         payments.push(candidate.id);
         merchants.retain(|merchant| *merchant != candidate.merchant_id);

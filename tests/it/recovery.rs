@@ -11,6 +11,7 @@ use shared::operations::reconciliation;
 use shared::operations::recovery::{self, session_name};
 use shared::payment::transition::{Lease, claim};
 use sqlx::PgPool;
+use tests::claimant;
 use tests::{Exit, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
@@ -151,7 +152,7 @@ async fn claimed_by(system: &System, worker: &str, count: usize) -> BTreeSet<Str
     let mut ids = BTreeSet::new();
     for _ in 0..count {
         let id = system.accepted(a_payment()).await;
-        assert_eq!(claim(&system.database.pool, &[id], worker, LEASE).await.unwrap().len(), 1);
+        assert_eq!(claim(&system.database.pool, &[id], &claimant(worker, LEASE)).await.unwrap().len(), 1);
         ids.insert(id.to_string());
     }
     ids

@@ -229,6 +229,7 @@ const KEPT: &[(&str, &str)] = &[
     ("gateway_cursors", "one row for each gateway"),
     ("gateway_effects", "the gateway's books"),
     ("gateway_identities", "one row for each gateway"),
+    ("gateways", "one row for each gateway"),
     ("idempotency_keys", "the first answer, for ever"),
     ("installation", "one row"),
     ("late_evidence", "what the gateway said too late"),

@@ -6,7 +6,7 @@ mod scene;
 use std::collections::BTreeSet;
 
 use shared::platform::fault::SABOTAGES;
-use tests::System;
+use tests::{Second, System};
 
 use crate::reconcile::{open_breaks, reconcile};
 use crate::verify;
@@ -23,6 +23,8 @@ const PROMISES: &[&str] = &["ignore_idempotency_keys", "keys_optional"];
 struct Left {
     system: System,
     arguments: Vec<String>,
+    /// A second gateway that `verify` reads too.
+    _second: Option<Second>,
 }
 
 /// What `verify` must say.
@@ -116,6 +118,11 @@ teeth! {
         => caught_twice("history", "has event 3 where 2 was to come", "history");
     an_entry_that_is_skipped_is_caught: a_payment_charged without [ledger_skipped]
         => caught_twice("ledger", "is succeeded, but has no transfer in the ledger", "transfer_missing");
+    // A claim is for one gateway. Behind it: a job names the gateway.
+    a_job_that_names_the_wrong_gateway_leads_to_no_claim: a_job_that_names_the_wrong_gateway without []
+        => Clean;
+    a_claim_that_minds_no_gateway_is_caught: a_job_that_names_the_wrong_gateway without [any_gateway]
+        => caught_twice("charge", "but the charge that stands is another one", "charge_unknown");
     // One key for all charges. Behind it: a gateway that demands one.
     a_key_of_its_own_for_each_charge_is_caught: a_payment_charged without [new_key_per_attempt]
         => caught_twice("charge", "stand at the gateway", "charge_unknown");

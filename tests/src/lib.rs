@@ -17,6 +17,7 @@
 
 pub mod books;
 pub mod browser;
+pub mod claimant;
 pub mod client;
 pub mod database;
 pub mod guardian;
@@ -26,6 +27,7 @@ pub mod private_server;
 pub mod process;
 pub mod raw;
 pub mod scrape;
+pub mod second;
 pub mod stand_in;
 pub mod system;
 pub mod wait;
@@ -33,6 +35,7 @@ pub mod wait;
 mod server;
 
 pub use self::browser::Browser;
+pub use self::claimant::claimant;
 pub use self::client::{Answer, Client, a_payment};
 pub use self::database::{Dump, TestDatabase};
 pub use self::impostor::Impostor;
@@ -40,5 +43,6 @@ pub use self::pooler::Pooler;
 pub use self::private_server::PrivateServer;
 pub use self::process::{Exit, Launch, Process};
 pub use self::scrape::Scrape;
+pub use self::second::{SECOND, Second};
 pub use self::system::{Shape, System};
 pub use self::wait::{wait_for, wait_until};

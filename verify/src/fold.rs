@@ -49,6 +49,7 @@ struct Told {
     metadata: Value,
     correlation_id: String,
     created_at: DateTime<Utc>,
+    gateway: String,
     gateway_key: Option<String>,
     status: String,
     due_at: Option<DateTime<Utc>>,
@@ -112,7 +113,7 @@ pub(super) fn check_strays(events: &[EventRow], history: &mut Check) {
 
 fn differing(told: &Told, payment: &PaymentRow) -> Vec<&'static str> {
     let mut names = differing!(told, payment:
-        merchant_id customer_id currency payment_method description metadata correlation_id created_at gateway_key status due_at
+        merchant_id customer_id currency payment_method description metadata correlation_id created_at gateway gateway_key status due_at
         claim_token look_first in_doubt doubt_since void_started_at held_reason takeover_count attempt_count retries_spent delay_count verify_count
         not_found_count first_sent_at send_by gateway_transaction_id failure_code failure_message failure_retryable
         version updated_at terminal_at);
@@ -207,6 +208,8 @@ fn change(told: &mut Told, event: &EventRow) -> Result<(), String> {
             told.metadata = event.evidence["metadata"].clone();
             told.correlation_id.clone_from(&event.correlation_id);
             told.created_at = event.at;
+            // Not said where it is the gateway of every merchant for which none was named.
+            told.gateway = event.evidence["gateway"].as_str().unwrap_or("default").to_owned();
             // A payment accepted before gateway keys were derived does not say so. Its key is its id.
             told.gateway_key = event.evidence["gateway_key"].as_str().map(str::to_owned);
             told.look_first = event.evidence["look_first"] == true;

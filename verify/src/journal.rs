@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use domain::ids::GatewayName;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -24,6 +25,7 @@ const LONGEST: Duration = Duration::from_hours(1);
 /// A reader that knows how far it has read.
 #[derive(Debug)]
 pub(super) struct Journal {
+    gateway: GatewayName,
     http: reqwest::Client,
     url: String,
     after: i64,
@@ -58,8 +60,8 @@ pub(super) struct Row<'a> {
 }
 
 impl Journal {
-    /// A reader of the journal of the gateway at `url`, at its beginning.
-    pub(super) fn new(url: &str, api_key: Option<&str>) -> Result<Self> {
+    /// A reader of the journal of the gateway of that name at `url`, at its beginning.
+    pub(super) fn new(gateway: GatewayName, url: &str, api_key: Option<&str>) -> Result<Self> {
         let mut headers = HeaderMap::new();
         if let Some(key) = api_key {
             let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
@@ -68,7 +70,13 @@ impl Journal {
             headers.insert(AUTHORIZATION, value);
         }
         let http = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().default_headers(headers).build()?;
-        Ok(Self { http, url: format!("{}/journal", url.trim_end_matches('/')), after: 0, longest: LONGEST })
+        let url = format!("{}/journal", url.trim_end_matches('/'));
+        Ok(Self { gateway, http, url, after: 0, longest: LONGEST })
+    }
+
+    /// The gateway whose journal it is.
+    pub(super) const fn gateway(&self) -> &GatewayName {
+        &self.gateway
     }
 
     /// Tries whether the journal can be read, before the rest of the work begins.
@@ -131,6 +139,18 @@ impl Journal {
     }
 }
 
+/// Shows `see` every row of each journal from where the last reading ended to the end.
+pub(super) async fn read_to_their_ends(
+    journals: &mut [Journal],
+    mut see: impl FnMut(&GatewayName, &Row<'_>),
+) -> Result<()> {
+    for journal in journals {
+        let gateway = journal.gateway.clone();
+        journal.read_to_its_end(|row| see(&gateway, row)).await?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -159,7 +179,7 @@ mod tests {
     async fn a_journal_without_an_end_is_not_read_for_ever() {
         let mut journal = Journal {
             longest: Duration::from_millis(50),
-            ..Journal::new(&without_end().await, None).unwrap()
+            ..Journal::new(GatewayName::default(), &without_end().await, None).unwrap()
         };
 
         let why = journal.read_to_its_end(|_| ()).await.unwrap_err().to_string();

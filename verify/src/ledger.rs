@@ -1,8 +1,8 @@
 //! Ledger: each payment that succeeded has one transfer, of what is owed and between the right accounts, and
 //! no other payment has any. Each correction that changed an amount has one transfer of just that change.
 //!
-//! A transfer debits and credits one amount in one row. What is left to check are the accounts' owners, kinds
-//! and currencies.
+//! A transfer debits and credits one amount in one row. What is left to check are the accounts' owners,
+//! kinds, gateways and currencies.
 
 use domain::ids::PaymentId;
 
@@ -95,20 +95,29 @@ fn differs(payment: &PaymentRow, transfer: &TransferRow) -> Option<String> {
 /// and credit change places.
 fn misplaced(payment: &PaymentRow, transfer: &TransferRow, is_taken_back: bool) -> Option<String> {
     let currency = Some(&payment.currency);
-    let debit = (transfer.debit_kind.as_deref(), transfer.debit_currency.as_ref(), transfer.debit_merchant);
-    let credit =
-        (transfer.credit_kind.as_deref(), transfer.credit_currency.as_ref(), transfer.credit_merchant);
+    let debit = (
+        transfer.debit_kind.as_deref(),
+        transfer.debit_currency.as_ref(),
+        transfer.debit_merchant,
+        transfer.debit_gateway.as_ref(),
+    );
+    let credit = (
+        transfer.credit_kind.as_deref(),
+        transfer.credit_currency.as_ref(),
+        transfer.credit_merchant,
+        transfer.credit_gateway.as_ref(),
+    );
     let ((gateway, gateway_does), (merchant, merchant_does)) = if is_taken_back {
         ((credit, "credit"), (debit, "debit"))
     } else {
         ((debit, "debit"), (credit, "credit"))
     };
-    if gateway != (Some("gateway_clearing"), currency, None) {
+    if gateway != (Some("gateway_clearing"), currency, None, Some(&payment.gateway)) {
         return Some(format!(
-            "has a transfer that does not {gateway_does} the house's gateway_clearing of its currency"
+            "has a transfer that does not {gateway_does} the house's gateway_clearing of its gateway and currency"
         ));
     }
-    if merchant != (Some("merchant_payable"), currency, Some(payment.merchant_id)) {
+    if merchant != (Some("merchant_payable"), currency, Some(payment.merchant_id), None) {
         return Some(format!(
             "has a transfer that does not {merchant_does} its merchant's merchant_payable of its currency"
         ));

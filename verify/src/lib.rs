@@ -11,6 +11,7 @@ mod acknowledged;
 mod amount;
 mod by_hand;
 mod fold;
+mod gateways;
 mod idempotency;
 mod journal;
 mod ledger;
@@ -26,7 +27,7 @@ mod tally;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use sqlx::PgPool;
 use terminal::{output, progress};
 use uuid::Uuid;
@@ -64,9 +65,10 @@ pub struct Args {
     /// Payonce's database; without it, `DATABASE_URL`
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
-    /// The payment gateway; without it, `GATEWAY_URL`
+    /// The payment gateway, or NAME=URL for each of several; without it, `GATEWAY_URL` or the file in
+    /// `GATEWAYS`
     #[arg(long, value_name = "URL")]
-    gateway_url: Option<String>,
+    gateway_url: Vec<String>,
     /// What clients were told, as JSON lines: their complete history
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
@@ -92,7 +94,7 @@ pub struct Args {
 /// # Errors
 /// It could not be checked.
 pub async fn run(args: Args) -> Result<ExitCode> {
-    let (database, mut journal, clients) = match prepare(&args) {
+    let (database, mut journals, clients) = match prepare(&args) {
         Ok(prepared) => prepared,
         Err(error) => {
             progress::say(&format!("error: {error:#}"));
@@ -100,9 +102,12 @@ pub async fn run(args: Args) -> Result<ExitCode> {
         }
     };
     let pool = ours::connect(&database).await?;
-    journal.reach().await?;
+    gateways::require_all(&pool, &journals).await?;
+    for journal in &journals {
+        journal.reach().await?;
+    }
     let rule = Rule { grace_s: args.grace, longest_wait_s: args.longest_wait, at_rest: args.at_rest };
-    let report = Checks::new(rule, clients).run(&pool, &mut journal).await?;
+    let report = Checks::new(rule, clients).run(&pool, &mut journals).await?;
     pool.close().await;
     if args.json {
         output::json(&report)?;
@@ -117,29 +122,17 @@ pub async fn run(args: Args) -> Result<ExitCode> {
 }
 
 /// The database, the journal and the history that the arguments ask for, before any of the servers is asked.
-fn prepare(args: &Args) -> Result<(String, Journal, Option<Clients>)> {
+fn prepare(args: &Args) -> Result<(String, Vec<Journal>, Option<Clients>)> {
     let database = given(args.database_url.as_ref(), "DATABASE_URL");
     let database =
         database.context("give --database-url, or set DATABASE_URL (payonce dev --json prints it)")?;
-    let gateway = given(args.gateway_url.as_ref(), "GATEWAY_URL");
-    let gateway = gateway.context("give --gateway-url, or set GATEWAY_URL (payonce dev prints it)")?;
+    let journals = gateways::journals(&args.gateway_url)?;
     let clients = args.history.as_deref().map(Clients::read).transpose()?;
-    Ok((database, Journal::new(&gateway, api_key()?.as_deref())?, clients))
+    Ok((database, journals, clients))
 }
 
 fn given(option: Option<&String>, variable: &str) -> Option<String> {
     option.cloned().or_else(|| std::env::var(variable).ok()).filter(|value| !value.is_empty())
-}
-
-/// Our key at the gateway: `GATEWAY_API_KEY`, or what the file holds that `GATEWAY_API_KEY_FILE` names.
-fn api_key() -> Result<Option<String>> {
-    let key = given(None, "GATEWAY_API_KEY");
-    let Some(path) = given(None, "GATEWAY_API_KEY_FILE") else { return Ok(key) };
-    ensure!(key.is_none(), "GATEWAY_API_KEY and GATEWAY_API_KEY_FILE are both set: unset one of them");
-    let held = std::fs::read_to_string(&path)
-        .with_context(|| format!("GATEWAY_API_KEY_FILE: cannot read {path}"))?;
-    ensure!(!held.trim().is_empty(), "GATEWAY_API_KEY_FILE: {path} is empty");
-    Ok(Some(held.trim().to_owned()))
 }
 
 /// Everything that is known so far.
@@ -175,15 +168,15 @@ impl Checks {
         }
     }
 
-    async fn run(mut self, pool: &PgPool, journal: &mut Journal) -> Result<Report> {
+    async fn run(mut self, pool: &PgPool, journals: &mut [Journal]) -> Result<Report> {
         progress::during("reading our payments", self.read_ours(pool)).await?;
         let Self { register, clients, idempotency, .. } = &mut self;
         register.learn_orphans(past::orphans(pool).await?);
         let keys = idempotency::check(pool, register, clients, idempotency);
         progress::during("reading our idempotency keys", keys).await?;
-        let booked = journal.read_to_its_end(|row| register.book(row));
+        let booked = journal::read_to_their_ends(journals, |gateway, row| register.book(gateway, row));
         progress::during("reading the gateway's journal", booked).await?;
-        progress::during("looking at suspects again", self.look_again(pool, journal)).await?;
+        progress::during("looking at suspects again", self.look_again(pool, journals)).await?;
         let unproven = self.register.judge(&mut self.charge);
         let waiting_for_a_person = ours::waiting_for_a_person(pool).await?;
         Ok(self.conclude(waiting_for_a_person, unproven))
@@ -222,7 +215,7 @@ impl Checks {
 
     /// Reads every suspect as it stands now, and then the rest of the journal: a payment that has ended did
     /// so after all that the gateway did for it. A payment that came even later is left to the next run.
-    async fn look_again(&mut self, pool: &PgPool, journal: &mut Journal) -> Result<()> {
+    async fn look_again(&mut self, pool: &PgPool, journals: &mut [Journal]) -> Result<()> {
         self.liveness.ask_workers(pool).await?;
         let mut suspects = self.register.suspects();
         suspects.extend(self.liveness.suspects());
@@ -233,7 +226,7 @@ impl Checks {
             }
         }
         self.register.learn_orphans(past::orphans(pool).await?);
-        journal.read_to_its_end(|row| self.register.book(row)).await?;
+        journal::read_to_their_ends(journals, |gateway, row| self.register.book(gateway, row)).await?;
         for ids in self.register.strangers().chunks(SUSPECTS) {
             for newcomer in ours::again(pool, ids).await? {
                 self.register.pass_over(newcomer.id);

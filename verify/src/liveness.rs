@@ -7,8 +7,8 @@ use domain::ids::PaymentId;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::ours::{EventRow, PaymentRow, Standing, live_jobs};
-use super::outage::gateway_is_away;
+use super::ours::{EventRow, PaymentRow, Standing, advice};
+use super::outage::gateways_away;
 use super::report::Check;
 
 /// The takeover in a row at which workers hold a payment, whatever else happens.
@@ -37,9 +37,9 @@ impl Rule {
 pub(super) struct Liveness {
     rule: Rule,
     suspects: Vec<Suspect>,
-    /// Whether every worker that lives has found the gateway away.
-    is_gateway_away: bool,
-    /// Payments that have been due for too long, but wait for nothing except the gateway.
+    /// The gateways that every worker that lives has found away.
+    away: Vec<String>,
+    /// Payments that have been due for too long, but wait for nothing except their gateway.
     pub(super) held_back: u64,
     pub(super) check: Check,
 }
@@ -70,13 +70,7 @@ fn is_over(status: &str) -> bool {
 
 impl Liveness {
     pub(super) const fn new(rule: Rule) -> Self {
-        Self {
-            rule,
-            suspects: Vec::new(),
-            is_gateway_away: false,
-            held_back: 0,
-            check: Check::new("liveness"),
-        }
+        Self { rule, suspects: Vec::new(), away: Vec::new(), held_back: 0, check: Check::new("liveness") }
     }
 
     /// Looks at a payment for the first time.
@@ -133,7 +127,11 @@ impl Liveness {
             );
             return;
         }
-        if !has_moved && self.is_overdue(now.overdue_s) && self.is_gateway_away && !self.rule.at_rest {
+        if !has_moved
+            && self.is_overdue(now.overdue_s)
+            && self.away.contains(&now.gateway)
+            && !self.rule.at_rest
+        {
             self.held_back += 1;
             return;
         }
@@ -162,7 +160,7 @@ impl Liveness {
 
     /// Reads in what workers wrote down whether the gateway is away.
     pub(super) async fn ask_workers(&mut self, pool: &PgPool) -> Result<()> {
-        self.is_gateway_away = gateway_is_away(pool).await?;
+        self.away = gateways_away(pool).await?;
         Ok(())
     }
 
@@ -176,6 +174,17 @@ impl Liveness {
         }
         Ok(())
     }
+}
+
+/// The jobs about payments that are not done: id and status.
+async fn live_jobs(pool: &PgPool) -> Result<Vec<(String, String)>> {
+    let jobs = sqlx::query!(
+        r#"select id as "id!", status as "status!" from apalis.jobs where job_type = 'payments' and status = 'Pending'
+            union all
+           select id, status from apalis.jobs where job_type = 'payments' and status in ('Queued', 'Running')"#
+    );
+    let jobs = jobs.fetch_all(pool).await.map_err(advice)?;
+    Ok(jobs.into_iter().map(|job| (job.id, job.status)).collect())
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ pub(super) struct PaymentRow {
     pub(super) metadata: Value,
     pub(super) correlation_id: String,
     pub(super) created_at: DateTime<Utc>,
+    /// Where it is charged.
+    pub(super) gateway: String,
     /// Its key at the gateway. None means its id.
     pub(super) gateway_key: Option<String>,
     pub(super) status: String,
@@ -97,9 +99,12 @@ pub(super) struct TransferRow {
     pub(super) debit_kind: Option<String>,
     pub(super) debit_currency: Option<String>,
     pub(super) debit_merchant: Option<Uuid>,
+    /// Of an account of the house, the gateway that it is for.
+    pub(super) debit_gateway: Option<String>,
     pub(super) credit_kind: Option<String>,
     pub(super) credit_currency: Option<String>,
     pub(super) credit_merchant: Option<Uuid>,
+    pub(super) credit_gateway: Option<String>,
 }
 
 /// A row of `corrections` that was posted.
@@ -248,7 +253,7 @@ async fn payments(snapshot: &mut Snapshot, after: Uuid, size: i64) -> sqlx::Resu
     sqlx::query_as!(
         PaymentRow,
         r#"select id, merchant_id, customer_id, amount::text as "amount!", currency, payment_method, description, metadata,
-                  correlation_id, created_at, gateway_key, status, due_at, claim_token, look_first, in_doubt, doubt_since, void_started_at,
+                  correlation_id, created_at, gateway, gateway_key, status, due_at, claim_token, look_first, in_doubt, doubt_since, void_started_at,
                   held_reason, takeover_count, attempt_count, retries_spent, delay_count, verify_count, not_found_count, first_sent_at, left_nothing_at, send_by,
                   gateway_transaction_id, failure_code, failure_message, failure_retryable, version, updated_at, terminal_at,
                   extract(epoch from clock_timestamp() - due_at)::float8 as overdue_s,
@@ -286,8 +291,10 @@ async fn transfers(snapshot: &mut Snapshot, after: Uuid, until: Uuid) -> sqlx::R
         TransferRow,
         r#"select t.payment_id, t.code, t.amount::text as "amount!", t.currency,
                   debit.kind as "debit_kind?", debit.currency as "debit_currency?", debit.merchant_id as debit_merchant,
+                  case when debit.merchant_id is null then debit.gateway end as debit_gateway,
                   credit.kind as "credit_kind?", credit.currency as "credit_currency?",
-                  credit.merchant_id as credit_merchant
+                  credit.merchant_id as credit_merchant,
+                  case when credit.merchant_id is null then credit.gateway end as credit_gateway
              from ledger_transfers t
              left join ledger_accounts debit on debit.id = t.debit_account_id
              left join ledger_accounts credit on credit.id = t.credit_account_id
@@ -338,6 +345,7 @@ pub(super) struct Standing {
     pub(super) payment_method: String,
     pub(super) status: String,
     pub(super) is_held: bool,
+    pub(super) gateway: String,
     pub(super) gateway_key: Option<String>,
     pub(super) gateway_transaction_id: Option<String>,
     pub(super) version: i32,
@@ -356,7 +364,7 @@ pub(super) async fn again(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<Standing>> 
     let rows = sqlx::query_as!(
         Standing,
         r#"select id, merchant_id, customer_id, amount::text as "amount!", currency, payment_method, status,
-                  held_reason is not null as "is_held!", gateway_key, gateway_transaction_id, version,
+                  held_reason is not null as "is_held!", gateway, gateway_key, gateway_transaction_id, version,
                   extract(epoch from clock_timestamp() - due_at)::float8 as overdue_s,
                   (select extract(epoch from clock_timestamp() - opened_at)::float8 from breaks b
                     where b.payment_id = p.id and kind = 'charged_after_end' and closed_at is null
@@ -385,15 +393,4 @@ pub(super) async fn waiting_for_a_person(pool: &PgPool) -> Result<u64> {
     );
     let count = count.fetch_one(pool).await.map_err(advice)?;
     Ok(u64::try_from(count).unwrap_or(0))
-}
-
-/// The jobs about payments that are not done: id and status.
-pub(super) async fn live_jobs(pool: &PgPool) -> Result<Vec<(String, String)>> {
-    let jobs = sqlx::query!(
-        r#"select id as "id!", status as "status!" from apalis.jobs where job_type = 'payments' and status = 'Pending'
-            union all
-           select id, status from apalis.jobs where job_type = 'payments' and status in ('Queued', 'Running')"#
-    );
-    let jobs = jobs.fetch_all(pool).await.map_err(advice)?;
-    Ok(jobs.into_iter().map(|job| (job.id, job.status)).collect())
 }

@@ -10,7 +10,8 @@ use super::ours::advice;
 /// A charge of a forgotten payment, as far as it is known.
 #[derive(Debug)]
 pub(super) struct Orphan {
-    pub(super) key: String,
+    /// The gateway and the key under which it stands.
+    pub(super) place: String,
     pub(super) reference: Option<String>,
     adopted_by: Option<Uuid>,
     /// Whether a person was told of it.
@@ -33,9 +34,9 @@ impl Orphan {
 pub(super) async fn orphans(pool: &PgPool) -> Result<Vec<Orphan>> {
     let rows = sqlx::query_as!(
         Orphan,
-        r#"select key, reference, adopted_by,
+        r#"select key_subject(gateway, key) as "place!", reference, adopted_by,
                   exists (select from breaks b
-                           where b.subject = 'key ' || o.key
+                           where b.subject = key_subject(o.gateway, o.key)
                              and (b.kind = 'orphan'
                                   -- Where no past ever came back nothing can have been forgotten.
                                   or b.kind = 'charge_unknown' and (select returned_at from installation) is not null))

@@ -13,7 +13,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use domain::ids::PaymentId;
+use domain::ids::{GatewayName, PaymentId};
 use uuid::Uuid;
 
 use super::amount::{Amount, Currency, currency};
@@ -54,15 +54,15 @@ pub(super) struct Register {
     strangers: HashMap<Uuid, Tally>,
     /// Charges under other references.
     foreign: HashMap<String, Tally>,
-    /// The charges of forgotten payments that our books know, by key.
+    /// The charges of forgotten payments that our books know, by gateway and key.
     orphans: HashMap<String, Orphan>,
-    /// The charges of forgotten payments that none adopted, by key.
+    /// The charges of forgotten payments that none adopted, by gateway and key.
     orphaned: HashMap<String, Tally>,
     remarks: HashMap<Uuid, Vec<String>>,
     /// The few payments that were corrected: what stands at the gateway after all, and by which charge.
     corrected: HashMap<Uuid, (Option<Amount>, Option<String>)>,
-    /// The corrected payments' keys at the gateway, where those are stored.
-    corrected_keys: HashMap<Uuid, String>,
+    /// Where and under which key the corrected payments are charged.
+    corrected_places: HashMap<Uuid, (String, String)>,
     /// The few payments that a person ended without proof.
     unproven: HashSet<Uuid>,
     in_flight: u64,
@@ -90,7 +90,7 @@ impl Register {
         self.entries.push(Entry {
             id: row.id,
             owner: hash((row.merchant_id, &row.customer_id)),
-            expected: fingerprint(charge_id, &key, owed, currency),
+            expected: fingerprint(&row.gateway, (charge_id, &key), owed, currency),
             owed: owed.unwrap_or_default(),
             tally: Tally::default(),
             currency,
@@ -98,8 +98,8 @@ impl Register {
             keys: 0,
             key_print: key_print(&key),
         });
-        if let (Some(key), true) = (&row.gateway_key, self.corrected.contains_key(&row.id)) {
-            self.corrected_keys.insert(row.id, key.clone());
+        if self.corrected.contains_key(&row.id) {
+            self.corrected_places.insert(row.id, (row.gateway.clone(), key.into_owned()));
         }
     }
 
@@ -115,17 +115,17 @@ impl Register {
         for orphan in orphans.into_iter().filter(Orphan::is_explained) {
             let named = orphan.reference.as_deref().and_then(|it| it.parse::<PaymentId>().ok());
             let strange = named.and_then(|named| self.strangers.remove(&named.uuid()));
-            let known = self.orphaned.remove(&orphan.key);
+            let known = self.orphaned.remove(&orphan.place);
             for tally in [strange, known].into_iter().flatten() {
-                self.tally_of(orphan.owner(), &orphan.key).add(tally);
+                self.tally_of(orphan.owner(), &orphan.place).add(tally);
             }
-            self.orphans.insert(orphan.key.clone(), orphan);
+            self.orphans.insert(orphan.place.clone(), orphan);
         }
     }
 
-    /// The tally of a payment, or of a key without an owner.
-    fn tally_of(&mut self, owner: Option<Uuid>, key: &str) -> &mut Tally {
-        let Some(id) = owner else { return self.orphaned.entry(key.to_owned()).or_default() };
+    /// The tally of a payment, or of a key at a gateway without an owner.
+    fn tally_of(&mut self, owner: Option<Uuid>, place: &str) -> &mut Tally {
+        let Some(id) = owner else { return self.orphaned.entry(place.to_owned()).or_default() };
         let at = self.entries.binary_search_by(|entry| entry.id.cmp(&id)).ok();
         match at.and_then(|at| self.entries.get_mut(at)) {
             Some(entry) => &mut entry.tally,
@@ -143,8 +143,10 @@ impl Register {
         let Some((stands, charge_id)) = self.corrected.get(&entry.id) else { return entry.is_fine() };
         let tally = entry.tally;
         // A partial refund subtracts another fingerprint than that of the charge.
-        let key = key_of(entry.id, self.corrected_keys.get(&entry.id).map(String::as_str));
-        let print = fingerprint(charge_id.as_deref().unwrap_or_default(), &key, *stands, entry.currency);
+        let place = self.corrected_places.get(&entry.id);
+        let (gateway, key) = place.map_or(("", ""), |(gateway, key)| (gateway, key));
+        let charge_id = charge_id.as_deref().unwrap_or_default();
+        let print = fingerprint(gateway, (charge_id, key), *stands, entry.currency);
         *stands == Some(tally.net) && tally.standing <= 1 && (tally.standing < 1 || tally.print == print)
     }
 
@@ -184,8 +186,8 @@ impl Register {
         self.entries.get_mut(at)
     }
 
-    /// Books one row of the gateway's journal, if it moved money.
-    pub(super) fn book(&mut self, row: &Row<'_>) {
+    /// Books one row of a gateway's journal, if it moved money.
+    pub(super) fn book(&mut self, gateway: &GatewayName, row: &Row<'_>) {
         let is_charge = row.kind == "charge";
         if !is_charge && row.kind != "void" && row.kind != "refund" {
             return;
@@ -196,19 +198,17 @@ impl Register {
         let reference = row.reference.as_deref().unwrap_or(key);
         let amount = row.amount.as_deref().and_then(Amount::parse);
         let currency = currency(row.currency.as_deref().unwrap_or_default());
-        let print = fingerprint(charge_id, key, amount, currency);
+        let print = fingerprint(gateway.as_str(), (charge_id, key), amount, currency);
         let book = |tally: &mut Tally| tally.book(is_charge, amount.unwrap_or_default(), print);
         let named = reference.parse::<PaymentId>().ok().map(PaymentId::uuid);
-        let owner = match (named.filter(|id| self.find(*id).is_some()), self.orphans.get(key)) {
-            (Some(id), _) => Some(id),
-            (None, Some(orphan)) => {
-                let owner = orphan.owner();
-                book(self.tally_of(owner, key));
+        if named.is_none_or(|id| self.find(id).is_none()) {
+            let place = gateway.key_subject(key);
+            if let Some(owner) = self.orphans.get(&place).map(Orphan::owner) {
+                book(self.tally_of(owner, &place));
                 return;
             }
-            (None, _) => named,
-        };
-        let Some(id) = owner else {
+        }
+        let Some(id) = named else {
             book(self.foreign.entry(reference.to_owned()).or_default());
             return;
         };
@@ -251,9 +251,8 @@ impl Register {
     pub(super) fn update(&mut self, now: &Standing, rule: Rule) {
         if let Some(amount) = &now.corrected_amount {
             self.corrected.insert(now.id, (Amount::parse(amount), now.corrected_charge.clone()));
-            if let Some(key) = &now.gateway_key {
-                self.corrected_keys.insert(now.id, key.clone());
-            }
+            let key = key_of(now.id, now.gateway_key.as_deref()).into_owned();
+            self.corrected_places.insert(now.id, (now.gateway.clone(), key));
         }
         if now.is_unproven {
             self.unproven.insert(now.id);
@@ -268,7 +267,7 @@ impl Register {
         let fresh = Entry {
             id: now.id,
             owner: 0,
-            expected: fingerprint(charge_id, &key, owed, currency),
+            expected: fingerprint(&now.gateway, (charge_id, &key), owed, currency),
             owed: owed.unwrap_or_default(),
             tally: self.strangers.remove(&now.id).unwrap_or_default(),
             currency,

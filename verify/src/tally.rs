@@ -27,8 +27,14 @@ pub(super) fn hash(value: impl Hash) -> u64 {
     hasher.finish()
 }
 
-pub(super) fn fingerprint(charge_id: &str, key: &str, amount: Option<Amount>, currency: Currency) -> u64 {
-    hash((charge_id, key, amount, currency))
+/// A charge in a few bytes: where and by what it was made, and what it took.
+pub(super) fn fingerprint(
+    gateway: &str,
+    (charge_id, key): (&str, &str),
+    amount: Option<Amount>,
+    currency: Currency,
+) -> u64 {
+    hash((gateway, charge_id, key, amount, currency))
 }
 
 /// A payment's key at the gateway: the one that is stored, or else its id.

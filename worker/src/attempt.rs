@@ -29,6 +29,8 @@ const SETTLE_MARGIN: Duration = Duration::from_millis(500);
 
 /// Looks at a payment that a job came for, as soon as one of the worker's gateway calls is free.
 pub(crate) async fn look_once_free(context: Context, payment: PaymentId) -> Result<(), NotDone> {
+    // Where as many wait already, the payment stays due, and the sweep comes for it.
+    let Ok(_waiting) = context.waiting.clone().try_acquire_owned() else { return Ok(()) };
     // The semaphore is closed once the worker shuts down: no new claims.
     let Ok(permit) = context.permits.clone().acquire_owned().await else { return Ok(()) };
     // Asked only where a claim could be taken. The payment stays due, and the sweep comes for it.
@@ -69,18 +71,19 @@ pub(crate) async fn look(
 }
 
 /// Looks at a payment whose claim was lost twice in a row, and for which the limit gave a call. It waits
-/// until this worker has nothing else in hand, and what comes later waits until it has ended. So no other
-/// payment suffers, should this one be why its workers were lost.
+/// until this worker has nothing else in hand, at whatever gateway, and what comes later waits until it has
+/// ended. So no other payment suffers, should this one be why its workers were lost.
 pub(crate) async fn look_alone(context: Context, payment: PaymentId) {
-    let Ok(all) = u32::try_from(context.concurrency) else { return };
-    let Ok(permits) = context.permits.clone().acquire_many_owned(all).await else { return };
+    if context.breaker.is_open() {
+        return;
+    }
+    let Some(calls) = context.all_calls().await else { return };
     if !context.site.is_there() {
         return;
     }
     let Some(pass) = context.breaker.admit() else { return };
-    let lease = context.lease;
-    match transition::claim_alone(&context.pool, payment, &context.name, lease).await {
-        Ok(Some(claim)) => set_going(context, claim, Some(pass), permits),
+    match transition::claim_alone(&context.pool, payment, &context.claimant).await {
+        Ok(Some(claim)) => set_going(context, claim, Some(pass), calls),
         Ok(None) => {}
         Err(why) => tracing::warn!(payment_id = %payment, %why, "could not claim a payment alone"),
     }
@@ -99,7 +102,7 @@ async fn claim(
     }
     let claimed = context.claims.submit(payment).await;
     match claimed.map_err(|why| format!("it could not be claimed: {why}"))? {
-        Taken::Claim(claim) => set_going(context, *claim, pass, permit),
+        Taken::Claim(claim) => set_going(context, *claim, pass, vec![permit]),
         Taken::Nothing => {}
         Taken::NoSuchPayment => return Err(NotDone::Never("there is no such payment".to_owned())),
     }
@@ -108,7 +111,7 @@ async fn claim(
 
 /// Uses a claim in a task that nobody cancels. The job ends with the claim, as the lease now sees to the
 /// payment. So the queue hands over more jobs while the gateway is asked.
-fn set_going(context: Context, claim: Claim, pass: Option<Pass>, permits: OwnedSemaphorePermit) {
+fn set_going(context: Context, claim: Claim, pass: Option<Pass>, permits: Vec<OwnedSemaphorePermit>) {
     // An error span, so that no log filter takes these ids from the lines within.
     let span = tracing::error_span!("claim", payment_id = %claim.payment_id, claim = %claim.token,
         correlation_id = claim.correlation_id);
@@ -123,7 +126,7 @@ fn set_going(context: Context, claim: Claim, pass: Option<Pass>, permits: OwnedS
 /// Uses a claim: one exchange with the gateway, one settlement.
 async fn carry_out(context: Context, mut claim: Claim, pass: Option<Pass>) {
     log_claim(&claim);
-    let send_by = SendBy::new(claim.asked_at + context.lease.send_window, claim.standing.clone());
+    let send_by = SendBy::new(claim.asked_at + context.claimant.lease.send_window, claim.standing.clone());
     let (step, evidence) = ask(&context, &claim, send_by, pass).await;
     // The share is free for other payments by now.
     drop(claim.share.take());
@@ -237,7 +240,7 @@ async fn unless_gateway_is_away(
     if !ends_doubt || !nothing_came {
         return step;
     }
-    let left = context.lease.lease.saturating_sub(claim.asked_at.elapsed() + SETTLE_MARGIN);
+    let left = context.claimant.lease.lease.saturating_sub(claim.asked_at.elapsed() + SETTLE_MARGIN);
     let knock = context.gateway.knock(&context.pool);
     match tokio::time::timeout(left.min(context.policy.gateway_timeout), knock).await {
         Ok(Ok(())) => step,

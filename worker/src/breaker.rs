@@ -8,9 +8,11 @@
 mod circuit;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use domain::ids::GatewayName;
 use domain::outcome::FailureKind;
+use shared::gateway::settings::GatewaySettings;
 use shared::payment::shares::Shares;
 use shared::platform::metrics;
 use tokio::sync::Notify;
@@ -19,9 +21,10 @@ use circuit::{Call, Circuit, Rules, Ticket};
 
 pub(crate) use circuit::{About, Task};
 
-/// The breaker of one worker.
+/// The breaker of one worker for one gateway.
 #[derive(Debug)]
 pub(crate) struct Breaker {
+    gateway: GatewayName,
     circuit: Mutex<Circuit>,
     /// Is told how many calls there are to share.
     shares: Arc<Shares>,
@@ -30,18 +33,19 @@ pub(crate) struct Breaker {
 }
 
 impl Breaker {
-    /// A breaker that lets nothing through before the door was read. The gateway opens it by failing
-    /// `failures` payments in a row, for `open_for`. An exchange may take `timeout`, and `calls` may be under
-    /// way at a time.
-    pub(crate) fn new(
-        failures: usize,
-        open_for: Duration,
-        timeout: Duration,
-        (calls, shares): (usize, Arc<Shares>),
-    ) -> Self {
-        metrics::breaker(metrics::Breaker::Closed);
-        let rules = Rules { failures, open_for, timeout, calls };
-        Self { circuit: Mutex::new(Circuit::new(rules, Instant::now())), shares, changed: Notify::new() }
+    /// A breaker that lets nothing through before the door was read. Its gateway's terms say when it opens,
+    /// for how long, and how many calls may be under way at a time.
+    pub(crate) fn new(terms: &GatewaySettings, shares: Arc<Shares>) -> Self {
+        let gateway = terms.name.clone();
+        metrics::breaker(&gateway, metrics::Breaker::Closed);
+        let rules = Rules {
+            failures: terms.breaker_failures,
+            open_for: terms.breaker_open,
+            timeout: terms.policy.gateway_timeout,
+            calls: terms.concurrency,
+        };
+        let circuit = Mutex::new(Circuit::new(rules, Instant::now()));
+        Self { gateway, circuit, shares, changed: Notify::new() }
     }
 
     /// Whether a look for due payments would be in vain.
@@ -123,10 +127,10 @@ impl Breaker {
             self.changed.notify_one();
         }
         if circuit.state.kind() != metrics::Breaker::Open || circuit.is_away() {
-            metrics::breaker(circuit.state.kind());
+            metrics::breaker(&self.gateway, circuit.state.kind());
         }
         self.shares.allow(circuit.allowed());
-        say(&circuit, was_away, before.kind());
+        say(&self.gateway, &circuit, was_away, before.kind());
         changed
     }
 
@@ -137,17 +141,17 @@ impl Breaker {
 }
 
 /// Writes one line where the breaker opens, where a probe begins, and where it closes.
-fn say(circuit: &Circuit, was_away: bool, before: metrics::Breaker) {
+fn say(gateway: &GatewayName, circuit: &Circuit, was_away: bool, before: metrics::Breaker) {
     match circuit.state.kind() {
         metrics::Breaker::Open if circuit.is_away() && !was_away => {
             let reason = circuit.reason().map(FailureKind::as_str);
-            tracing::error!(event = "breaker_opened", reason, "the gateway is away: claiming nothing");
+            tracing::error!(event = "breaker_opened", %gateway, reason, "the gateway is away: claiming nothing");
         }
         metrics::Breaker::HalfOpen if before != metrics::Breaker::HalfOpen => {
-            tracing::info!(event = "breaker_half_open", "the door answers: asking about one payment");
+            tracing::info!(event = "breaker_half_open", %gateway, "the door answers: asking about one payment");
         }
         metrics::Breaker::Closed if was_away => {
-            tracing::info!(event = "breaker_closed", "the gateway answers: claiming again, slowly at first");
+            tracing::info!(event = "breaker_closed", %gateway, "the gateway answers: claiming again, slowly at first");
         }
         metrics::Breaker::Open | metrics::Breaker::HalfOpen | metrics::Breaker::Closed => {}
     }

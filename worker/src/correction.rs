@@ -31,7 +31,7 @@ pub(crate) async fn round(context: &Context) {
 async fn carry_out_due(context: &Context) -> sqlx::Result<()> {
     while let Ok(permit) = context.permits.clone().try_acquire_owned() {
         let Some(share) = context.shares.take_look() else { return Ok(()) };
-        if !transition::correction_is_due(&context.pool).await? {
+        if !transition::correction_is_due(&context.pool, context.gateway_name()).await? {
             return Ok(());
         }
         if !context.limit.admits() {
@@ -39,7 +39,9 @@ async fn carry_out_due(context: &Context) -> sqlx::Result<()> {
         }
         let Some(pass) = context.breaker.admit() else { return Ok(()) };
         let asked_at = Instant::now();
-        let claimed = transition::claim_correction(&context.pool, context.lease.lease).await?;
+        let claimed =
+            transition::claim_correction(&context.pool, context.gateway_name(), context.claimant.lease.lease)
+                .await?;
         let Some(correcting) = claimed else { return Ok(()) };
         // An error span, so that no log filter takes these ids from the lines within.
         let span = tracing::error_span!("correction", payment_id = %correcting.payment_id,
@@ -57,7 +59,8 @@ async fn carry_out_due(context: &Context) -> sqlx::Result<()> {
 
 /// Uses a claim: makes one look, and records what follows from it.
 async fn carry_out(context: &Context, correcting: &Correcting, asked_at: Instant, pass: Pass) {
-    let (seen, evidence) = look(context, correcting, asked_at + context.lease.send_window, pass).await;
+    let (seen, evidence) =
+        look(context, correcting, asked_at + context.claimant.lease.send_window, pass).await;
     let corrected = match &seen {
         Seen::NotLooked | Seen::Silent(_) | Seen::Refused(_) => Corrected::Again,
         Seen::One(_)

@@ -31,7 +31,7 @@ pub(crate) async fn round(context: &Context) {
 async fn check_due(context: &Context) -> sqlx::Result<()> {
     while let Ok(permit) = context.permits.clone().try_acquire_owned() {
         let Some(share) = context.shares.take_look() else { return Ok(()) };
-        if !transition::decision_is_due(&context.pool).await? {
+        if !transition::decision_is_due(&context.pool, context.gateway_name()).await? {
             return Ok(());
         }
         if !context.limit.admits() {
@@ -43,7 +43,13 @@ async fn check_due(context: &Context) -> sqlx::Result<()> {
             return Ok(());
         }
         let asked_at = Instant::now();
-        let claimed = transition::claim_decision(&context.pool, context.lease.lease, &context.policy).await?;
+        let claimed = transition::claim_decision(
+            &context.pool,
+            context.gateway_name(),
+            context.claimant.lease.lease,
+            &context.policy,
+        )
+        .await?;
         let Some(deciding) = claimed else { return Ok(()) };
         // An error span, so that no log filter takes these ids from the lines within.
         let span = tracing::error_span!("decision", payment_id = %deciding.payment_id,
@@ -60,7 +66,7 @@ async fn check_due(context: &Context) -> sqlx::Result<()> {
 
 /// Uses a claim: makes one look, and records what it makes of the person's wish.
 async fn carry_out(context: &Context, deciding: &Deciding, asked_at: Instant, pass: Option<Pass>) {
-    let (seen, evidence) = look(context, deciding, asked_at + context.lease.send_window, pass).await;
+    let (seen, evidence) = look(context, deciding, asked_at + context.claimant.lease.send_window, pass).await;
     let verdict = deciding.verdict(&seen);
     for attempt in 1..=RECORD_TRIES {
         match transition::record_decision(&context.pool, deciding, (&verdict, &seen), &evidence).await {

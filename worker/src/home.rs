@@ -11,7 +11,7 @@ use shared::operations::installation::{self, Installation, Refused, Verdict, ver
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::Context;
+use crate::Desks;
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
@@ -22,10 +22,10 @@ const SAY_AGAIN: Duration = Duration::from_mins(1);
 ///
 /// # Errors
 /// The database is another one, and the worker must end.
-pub(crate) async fn watch(context: &Context, shutdown: &CancellationToken) -> Result<(), Refused> {
+pub(crate) async fn watch(desks: &Desks, shutdown: &CancellationToken) -> Result<(), Refused> {
     let mut said_at: Option<Instant> = None;
     while !shutdown.is_cancelled() {
-        let why = match look(context).await {
+        let why = match look(desks).await {
             Ok(Look::Well) => None,
             Ok(Look::Closed(why)) => Some(why),
             Ok(Look::Another(why)) => return Err(why),
@@ -52,13 +52,13 @@ enum Look {
     Another(Refused),
 }
 
-async fn look(context: &Context) -> sqlx::Result<Look> {
+async fn look(desks: &Desks) -> sqlx::Result<Look> {
     let (installation, seen) =
-        (installation::read(&context.pool).await?, installation::seen(&context.pool).await?);
+        (installation::read(&desks.pool).await?, installation::seen(&desks.pool).await?);
     Ok(match verdict::judge(&installation, &seen) {
         Verdict::Refused(why) => Look::Another(why),
         Verdict::Known | Verdict::New => told(installation),
-        Verdict::Ahead => look_into(context, installation).await?,
+        Verdict::Ahead => look_into(desks, installation).await?,
     })
 }
 
@@ -66,11 +66,11 @@ fn told(installation: Installation) -> Look {
     installation.must_restore.map_or(Look::Well, Look::Closed)
 }
 
-async fn look_into(context: &Context, installation: Installation) -> sqlx::Result<Look> {
+async fn look_into(desks: &Desks, installation: Installation) -> sqlx::Result<Look> {
     if installation.must_restore.is_some() {
         return Ok(told(installation));
     }
-    Ok(match timeline::look_into(&context.pool, &context.gateway).await? {
+    Ok(match timeline::look_into(&desks.pool, &desks.gateways()).await? {
         Returned::NothingToDo => Look::Well,
         Returned::Accepted => {
             tracing::warn!(

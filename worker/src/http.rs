@@ -1,7 +1,6 @@
 //! What a worker shows of itself, on a listener of its own: `/metrics`, and whether it lives and works.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -15,17 +14,15 @@ use serde_json::{Value, json};
 use shared::database;
 use shared::operations::gauges;
 use shared::platform::metrics;
-use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::sweep::LastSweep;
+use crate::Desks;
 
 /// What the answers are drawn from.
 #[derive(Clone)]
 pub(crate) struct Shown {
-    pub(crate) pool: PgPool,
-    pub(crate) last_sweep: Arc<LastSweep>,
+    pub(crate) desks: Desks,
     /// The longest time since the last sweep of a worker that counts as at work.
     pub(crate) sweep_patience: Duration,
     pub(crate) shutdown: CancellationToken,
@@ -54,7 +51,7 @@ pub(crate) async fn serve(listener: TcpListener, shown: Shown) {
 }
 
 async fn scrape(State(shown): State<Shown>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gauges::scrape(&shown.pool).await)
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gauges::scrape(&shown.desks.pool).await)
 }
 
 /// Whether this process runs.
@@ -71,10 +68,10 @@ async fn ready(State(shown): State<Shown>) -> (StatusCode, Json<Value>) {
     if shown.shutdown.is_cancelled() {
         return not_ready("shutting down");
     }
-    if shown.last_sweep.age() > shown.sweep_patience {
+    if shown.desks.swept_ago() > shown.sweep_patience {
         return not_ready("it has not swept for a while");
     }
-    match database::not_ready(&shown.pool).await {
+    match database::not_ready(&shown.desks.pool).await {
         None => (StatusCode::OK, Json(json!({ "status": "ready" }))),
         Some(why) => not_ready(&why),
     }

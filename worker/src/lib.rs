@@ -6,28 +6,23 @@
 //! all: [`schedule`].
 
 use std::net::SocketAddr;
-use std::ops::DerefMut;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use domain::decide::Policy;
+use futures::future::join_all;
 use shared::database;
-use shared::database::batch::Batcher;
-use shared::gateway::Gateway;
-use shared::gateway::outage::Outages;
 use shared::operations::{installation, recovery};
-use shared::payment::shares::Shares;
-use shared::payment::transition::{Claiming, Lease, Settling};
-use sqlx::PgPool;
+use shared::queue::PaymentJob;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::AbortOnDropHandle;
 
 mod attempt;
 mod breaker;
 mod correction;
 mod decision;
+mod desk;
 mod home;
 mod http;
 mod limit;
@@ -40,50 +35,11 @@ mod sweep;
 
 pub use settings::Settings;
 
-use breaker::Breaker;
-use limit::Limit;
-
-/// What every attempt needs.
-#[derive(Clone)]
-struct Context {
-    pool: PgPool,
-    /// All hosts of its database, and which of them takes writes.
-    site: Arc<database::Site>,
-    gateway: Gateway,
-    policy: Arc<Policy>,
-    lease: Lease,
-    name: Arc<str>,
-    claims: Batcher<Claiming>,
-    settlements: Batcher<Settling>,
-    /// One for each gateway call at a time. A claim is taken only with one of these in hand, so that its
-    /// charge can be sent at once.
-    permits: Arc<Semaphore>,
-    /// The number of permits.
-    concurrency: usize,
-    /// The tasks that claim and use claims, which a shutdown waits for.
-    attempts: TaskTracker,
-    last_sweep: Arc<sweep::LastSweep>,
-    breaker: Arc<Breaker>,
-    /// How the calls are shared out between merchants, and between charges and looks.
-    shares: Arc<Shares>,
-    /// When the gateway was away. No deadline of a doubt or a void counts that time.
-    outages: Arc<Mutex<Outages>>,
-    /// The pace of calls. A claim is taken only after it has given a call.
-    limit: Arc<Limit>,
-}
-
-impl Context {
-    fn outages(&self) -> impl DerefMut<Target = Outages> {
-        self.outages.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The connections that claiming and settling keep for themselves.
-const SEATS: u32 = 2;
+use desk::{Context, Desks};
 
 /// A worker, connected and ready to run.
 pub struct Worker {
-    context: Context,
+    desks: Desks,
     settings: Settings,
     metrics: TcpListener,
     metrics_addr: SocketAddr,
@@ -99,50 +55,16 @@ impl Worker {
     pub async fn connect(settings: Settings) -> anyhow::Result<Self> {
         settings.check()?;
         shared::platform::metrics::start();
-        let ours = settings.max_connections - shared::queue::LIBRARY_CONNECTIONS - SEATS;
+        let ours = settings.max_connections - shared::queue::LIBRARY_CONNECTIONS - settings.seats();
         let name: Arc<str> = shared::queue::worker_name().into();
         let pool = database::connect_as(&settings.database_url, ours, &recovery::session_name(&name)).await?;
         database::require_migrated(&pool).await?;
         database::check_room(&pool, settings.max_connections).await?;
         installation::admit(&pool).await?;
-        let shares = Arc::new(Shares::new(settings.concurrency));
-        let claiming = Claiming {
-            seat: database::Seat::new(pool.clone()),
-            worker: name.clone(),
-            lease: settings.lease,
-            shares: shares.clone(),
-        };
-        let outages = Outages::before_now(&pool).await?;
-        let context = Context {
-            gateway: Gateway::new(
-                &settings.gateway_url,
-                settings.gateway_key.clone(),
-                settings.policy.gateway_timeout,
-            )?,
-            claims: Batcher::new(claiming),
-            settlements: Batcher::new(Settling { seat: database::Seat::new(pool.clone()) }),
-            site: database::site(&pool),
-            pool,
-            policy: Arc::new(settings.policy.clone()),
-            lease: settings.lease,
-            name,
-            permits: Arc::new(Semaphore::new(settings.concurrency)),
-            concurrency: settings.concurrency,
-            attempts: TaskTracker::new(),
-            last_sweep: Arc::new(sweep::LastSweep::new()),
-            breaker: Arc::new(Breaker::new(
-                settings.breaker_failures,
-                settings.breaker_open,
-                settings.policy.gateway_timeout,
-                (settings.concurrency, shares.clone()),
-            )),
-            shares,
-            outages: Arc::new(Mutex::new(outages)),
-            limit: Arc::new(Limit::new(settings.gateway_rate)),
-        };
+        let desks = Desks::open(pool, &settings, &name).await?;
         let metrics = http::listen(settings.metrics_addr).await?;
         let metrics_addr = metrics.local_addr()?;
-        Ok(Self { context, settings, metrics, metrics_addr })
+        Ok(Self { desks, settings, metrics, metrics_addr })
     }
 
     /// The address of its metrics and its health.
@@ -159,47 +81,67 @@ impl Worker {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         // A token of its own, so that one of several workers in a process can end.
         let shutdown = shutdown.child_token();
-        let Self { context, settings, metrics, .. } = self;
-        tracing::info!(worker = %context.name, "working");
+        let Self { desks, settings, metrics, .. } = self;
+        tracing::info!(worker = %desks.worker, gateways = desks.names(), "working");
         let shown = http::Shown {
-            pool: context.pool.clone(),
-            last_sweep: context.last_sweep.clone(),
+            desks: desks.clone(),
             sweep_patience: settings.sweep_patience(),
             shutdown: shutdown.clone(),
         };
         // Served to the last moment, so that a worker which is ending can still be asked.
         let _serving = AbortOnDropHandle::new(tokio::spawn(http::serve(metrics, shown)));
         // Done before anything is claimed, so that what the last crash left is still as it was.
-        recovery::at_start(&context.pool, &context.name).await;
-        // Done before any job is fetched: a job that nobody could look at would be used up for nothing.
-        tokio::select! { () = probe::knock(&context) => {} () = shutdown.cancelled() => {} }
-        let look = {
-            let context = context.clone();
-            move |payment| attempt::look_once_free(context.clone(), payment)
-        };
+        recovery::at_start(&desks.pool, &desks.worker).await;
+        let door_read = Notify::new();
         let (at_home, ..) = tokio::join!(
             async {
-                let at_home = home::watch(&context, &shutdown).await;
+                let at_home = home::watch(&desks, &shutdown).await;
                 shutdown.cancel();
                 at_home
             },
-            shared::queue::work(context.pool.clone(), settings.concurrency, shutdown.clone(), look),
-            probe::run(&context, settings.sweep, &shutdown),
-            sweep::run(&context, settings.sweep, &shutdown),
-            schedule::run(&context, settings.reconcile_every, settings.prune_after, &shutdown),
+            fetch_jobs(&desks, &door_read, &shutdown),
+            join_all(desks.each().map(|desk| at_desk(desk, &settings, &door_read, &shutdown))),
+            schedule::run(&desks, &settings, &shutdown),
             async {
                 // Attempts that still wait for their turn claim nothing any more.
                 shutdown.cancelled().await;
-                context.permits.close();
+                desks.each().for_each(|desk| desk.permits.close());
             },
         );
-        context.attempts.close();
-        if tokio::time::timeout(settings.drain_deadline(), context.attempts.wait()).await.is_err() {
+        desks.attempts.close();
+        if tokio::time::timeout(settings.drain_deadline(), desks.attempts.wait()).await.is_err() {
             tracing::warn!("attempts still under way at the shutdown deadline; their leases will run out");
         }
-        database::close(&context.pool).await;
+        database::close(&desks.pool).await;
         Ok(at_home?)
     }
+}
+
+/// Hands each job to the desk that it is a hint for, once the first door has been read: a job that nobody
+/// could look at would be used up for nothing. Of a gateway without a desk the payment stays due, for a
+/// worker that has one.
+async fn fetch_jobs(desks: &Desks, door_read: &Notify, shutdown: &CancellationToken) {
+    tokio::select! { () = door_read.notified() => {} () = shutdown.cancelled() => {} }
+    let look = {
+        let desks = desks.clone();
+        move |job: PaymentJob| {
+            let desk = desks.of(&job.gateway).cloned();
+            async move {
+                match desk {
+                    Some(desk) => attempt::look_once_free(desk, job.payment_id).await,
+                    None => Ok(()),
+                }
+            }
+        }
+    };
+    shared::queue::work(desks.pool.clone(), desks.calls(), shutdown.clone(), look).await;
+}
+
+/// Works at one desk until `shutdown`, from the moment at which its gateway's door has been read.
+async fn at_desk(desk: &Context, settings: &Settings, door_read: &Notify, shutdown: &CancellationToken) {
+    tokio::select! { () = probe::knock(desk) => {} () = shutdown.cancelled() => {} }
+    door_read.notify_one();
+    tokio::join!(probe::run(desk, settings.sweep, shutdown), sweep::run(desk, settings.sweep, shutdown));
 }
 
 /// The whole program, configured by the environment.

@@ -12,14 +12,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use domain::ids::GatewayName;
 use domain::outcome::{FailureKind, Health, health};
 use governor::{DefaultDirectRateLimiter, RateLimiter};
 use shared::platform::metrics;
 use shared::platform::rate::Rate;
 
-/// The limit of one worker.
+/// The limit of one worker at one gateway.
 #[derive(Debug)]
 pub(crate) struct Limit {
+    gateway: GatewayName,
     /// None where there is no limit.
     calls: Option<DefaultDirectRateLimiter>,
     /// The most calls at once.
@@ -88,10 +90,11 @@ impl Pace {
 const FASTEST: f64 = 10_000.0;
 
 impl Limit {
-    /// A limit of `rate`. None sets no limit.
-    pub(crate) fn new(rate: Option<Rate>) -> Self {
+    /// A limit of `rate` for the calls of a gateway. None sets no limit.
+    pub(crate) fn new(gateway: GatewayName, rate: Option<Rate>) -> Self {
         let burst = rate.map(|rate| usize::try_from(rate.quota().burst_size().get()));
         Self {
+            gateway,
             calls: rate.map(|rate| RateLimiter::direct(rate.quota())),
             burst: burst.and_then(Result::ok).unwrap_or(usize::MAX),
             is_behind: AtomicBool::new(false),
@@ -122,7 +125,7 @@ impl Limit {
         let is_admitted = self.calls.as_ref().is_none_or(|calls| calls.check().is_ok())
             && self.pace().admits(Instant::now());
         if !is_admitted {
-            metrics::put_off();
+            metrics::put_off(&self.gateway);
         }
         is_admitted
     }
@@ -130,7 +133,7 @@ impl Limit {
     /// Takes one call, for a payment that a job came for.
     pub(crate) fn admits_job(&self) -> bool {
         if (self.calls.is_some() || self.pace().per_s.is_some()) && self.is_behind.load(Ordering::Relaxed) {
-            metrics::put_off();
+            metrics::put_off(&self.gateway);
             return false;
         }
         self.admits()
@@ -148,7 +151,7 @@ mod tests {
 
     #[test]
     fn without_a_rate_there_is_no_limit() {
-        let limit = Limit::new(None);
+        let limit = Limit::new(GatewayName::default(), None);
         limit.swept(true);
 
         assert!((0..10_000).all(|_| limit.admits() && limit.admits_job()));
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn one_seconds_worth_goes_at_once_and_then_nothing() {
-        let limit = Limit::new("0.001".parse().ok());
+        let limit = Limit::new(GatewayName::default(), "0.001".parse().ok());
 
         assert!(limit.admits());
         assert!(!limit.admits() && !limit.admits_job());
@@ -192,7 +195,7 @@ mod tests {
 
     #[test]
     fn while_the_sweep_is_behind_calls_are_for_what_it_finds() {
-        let limit = Limit::new("1000000".parse().ok());
+        let limit = Limit::new(GatewayName::default(), "1000000".parse().ok());
         limit.swept(true);
         assert!(!limit.admits_job());
         assert!(limit.admits());

@@ -67,7 +67,7 @@ pub(crate) async fn run(context: &Context, interval: Duration, shutdown: &Cancel
         }
     }
     if prober.said.is_some()
-        && let Err(why) = outage::is_over(&context.pool, &context.name).await
+        && let Err(why) = outage::is_over(&context.pool, context.who()).await
     {
         tracing::debug!(%why, "could not write down that this worker's outage ends with it");
     }
@@ -78,12 +78,13 @@ pub(crate) async fn knock(context: &Context) {
     match context.gateway.knock(&context.pool).await {
         Ok(()) => context.breaker.knocked(None),
         Err(Closed::Gateway(failed)) => {
-            metrics::door_closed(failed.kind);
+            metrics::door_closed(context.gateway_name(), failed.kind);
             if failed.kind == FailureKind::NotTheGateway {
                 tracing::error!(
                     event = "not_the_gateway",
+                    gateway = %context.gateway_name(),
                     why = failed.detail,
-                    "something else answers at GATEWAY_URL"
+                    "something else answers at the gateway's address"
                 );
             }
             context.breaker.knocked(Some(failed.kind));
@@ -140,12 +141,13 @@ impl Prober {
     async fn candidate(&mut self, context: &Context) -> sqlx::Result<Option<Candidate>> {
         let (payments, merchants): (Vec<_>, Vec<_>) =
             (self.payments.iter().copied().collect(), self.merchants.iter().copied().collect());
-        match store::to_probe(&context.pool, &payments, &merchants).await? {
+        let gateway = context.gateway_name();
+        match store::to_probe(&context.pool, gateway, &payments, &merchants).await? {
             Some(candidate) => Ok(Some(candidate)),
             // All candidates were asked about lately.
             None => {
                 self.payments.clear();
-                store::to_probe(&context.pool, &[], &merchants).await
+                store::to_probe(&context.pool, gateway, &[], &merchants).await
             }
         }
     }
@@ -161,7 +163,7 @@ impl Prober {
             (None, None) => return self.away_since = None,
             (None, Some(_)) => {
                 self.away_since = None;
-                outage::is_over(&context.pool, &context.name).await.map(|()| self.said = None)
+                outage::is_over(&context.pool, context.who()).await.map(|()| self.said = None)
             }
             (Some(why), said) => {
                 let last = said.map(|(last, _)| last);
@@ -171,7 +173,7 @@ impl Prober {
                     return;
                 }
                 let since = now.duration_since(*self.away_since.get_or_insert(now));
-                let said = outage::is_open(&context.pool, &context.name, reason, since).await;
+                let said = outage::is_open(&context.pool, context.who(), reason, since).await;
                 said.map(|()| self.said = Some((reason, now)))
             }
         };
@@ -182,7 +184,7 @@ impl Prober {
 
     /// Reads what other workers say. News of theirs makes this worker look for itself.
     async fn listen(&mut self, context: &Context) -> sqlx::Result<()> {
-        let others = outage::of_others(&context.pool, &context.name).await?;
+        let others = outage::of_others(&context.pool, context.who()).await?;
         let before = std::mem::replace(&mut self.others, others);
         if others.outages > before.outages && others.open > 0 {
             context.breaker.warned();

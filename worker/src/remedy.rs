@@ -28,7 +28,7 @@ const RECORD_TRIES: u32 = 5;
 pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
     while let Ok(permit) = context.permits.clone().try_acquire_owned() {
         let Some(share) = context.shares.take_look() else { return Ok(()) };
-        if !transition::remedy_is_due(&context.pool).await? {
+        if !transition::remedy_is_due(&context.pool, context.gateway_name()).await? {
             return Ok(());
         }
         if !context.limit.admits() {
@@ -36,14 +36,16 @@ pub(crate) async fn round(context: &Context) -> sqlx::Result<()> {
         }
         let Some(pass) = context.breaker.admit() else { return Ok(()) };
         let (asked_at, standing) = (Instant::now(), database::standing(&context.pool));
-        let claimed = transition::claim_remedy(&context.pool, context.lease.lease).await?;
+        let claimed =
+            transition::claim_remedy(&context.pool, context.gateway_name(), context.claimant.lease.lease)
+                .await?;
         let Some(remedy) = claimed else { return Ok(()) };
         // An error span, so that no log filter takes these ids from the lines within.
         let span = tracing::error_span!("remedy", payment_id = %remedy.payment_id, break_id = remedy.break_id,
             claim = %remedy.token, correlation_id = remedy.correlation_id);
         let own = context.clone();
         let carried_out = async move {
-            let send_by = SendBy::new(asked_at + own.lease.send_window, standing);
+            let send_by = SendBy::new(asked_at + own.claimant.lease.send_window, standing);
             carry_out(&own, &remedy, (asked_at, send_by), pass).await;
             drop((permit, share));
         };

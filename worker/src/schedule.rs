@@ -1,5 +1,6 @@
 //! The work of every tick, done by one of all workers: reconciliation and pruning.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::gateway::Gateway;
@@ -11,7 +12,7 @@ use shared::queue::schedule::{self, Schedule, Tick};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-use crate::Context;
+use crate::{Desks, Settings};
 
 /// How long to wait where a tick could not be enqueued.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -23,20 +24,21 @@ const LONGEST: Duration = Duration::from_mins(10);
 /// How long the reports of ticks are kept; older ones are not worth their room.
 const REPORTS_KEPT_DAYS: i32 = 30;
 
-/// Makes a tick each `every` until `shutdown`, and carries out the ticks, of all workers, that this
-/// worker gets.
-pub(crate) async fn run(
-    Context { pool, gateway, policy, lease, .. }: &Context,
-    every: Duration,
-    prune_after: Duration,
-    shutdown: &CancellationToken,
-) {
+/// Makes a tick each `RECONCILE_EVERY_MS` until `shutdown`, and carries out the ticks, of all workers, that
+/// this worker gets.
+pub(crate) async fn run(desks: &Desks, settings: &Settings, shutdown: &CancellationToken) {
+    let Desks { pool, .. } = desks;
+    let policies = settings.gateways.iter().map(|gateway| &gateway.policy);
+    let waits = Waits::of(policies, settings.lease.lease);
     let carry_out = {
-        let waits = Waits::of(policy, lease.lease);
-        let (pool, gateway, shutdown) = (pool.clone(), gateway.clone(), shutdown.clone());
-        move |tick| carry_out(pool.clone(), (gateway.clone(), waits), tick, prune_after, shutdown.clone())
+        let (pool, gateways): (_, Arc<[Gateway]>) = (pool.clone(), desks.gateways().into());
+        let (prune_after, shutdown) = (settings.prune_after, shutdown.clone());
+        move |tick| carry_out(pool.clone(), (gateways.clone(), waits), tick, prune_after, shutdown.clone())
     };
-    tokio::join!(ticking(pool, every, shutdown), schedule::work(pool.clone(), shutdown.clone(), carry_out));
+    tokio::join!(
+        ticking(pool, settings.reconcile_every, shutdown),
+        schedule::work(pool.clone(), shutdown.clone(), carry_out)
+    );
 }
 
 /// Enqueues the ticks. The first one is the tick that the start falls into, so that what the last crash left
@@ -53,7 +55,7 @@ async fn ticking(pool: &PgPool, every: Duration, shutdown: &CancellationToken) {
 
 async fn carry_out(
     pool: PgPool,
-    (gateway, waits): (Gateway, Waits),
+    (gateways, waits): (Arc<[Gateway]>, Waits),
     tick: Tick,
     prune_after: Duration,
     shutdown: CancellationToken,
@@ -62,7 +64,7 @@ async fn carry_out(
         match tick.schedule {
             Schedule::Reconcile => {
                 let trigger = Trigger::Tick(tick.tick);
-                let run = reconciliation::run(&pool, Some(&gateway), waits, trigger, &shutdown).await;
+                let run = reconciliation::run(&pool, &gateways, waits, trigger, &shutdown).await;
                 metrics::reconciled(match &run {
                     Ok(Some(_)) => "finished",
                     Ok(None) => "left",

@@ -154,21 +154,22 @@ async fn overdue(
     watermark: &mut Watermark,
 ) -> sqlx::Result<Vec<Overdue>> {
     let (grace_ms, limit) = (database::millis(grace), i64::try_from(free).unwrap_or(i64::MAX));
+    let gateway = context.gateway_name();
     if context.shares.are_scarce() {
         let quota = context.shares.quota();
-        return store::overdue_fairly(&context.pool, grace_ms, limit, &quota.full(), quota.looks.min(limit))
-            .await;
+        let (full, looks) = (quota.full(), quota.looks.min(limit));
+        return store::overdue_fairly(&context.pool, gateway, (grace_ms, limit), &full, looks).await;
     }
     let look = watermark.look();
-    let overdue = store::overdue(&context.pool, grace_ms, limit, look.since).await?;
+    let overdue = store::overdue(&context.pool, gateway, (grace_ms, limit), look.since).await?;
     watermark.looked(look, overdue.reached);
     Ok(overdue.found)
 }
 
 /// Sees which merchant waits while every call is taken. From now on that merchant has its part of the calls.
 async fn see_who_waits(context: &Context, grace: Duration) -> sqlx::Result<()> {
-    let waiting =
-        store::waiting_merchant(&context.pool, database::millis(grace), &context.shares.seen()).await?;
+    let (gateway, seen) = (context.gateway_name(), context.shares.seen());
+    let waiting = store::waiting_merchant(&context.pool, gateway, database::millis(grace), &seen).await?;
     waiting.into_iter().for_each(|merchant| context.shares.see(merchant));
     Ok(())
 }
@@ -180,7 +181,7 @@ async fn end_expired(context: &Context, memory: &mut Memory) -> sqlx::Result<()>
         return Ok(());
     }
     let free = i64::try_from(context.permits.available_permits()).unwrap_or(i64::MAX);
-    let expired = store::expired(&context.pool, context.policy.max_age, free).await?;
+    let expired = store::expired(&context.pool, context.gateway_name(), context.policy.max_age, free).await?;
     memory.expiry_at = Some(Instant::now() + EXPIRY.max(began.elapsed() * EXPIRY_SHARE));
     for payment in expired {
         let Ok(permit) = context.permits.clone().try_acquire_owned() else { break };

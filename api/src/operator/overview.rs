@@ -69,6 +69,10 @@ fn verdict(now: &Overview) -> Option<String> {
     if now.workers == 0 && !now.under_way.is_zero() {
         wrong.push("payments are under way and no worker runs".to_owned());
     }
+    for away in &now.away {
+        let (since, reason) = (duration(now.at - away.since), away.reason.replace('_', " "));
+        wrong.push(format!("the gateway {} is away since {since} ({reason})", away.gateway));
+    }
     if !now.overdue.is_zero() {
         wrong.push(format!("{} overdue", now.overdue));
     }

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Error, Result, anyhow};
+use shared::gateway::settings::GatewaySettings;
 use shared::platform::config;
 use terminal::progress;
 use tokio::task::{JoinHandle, JoinSet};
@@ -49,8 +50,8 @@ impl Services {
 
         let mut workers = Vec::new();
         for _ in 0..args.workers {
-            let mut settings =
-                worker::Settings::from_env_at(databases.urls.app.clone(), format!("http://{gateway_addr}"))?;
+            let gateway = GatewaySettings::from_env_at(format!("http://{gateway_addr}"))?;
+            let mut settings = worker::Settings::from_env_with(databases.urls.app.clone(), vec![gateway])?;
             // The API shows the metrics of the whole process.
             settings.metrics_addr = (Ipv4Addr::LOCALHOST, 0).into();
             workers.push(worker::Worker::connect(settings).await.context("cannot start a worker")?);

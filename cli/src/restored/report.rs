@@ -3,8 +3,8 @@
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
+use shared::operations::installation::inventory::{Found, Inventory};
 use shared::operations::installation::orphans::Sum;
-use shared::operations::installation::restore::{Found, Inventory};
 use terminal::output;
 
 /// What was found and done.

@@ -18,6 +18,7 @@ pub const READER: &str = "payonce_reader";
 /// only its owner sees it.
 const TABLES: &[(&str, &str)] = &[
     ("public._sqlx_migrations", ""),
+    ("public.gateways", "insert"),
     ("public.merchants", "insert"),
     ("public.api_keys", "insert update"),
     ("public.payments", "insert update"),

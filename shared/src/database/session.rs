@@ -48,8 +48,10 @@ const SETTINGS: &[(&str, &str)] = &[
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
     ("jit", "off"),
-    // This session reads the gateway keys that are stored.
+    // This session reads the gateway keys that are stored, and asks each gateway about its own payments
+    // alone.
     ("payonce.reads_keys", "on"),
+    ("payonce.reads_gateways", "on"),
 ];
 
 /// The server of a session, as far as it may be known.

@@ -97,6 +97,15 @@ pub trait Row: Sized {
     fn page(adapter: &dyn Adapter, exchange: &Exchange) -> Result<Page<Self>, Unread>;
 }
 
+impl Bounds {
+    /// The part of one of `readers` that read one after the other.
+    #[must_use]
+    pub fn shared_by(self, readers: usize) -> Self {
+        let readers = u32::try_from(readers).unwrap_or(u32::MAX).max(1);
+        Self { time: self.time / readers, ..self }
+    }
+}
+
 impl Row for JournalRow {
     type Place = i64;
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use domain::ids::GATEWAY;
+use domain::ids::GatewayName;
 use domain::outcome::{Failed, FailureKind, Health, is_storable};
 use serde::Deserialize;
 use sqlx::PgPool;
@@ -85,7 +85,11 @@ impl Gateway {
         let stranger = |why: String| Closed::Gateway(Failed::new(FailureKind::NotTheGateway, why));
         let identity = match self.adapter.identity(answer) {
             Ok(Some(identity)) => identity,
-            Ok(None) => match known(pool).await? {
+            Ok(None) => match known(pool, &self.name).await? {
+                None if self.must_say_who_it_is => {
+                    let why = "it does not say who it is, and beside others it must";
+                    return Err(stranger(why.to_owned()));
+                }
                 None => return Ok(Ok(())),
                 Some(known) => {
                     return Err(stranger(format!("it does not say that it is {known}, which is known")));
@@ -96,12 +100,18 @@ impl Gateway {
         if !is_storable(&identity.account) || !is_storable(&identity.environment) {
             return Err(stranger("its account or environment is no word that can be kept".to_owned()));
         }
-        let known = remember(pool, &identity).await?;
+        let known = match remember(pool, &self.name, &identity).await? {
+            Remembered::As(known) => known,
+            Remembered::Elsewhere(name) => {
+                return Err(stranger(format!("it is {identity}, which is known as the gateway {name}")));
+            }
+        };
         if known == identity {
             return Ok(Ok(()));
         }
         Err(stranger(format!(
-            "it is {identity}, where {known} is known; if that is meant: `payonce gateway adopt`"
+            "it is {identity}, where {known} is known; if that is meant: `payonce gateway adopt {}`",
+            self.name
         )))
     }
 
@@ -111,53 +121,81 @@ impl Gateway {
     }
 }
 
-/// The gateway that this database knows; none before one has said who it is.
+/// The gateway that this database knows under a name; none before one has said who it is.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn known(pool: &PgPool) -> sqlx::Result<Option<Identity>> {
+pub async fn known(pool: &PgPool, name: &GatewayName) -> sqlx::Result<Option<Identity>> {
     sqlx::query_as!(
         Identity,
         "select account, environment from gateway_identities where gateway = $1",
-        GATEWAY
+        name.as_str()
     )
     .fetch_optional(pool)
     .in_time()
     .await
 }
 
-/// The gateway that this database knows. If it knows none, it is this one from now on.
-async fn remember(pool: &PgPool, identity: &Identity) -> sqlx::Result<Identity> {
-    if let Some(known) = known(pool).await? {
-        return Ok(known);
+/// What this database knows under a name, after it was told of an identity.
+enum Remembered {
+    As(Identity),
+    /// The identity is known, under this other name: one account has one name, or its charges would be looked
+    /// up and compared under the other.
+    Elsewhere(String),
+}
+
+/// The gateway that this database knows under a name. If it knows none, it is this one from now on.
+async fn remember(pool: &PgPool, name: &GatewayName, identity: &Identity) -> sqlx::Result<Remembered> {
+    if let Some(known) = known(pool, name).await? {
+        return Ok(Remembered::As(known));
     }
     sqlx::query!(
         "insert into gateway_identities (gateway, account, environment) values ($1, $2, $3) on conflict do nothing",
-        GATEWAY,
+        name.as_str(),
         identity.account,
         identity.environment
     )
     .execute(pool)
     .in_time()
     .await?;
-    Ok(known(pool).await?.unwrap_or_else(|| identity.clone()))
+    if let Some(known) = known(pool, name).await? {
+        return Ok(Remembered::As(known));
+    }
+    named(pool, identity).await?.map(Remembered::Elsewhere).ok_or(sqlx::Error::RowNotFound)
+}
+
+/// The name under which an identity is known; none if it is not.
+async fn named(pool: &PgPool, identity: &Identity) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "select gateway from gateway_identities where account = $1 and environment = $2",
+        identity.account,
+        identity.environment
+    )
+    .fetch_optional(pool)
+    .in_time()
+    .await
 }
 
 /// Makes the gateway at the door the known one, in place of any other: an operator has moved to another
 /// account.
 ///
 /// # Errors
-/// The gateway does not say who it is, or does not answer; or our database does not answer.
+/// The gateway does not say who it is, is known under another name, or does not answer; or our database does
+/// not answer.
 pub async fn adopt(gateway: &Gateway, pool: &PgPool) -> Result<Identity, Closed> {
     let exchange = gateway.fetch(gateway.adapter.account()).await;
     let Some(identity) = gateway.adapter.identity(&exchange)? else {
         return Err(Failed::new(FailureKind::Unexpected, "this gateway does not say who it is").into());
     };
+    if let Some(name) = named(pool, &identity).await?.filter(|name| name != gateway.name.as_str()) {
+        let why = format!("it is {identity}, which is known as the gateway {name}");
+        return Err(Failed::new(FailureKind::NotTheGateway, why).into());
+    }
     sqlx::query!(
         "insert into gateway_identities (gateway, account, environment) values ($1, $2, $3)
              on conflict (gateway) do update
             set account = excluded.account, environment = excluded.environment, known_since = clock_timestamp()",
-        GATEWAY,
+        gateway.name.as_str(),
         identity.account,
         identity.environment
     )

@@ -7,26 +7,31 @@
 
 use std::time::{Duration, Instant};
 
-use domain::ids::GATEWAY;
+use domain::ids::GatewayName;
 use domain::outcome::FailureKind;
 use sqlx::PgPool;
 
 use crate::database::{InTime as _, millis};
 
 /// A worker with an open breaker that has said nothing for this time is gone.
-const SILENT_AFTER: Duration = Duration::from_secs(60);
+pub const SILENT_AFTER: Duration = Duration::from_secs(60);
 
-/// Writes down that this worker's breaker has been open for `since`.
+/// Writes down that this worker's breaker for a gateway has been open for `since`.
 ///
 /// # Errors
 /// The database's error. The call may be repeated.
-pub async fn is_open(pool: &PgPool, worker: &str, reason: FailureKind, since: Duration) -> sqlx::Result<()> {
+pub async fn is_open(
+    pool: &PgPool,
+    (gateway, worker): (&GatewayName, &str),
+    reason: FailureKind,
+    since: Duration,
+) -> sqlx::Result<()> {
     sqlx::query!(
         "insert into gateway_outages (gateway, worker, began_at, touched_at, reason)
          select $1, $2, at - $4::bigint * interval '1 millisecond', at, $3 from (select clock_timestamp() as at) as now
              on conflict (gateway, worker) where ended_at is null
              do update set touched_at = excluded.touched_at, reason = excluded.reason",
-        GATEWAY,
+        gateway.as_str(),
         worker,
         reason.as_str(),
         millis(since)
@@ -37,15 +42,15 @@ pub async fn is_open(pool: &PgPool, worker: &str, reason: FailureKind, since: Du
     .map(drop)
 }
 
-/// Writes down that this worker's breaker is closed again.
+/// Writes down that this worker's breaker for a gateway is closed again.
 ///
 /// # Errors
 /// The database's error. The call may be repeated.
-pub async fn is_over(pool: &PgPool, worker: &str) -> sqlx::Result<()> {
+pub async fn is_over(pool: &PgPool, (gateway, worker): (&GatewayName, &str)) -> sqlx::Result<()> {
     sqlx::query!(
         "update gateway_outages set ended_at = clock_timestamp(), touched_at = clock_timestamp()
           where gateway = $1 and worker = $2 and ended_at is null",
-        GATEWAY,
+        gateway.as_str(),
         worker
     )
     .execute(pool)
@@ -65,11 +70,11 @@ pub struct Others {
     pub over: i64,
 }
 
-/// The words of the other workers in the last hour.
+/// The words of the other workers about a gateway in the last hour.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn of_others(pool: &PgPool, worker: &str) -> sqlx::Result<Others> {
+pub async fn of_others(pool: &PgPool, (gateway, worker): (&GatewayName, &str)) -> sqlx::Result<Others> {
     sqlx::query_as!(
         Others,
         "select count(*) filter (where ended_at is null
@@ -77,7 +82,7 @@ pub async fn of_others(pool: &PgPool, worker: &str) -> sqlx::Result<Others> {
                 count(*) as \"outages!\", count(*) filter (where ended_at is not null) as \"over!\"
            from gateway_outages
           where gateway = $1 and worker <> $2 and touched_at > clock_timestamp() - interval '1 hour'",
-        GATEWAY,
+        gateway.as_str(),
         worker,
         millis(SILENT_AFTER)
     )
@@ -108,18 +113,18 @@ pub struct Outages {
 }
 
 impl Outages {
-    /// The outages that all workers found before now.
+    /// The outages of a gateway that all workers found before now.
     ///
     /// # Errors
     /// Returns the database's error.
-    pub async fn before_now(pool: &PgPool) -> sqlx::Result<Self> {
+    pub async fn before_now(pool: &PgPool, gateway: &GatewayName) -> sqlx::Result<Self> {
         let rows = sqlx::query!(
             "select (extract(epoch from began_at - clock_timestamp()) * 1000)::bigint as \"began!\",
                     (extract(epoch from coalesce(ended_at, touched_at) - clock_timestamp()) * 1000)::bigint as \"ended!\"
                from gateway_outages
               where gateway = $1
               order by began_at",
-            GATEWAY
+            gateway.as_str()
         )
         .fetch_all(pool)
         .in_time()

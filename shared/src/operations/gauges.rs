@@ -1,5 +1,6 @@
 //! The gauges: what stands in the database now, read by a few statements at a scrape.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,7 +33,9 @@ static STALE_AT: Mutex<Option<Instant>> = Mutex::new(None);
 struct Now {
     pending: f64,
     processing: f64,
-    overdue: f64,
+    /// All gateways. Below, how many of the payments of each are overdue.
+    gateways: Vec<String>,
+    overdue: Vec<f64>,
     held: f64,
     jobs_waiting: f64,
     oldest_job_age: f64,
@@ -47,7 +50,8 @@ impl Now {
     const UNKNOWN: Self = Self {
         pending: f64::NAN,
         processing: f64::NAN,
-        overdue: f64::NAN,
+        gateways: Vec::new(),
+        overdue: Vec::new(),
         held: f64::NAN,
         jobs_waiting: f64::NAN,
         oldest_job_age: f64::NAN,
@@ -80,7 +84,7 @@ async fn refresh(pool: &PgPool) {
     };
     gauge!(PAYMENTS_OPEN, "status" => "pending").set(now.pending);
     gauge!(PAYMENTS_OPEN, "status" => "processing").set(now.processing);
-    gauge!(PAYMENTS_OVERDUE).set(now.overdue);
+    show_overdue(&now);
     gauge!(PAYMENTS_HELD).set(now.held);
     gauge!(QUEUE_JOBS).set(now.jobs_waiting);
     gauge!(QUEUE_OLDEST).set(now.oldest_job_age);
@@ -93,6 +97,18 @@ async fn refresh(pool: &PgPool) {
     }
     show_horizon(&horizon::read(pool).await);
     fresh_for(fresh);
+}
+
+/// Shows the overdue payments of each gateway: of each that was ever seen, also where nothing could be read.
+fn show_overdue(now: &Now) {
+    static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.extend(now.gateways.iter().cloned());
+    for gateway in &*seen {
+        let at = now.gateways.iter().position(|name| name == gateway);
+        let overdue = at.and_then(|at| now.overdue.get(at)).copied();
+        gauge!(PAYMENTS_OVERDUE, "gateway" => gateway.clone()).set(overdue.unwrap_or(f64::NAN));
+    }
 }
 
 /// Shows who keeps dead rows from being cleared.

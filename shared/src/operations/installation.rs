@@ -9,8 +9,9 @@
 //! - [`verdict`]: what is allowed in which database, pure;
 //! - [`timeline`]: how a server that took over is accepted;
 //! - [`orphans`]: charges of payments that are forgotten;
-//! - [`restore`]: the steps of `payonce restored`;
-//! - [`release`]: what a person does afterwards.
+//! - [`restore`]: the steps of `payonce restored`, and [`inventory`]: what is there after them;
+//! - [`release`]: what a person does afterwards;
+//! - [`newcomer`]: a gateway that is named for the first time.
 //!
 //! Invariant: a database that differs from the known one is never taken for it. It becomes the known one only
 //! if no payment could be missing, or after a person or the gateway's books have said so.
@@ -22,6 +23,8 @@ use uuid::Uuid;
 
 use crate::database::{InTime as _, durable};
 
+pub mod inventory;
+pub mod newcomer;
 pub mod orphans;
 pub mod release;
 pub mod restore;

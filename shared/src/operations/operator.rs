@@ -26,7 +26,7 @@ mod resolve;
 pub use corrections::{Correction, correction, corrections};
 pub use decisions::{Decision, await_decision, decisions};
 pub use list::{Filter, Listed, State, list};
-pub use overview::{Capped, LATEST, Overview, overview};
+pub use overview::{Away, Capped, LATEST, Overview, overview};
 pub use resolve::{Resolve, Resolved, resolve_break};
 
 /// One payment with all that is known about it.

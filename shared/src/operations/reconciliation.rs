@@ -15,9 +15,11 @@
 //! - `payments`: walks over the payments;
 //! - `balances`: adds up accounts.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use domain::ids::GatewayName;
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -116,7 +118,7 @@ impl From<Repaired> for Counts {
 }
 
 /// Whether the gateway's books were compared.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GatewayBooks {
     /// No gateway was given.
@@ -124,10 +126,10 @@ pub enum GatewayBooks {
     NotAsked,
     /// The books were compared.
     Compared,
-    /// The books were read as far as one run goes. The next one goes on from there.
-    Partly,
     /// The gateway shows no books.
     NotOffered,
+    /// The books were read as far as one run goes. The next one goes on from there.
+    Partly,
     /// The gateway did not answer. The next run goes on where this one could not.
     Unreachable,
     /// A page of the books does not lead on, so that a reader never comes to an end. The next run tries
@@ -158,16 +160,39 @@ pub struct Findings {
     pub balances: Counts,
     /// Charges as the gateway lists them now; wrong is one that it denies after having confirmed it.
     pub charges: Counts,
-    /// Whether the gateway's books were compared.
+    /// Whether the gateways' books were compared: the least that was done at one of them.
     pub gateway_books: GatewayBooks,
     /// Why they were not, or not all of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gateway_books_why: Option<String>,
+    /// The same, gateway by gateway.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub books_of: BTreeMap<GatewayName, GatewayBooks>,
+    /// Gateways whose list of charges was compared to its end.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub lists_of: BTreeSet<GatewayName>,
     /// Breaks that were open when the run ended, counted up to a thousand.
     pub breaks_open: i64,
 }
 
 impl Findings {
+    /// Notes how far the books of a gateway were compared, and why no further.
+    fn read(&mut self, gateway: &GatewayName, books: GatewayBooks, why: Option<String>) {
+        self.books_of.insert(gateway.clone(), books);
+        self.gateway_books = self.books_of.values().max().copied().unwrap_or_default();
+        if let Some(why) = why {
+            let why = if gateway.is_default() { why } else { format!("{gateway}: {why}") };
+            let before = self.gateway_books_why.take().filter(|before| *before != why);
+            self.gateway_books_why = Some(before.map_or(why.clone(), |before| format!("{before}; {why}")));
+        }
+    }
+
+    /// Whether a gateway has shown its books in this run, and not all of its list of charges was compared.
+    fn is_to_be_listed(&self, gateway: &GatewayName) -> bool {
+        matches!(self.books_of.get(gateway), Some(GatewayBooks::Compared | GatewayBooks::Partly))
+            && !self.lists_of.contains(gateway)
+    }
+
     /// Each comparison with its name.
     #[must_use]
     pub const fn each(&self) -> [(&'static str, Counts); 9] {
@@ -208,7 +233,7 @@ impl Report {
 }
 
 /// Runs one reconciliation, or goes on with the tick that was broken off. None if there is nothing to do: the
-/// tick is done, another one is under way, or another process took this run over. Without a gateway only our
+/// tick is done, another one is under way, or another process took this run over. Without gateways only our
 /// own books are compared. What is due later than `waits` allow is pulled near. Until `hurry` is cancelled
 /// the run rests after each page for nine times as long as the page took, but at most five seconds.
 ///
@@ -216,7 +241,7 @@ impl Report {
 /// The database's error. What was found before stays found.
 pub async fn run(
     pool: &PgPool,
-    gateway: Option<&Gateway>,
+    gateways: &[Gateway],
     waits: Waits,
     trigger: Trigger,
     hurry: &CancellationToken,
@@ -225,10 +250,10 @@ pub async fn run(
     loop {
         let is_still_ours = match run.step {
             Step::Repair => repaired(pool, waits, &mut run).await?,
-            Step::Journal => books::journal(pool, gateway, &mut run, trigger.journal_bounds()).await?,
+            Step::Journal => books::journal(pool, gateways, &mut run, trigger.journal_bounds()).await?,
             Step::Payments => payments::walk(pool, &mut run, trigger.payment_pages()).await?,
             Step::Balances => balances::compare(pool, &mut run).await?,
-            Step::Charges => books::charges(pool, gateway, &mut run, trigger.charge_bounds()).await?,
+            Step::Charges => books::charges(pool, gateways, &mut run, trigger).await?,
             Step::Done => {
                 let report = run.finish(pool).await?;
                 report.iter().for_each(say);

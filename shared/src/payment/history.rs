@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::decide::Reason;
-use domain::ids::PaymentId;
+use domain::ids::{GatewayName, PaymentId};
 use domain::status::{EventType, IllegalTransition, PaymentStatus};
 use domain::words::UnknownWord;
 use serde_json::Value;
@@ -27,6 +27,7 @@ pub struct Row {
     pub metadata: Value,
     pub correlation_id: String,
     pub created_at: DateTime<Utc>,
+    pub gateway: String,
     pub gateway_key: Option<String>,
     pub status: String,
     pub due_at: Option<DateTime<Utc>>,
@@ -122,6 +123,8 @@ fn created(event: &Event) -> Result<Row, HistoryError> {
         metadata: event.evidence["metadata"].clone(),
         correlation_id: event.correlation_id.clone(),
         created_at: event.at,
+        // Not named where it is the one of every merchant for which none was named.
+        gateway: event.evidence["gateway"].as_str().unwrap_or(GatewayName::default().as_str()).to_owned(),
         // A payment that was accepted before derived keys existed has none here. Its id is its key.
         gateway_key: event.evidence["gateway_key"].as_str().map(str::to_owned),
         look_first: event.evidence["look_first"] == true,
@@ -324,7 +327,7 @@ pub async fn rows(connection: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<V
     }
     let rows: Vec<Identified> = sqlx::query_as(
         "select id, merchant_id, customer_id, amount::text as amount, currency, payment_method, description, metadata,
-                correlation_id, created_at, gateway_key, status, due_at, claim_token, look_first, in_doubt, doubt_since,
+                correlation_id, created_at, gateway, gateway_key, status, due_at, claim_token, look_first, in_doubt, doubt_since,
                 void_started_at, held_reason,
                 takeover_count, attempt_count, retries_spent, delay_count, verify_count, not_found_count, first_sent_at,
                 left_nothing_at, send_by, gateway_transaction_id, failure_code, failure_message, failure_retryable, version,

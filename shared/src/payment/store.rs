@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::idempotency::{CREATE_PAYMENT, Key};
-use domain::ids::{MerchantId, PaymentId};
+use domain::ids::{GatewayName, MerchantId, PaymentId};
 use domain::request::{Accepted, Remembered};
 use domain::status::PaymentStatus;
 use sqlx::PgPool;
@@ -206,15 +206,15 @@ pub struct Overdue {
     pub is_suspect: bool,
 }
 
-/// Payments that were due more than `grace_ms` ago and that no worker took, oldest first: the sweep claims
-/// them. With `since` only those that fell due after it are read. `limit` is at least 1.
+/// Payments of a gateway that were due more than `grace_ms` ago and that no worker took, oldest first: the
+/// sweep claims them. With `since` only those that fell due after it are read. `limit` is at least 1.
 ///
 /// # Errors
 /// Returns the database's error.
 pub async fn overdue(
     pool: &PgPool,
-    grace_ms: i64,
-    limit: i64,
+    gateway: &GatewayName,
+    (grace_ms, limit): (i64, i64),
     since: Option<DateTime<Utc>>,
 ) -> sqlx::Result<Looked<Overdue>> {
     // By `now()`, which ends the read where payments begin that are not due yet. By `clock_timestamp()` it
@@ -225,7 +225,7 @@ pub async fn overdue(
            from (select now() - $1::bigint * interval '1 millisecond' as overdue_from) as clock
            left join lateral (
                 select id, due_at, claim_token, takeover_count from payments due
-                 where due_at >= coalesce($2::timestamptz, '-infinity')
+                 where gateway = $4 and due_at >= coalesce($2::timestamptz, '-infinity')
                    and due_at < now() - $1 * interval '1 millisecond'
                    -- What no claim takes, because its history has gone on without it, waits for a person.
                    and not exists (select from breaks b
@@ -235,7 +235,8 @@ pub async fn overdue(
           order by p.due_at",
         grace_ms,
         since,
-        limit
+        limit,
+        gateway.as_str()
     )
     .fetch_all(&mut *pool.lend().await?)
     .in_time()
@@ -249,61 +250,75 @@ pub async fn overdue(
     Ok(Looked { found, reached })
 }
 
-/// Overdue payments where a worker's calls are scarce: of no merchant in `full`, and of each other one at
-/// most `looks` that are no charges.
+/// Overdue payments of a gateway where a worker's calls there are scarce: of no merchant in `full`, and of
+/// each other one at most `looks` that are no charges.
 ///
 /// # Errors
 /// Returns the database's error.
 pub async fn overdue_fairly(
     pool: &PgPool,
-    grace_ms: i64,
-    limit: i64,
+    gateway: &GatewayName,
+    (grace_ms, limit): (i64, i64),
     full: &[Uuid],
     looks: i64,
 ) -> sqlx::Result<Vec<Overdue>> {
-    let rows = sqlx::query_file!("queries/payments_overdue_fairly.sql", grace_ms, full, limit, looks)
-        .fetch_all(&mut *pool.lend().await?)
-        .in_time()
-        .await?;
+    let gateway = gateway.as_str();
+    let rows =
+        sqlx::query_file!("queries/payments_overdue_fairly.sql", grace_ms, full, limit, looks, gateway)
+            .fetch_all(&mut *pool.lend().await?)
+            .in_time()
+            .await?;
     Ok(rows.into_iter().map(|row| Overdue { id: row.id, is_suspect: row.is_suspect }).collect())
 }
 
-/// A merchant that is none of `known`, and that has had a payment due for more than `grace_ms`.
+/// A merchant of a gateway that is none of `known`, and that has had a payment due for more than `grace_ms`.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn waiting_merchant(pool: &PgPool, grace_ms: i64, known: &[Uuid]) -> sqlx::Result<Option<Uuid>> {
+pub async fn waiting_merchant(
+    pool: &PgPool,
+    gateway: &GatewayName,
+    grace_ms: i64,
+    known: &[Uuid],
+) -> sqlx::Result<Option<Uuid>> {
     sqlx::query_scalar!(
         "select m.id
            from merchants m
-          where m.id <> all($2::uuid[])
+          where m.gateway = $3 and m.id <> all($2::uuid[])
             and exists (select from payments p
                          where p.merchant_id = m.id and p.status in ('pending', 'processing')
                            and (p.due_at < now() - $1::bigint * interval '1 millisecond') is true
                          offset 0)
           limit 1",
         grace_ms,
-        known
+        known,
+        gateway.as_str()
     )
     .fetch_optional(&mut *pool.lend().await?)
     .in_time()
     .await
 }
 
-/// Payments that wait for their charge and were accepted more than `max_age` ago. They end, or are looked up,
-/// without asking the gateway first.
+/// Payments that wait for their charge at a gateway and were accepted more than `max_age` ago. They end, or
+/// are looked up, without asking the gateway first.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn expired(pool: &PgPool, max_age: Duration, limit: i64) -> sqlx::Result<Vec<Uuid>> {
+pub async fn expired(
+    pool: &PgPool,
+    gateway: &GatewayName,
+    max_age: Duration,
+    limit: i64,
+) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
         "select id from payments
-          where due_at <= now() and status = 'pending' and held_reason is null and not look_first
+          where gateway = $3 and due_at <= now() and status = 'pending' and held_reason is null and not look_first
             and created_at < clock_timestamp() - $1::bigint * interval '1 millisecond'
           order by due_at
           limit $2",
         crate::database::millis(max_age),
-        limit
+        limit,
+        gateway.as_str()
     )
     .fetch_all(&mut *pool.lend().await?)
     .in_time()
@@ -332,17 +347,18 @@ pub struct Candidate {
     pub is_charge: bool,
 }
 
-/// A payment that is due and none of `payments`. It is of none of `merchants`, or else of the first one
-/// possible among them.
+/// A payment that is due at a gateway and none of `payments`. It is of none of `merchants`, or else of the
+/// first one possible among them.
 ///
 /// # Errors
 /// Returns the database's error.
 pub async fn to_probe(
     pool: &PgPool,
+    gateway: &GatewayName,
     payments: &[Uuid],
     merchants: &[Uuid],
 ) -> sqlx::Result<Option<Candidate>> {
-    sqlx::query_file_as!(Candidate, "queries/payment_to_probe.sql", payments, merchants)
+    sqlx::query_file_as!(Candidate, "queries/payment_to_probe.sql", payments, merchants, gateway.as_str())
         .fetch_optional(&mut *pool.lend().await?)
         .in_time()
         .await
@@ -354,8 +370,11 @@ pub async fn to_probe(
 /// Returns the database's error.
 pub async fn lag(pool: &PgPool) -> sqlx::Result<Duration> {
     let lag_ms = sqlx::query_scalar!(
-        "select coalesce(extract(epoch from clock_timestamp() - min(due_at)) * 1000, 0)::bigint as \"lag_ms!\"
-           from payments where due_at is not null"
+        "select coalesce(extract(epoch from clock_timestamp() - min(oldest.due_at)) * 1000, 0)::bigint as \"lag_ms!\"
+           from gateways g
+          cross join lateral (
+                select due_at from payments
+                 where gateway = g.name and due_at is not null order by due_at limit 1) oldest"
     )
     .fetch_one(pool)
     .in_time()

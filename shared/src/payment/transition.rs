@@ -30,7 +30,7 @@ mod settle;
 
 pub use accept::{Accepting, NewPayment, Recorded, accept, key_is_held};
 pub use ask::{Asked, Asking, ask, withdraw};
-pub use claim::{Claim, Claiming, Lease, Taken, claim, claim_alone};
+pub use claim::{Claim, Claimant, Claiming, Lease, Taken, claim, claim_alone};
 pub use correct::{
     Approving, Corrected, Correcting, Person, Proposal, Proposing, approve, claim_correction,
     correction_is_due, propose, record_correction, withdraw_correction,

@@ -84,13 +84,17 @@ pub fn secret(name: &str, file: &str) -> Result<Option<String>, InvalidSetting> 
     if optional(name).is_some() {
         return Err(InvalidSetting::new(file, format_args!("is set, and so is {name}: unset one of them")));
     }
-    let held = std::fs::read_to_string(&path)
-        .map_err(|why| InvalidSetting::new(file, format_args!("cannot read {path:?}: {why}")))?;
+    held_by(&path).map(Some).map_err(|why| InvalidSetting::new(file, why))
+}
+
+/// The secret that a file holds, without the line's end.
+///
+/// # Errors
+/// The file cannot be read or is empty, as the text says.
+pub fn held_by(path: &str) -> Result<String, String> {
+    let held = std::fs::read_to_string(path).map_err(|why| format!("cannot read {path:?}: {why}"))?;
     let held = held.trim();
-    if held.is_empty() {
-        return Err(InvalidSetting::new(file, format_args!("{path:?} is empty")));
-    }
-    Ok(Some(held.to_owned()))
+    if held.is_empty() { Err(format!("{path:?} is empty")) } else { Ok(held.to_owned()) }
 }
 
 /// The variable's value, read as `T`, or `default`.
@@ -118,11 +122,17 @@ pub fn parsed_optional<T: FromStr<Err: Display>>(name: &str) -> Result<Option<T>
 pub fn millis(name: &str, default: Duration) -> Result<Duration, InvalidSetting> {
     match optional(name) {
         None => Ok(default),
-        Some(_) => match parsed(name, 0_u64).map(Duration::from_millis)? {
-            longer if longer > LONGEST => Err(InvalidSetting::new(name, "is more than a year")),
-            duration => Ok(duration),
-        },
+        Some(_) => no_longer_than_a_year(parsed(name, 0_u64).map(Duration::from_millis)?)
+            .map_err(|why| InvalidSetting::new(name, why)),
     }
+}
+
+/// The duration, if it may be a setting.
+///
+/// # Errors
+/// It is more than a year, as the text says.
+pub fn no_longer_than_a_year(duration: Duration) -> Result<Duration, &'static str> {
+    if duration > LONGEST { Err("is more than a year") } else { Ok(duration) }
 }
 
 /// The variable's value as whole milliseconds with commas between, or `default`.

@@ -47,6 +47,7 @@ pub const SABOTAGES: &[&str] = &[
     "ledger_skipped",
     "decision_unchecked",
     "adopts_anything",
+    "any_gateway",
 ];
 
 /// Why the variable is not understood.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use domain::dead_letter::Class;
 use domain::decide::Purpose;
+use domain::ids::GatewayName;
 use domain::outcome::FailureKind;
 use domain::status::{EventType, PaymentStatus};
 use metrics::{
@@ -68,15 +69,15 @@ metrics! {
     QUEUE_DELAY Histogram "event_queue_delay_seconds"
         "From the moment a payment was due to its claim, by purpose."
     GATEWAY_CALLS Counter "gateway_calls_total"
-        "Exchanges with the gateway, by op (charge, lookup, void) and what the answer meant."
+        "Exchanges with a gateway, by gateway, op (charge, lookup, void) and what the answer meant."
     GATEWAY_CALL_DURATION Histogram "gateway_call_duration_seconds"
-        "How long an exchange with the gateway took, by op."
+        "How long an exchange with a gateway took, by gateway and op."
     FAILURES Counter "gateway_failures_total"
-        "Exchanges that gave no usable answer, and workers that were lost, by kind: timeout, reset, unreachable, `not_the_gateway`, `worker_lost` and others."
+        "Exchanges that gave no usable answer, and workers that were lost, by gateway and kind: timeout, reset, unreachable, `not_the_gateway`, `worker_lost` and others."
     BREAKER Gauge "gateway_breaker_state"
-        "Whether a worker asks the gateway: 0 yes (closed), 1 one probe is under way (half-open), 2 no (open)."
+        "Whether a worker asks a gateway, by gateway: 0 yes (closed), 1 one probe is under way (half-open), 2 no (open)."
     PUT_OFF Counter "gateway_put_off_total"
-        "Looks at due payments that were put off, because a worker had called the gateway as often as it may."
+        "Looks at due payments that were put off, because a worker had called the gateway as often as it may, by gateway."
     SETTLE_DURATION Histogram "settle_duration_seconds"
         "From the gateway's answer to its commit, with all tries."
     LATE_EVIDENCE Counter "late_evidence_total"
@@ -94,7 +95,7 @@ metrics! {
     PAYMENTS_OPEN Gauge "payments_open"
         "Payments that are not over and not held, by status: pending, processing."
     PAYMENTS_OVERDUE Gauge "payments_overdue"
-        "Payments that have been due for more than 10 s and that nobody took."
+        "Payments that have been due for more than 10 s and that nobody took, by gateway."
     PAYMENTS_HELD Gauge "payments_held"
         "Payments that wait for a person."
     BREAKS_OPEN Gauge "breaks_open"
@@ -168,9 +169,6 @@ fn describe() {
     for &event in EventType::ALL {
         counter!(EVENTS, "event" => event.as_str()).increment(0);
     }
-    for kind in FailureKind::ALL {
-        counter!(FAILURES, "kind" => kind.as_str()).increment(0);
-    }
     for result in ["finished", "failed", "left"] {
         counter!(RECONCILIATIONS, "result" => result).increment(0);
     }
@@ -183,9 +181,21 @@ fn describe() {
     for kind in ["payment", "job", "void"] {
         rescheduled(kind, 0);
     }
-    counter!(PUT_OFF).increment(0);
     counter!(LATE_EVIDENCE).increment(0);
     counter!(SWEEP_FOUND).increment(0);
+}
+
+/// Shows the counters of a gateway from the start, as zero.
+pub fn describe_gateway(gateway: &GatewayName) {
+    for kind in FailureKind::ALL {
+        counter!(FAILURES, "gateway" => label(gateway), "kind" => kind.as_str()).increment(0);
+    }
+    counter!(PUT_OFF, "gateway" => label(gateway)).increment(0);
+}
+
+/// A gateway's name, as a label has it.
+fn label(gateway: &GatewayName) -> SharedString {
+    gateway.to_string().into()
 }
 
 /// The content type of the answer to a scrape.
@@ -240,8 +250,8 @@ pub(crate) fn claimed(purpose: Purpose, event: EventType, delay: Duration) {
 }
 
 /// Counts a claim that took over from a lost worker.
-pub(crate) fn taken_over() {
-    counter!(FAILURES, "kind" => FailureKind::WorkerLost.as_str()).increment(1);
+pub(crate) fn taken_over(gateway: &GatewayName) {
+    counter!(FAILURES, "gateway" => label(gateway), "kind" => FailureKind::WorkerLost.as_str()).increment(1);
 }
 
 /// Counts payments that were asked for and could not be claimed.
@@ -258,26 +268,27 @@ pub(crate) fn claim_failed(asked: usize) {
 
 /// Counts a call of the gateway. `outcome` is what the answer meant.
 pub fn gateway_called(
-    purpose: Purpose,
+    (gateway, purpose): (&GatewayName, Purpose),
     outcome: &'static str,
     failure: Option<FailureKind>,
     duration: Duration,
 ) {
+    let gateway = label(gateway);
     if let Some(kind) = failure {
-        counter!(FAILURES, "kind" => kind.as_str()).increment(1);
+        counter!(FAILURES, "gateway" => gateway.clone(), "kind" => kind.as_str()).increment(1);
     }
     let op = match purpose {
         Purpose::Charge => "charge",
         Purpose::Verify => "lookup",
         Purpose::Void => "void",
     };
-    counter!(GATEWAY_CALLS, "op" => op, "outcome" => outcome).increment(1);
-    histogram!(GATEWAY_CALL_DURATION, "op" => op).record(duration);
+    counter!(GATEWAY_CALLS, "gateway" => gateway.clone(), "op" => op, "outcome" => outcome).increment(1);
+    histogram!(GATEWAY_CALL_DURATION, "gateway" => gateway, "op" => op).record(duration);
 }
 
 /// Counts a read about no payment that did not find the gateway.
-pub fn door_closed(kind: FailureKind) {
-    counter!(FAILURES, "kind" => kind.as_str()).increment(1);
+pub fn door_closed(gateway: &GatewayName, kind: FailureKind) {
+    counter!(FAILURES, "gateway" => label(gateway), "kind" => kind.as_str()).increment(1);
 }
 
 /// Whether a worker asks the gateway.
@@ -291,14 +302,14 @@ pub enum Breaker {
     Open,
 }
 
-/// Shows the state of a worker's breaker.
-pub fn breaker(state: Breaker) {
+/// Shows the state of a worker's breaker for a gateway.
+pub fn breaker(gateway: &GatewayName, state: Breaker) {
     let state = match state {
         Breaker::Closed => 0.0,
         Breaker::HalfOpen => 1.0,
         Breaker::Open => 2.0,
     };
-    gauge!(BREAKER).set(state);
+    gauge!(BREAKER, "gateway" => label(gateway)).set(state);
 }
 
 /// Measures a settlement, from the gateway's answer to its commit.
@@ -317,8 +328,8 @@ pub(crate) fn came_late() {
 }
 
 /// Counts a look that had to wait for the limit of gateway calls.
-pub fn put_off() {
-    counter!(PUT_OFF).increment(1);
+pub fn put_off(gateway: &GatewayName) {
+    counter!(PUT_OFF, "gateway" => label(gateway)).increment(1);
 }
 
 /// Counts dead letters of this class.

@@ -34,7 +34,8 @@ pub struct Repaired {
     pub repaired: i64,
 }
 
-/// Gives a job to payments that have been due for [`OVERDUE_AFTER`] without a live one, oldest first. Where a
+/// Gives a job to payments that have been due for [`OVERDUE_AFTER`] without a live one, up to `limit` of each
+/// gateway, oldest first. Where a
 /// worker runs, the sweep would take them all the same.
 ///
 /// # Errors
@@ -46,10 +47,11 @@ pub async fn overdue_payments(pool: &PgPool, limit: i64) -> sqlx::Result<Repaire
                          where j.job_type = $3 and j.idempotency_key = p.id || ':' || p.version
                            and (j.status in ('Pending', 'Queued', 'Running')
                                 or j.status = 'Failed' and j.attempts < j.max_attempts)) as \"has_job!\"
-           from payments p
-          where p.due_at < now() - $1::bigint * interval '1 millisecond'
-          order by p.due_at
-          limit $2",
+           from gateways g
+          cross join lateral (
+                select id, version, due_at from payments
+                 where gateway = g.name and due_at < now() - $1::bigint * interval '1 millisecond'
+                 order by due_at limit $2) p",
         millis(OVERDUE_AFTER),
         limit,
         PAYMENTS
@@ -63,7 +65,7 @@ pub async fn overdue_payments(pool: &PgPool, limit: i64) -> sqlx::Result<Repaire
     let statement = sqlx::query!(
         "insert into apalis.jobs as j (id, job_type, job, status, attempts, max_attempts, run_at, priority, metadata,
                                        idempotency_key)
-         select n.job_id, $5, n.job, 'Pending', 0, 1, now(), 0, ''::hstore, p.id || ':' || p.version
+         select n.job_id, $5, job_for(n.job, p.gateway), 'Pending', 0, 1, now(), 0, ''::hstore, p.id || ':' || p.version
            from unnest($1::uuid[], $2::int[], $3::text[], $4::bytea[]) as n (id, version, job_id, job)
            join payments p on p.id = n.id and p.version = n.version
              on conflict (job_type, idempotency_key) do update

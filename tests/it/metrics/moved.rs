@@ -28,8 +28,8 @@ const MOVES: &[(&str, &str)] = &[
         "sim_ok",
         "claims_total charge taken 1
          event_queue_delay_seconds_count charge 1
-         gateway_call_duration_seconds_count charge 1
-         gateway_calls_total charge charged 1
+         gateway_call_duration_seconds_count default charge 1
+         gateway_calls_total default charge charged 1
          payment_accepts_total created 1
          payment_e2e_seconds_count succeeded 1
          payment_events_total attempt_started 1
@@ -41,8 +41,8 @@ const MOVES: &[(&str, &str)] = &[
         "sim_declined",
         "claims_total charge taken 1
          event_queue_delay_seconds_count charge 1
-         gateway_call_duration_seconds_count charge 1
-         gateway_calls_total charge declined 1
+         gateway_call_duration_seconds_count default charge 1
+         gateway_calls_total default charge declined 1
          payment_accepts_total created 1
          payment_e2e_seconds_count failed 1
          payment_events_total attempt_started 1
@@ -54,10 +54,10 @@ const MOVES: &[(&str, &str)] = &[
         "sim_503",
         "claims_total charge taken 3
          event_queue_delay_seconds_count charge 3
-         gateway_call_duration_seconds_count charge 3
-         gateway_calls_total charge charged 1
-         gateway_calls_total charge not_executed 2
-         gateway_failures_total not_executed 2
+         gateway_call_duration_seconds_count default charge 3
+         gateway_calls_total default charge charged 1
+         gateway_calls_total default charge not_executed 2
+         gateway_failures_total default not_executed 2
          payment_accepts_total created 1
          payment_e2e_seconds_count succeeded 1
          payment_events_total attempt_started 3
@@ -72,11 +72,11 @@ const MOVES: &[(&str, &str)] = &[
          claims_total verify taken 1
          event_queue_delay_seconds_count charge 1
          event_queue_delay_seconds_count verify 1
-         gateway_call_duration_seconds_count charge 1
-         gateway_call_duration_seconds_count lookup 1
-         gateway_calls_total charge server_error 1
-         gateway_calls_total lookup charged 1
-         gateway_failures_total server_error 1
+         gateway_call_duration_seconds_count default charge 1
+         gateway_call_duration_seconds_count default lookup 1
+         gateway_calls_total default charge server_error 1
+         gateway_calls_total default lookup charged 1
+         gateway_failures_total default server_error 1
          payment_accepts_total created 1
          payment_e2e_seconds_count succeeded 1
          payment_events_total attempt_started 1

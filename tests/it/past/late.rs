@@ -1,11 +1,12 @@
 //! Results for payments that know nothing of the claim behind them: the end of the log was lost.
 
 use domain::decide::Step;
-use domain::ids::PaymentId;
+use domain::ids::{GatewayName, PaymentId};
 use domain::outcome::{Charge, ChargeStatus};
 use serde_json::json;
 use shared::payment::transition::{self, Claim, Lease, Settlement};
 use std::time::Duration;
+use tests::claimant;
 use tests::{System, a_payment};
 
 use super::{forget, with_worker, without_worker};
@@ -15,7 +16,7 @@ const LEASE: Lease = Lease { lease: Duration::from_mins(5), send_window: Duratio
 
 async fn claimed(system: &System, id: PaymentId) -> Claim {
     let pool = shared::database::connect(&system.database.url, 1).await.unwrap();
-    let claims = transition::claim(&pool, &[id], "a worker", LEASE).await.unwrap();
+    let claims = transition::claim(&pool, &[id], &claimant("a worker", LEASE)).await.unwrap();
     claims.into_iter().next().unwrap()
 }
 
@@ -37,7 +38,7 @@ async fn charged(system: &System, claim: &Claim) -> transition::Settled {
         step: Step::Succeed(charge),
         evidence: json!({ "op": "charge", "http_status": 201, "answer": answer }),
     };
-    transition::settle(&system.database.pool, vec![settlement]).await.unwrap()
+    transition::settle(&system.database.pool, &GatewayName::default(), vec![settlement]).await.unwrap()
 }
 
 #[tokio::test]

@@ -32,3 +32,5 @@ select plans_payment(n), $merchant, 'x', 'x', sha256(n::text::bytea) from genera
 
 insert into ledger_accounts (merchant_id, kind, currency)
 select plans_payment(n), 'merchant_payable', 'EUR' from generate_series($from, $to, 10) n;
+
+insert into merchants (id, name) select plans_payment(n), 'merchant ' || n from generate_series($from, $to, 10) n;

@@ -1,6 +1,7 @@
 //! A reader that holds an old snapshot, as a dump does, does not make a search for due work read all that was
 //! done meanwhile.
 
+use domain::ids::GatewayName;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -71,7 +72,7 @@ impl Scene {
     /// Looks for overdue payments. Answers how many, how far that came, and what it read.
     async fn sweep(&self, since: Option<DateTime<Utc>>) -> (usize, Option<DateTime<Utc>>, i64) {
         let before = Reads::so_far(&self.pool).await;
-        let overdue = store::overdue(&self.pool, 500, 100, since).await.unwrap();
+        let overdue = store::overdue(&self.pool, &GatewayName::default(), (500, 100), since).await.unwrap();
         let read = Reads::so_far(&self.pool).await - before;
         (overdue.found.len(), overdue.reached, read.rows)
     }

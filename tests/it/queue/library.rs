@@ -72,7 +72,9 @@ pub(super) fn ours(
     look: impl Fn(PaymentId) -> BoxFuture<'static, Result<(), String>> + Clone + Send + Sync + 'static,
 ) -> Running {
     Running::start(database, move |pool, stop| {
-        let look = move |payment| look(payment).map(|looked| looked.map_err(shared::queue::NotDone::from));
+        let look = move |job: shared::queue::PaymentJob| {
+            look(job.payment_id).map(|looked| looked.map_err(shared::queue::NotDone::from))
+        };
         shared::queue::work(pool, concurrency, stop, look).boxed()
     })
 }

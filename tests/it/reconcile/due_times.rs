@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::ids::PaymentId;
+use domain::ids::{GatewayName, PaymentId};
 use serde_json::Value;
 use shared::gateway::Gateway;
 use shared::operations::reconciliation::{self, Report, Trigger};
@@ -108,7 +108,7 @@ async fn a_worker_mends_it_by_itself_and_says_so() {
 async fn a_wait_that_may_be_is_left_as_it_is() {
     let (system, id) = accepted_ahead("60 seconds").await;
     let before = row(&system, id).await;
-    let waits = Waits::of(&domain::decide::Policy::default(), Duration::from_secs(30));
+    let waits = Waits::of([&domain::decide::Policy::default()], Duration::from_secs(30));
 
     let done = reschedule(&system.database.pool, waits, 100).await.unwrap();
     let (_, report) = reconcile(&system).await;
@@ -178,11 +178,13 @@ async fn the_void_of_a_charge_after_the_end_that_is_due_in_eight_hours_is_due_no
 }
 
 async fn tick(system: &System, after: TimeDelta) -> Option<Report> {
-    let gateway = Gateway::new(system.gateway.address("gateway"), None, Duration::from_secs(5)).unwrap();
+    let gateway =
+        Gateway::new(GatewayName::default(), system.gateway.address("gateway"), None, Duration::from_secs(5))
+            .unwrap();
     let (hurry, trigger) = (CancellationToken::new(), Trigger::Tick(Utc::now() + after));
     hurry.cancel();
     let pool = &system.database.pool;
-    reconciliation::run(pool, Some(&gateway), Waits::UNKNOWN, trigger, &hurry).await.unwrap()
+    reconciliation::run(pool, &[gateway], Waits::UNKNOWN, trigger, &hurry).await.unwrap()
 }
 
 #[tokio::test]

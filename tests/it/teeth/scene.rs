@@ -6,7 +6,7 @@ use domain::ids::PaymentId;
 use serde_json::{Value, json};
 use shared::platform::fault::SABOTAGES;
 use sqlx::AssertSqlSafe;
-use tests::{Answer, Client, Exit, Process, Shape, System, a_payment, guardian, wait_until};
+use tests::{Answer, Client, Exit, Process, Second, Shape, System, a_payment, guardian, wait_until};
 
 use super::{Left, PROMISES, Without};
 use crate::PROGRAM;
@@ -60,7 +60,15 @@ impl Left {
     /// The system as it is now, without workers.
     fn by(mut system: System, arguments: &[&str]) -> Self {
         system.workers.iter_mut().for_each(Process::kill9);
-        Self { system, arguments: arguments.iter().map(|&argument| argument.to_owned()).collect() }
+        let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        Self { system, arguments, _second: None }
+    }
+
+    /// The same, with the journals of both gateways for `verify`.
+    fn with_both(system: System, second: Second) -> Self {
+        let left = Self::by(system, &[]);
+        let arguments = second.verify_arguments(&left.system).to_vec();
+        Self { arguments, _second: Some(second), ..left }
     }
 
     /// The same, with the answers of clients to what they asked for under `key`.
@@ -104,6 +112,25 @@ pub(super) async fn a_payment_charged(without: Without) -> Left {
     })
     .await;
     Left::by(system, &[])
+}
+
+/// A worker that knows the default gateway gets a job about a payment that is charged at another one.
+pub(super) async fn a_job_that_names_the_wrong_gateway(without: Without) -> Left {
+    let mut system = without.system().await;
+    let second = Second::beside(&system, PROGRAM).await;
+    let merchant = second.merchant(&system, "charged elsewhere").await;
+    let id = merchant.pay(a_payment()).await.payment_id();
+    sqlx::query("update apalis.jobs set job = convert_to((convert_from(job, 'UTF8')::jsonb - 'gateway')::text, 'UTF8')")
+        .execute(&system.database.pool)
+        .await
+        .unwrap();
+    without.worker(&mut system, "", &[]).await;
+    wait_until("the job to be done, and what follows from it", async || {
+        let is_done = system.count("select count(*) from apalis.jobs where status <> 'Done'").await == 0;
+        is_done && (!without.takes("any_gateway") || !merchant.payment(id).await["terminal_at"].is_null())
+    })
+    .await;
+    Left::with_both(system, second)
 }
 
 pub(super) async fn the_same_key_twice(without: Without) -> Left {

@@ -1,7 +1,10 @@
 //! The circuit breaker, moment by moment: what it lets through, what opens it, and that it always asks again.
 
-use super::circuit::State;
+use std::time::Duration;
+
 use domain::ids::PaymentId;
+
+use super::circuit::State;
 
 use super::*;
 

@@ -25,6 +25,7 @@ pub(super) fn of(row: &PaymentRow, merchant_name: &str) -> Vec<Fact> {
             format!("/ops/payments?merchant={merchant}&customer={}", encoded(&row.customer_id)),
         ),
         plain("Payment method", row.payment_method.clone()),
+        plain("Gateway", row.gateway.clone()),
         plain("Created (UTC)", time(row.created_at)),
     ];
     let failure = row.failure_code.as_ref().map(|code| match &row.failure_message {

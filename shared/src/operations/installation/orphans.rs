@@ -4,7 +4,7 @@
 //! payment may only look, and adopts the charge. So an orphan stays for ever, also if it was adopted.
 
 use chrono::{DateTime, Utc};
-use domain::ids::GATEWAY;
+use domain::ids::GatewayName;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
@@ -13,7 +13,7 @@ use uuid::Uuid;
 /// How long a search through keys may take, in a process that has other work to do.
 const LONGEST_LOOK: &str = "60s";
 
-/// A key under which a charge stands, and which is no payment's.
+/// A key under which a charge stands at a gateway, and which is no payment's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Unknown {
     /// The gateway key itself.
@@ -59,34 +59,42 @@ pub(super) async fn may_read_all(connection: &mut PgConnection, longest: &str) -
     .map(drop)
 }
 
-/// The keys in our copy of the gateway's journal under which a charge stands and which are no payment's.
+/// The keys in our copy of a gateway's journal under which a charge stands and which are no payment's.
 ///
 /// # Errors
 /// Returns the database's error.
-pub(super) async fn unknown(pool: &PgPool, which: Which) -> sqlx::Result<Vec<Unknown>> {
+pub(super) async fn unknown(
+    pool: &PgPool,
+    gateway: &GatewayName,
+    which: Which,
+) -> sqlx::Result<Vec<Unknown>> {
     let (after, longest) = match which {
         Which::All => (i64::MIN, "0"),
         Which::NewsAfter(seq) => (seq, LONGEST_LOOK),
     };
     let mut transaction = pool.begin().await?;
     may_read_all(&mut transaction, longest).await?;
-    let found =
-        sqlx::query_file_as!(Unknown, "queries/orphans_unknown.sql", GATEWAY, after, which == Which::All)
-            .fetch_all(&mut *transaction)
-            .await?;
+    let (name, are_all) = (gateway.as_str(), which == Which::All);
+    let found = sqlx::query_file_as!(Unknown, "queries/orphans_unknown.sql", name, after, are_all)
+        .fetch_all(&mut *transaction)
+        .await?;
     transaction.rollback().await?;
     Ok(found)
 }
 
-/// Keeps these orphans, and opens a break for each that no break tells of.
-pub(super) async fn keep(connection: &mut PgConnection, found: &[Unknown]) -> sqlx::Result<()> {
+/// Keeps these orphans of a gateway, and opens a break for each that no break tells of.
+pub(super) async fn keep(
+    connection: &mut PgConnection,
+    gateway: &GatewayName,
+    found: &[Unknown],
+) -> sqlx::Result<()> {
     let each = |read: fn(&Unknown) -> &str| found.iter().map(|it| read(it).to_owned()).collect::<Vec<_>>();
     let keys = each(|it| &it.key);
     sqlx::query!(
         "insert into orphans (gateway, key, reference, charge_id, amount, currency)
          select $1, * from unnest($2::text[], $3::text[], $4::text[], $5::numeric[], $6::text[])
              on conflict on constraint orphans_pkey do nothing",
-        GATEWAY,
+        gateway.as_str(),
         &keys,
         &found.iter().map(|it| it.reference.clone()).collect::<Vec<_>>() as &[Option<String>],
         &each(|it| &it.charge_id),
@@ -105,7 +113,7 @@ pub(super) async fn keep(connection: &mut PgConnection, found: &[Unknown]) -> sq
                                and (b.closed_at is null or b.detail = s.detail))
           order by s.subject
              on conflict do nothing",
-        &keys.iter().map(|key| format!("key {key}")).collect::<Vec<_>>(),
+        &keys.iter().map(|key| gateway.key_subject(key)).collect::<Vec<_>>(),
         &details
     )
     .execute(connection)
@@ -116,6 +124,8 @@ pub(super) async fn keep(connection: &mut PgConnection, found: &[Unknown]) -> sq
 /// An orphan, as it is kept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Orphan {
+    /// The gateway where it stands.
+    pub gateway: String,
     /// The key of its charges at the gateway.
     pub key: String,
     /// The name of the forgotten payment; none where the gateway shows none.
@@ -132,20 +142,21 @@ pub struct Orphan {
     pub adopted_by: Option<Uuid>,
 }
 
-/// The orphans after that key, in the order of their keys: those that no payment has adopted, or all.
+/// The orphans after that key of that gateway, in the order of gateways and keys: those that no payment has
+/// adopted, or all.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn list(pool: &PgPool, all: bool, after: &str, limit: i64) -> sqlx::Result<Vec<Orphan>> {
+pub async fn list(pool: &PgPool, all: bool, after: (&str, &str), limit: i64) -> sqlx::Result<Vec<Orphan>> {
     sqlx::query_as!(
         Orphan,
-        "select key, reference, charge_id, amount, currency, found_at, adopted_by
+        "select gateway, key, reference, charge_id, amount, currency, found_at, adopted_by
            from orphans
-          where gateway = $1 and key > $3 and ($2 or adopted_by is null)
-          order by key limit $4",
-        GATEWAY,
+          where (gateway, key) > ($1, $3) and ($2 or adopted_by is null)
+          order by gateway, key limit $4",
+        after.0,
         all,
-        after,
+        after.1,
         limit
     )
     .fetch_all(pool)
@@ -171,9 +182,8 @@ pub async fn sums(connection: &mut PgConnection) -> sqlx::Result<Vec<Sum>> {
     sqlx::query_as!(
         Sum,
         "select currency, count(*) as \"count!\", sum(amount) as \"amount!\"
-           from orphans where gateway = $1 and adopted_by is null
-          group by currency order by currency",
-        GATEWAY
+           from orphans where adopted_by is null
+          group by currency order by currency"
     )
     .fetch_all(connection)
     .await

@@ -8,18 +8,18 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::ids::{GATEWAY, PaymentId};
-use rust_decimal::Decimal;
+use domain::ids::PaymentId;
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::orphans::{self, Sum, Unknown, Which, may_read_all};
+use super::orphans::{self, Unknown, Which, may_read_all};
 use super::timeline::Unaccompanied;
 use super::{Identity, read, seen};
 use crate::database::{durable, millis};
 use crate::gateway::Gateway;
-use crate::gateway::books::{Bounds, Unread};
+use crate::gateway::books::Bounds;
+use crate::gateway::names;
 use crate::operations::reconciliation::copy::{Copied, copy, cursor};
 use crate::queue;
 
@@ -80,28 +80,42 @@ pub enum Books {
     Partly(String),
 }
 
-/// Reads the gateway's books from where the copy ends to their end.
+/// Reads the gateways' books from where the copies end to their end: those of all gateways that have a
+/// merchant, or that are given.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn read_books(pool: &PgPool, gateway: &Gateway) -> sqlx::Result<Books> {
-    let from = cursor(pool).await?;
-    let read = copy(pool, gateway, &mut Unaccompanied, &from, BOUNDS).await?;
-    Ok(match read {
-        Copied::Whole => Books::Whole,
-        Copied::Unread(why @ Unread::NotOffered(_)) => Books::Partly(why.to_string()),
-        Copied::Unread(why) => Books::Partly(why.to_string()),
-        Copied::Partly | Copied::TakenOver => Books::Partly("they are too long for one reading".to_owned()),
-    })
+pub async fn read_books(pool: &PgPool, gateways: &[Gateway]) -> sqlx::Result<Books> {
+    if let Some(missing) = names::without_settings(pool, gateways).await?.first() {
+        return Ok(Books::Partly(format!("GATEWAYS says nothing of {missing}")));
+    }
+    for gateway in gateways {
+        let from = cursor(pool, gateway.name()).await?;
+        let why = match copy(pool, gateway, &mut Unaccompanied, &from, BOUNDS).await? {
+            Copied::Whole => continue,
+            Copied::Unread(why) => why.to_string(),
+            Copied::Partly | Copied::TakenOver => "they are too long for one reading".to_owned(),
+        };
+        let name = gateway.name();
+        return Ok(Books::Partly(if name.is_default() { why } else { format!("{name}: {why}") }));
+    }
+    Ok(Books::Whole)
 }
 
-/// Until when our copy of the gateway's books is whole: a later charge may be unknown here.
+/// Until when our copies of the gateways' books are whole: a later charge may be unknown here. None if one of
+/// a gateway with merchants never was.
 ///
 /// # Errors
 /// Returns the database's error.
 pub async fn whole_until(pool: &PgPool) -> sqlx::Result<Option<DateTime<Utc>>> {
-    let whole_at = sqlx::query_scalar!("select whole_at from gateway_cursors where gateway = $1", GATEWAY);
-    Ok(whole_at.fetch_optional(pool).await?.flatten())
+    sqlx::query_scalar!(
+        "select case when count(*) = count(c.whole_at) then min(c.whole_at) end
+           from gateways g
+           left join gateway_cursors c on c.gateway = g.name
+          where c.gateway is not null or exists (select from merchants m where m.gateway = g.name)"
+    )
+    .fetch_one(pool)
+    .await
 }
 
 /// The charges of payments that are forgotten here, and that are not known as orphans yet.
@@ -109,7 +123,11 @@ pub async fn whole_until(pool: &PgPool) -> sqlx::Result<Option<DateTime<Utc>>> {
 /// # Errors
 /// Returns the database's error.
 pub async fn unknown(pool: &PgPool) -> sqlx::Result<Vec<Unknown>> {
-    orphans::unknown(pool, Which::NewsAfter(i64::MIN)).await
+    let mut found = Vec::new();
+    for gateway in names::all(pool).await? {
+        found.extend(orphans::unknown(pool, &gateway, Which::NewsAfter(i64::MIN)).await?);
+    }
+    Ok(found)
 }
 
 /// Keeps all charges of payments that are forgotten here, with a break each. Answers how many of them have a
@@ -118,12 +136,16 @@ pub async fn unknown(pool: &PgPool) -> sqlx::Result<Vec<Unknown>> {
 /// # Errors
 /// Returns the database's error.
 pub async fn keep_orphans(pool: &PgPool) -> sqlx::Result<usize> {
-    let found = orphans::unknown(pool, Which::All).await?;
-    let mut transaction = pool.begin().await?;
-    may_read_all(&mut transaction, "0").await?;
-    orphans::keep(&mut transaction, &found).await?;
-    durable("keep_orphans", transaction.commit()).await?;
-    Ok(found.iter().filter(|it| it.key.parse::<PaymentId>().is_ok()).count())
+    let mut keys_of_ids = 0;
+    for gateway in names::all(pool).await? {
+        let found = orphans::unknown(pool, &gateway, Which::All).await?;
+        let mut transaction = pool.begin().await?;
+        may_read_all(&mut transaction, "0").await?;
+        orphans::keep(&mut transaction, &gateway, &found).await?;
+        durable("keep_orphans", transaction.commit()).await?;
+        keys_of_ids += found.iter().filter(|it| it.key.parse::<PaymentId>().is_ok()).count();
+    }
+    Ok(keys_of_ids)
 }
 
 /// The terms of one `payonce restored`.
@@ -213,9 +235,14 @@ async fn hold_all(pool: &PgPool, restoring: &Restoring) -> sqlx::Result<()> {
     let evidence = json!({ "copy": true, "by": restoring.by });
     loop {
         let rows = sqlx::query!(
-            "select id, version from payments p where due_at is not null
-                and not exists (select from payment_events e where e.payment_id = p.id and e.version > p.version)
-              order by due_at limit $1",
+            "select p.id, p.version
+               from gateways g
+              cross join lateral (
+                    select id, version, due_at from payments due
+                     where gateway = g.name and due_at is not null
+                       and not exists (select from payment_events e
+                                        where e.payment_id = due.id and e.version > due.version)
+                     order by due_at limit $1) p",
             PAGE
         )
         .fetch_all(pool)
@@ -253,71 +280,6 @@ pub async fn withdraw_all(pool: &PgPool, by: &str) -> sqlx::Result<(u64, u64)> {
     .await?;
     durable("withdraw_all", transaction.commit()).await?;
     Ok((decisions.rows_affected(), corrections.rows_affected()))
-}
-
-/// The payments of one kind and currency.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Found {
-    /// What they were when the past came back: a status, `in doubt`, `voiding`, `held`.
-    pub was: String,
-    /// The currency code, by ISO 4217.
-    pub currency: String,
-    /// How many payments there are.
-    pub count: i64,
-    /// The amount that they owe together.
-    pub amount: Decimal,
-}
-
-/// What the database has after the steps.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Inventory {
-    /// Payments that were not over, and are looked at first.
-    pub doubted: Vec<Found>,
-    /// Payments that were over.
-    pub over: Vec<Found>,
-    /// Charges of payments that are forgotten.
-    pub orphans: Vec<Sum>,
-}
-
-/// Counts payments and orphans.
-///
-/// # Errors
-/// Returns the database's error.
-pub async fn inventory(pool: &PgPool, epoch: i32) -> sqlx::Result<Inventory> {
-    let mut transaction = pool.begin().await?;
-    may_read_all(&mut transaction, "0").await?;
-    let doubted = sqlx::query_as!(
-        Found,
-        "select case when p.held_reason is not null and was.from_status is distinct from 'pending'
-                          and not coalesce(was.is_copy, false) then 'held'
-                     when p.void_started_at is not null then 'voiding'
-                     when was.from_status = 'pending' then 'pending'
-                     else 'processing' end as \"was!\",
-                p.currency, count(*) as \"count!\", sum(p.amount) as \"amount!\"
-           from payments p
-          cross join lateral (
-             select e.from_status, exists (select from payment_events h
-                                            where h.payment_id = e.payment_id and h.version = e.version + 1
-                                              and h.type = 'held' and h.evidence ? 'copy') as is_copy
-               from payment_events e
-              where e.payment_id = p.id and e.type = 'restored' and (e.evidence ->> 'epoch')::int = $1
-              limit 1) was
-          where p.terminal_at is null
-          group by 1, 2 order by 1, 2",
-        epoch
-    )
-    .fetch_all(&mut *transaction)
-    .await?;
-    let over = sqlx::query_as!(
-        Found,
-        "select status as \"was!\", currency, count(*) as \"count!\", sum(amount) as \"amount!\"
-           from payments where terminal_at is not null group by 1, 2 order by 1, 2"
-    )
-    .fetch_all(&mut *transaction)
-    .await?;
-    let orphans = orphans::sums(&mut transaction).await?;
-    transaction.rollback().await?;
-    Ok(Inventory { doubted, over, orphans })
 }
 
 /// The last step: the past that came back is the present, and the doors open.

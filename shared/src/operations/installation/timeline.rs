@@ -8,6 +8,7 @@
 use std::future::{Future, ready};
 use std::time::Duration;
 
+use domain::ids::GatewayName;
 use sqlx::{PgConnection, PgPool};
 
 use super::orphans::{self, Which};
@@ -15,6 +16,7 @@ use super::{Installation, read, seen};
 use crate::database::{InTime as _, durable};
 use crate::gateway::Gateway;
 use crate::gateway::books::{Bounds, Unread};
+use crate::gateway::names;
 use crate::operations::breaks::Opened;
 use crate::operations::reconciliation::copy::{Copied, Copies, copy, cursor};
 
@@ -61,9 +63,13 @@ impl Copies for Unaccompanied {
 ///
 /// # Errors
 /// The database's error. The call may be repeated.
-pub async fn look_into(pool: &PgPool, gateway: &Gateway) -> sqlx::Result<Returned> {
+pub async fn look_into(pool: &PgPool, gateways: &[Gateway]) -> sqlx::Result<Returned> {
     if !is_ahead(&read(pool).await?, seen(pool).await?.timeline) {
         return Ok(Returned::NothingToDo);
+    }
+    // Asked before the lock: who lacks one must not take the turn of those that have all.
+    if let Some(missing) = names::without_settings(pool, gateways).await?.first() {
+        return Ok(Returned::Waits(format!("this worker has no settings for the gateway {missing}")));
     }
     // The lock goes with its connection, also if this process is killed.
     let mut own = pool.acquire().await?.detach();
@@ -75,7 +81,7 @@ pub async fn look_into(pool: &PgPool, gateway: &Gateway) -> sqlx::Result<Returne
     if !is_ahead(&installation, timeline) {
         return Ok(Returned::NothingToDo);
     }
-    look(pool, gateway, &installation, timeline).await
+    look(pool, gateways, &installation, timeline).await
 }
 
 fn is_ahead(installation: &Installation, timeline: i32) -> bool {
@@ -85,33 +91,32 @@ fn is_ahead(installation: &Installation, timeline: i32) -> bool {
 
 async fn look(
     pool: &PgPool,
-    gateway: &Gateway,
+    gateways: &[Gateway],
     installation: &Installation,
     timeline: i32,
 ) -> sqlx::Result<Returned> {
-    let from = cursor(pool).await?;
-    let is_blind = match copy(pool, gateway, &mut Unaccompanied, &from, BOUNDS).await? {
-        Copied::Whole => false,
-        Copied::Unread(Unread::NotOffered(_)) => true,
-        Copied::Unread(why) => return Ok(Returned::Waits(why.to_string())),
-        Copied::Partly | Copied::TakenOver => {
-            return Ok(Returned::Waits("the gateway's books are long".to_owned()));
+    let (mut is_blind, mut read) = (false, Vec::with_capacity(gateways.len()));
+    // All are read to their end, and then what came meanwhile, before any is judged.
+    for pass in 0..2 {
+        for gateway in gateways {
+            let from = cursor(pool, gateway.name()).await?;
+            match copy(pool, gateway, &mut Unaccompanied, &from, BOUNDS).await? {
+                Copied::Whole => {}
+                Copied::Unread(Unread::NotOffered(_)) => is_blind = true,
+                Copied::Unread(why) => return Ok(Returned::Waits(format!("{}: {why}", gateway.name()))),
+                Copied::Partly | Copied::TakenOver => {
+                    return Ok(Returned::Waits(format!("{}: its books are long", gateway.name())));
+                }
+            }
+            if pass == 0 {
+                read.push((gateway.name(), from.compared_up_to));
+            }
         }
-    };
-    // Effects that were compared before had their payment then, and so they have now.
-    let unknown = orphans::unknown(pool, Which::NewsAfter(from.compared_up_to)).await?;
-    if let Some(first) = unknown.first() {
-        let why = format!(
-            "another server took over, and {} payments are forgotten of which the gateway shows a charge, the first under the key {}",
-            unknown.len(),
-            first.key
-        );
-        return must_restore(pool, why).await;
     }
-    if installation.key_scheme == 1 && has_derived_keys(pool, from.compared_up_to).await? {
-        let why = "another server took over, and it is forgotten that `payonce migrate --finish` had run"
-            .to_owned();
-        return must_restore(pool, why).await;
+    for (gateway, compared_up_to) in read {
+        if let Some(why) = forgotten(pool, installation, (gateway, compared_up_to)).await? {
+            return must_restore(pool, why).await;
+        }
     }
     let statement = sqlx::query!(
         "update installation set timeline = $1, returned_at = clock_timestamp() where timeline < $1 and must_restore is null",
@@ -123,11 +128,33 @@ async fn look(
     Ok(if is_blind { Returned::AcceptedBlindly } else { Returned::Accepted })
 }
 
+/// Why a person must say how it goes on, if this gateway's books show something that is forgotten here.
+/// Effects that were compared before had their payment then, and so they have now.
+async fn forgotten(
+    pool: &PgPool,
+    installation: &Installation,
+    (gateway, compared_up_to): (&GatewayName, i64),
+) -> sqlx::Result<Option<String>> {
+    let unknown = orphans::unknown(pool, gateway, Which::NewsAfter(compared_up_to)).await?;
+    if let Some(first) = unknown.first() {
+        return Ok(Some(format!(
+            "another server took over, and {} payments are forgotten of which the gateway shows a charge, the first under the key {}",
+            unknown.len(),
+            first.key
+        )));
+    }
+    let is_unfinished =
+        installation.key_scheme == 1 && has_derived_keys(pool, (gateway, compared_up_to)).await?;
+    Ok(is_unfinished.then(|| {
+        "another server took over, and it is forgotten that `payonce migrate --finish` had run".to_owned()
+    }))
+}
+
 /// Whether the gateway knows derived keys, which a database that does not remember having made any lost.
-async fn has_derived_keys(pool: &PgPool, after: i64) -> sqlx::Result<bool> {
+async fn has_derived_keys(pool: &PgPool, (gateway, after): (&GatewayName, i64)) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         "select exists (select from gateway_effects where gateway = $1 and seq > $2 and key like 'pk1\\_%') as \"has!\"",
-        domain::ids::GATEWAY,
+        gateway.as_str(),
         after
     )
     .fetch_one(pool)

@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use sqlx::PgPool;
 
+use crate::database::millis;
+use crate::gateway::outage::SILENT_AFTER;
 use crate::operations::horizon::{self, Holder};
 use crate::queue;
 
@@ -21,6 +23,8 @@ pub struct Overview {
     pub under_way: Capped,
     /// Those of them that were due a while ago and that no worker took.
     pub overdue: Capped,
+    /// Gateways that a worker finds away, with the first reason, and since when.
+    pub away: Vec<Away>,
     /// When the first of the payments on their way was due.
     pub first_due_at: Option<DateTime<Utc>>,
     /// When the oldest of them came in.
@@ -41,6 +45,19 @@ pub struct Overview {
     pub reconciled_at: Option<DateTime<Utc>>,
     /// The holder that has kept dead rows from being cleared for longest; none if none can be seen.
     pub holder: Option<Holder>,
+}
+
+/// A gateway that a worker finds away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Away {
+    /// The gateway's name.
+    pub gateway: String,
+    /// What the first of the workers found: a kind of failure.
+    pub reason: String,
+    /// When that worker found it.
+    pub since: DateTime<Utc>,
+    /// How many workers find so.
+    pub workers: i64,
 }
 
 /// How many of the last payments are counted by status.
@@ -91,10 +108,13 @@ pub async fn overview(pool: &PgPool) -> sqlx::Result<Overview> {
     let doors = sqlx::query!("select must_restore, may_claim() as \"may_claim!\" from installation");
     let doors = doors.fetch_one(pool).await?;
     let under_way = sqlx::query!(
-        "select count(*) as \"count!\",
-                count(*) filter (where due_at < clock_timestamp() - $2::bigint * interval '1 millisecond') as \"overdue!\",
-                min(due_at) as first_due_at, min(created_at) as oldest_created_at, clock_timestamp() as \"at!\"
-           from (select due_at, created_at from payments where due_at is not null order by due_at limit $1) as alive",
+        "select least(count(*), $1) as \"count!\",
+                least(count(*) filter (where alive.due_at < clock_timestamp() - $2::bigint * interval '1 millisecond'), $1) as \"overdue!\",
+                min(alive.due_at) as first_due_at, min(alive.created_at) as oldest_created_at, clock_timestamp() as \"at!\"
+           from gateways g
+          cross join lateral (
+                select due_at, created_at from payments
+                 where gateway = g.name and due_at is not null order by due_at limit $1) as alive",
         CAP,
         OVERDUE_MS
     )
@@ -118,6 +138,30 @@ pub async fn overview(pool: &PgPool) -> sqlx::Result<Overview> {
     )
     .fetch_one(pool)
     .await?;
+    let (jobs_waiting, jobs_due) = jobs(pool).await?;
+    Ok(Overview {
+        closed: doors.must_restore,
+        may_claim: doors.may_claim,
+        at: under_way.at,
+        latest: latest.into_iter().map(|row| (row.state, row.count)).collect(),
+        under_way: Capped(under_way.count),
+        overdue: Capped(under_way.overdue),
+        away: away(pool).await?,
+        first_due_at: under_way.first_due_at,
+        oldest_created_at: under_way.oldest_created_at,
+        held: Capped(held),
+        open_breaks: Capped(open_breaks),
+        open_letters: Capped(open_letters),
+        jobs_waiting,
+        jobs_due,
+        workers: workers(pool).await?,
+        reconciled_at: reconciled_at(pool).await?,
+        holder: horizon::read(pool).await?.holders.into_iter().next(),
+    })
+}
+
+/// How many jobs wait for a worker, and of how many of them the time has come.
+async fn jobs(pool: &PgPool) -> sqlx::Result<(Capped, Capped)> {
     let jobs = sqlx::query!(
         "select count(*) as \"waiting!\", count(*) filter (where run_at <= clock_timestamp()) as \"due!\"
            from (select run_at from apalis.jobs where job_type = $2 and status = 'Pending' limit $1) as waiting",
@@ -126,24 +170,22 @@ pub async fn overview(pool: &PgPool) -> sqlx::Result<Overview> {
     )
     .fetch_one(pool)
     .await?;
-    Ok(Overview {
-        closed: doors.must_restore,
-        may_claim: doors.may_claim,
-        at: under_way.at,
-        latest: latest.into_iter().map(|row| (row.state, row.count)).collect(),
-        under_way: Capped(under_way.count),
-        overdue: Capped(under_way.overdue),
-        first_due_at: under_way.first_due_at,
-        oldest_created_at: under_way.oldest_created_at,
-        held: Capped(held),
-        open_breaks: Capped(open_breaks),
-        open_letters: Capped(open_letters),
-        jobs_waiting: Capped(jobs.waiting),
-        jobs_due: Capped(jobs.due),
-        workers: workers(pool).await?,
-        reconciled_at: reconciled_at(pool).await?,
-        holder: horizon::read(pool).await?.holders.into_iter().next(),
-    })
+    Ok((Capped(jobs.waiting), Capped(jobs.due)))
+}
+
+async fn away(pool: &PgPool) -> sqlx::Result<Vec<Away>> {
+    sqlx::query_as!(
+        Away,
+        "select gateway, (array_agg(reason order by began_at))[1] as \"reason!\", min(began_at) as \"since!\",
+                count(*) as \"workers!\"
+           from gateway_outages
+          where ended_at is null and touched_at > clock_timestamp() - $1::bigint * interval '1 millisecond'
+          group by gateway order by gateway limit $2",
+        millis(SILENT_AFTER),
+        CAP
+    )
+    .fetch_all(pool)
+    .await
 }
 
 async fn workers(pool: &PgPool) -> sqlx::Result<i64> {

@@ -6,14 +6,14 @@
 //! what it says now of what it said before.
 
 use chrono::{DateTime, Utc};
-use domain::ids::{GATEWAY, PaymentId};
+use domain::ids::{GatewayName, PaymentId};
 use domain::outcome::Charge;
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::copy::{Copied, Copies, copy, cursor, storable};
 use super::run::{Run, Step};
-use super::{Counts, GatewayBooks, PAGE, charges, say_opened};
+use super::{Counts, GatewayBooks, PAGE, Trigger, charges, say_opened};
 use crate::database::{InTime as _, durable};
 use crate::gateway::Gateway;
 use crate::gateway::books::{Bounds, Unread};
@@ -37,22 +37,24 @@ impl Copies for Run {
     }
 }
 
-/// Copies the new rows of the journal, and compares them once it has been read to its end.
+/// Copies the new rows of each gateway's journal, and compares them once it has been read to its end. A
+/// gateway that shows nothing keeps no other from being compared.
 pub(super) async fn journal(
     pool: &PgPool,
-    gateway: Option<&Gateway>,
+    gateways: &[Gateway],
     run: &mut Run,
     bounds: Bounds,
 ) -> sqlx::Result<bool> {
-    if let Some(gateway) = gateway {
-        let cursor = cursor(pool).await?;
+    for gateway in gateways {
+        let (name, bounds) = (gateway.name(), bounds.shared_by(gateways.len()));
+        let cursor = cursor(pool, name).await?;
         match copy(pool, gateway, run, &cursor, bounds).await? {
             Copied::TakenOver => return Ok(false),
-            Copied::Unread(why) => unread(run, &why),
-            Copied::Partly => run.findings.gateway_books = GatewayBooks::Partly,
+            Copied::Unread(why) => unread(run, name, &why),
+            Copied::Partly => run.findings.read(name, GatewayBooks::Partly, None),
             Copied::Whole => {
-                run.findings.gateway_books = GatewayBooks::Compared;
-                if !compare_effects(pool, run, cursor.compared_up_to).await? {
+                run.findings.read(name, GatewayBooks::Compared, None);
+                if !compare_effects(pool, run, (name, cursor.compared_up_to)).await? {
                     return Ok(false);
                 }
             }
@@ -62,29 +64,40 @@ pub(super) async fn journal(
     run.step_done(pool).await
 }
 
-/// Notes why the gateway's books could not be read, or not further.
-fn unread(run: &mut Run, why: &Unread) {
-    run.findings.gateway_books = match why {
+/// Notes why a gateway's books could not be read, or not further.
+fn unread(run: &mut Run, gateway: &GatewayName, why: &Unread) {
+    let books = match why {
         Unread::NotOffered(_) => {
-            tracing::info!(%why, "only our own books are compared");
+            tracing::info!(%gateway, %why, "only our own books are compared");
             GatewayBooks::NotOffered
         }
         Unread::Failed(_) => {
-            tracing::warn!(%why, "the next run compares them");
+            tracing::warn!(%gateway, %why, "the next run compares them");
             GatewayBooks::Unreachable
         }
         Unread::Stuck { .. } => {
-            tracing::error!(%why, "the gateway's books are not read any further; the next run tries again");
+            tracing::error!(%gateway, %why, "the gateway's books are not read any further; the next run tries again");
             GatewayBooks::Faulty
         }
     };
-    run.findings.gateway_books_why = Some(why.to_string());
+    run.findings.read(gateway, books, Some(why.to_string()));
 }
 
-/// Until when our copy of the journal is whole; none if it never was.
-pub(super) async fn whole_at(pool: &PgPool) -> sqlx::Result<Option<DateTime<Utc>>> {
-    let whole_at = sqlx::query_scalar!("select whole_at from gateway_cursors where gateway = $1", GATEWAY);
-    Ok(whole_at.fetch_optional(pool).await?.flatten())
+/// A gateway's name, and until when our copy of its journal is whole.
+pub(super) type WholeAt = (GatewayName, DateTime<Utc>);
+
+/// Until when our copies of the journals are whole, gateway by gateway. One that never was is left out.
+pub(super) async fn whole_at(pool: &PgPool) -> sqlx::Result<Vec<WholeAt>> {
+    let rows = sqlx::query!(
+        "select gateway, whole_at as \"whole_at!\" from gateway_cursors where whole_at is not null order by gateway"
+    );
+    let rows = rows.fetch_all(pool).await?;
+    rows.into_iter().map(|row| Ok((name(&row.gateway)?, row.whole_at))).collect()
+}
+
+/// A gateway's name, as the database has it.
+fn name(stored: &str) -> sqlx::Result<GatewayName> {
+    stored.parse().map_err(|why| sqlx::Error::Decode(Box::new(why)))
 }
 
 async fn may_claim(connection: &mut PgConnection) -> sqlx::Result<bool> {
@@ -92,8 +105,13 @@ async fn may_claim(connection: &mut PgConnection) -> sqlx::Result<bool> {
 }
 
 /// Compares each effect that was not compared yet with the payment that it names, page by page.
-async fn compare_effects(pool: &PgPool, run: &mut Run, compared_up_to: i64) -> sqlx::Result<bool> {
-    let whole_at = whole_at(pool).await?;
+async fn compare_effects(
+    pool: &PgPool,
+    run: &mut Run,
+    (gateway, compared_up_to): (&GatewayName, i64),
+) -> sqlx::Result<bool> {
+    let mut whole_at = whole_at(pool).await?;
+    whole_at.retain(|(name, _)| name == gateway);
     let mut after = compared_up_to;
     loop {
         let page = sqlx::query!(
@@ -101,7 +119,7 @@ async fn compare_effects(pool: &PgPool, run: &mut Run, compared_up_to: i64) -> s
                from gateway_effects e
                left join orphans o on o.gateway = e.gateway and o.key = e.key
               where e.gateway = $1 and e.seq > $2 order by e.seq limit $3",
-            GATEWAY,
+            gateway.as_str(),
             after,
             PAGE
         )
@@ -124,23 +142,23 @@ async fn compare_effects(pool: &PgPool, run: &mut Run, compared_up_to: i64) -> s
         let mut keys: Vec<String> = page.into_iter().map(|row| row.key).collect();
         keys.sort_unstable();
         keys.dedup();
-        let mut findings = charges::beside_the_gateway(pool, &ids, whole_at).await?;
-        findings.extend(charges::unknown(pool, &keys).await?);
+        let mut findings = charges::beside_the_gateways(pool, &ids, &whole_at).await?;
+        findings.extend(charges::unknown(pool, gateway, &keys).await?);
 
         let mut transaction = pool.begin().in_time().await?;
         // An unknown charge decides whether the past came back. As long as that is looked into, none is
         // recorded.
         if !may_claim(&mut transaction).await? {
-            run.findings.gateway_books = GatewayBooks::Partly;
-            run.findings.gateway_books_why = Some("whether a past came back is looked into first".to_owned());
+            let why = "whether a past came back is looked into first".to_owned();
+            run.findings.read(gateway, GatewayBooks::Partly, Some(why));
             return Ok(true);
         }
-        charges::orphaned(&mut transaction, &findings).await?;
+        charges::orphaned(&mut transaction, gateway, &findings).await?;
         let opened = breaks::open(&mut transaction, findings).await?;
         run.findings.journal.add(Counts::of(0, &opened));
         sqlx::query!(
             "update gateway_cursors set compared_up_to = greatest(compared_up_to, $2) where gateway = $1",
-            GATEWAY,
+            gateway.as_str(),
             last
         )
         .execute(&mut *transaction)
@@ -155,55 +173,92 @@ async fn compare_effects(pool: &PgPool, run: &mut Run, compared_up_to: i64) -> s
     }
 }
 
-/// Compares what the gateway lists now with the payments that succeeded by it.
+/// Compares what each gateway lists now with the payments that succeeded by it. It must have shown in this
+/// run that it is the known one.
 pub(super) async fn charges(
     pool: &PgPool,
-    gateway: Option<&Gateway>,
+    gateways: &[Gateway],
     run: &mut Run,
-    bounds: Bounds,
+    trigger: Trigger,
 ) -> sqlx::Result<bool> {
-    if let (Some(gateway), GatewayBooks::Compared | GatewayBooks::Partly) =
-        (gateway, run.findings.gateway_books)
-    {
-        let mut reading = gateway.read::<Charge>(run.listed_up_to.clone().unwrap_or_default(), bounds);
-        loop {
-            let asked_at =
-                sqlx::query_scalar!("select clock_timestamp() as \"now!\"").fetch_one(pool).await?;
-            let page = match reading.next().await {
-                Ok(Some(page)) => page,
-                Ok(None) => break,
-                Err(Unread::NotOffered(status)) => {
-                    tracing::debug!(status, "the gateway lists no charges");
-                    break;
-                }
-                Err(why) => {
-                    // The place where the reading stuck is not kept: the next run begins with the first
-                    // charge.
-                    run.listed_up_to.take_if(|_| matches!(why, Unread::Stuck { .. }));
-                    unread(run, &why);
-                    break;
-                }
-            };
-            let findings = charges::denied(pool, &page.data, asked_at).await?;
-            let mut transaction = pool.begin().in_time().await?;
-            let opened = breaks::open(&mut transaction, findings).await?;
-            run.findings.charges.add(Counts::of(page.data.len(), &opened));
-            // After the last charge the first one follows: a gateway may change its mind at any time.
-            run.listed_up_to = page.data.last().filter(|_| page.has_more).map(|charge| storable(&charge.id));
-            if !page.has_more {
-                run.step = Step::Done;
-            }
-            if !run.save(&mut transaction).await? {
-                return Ok(false);
-            }
-            durable("reconcile_charges", transaction.commit()).await?;
-            say_opened(&opened);
-            if !page.has_more {
-                return Ok(true);
-            }
-            run.rest().await;
+    for gateway in gateways {
+        let bounds = trigger.charge_bounds().shared_by(gateways.len());
+        let is_due = run.findings.is_to_be_listed(gateway.name());
+        if is_due && !charges_of(pool, gateway, run, (trigger, bounds)).await? {
+            return Ok(false);
         }
     }
     run.step = Step::Done;
     run.step_done(pool).await
+}
+
+async fn charges_of(
+    pool: &PgPool,
+    gateway: &Gateway,
+    run: &mut Run,
+    (trigger, bounds): (Trigger, Bounds),
+) -> sqlx::Result<bool> {
+    let name = gateway.name();
+    // A command reads the whole list. The ticks share a place in it.
+    let is_tick = matches!(trigger, Trigger::Tick(_));
+    let from = if is_tick { listed_up_to(pool, name).await? } else { None };
+    let mut reading = gateway.read::<Charge>(from.unwrap_or_default(), bounds);
+    loop {
+        let asked_at = sqlx::query_scalar!("select clock_timestamp() as \"now!\"").fetch_one(pool).await?;
+        let page = match reading.next().await {
+            Ok(Some(page)) => page,
+            Ok(None) => return Ok(true),
+            Err(Unread::NotOffered(status)) => {
+                tracing::debug!(gateway = %name, status, "the gateway lists no charges");
+                return Ok(true);
+            }
+            Err(why) => {
+                unread(run, name, &why);
+                // The place where the reading stuck is not kept: the next run begins with the first charge.
+                if is_tick && matches!(why, Unread::Stuck { .. }) {
+                    list_up_to(&mut *pool.acquire().in_time().await?, name, None).await?;
+                }
+                return Ok(true);
+            }
+        };
+        let findings = charges::denied(pool, name, &page.data, asked_at).await?;
+        let mut transaction = pool.begin().in_time().await?;
+        let opened = breaks::open(&mut transaction, findings).await?;
+        run.findings.charges.add(Counts::of(page.data.len(), &opened));
+        // After the last charge the first one follows: a gateway may change its mind at any time.
+        let last = page.data.last().filter(|_| page.has_more).map(|charge| storable(&charge.id));
+        if is_tick {
+            list_up_to(&mut transaction, name, last).await?;
+        }
+        if !page.has_more {
+            run.findings.lists_of.insert(name.clone());
+        }
+        if !run.save(&mut transaction).await? {
+            return Ok(false);
+        }
+        durable("reconcile_charges", transaction.commit()).await?;
+        say_opened(&opened);
+        if !page.has_more {
+            return Ok(true);
+        }
+        run.rest().await;
+    }
+}
+
+/// The last charge in a gateway's list that was compared; none before the first one.
+async fn listed_up_to(pool: &PgPool, gateway: &GatewayName) -> sqlx::Result<Option<String>> {
+    let place =
+        sqlx::query_scalar!("select listed_up_to from gateway_cursors where gateway = $1", gateway.as_str());
+    Ok(place.fetch_optional(pool).await?.flatten())
+}
+
+async fn list_up_to(
+    connection: &mut PgConnection,
+    gateway: &GatewayName,
+    place: Option<String>,
+) -> sqlx::Result<()> {
+    sqlx::query!("update gateway_cursors set listed_up_to = $2 where gateway = $1", gateway.as_str(), place)
+        .execute(connection)
+        .await
+        .map(drop)
 }

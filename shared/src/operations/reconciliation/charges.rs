@@ -4,47 +4,62 @@
 //! belongs to the payment that adopted what stands under that key, or to none.
 
 use chrono::{DateTime, Utc};
-use domain::ids::{GATEWAY, PaymentId};
+use domain::ids::{GatewayName, PaymentId};
 use domain::outcome::{Charge, ChargeStatus};
 use serde_json::{Value, json};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
+use super::books::WholeAt;
 use super::copy::storable;
 use crate::operations::breaks::{self, Finding};
 
-/// Those of these payments that ended otherwise than the gateway's journal says.
-pub(super) async fn beside_the_gateway(
+/// Those of these payments that ended otherwise than the journal of their gateway says, as far as the copy of
+/// that journal is whole.
+pub(super) async fn beside_the_gateways(
     pool: &PgPool,
     ids: &[Uuid],
-    whole_at: Option<DateTime<Utc>>,
+    whole_at: &[WholeAt],
 ) -> sqlx::Result<Vec<Finding>> {
-    let Some(whole_at) = whole_at else { return Ok(Vec::new()) };
-    let rows =
-        sqlx::query_file!("queries/reconcile_charges.sql", GATEWAY, ids, whole_at).fetch_all(pool).await?;
-    Ok(rows.into_iter().map(|row| Finding::about(row.payment_id, &row.kind, row.detail)).collect())
+    let mut findings = Vec::new();
+    for (gateway, whole_at) in whole_at {
+        let rows = sqlx::query_file!("queries/reconcile_charges.sql", gateway.as_str(), ids, whole_at);
+        let rows = rows.fetch_all(pool).await?;
+        findings.extend(rows.into_iter().map(|row| Finding::about(row.payment_id, &row.kind, row.detail)));
+    }
+    Ok(findings)
 }
 
-/// Those of these keys under which something stands that is no payment's. No payment with that key has that
-/// reference, and none adopted it. A charge whose reference is no payment's id belongs to the payment whose
-/// id is its key.
-pub(super) async fn unknown(pool: &PgPool, keys: &[String]) -> sqlx::Result<Vec<Finding>> {
-    let rows = sqlx::query_file!("queries/reconcile_unknown.sql", GATEWAY, keys).fetch_all(pool).await?;
+/// Those of these keys under which something stands at the gateway that is no payment's. No payment with that
+/// key has that reference, and none adopted it. A charge whose reference is no payment's id belongs to the
+/// payment whose id is its key.
+pub(super) async fn unknown(
+    pool: &PgPool,
+    gateway: &GatewayName,
+    keys: &[String],
+) -> sqlx::Result<Vec<Finding>> {
+    let rows = sqlx::query_file!("queries/reconcile_unknown.sql", gateway.as_str(), keys);
+    let rows = rows.fetch_all(pool).await?;
     let finding = |key: String, effects| {
-        Finding::about_other(format!("key {key}"), "charge_unknown", json!({ "gateway": effects }))
+        Finding::about_other(gateway.key_subject(&key), "charge_unknown", json!({ "gateway": effects }))
     };
     Ok(rows.into_iter().map(|row| finding(row.key, row.effects)).collect())
 }
 
 /// Records the keys that `unknown` found as charges of forgotten payments, so that a client that repeats such
 /// a request finds them.
-pub(super) async fn orphaned(connection: &mut PgConnection, findings: &[Finding]) -> sqlx::Result<()> {
+pub(super) async fn orphaned(
+    connection: &mut PgConnection,
+    gateway: &GatewayName,
+    findings: &[Finding],
+) -> sqlx::Result<()> {
+    let before_key = gateway.key_subject("");
     let orphans: Vec<Value> = findings
         .iter()
         .filter(|finding| finding.kind == "charge_unknown")
         .filter_map(|finding| {
             match &finding.subject {
-                breaks::Subject::Other(subject) => subject.strip_prefix("key "),
+                breaks::Subject::Other(subject) => subject.strip_prefix(&before_key),
                 breaks::Subject::Payment(_) => None,
             }
             .map(|key| json!({ "key": key, "effects": finding.detail["gateway"] }))
@@ -62,7 +77,7 @@ pub(super) async fn orphaned(connection: &mut PgConnection, findings: &[Finding]
              as e (kind text, charge_id text, amount numeric, currency text, reference text)
           group by o.key
              on conflict on constraint orphans_pkey do nothing",
-        GATEWAY,
+        gateway.as_str(),
         Value::Array(orphans)
     )
     .execute(connection)
@@ -70,10 +85,11 @@ pub(super) async fn orphaned(connection: &mut PgConnection, findings: &[Finding]
     .map(drop)
 }
 
-/// Those of these charges that the gateway does not show as succeeded, although a payment had succeeded by
+/// Those of a gateway's charges that it does not show as succeeded, although a payment had succeeded by
 /// them before it was asked. A charge is left out if two people have corrected it already, or agreed to.
 pub(super) async fn denied(
     pool: &PgPool,
+    gateway: &GatewayName,
     listed: &[Charge],
     asked_at: DateTime<Utc>,
 ) -> sqlx::Result<Vec<Finding>> {
@@ -97,7 +113,7 @@ pub(super) async fn denied(
            from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as l (id, key, charge_id, status)
            left join orphans o on o.gateway = $6 and o.key = l.key
            join payments p on p.id = coalesce(o.adopted_by, l.id)
-          where p.status = 'succeeded' and p.gateway_transaction_id = l.charge_id and p.terminal_at <= $5
+          where p.gateway = $6 and p.status = 'succeeded' and p.gateway_transaction_id = l.charge_id and p.terminal_at <= $5
             and not exists (select from corrections c
                              where c.payment_id = p.id and c.approved_at is not null and c.ended_at is null)
             and coalesce((select c.amount > 0 and (c.charge_id <> l.charge_id) is not true
@@ -109,7 +125,7 @@ pub(super) async fn denied(
         &not_made.iter().map(|(_, _, charge_id, _)| charge_id.clone()).collect::<Vec<_>>(),
         &not_made.iter().map(|(.., status)| status.clone()).collect::<Vec<_>>(),
         asked_at,
-        GATEWAY
+        gateway.as_str()
     )
     .fetch_all(pool)
     .await?;

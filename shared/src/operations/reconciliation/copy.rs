@@ -7,7 +7,7 @@
 use std::future::Future;
 
 use chrono::{DateTime, Utc};
-use domain::ids::GATEWAY;
+use domain::ids::GatewayName;
 use rust_decimal::Decimal;
 use serde_json::json;
 use sqlx::{PgConnection, PgPool};
@@ -19,21 +19,21 @@ use crate::gateway::books::{Bounds, JournalRow, Unread};
 use crate::gateway::door::Closed;
 use crate::operations::breaks::{self, Finding, Opened};
 
-/// How far the gateway's journal has been copied and compared.
+/// How far a gateway's journal has been copied and compared.
 pub(crate) struct Cursor {
     pub(crate) read_up_to: i64,
     pub(crate) compared_up_to: i64,
     now: DateTime<Utc>,
 }
 
-/// Our place in the gateway's journal.
-pub(crate) async fn cursor(pool: &PgPool) -> sqlx::Result<Cursor> {
+/// Our place in a gateway's journal.
+pub(crate) async fn cursor(pool: &PgPool, gateway: &GatewayName) -> sqlx::Result<Cursor> {
     sqlx::query_as!(
         Cursor,
         "insert into gateway_cursors (gateway) values ($1)
              on conflict (gateway) do update set gateway = excluded.gateway
          returning read_up_to, compared_up_to, clock_timestamp() as \"now!\"",
-        GATEWAY
+        gateway.as_str()
     )
     .fetch_one(pool)
     .await
@@ -74,7 +74,7 @@ pub(crate) async fn copy(
     cursor: &Cursor,
     bounds: Bounds,
 ) -> sqlx::Result<Copied> {
-    let mut up_to = cursor.read_up_to;
+    let (mut up_to, name) = (cursor.read_up_to, gateway.name());
     match gateway.is_known(pool).await {
         Ok(()) => {}
         Err(Closed::Database(why)) => return Err(why),
@@ -98,13 +98,13 @@ pub(crate) async fn copy(
         let mut copied = 0;
         let opened = if shrank {
             let detail = json!({ "copied_up_to": up_to, "shown": page.data.first().map(|row| row.seq) });
-            let finding = Finding::about_other(format!("gateway {GATEWAY}"), "journal_shrank", detail);
+            let finding = Finding::about_other(format!("gateway {name}"), "journal_shrank", detail);
             breaks::open(&mut transaction, vec![finding]).await?
         } else {
             up_to = page.data.last().map_or(up_to, |row| row.seq.max(up_to));
-            copied = store(&mut transaction, &effects).await?;
+            copied = store(&mut transaction, name, &effects).await?;
             let whole_at = (!page.has_more).then_some(cursor.now);
-            advance(&mut transaction, up_to, whole_at).await?;
+            advance(&mut transaction, name, up_to, whole_at).await?;
             Opened::default()
         };
         if !copies.page(&mut transaction, copied, &opened).await? {
@@ -158,14 +158,18 @@ pub(super) fn storable(text: &str) -> String {
 }
 
 /// Stores the effects that are not there yet, and answers how many.
-async fn store(connection: &mut PgConnection, effects: &[Effect<'_>]) -> sqlx::Result<i64> {
+async fn store(
+    connection: &mut PgConnection,
+    gateway: &GatewayName,
+    effects: &[Effect<'_>],
+) -> sqlx::Result<i64> {
     let each = |read: fn(&Effect<'_>) -> String| effects.iter().map(read).collect::<Vec<_>>();
     let stored = sqlx::query!(
         "insert into gateway_effects (gateway, seq, kind, key, charge_id, amount, currency, reference, at)
          select $1, * from unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::text[], $8::text[],
                                   $9::timestamptz[])
              on conflict on constraint gateway_effects_pkey do nothing",
-        GATEWAY,
+        gateway.as_str(),
         &effects.iter().map(|effect| effect.row.seq).collect::<Vec<_>>(),
         &each(|effect| effect.row.kind.clone()),
         &each(|effect| effect.key.clone()),
@@ -183,6 +187,7 @@ async fn store(connection: &mut PgConnection, effects: &[Effect<'_>]) -> sqlx::R
 
 async fn advance(
     connection: &mut PgConnection,
+    gateway: &GatewayName,
     read_up_to: i64,
     whole_at: Option<DateTime<Utc>>,
 ) -> sqlx::Result<()> {
@@ -190,7 +195,7 @@ async fn advance(
         "update gateway_cursors
             set read_up_to = greatest(read_up_to, $2), whole_at = coalesce($3, whole_at)
           where gateway = $1",
-        GATEWAY,
+        gateway.as_str(),
         read_up_to,
         whole_at
     )

@@ -1,9 +1,8 @@
-//! The walk over all payments, page by page: each beside its ledger transfers, beside what moved money at the
+//! The walk over all payments, page by page: each beside its ledger transfers, beside what moved money at its
 //! gateway, and beside its own events.
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use domain::ids::PaymentId;
 use domain::posting;
 use domain::status::EventType;
@@ -12,6 +11,7 @@ use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use super::books::WholeAt;
 use super::run::{Run, Step};
 use super::{Counts, PAGE, balances, books, charges, say_opened};
 use crate::database::{InTime as _, durable};
@@ -30,7 +30,7 @@ pub(super) async fn walk(pool: &PgPool, run: &mut Run, pages: usize) -> sqlx::Re
     for _ in 0..pages {
         let ids = page(pool, run.compared_up_to).await?;
         let is_over = ids.is_empty();
-        if !compare(pool, run, ids, whole_at).await? {
+        if !compare(pool, run, ids, &whole_at).await? {
             return Ok(false);
         }
         if is_over {
@@ -60,14 +60,9 @@ async fn page(pool: &PgPool, after: Option<Uuid>) -> sqlx::Result<Vec<Uuid>> {
 }
 
 /// Compares these payments. That it was done and what was found are written together, or neither is.
-async fn compare(
-    pool: &PgPool,
-    run: &mut Run,
-    ids: Vec<Uuid>,
-    whole_at: Option<DateTime<Utc>>,
-) -> sqlx::Result<bool> {
+async fn compare(pool: &PgPool, run: &mut Run, ids: Vec<Uuid>, whole_at: &[WholeAt]) -> sqlx::Result<bool> {
     let ledger = beside_the_ledger(pool, &ids).await?;
-    let gateway = charges::beside_the_gateway(pool, &ids, whole_at).await?;
+    let gateway = charges::beside_the_gateways(pool, &ids, whole_at).await?;
     let histories = beside_their_events(pool, &ids).await?;
 
     let mut transaction = pool.begin().in_time().await?;
@@ -90,7 +85,7 @@ async fn compare(
         held += usize::from(transition::hold(&mut transaction, *id, *version, evidence).await?);
     }
     run.findings.ledger.add(Counts::of(ids.len(), &ledger));
-    run.findings.gateway.add(Counts::of(if whole_at.is_some() { ids.len() } else { 0 }, &gateway));
+    run.findings.gateway.add(Counts::of(if whole_at.is_empty() { 0 } else { ids.len() }, &gateway));
     run.findings.history.add(Counts::of(ids.len(), &history));
     run.compared_up_to = ids.last().copied();
     if ids.is_empty() {

@@ -59,8 +59,6 @@ pub(super) struct Run {
     pub(super) compared_up_to: Option<Uuid>,
     /// When the pass over all payments began that this run is part of.
     pub(super) pass_began_at: DateTime<Utc>,
-    /// The last charge at the gateway that was compared.
-    pub(super) listed_up_to: Option<String>,
     pub(super) findings: Findings,
     /// When the run last came from a rest.
     rested_at: Instant,
@@ -73,7 +71,6 @@ struct Row {
     compared_up_to: Option<Uuid>,
     pass_began_at: Option<DateTime<Utc>>,
     started_at: DateTime<Utc>,
-    listed_up_to: Option<String>,
     counts: Json<Findings>,
 }
 
@@ -97,7 +94,6 @@ pub(super) async fn begin(
         step: row.step.parse().map_err(|why| sqlx::Error::Decode(Box::new(why)))?,
         compared_up_to: row.compared_up_to,
         pass_began_at: row.pass_began_at.unwrap_or(row.started_at),
-        listed_up_to: row.listed_up_to,
         findings: row.counts.0,
         rested_at: Instant::now(),
         hurry: hurry.clone(),
@@ -121,15 +117,15 @@ async fn begin_tick(pool: &PgPool, tick: DateTime<Utc>, holder: Uuid) -> sqlx::R
                                              and clock_timestamp() + $3 * interval '1 millisecond')
              returning r.*),
          made as (
-             insert into reconciliation_runs (trigger, tick, holder, compared_up_to, pass_began_at, listed_up_to)
-             select 'tick', $1, $2, last.compared_up_to, last.pass_began_at, last.listed_up_to
+             insert into reconciliation_runs (trigger, tick, holder, compared_up_to, pass_began_at)
+             select 'tick', $1, $2, last.compared_up_to, last.pass_began_at
                from (select) one
                left join lateral (select * from reconciliation_runs where trigger = 'tick' order by id desc limit 1) last
                  on true
               where not exists (select from unfinished)
                  on conflict do nothing
              returning *)
-         select id as \"id!\", step as \"step!\", compared_up_to, pass_began_at, started_at as \"started_at!\", listed_up_to,
+         select id as \"id!\", step as \"step!\", compared_up_to, pass_began_at, started_at as \"started_at!\",
                 counts as \"counts!: Json<Findings>\"
            from (select * from taken union all select * from made) run",
         tick,
@@ -144,7 +140,7 @@ async fn begin_command(pool: &PgPool, holder: Uuid) -> sqlx::Result<Row> {
     let statement = sqlx::query_as!(
         Row,
         "insert into reconciliation_runs (trigger, holder) values ('command', $1)
-         returning id, step, compared_up_to, pass_began_at, started_at, listed_up_to, counts as \"counts: Json<Findings>\"",
+         returning id, step, compared_up_to, pass_began_at, started_at, counts as \"counts: Json<Findings>\"",
         holder
     )
     .fetch_one(pool);
@@ -164,7 +160,7 @@ impl Run {
     pub(super) async fn save(&self, connection: &mut PgConnection) -> sqlx::Result<bool> {
         let saved = sqlx::query!(
             "update reconciliation_runs
-                set step = $3, compared_up_to = $4, pass_began_at = $5, listed_up_to = $6, counts = $7,
+                set step = $3, compared_up_to = $4, pass_began_at = $5, counts = $6,
                     touched_at = clock_timestamp()
               where id = $1 and holder = $2 and finished_at is null",
             self.id,
@@ -172,7 +168,6 @@ impl Run {
             self.step.as_str(),
             self.compared_up_to,
             self.pass_began_at,
-            self.listed_up_to,
             Json(&self.findings) as Json<&Findings>
         )
         .execute(connection)
@@ -284,7 +279,6 @@ mod tests {
             step: Step::Payments,
             compared_up_to: None,
             pass_began_at: DateTime::UNIX_EPOCH,
-            listed_up_to: None,
             findings: Findings::default(),
             rested_at: Instant::now(),
             hurry,

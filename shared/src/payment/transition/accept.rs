@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use domain::idempotency::{CREATE_PAYMENT, Key, RENDERER};
-use domain::ids::{GATEWAY, PaymentId};
+use domain::ids::PaymentId;
 use domain::request::{Accepted, PaymentRequest, Remembered};
 use domain::status::EventType;
 use rust_decimal::Decimal;
@@ -122,8 +122,7 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Has
             &jobs.bodies,
             CREATE_PAYMENT,
             RENDERER,
-            queue_of_jobs(),
-            GATEWAY
+            queue_of_jobs()
         )
         .fetch_all(&mut *connection)
         .in_time()

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use domain::decide::{Purpose, Situation};
-use domain::ids::{ClaimToken, GatewayKey, MerchantId, PaymentId};
+use domain::ids::{ClaimToken, GatewayKey, GatewayName, MerchantId, PaymentId};
 use domain::money::{Currency, Money};
 use domain::status::{EventType, HeldReason};
 use sqlx::PgPool;
@@ -98,32 +98,34 @@ pub struct Lease {
     pub send_window: Duration,
 }
 
+/// Who claims, and for whom it may ask.
+#[derive(Debug, Clone)]
+pub struct Claimant {
+    /// The worker's name, which the events of its claims carry.
+    pub worker: Arc<str>,
+    /// The gateway that it asks. What is charged at another one it never claims.
+    pub gateway: GatewayName,
+    /// How long its claims last.
+    pub lease: Lease,
+}
+
 /// Claims those of `ids` that are due and that no worker holds. A missing one has ended, is held, is not due,
-/// or is another worker's. What must still happen to it has a `due_at` of its own.
+/// is charged at another gateway, or is another worker's. What must still happen to it has a `due_at` of its
+/// own.
 ///
 /// # Errors
 /// The database's error. If a claim was committed and cannot even be read back, its lease runs out and the
 /// payment is looked up.
-pub async fn claim(
-    on: &impl Lend,
-    ids: &[PaymentId],
-    worker: &str,
-    lease: Lease,
-) -> sqlx::Result<Vec<Claim>> {
-    claim_in((Company::Others, &Quota::default()), on, ids, worker, lease).await
+pub async fn claim(on: &impl Lend, ids: &[PaymentId], claimant: &Claimant) -> sqlx::Result<Vec<Claim>> {
+    claim_in((Company::Others, &Quota::default()), on, ids, claimant).await
 }
 
 /// Claims one payment for a worker that has nothing else in hand, even if its claim was lost twice in a row.
 ///
 /// # Errors
 /// See [`claim`].
-pub async fn claim_alone(
-    pool: &PgPool,
-    id: PaymentId,
-    worker: &str,
-    lease: Lease,
-) -> sqlx::Result<Option<Claim>> {
-    Ok(claim_in((Company::Nobody, &Quota::default()), pool, &[id], worker, lease).await?.pop())
+pub async fn claim_alone(pool: &PgPool, id: PaymentId, claimant: &Claimant) -> sqlx::Result<Option<Claim>> {
+    Ok(claim_in((Company::Nobody, &Quota::default()), pool, &[id], claimant).await?.pop())
 }
 
 /// The other payments in the hands of the worker that claims.
@@ -137,13 +139,12 @@ async fn claim_in(
     (company, quota): (Company, &Quota),
     on: &impl Lend,
     ids: &[PaymentId],
-    worker: &str,
-    lease: Lease,
+    claimant: &Claimant,
 ) -> sqlx::Result<Vec<Claim>> {
     let (asked_at, standing) = (Instant::now(), on.standing());
     let token = ClaimToken::generate();
     let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
-    let statement = claim_rows(on, &ids, token, (worker, company, quota), lease);
+    let statement = claim_rows(on, &ids, token, claimant, (company, quota));
     let rows = match durable("claim", statement).await {
         // The connection broke: the claim may have been committed all the same.
         Err(why) if Failure::of(&why).may_be_done() => rows_claimed_by(on.pool(), &ids, token).await,
@@ -155,7 +156,7 @@ async fn claim_in(
     for claim in &claims {
         metrics::claimed(claim.purpose, claim.event(), claim.delay);
         if claim.is_takeover {
-            metrics::taken_over();
+            metrics::taken_over(&claimant.gateway);
         }
     }
     metrics::claimed_nothing(ids.len().saturating_sub(claims.len()));
@@ -177,10 +178,8 @@ pub enum Taken {
 pub struct Claiming {
     /// The connection by which they are claimed.
     pub seat: Seat,
-    /// The worker's name, which the events of its claims carry.
-    pub worker: Arc<str>,
-    /// How long the claims last.
-    pub lease: Lease,
+    /// Who claims them.
+    pub claimant: Claimant,
     /// How the worker's calls are shared out.
     pub shares: Arc<Shares>,
 }
@@ -196,7 +195,7 @@ impl Work for Claiming {
 
     async fn work(&self, ids: &[PaymentId]) -> sqlx::Result<Vec<Taken>> {
         let with = (Company::Others, &self.shares.quota());
-        let claims = claim_in(with, &self.seat, ids, &self.worker, self.lease).await?;
+        let claims = claim_in(with, &self.seat, ids, &self.claimant).await?;
         let shared =
             |claim: Claim| (claim.payment_id, Claim { share: Some(self.shares.take(&claim)), ..claim });
         let mut by_id: HashMap<_, _> = claims.into_iter().map(shared).collect();
@@ -222,12 +221,13 @@ async fn claim_rows(
     on: &impl Lend,
     ids: &[Uuid],
     token: ClaimToken,
-    (worker, company, quota): (&str, Company, &Quota),
-    lease: Lease,
+    claimant: &Claimant,
+    (company, quota): (Company, &Quota),
 ) -> sqlx::Result<Vec<ClaimedRow>> {
+    let Claimant { worker, gateway, lease } = claimant;
     #[cfg(debug_assertions)]
     if let Some(sql) = super::sabotage::claim() {
-        return super::sabotage::claim_without_guard(on.pool(), sql, (ids, token, worker, lease)).await;
+        return super::sabotage::claim_without_guard(on.pool(), sql, (ids, token, claimant)).await;
     }
     let mut connection = on.lend().await?;
     let claimed = sqlx::query_file_as!(
@@ -237,13 +237,14 @@ async fn claim_rows(
         token.uuid(),
         millis(lease.lease),
         millis(lease.send_window),
-        worker,
+        &**worker,
         company == Company::Nobody,
         queue::PAYMENTS,
         quota.may_bind(ids.len()).then_some(quota.looks),
         quota.of_each,
         &quota.merchants,
-        &quota.of_these
+        &quota.of_these,
+        gateway.as_str()
     )
     .fetch_all(&mut *connection)
     .in_time()

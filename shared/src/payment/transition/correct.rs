@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use domain::correction::{Booked, Journal, KINDS, Proposed, judge};
 use domain::held::Seen;
-use domain::ids::{ClaimToken, GATEWAY, GatewayKey, PaymentId};
+use domain::ids::{ClaimToken, GatewayKey, GatewayName, PaymentId};
 use domain::money::{Currency, Money};
 use domain::outcome::{Expected, Outcome as _, is_storable};
 use domain::posting::AccountKind;
@@ -252,32 +252,37 @@ impl Correcting {
     }
 }
 
-/// Whether there is anything to claim. Costs next to nothing.
+/// Whether there is anything to claim that this gateway can be asked about. Costs next to nothing.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn correction_is_due(pool: &PgPool) -> sqlx::Result<bool> {
+pub async fn correction_is_due(pool: &PgPool, gateway: &GatewayName) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
-        "select exists (select from corrections c
-                         where approved_at is not null and ended_at is null
-                           and (due_at is null or due_at <= clock_timestamp())
+        "select exists (select from corrections c join payments p on p.id = c.payment_id
+                         where p.gateway = $1 and approved_at is not null and ended_at is null
+                           and (c.due_at is null or c.due_at <= clock_timestamp())
                            and not exists (select from gateway_cursors g
                                             where g.gateway = $1 and g.whole_at < c.approved_at)) as \"is_due!\"",
-        GATEWAY
+        gateway.as_str()
     )
     .fetch_one(&mut *pool.lend().await?)
     .in_time()
     .await
 }
 
-/// Claims one correction that must be carried out, for `lease`; none if none is due.
+/// Claims one correction that must be compared with this gateway, for `lease`; none if none is due.
 ///
 /// # Errors
 /// The database's error. If the claim was committed all the same, its lease runs out and a worker looks then.
-pub async fn claim_correction(pool: &PgPool, lease: Duration) -> sqlx::Result<Option<Correcting>> {
+pub async fn claim_correction(
+    pool: &PgPool,
+    gateway: &GatewayName,
+    lease: Duration,
+) -> sqlx::Result<Option<Correcting>> {
     let token = ClaimToken::generate();
+    let lease = millis(lease);
     let statement =
-        sqlx::query_file_as!(Row, "queries/correction_claim.sql", token.uuid(), millis(lease), GATEWAY);
+        sqlx::query_file_as!(Row, "queries/correction_claim.sql", token.uuid(), lease, gateway.as_str());
     let row = durable("correction_claim", statement.fetch_optional(pool).in_time()).await?;
     row.map(|row| row.into_correcting(token)).transpose()
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use domain::decide::{Failure, Policy, Reason};
 use domain::held::{self, Facts, Seen, Wish};
-use domain::ids::{ClaimToken, GatewayKey, PaymentId};
+use domain::ids::{ClaimToken, GatewayKey, GatewayName, PaymentId};
 use domain::money::{Currency, Money};
 use domain::outcome::{Expected, Outcome as _};
 use domain::posting;
@@ -49,34 +49,38 @@ pub struct Deciding {
     reason: String,
 }
 
-/// Whether there is anything to claim. Costs next to nothing.
+/// Whether there is anything to claim that this gateway can be asked about. Costs next to nothing.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn decision_is_due(pool: &PgPool) -> sqlx::Result<bool> {
+pub async fn decision_is_due(pool: &PgPool, gateway: &GatewayName) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
-        "select exists (select from decisions
-                         where ended_at is null and (due_at is null or due_at <= clock_timestamp())) as \"is_due!\""
+        "select exists (select from decisions d join payments p on p.id = d.payment_id
+                         where p.gateway = $1 and d.ended_at is null
+                           and (d.due_at is null or d.due_at <= clock_timestamp())) as \"is_due!\"",
+        gateway.as_str()
     )
     .fetch_one(&mut *pool.lend().await?)
     .in_time()
     .await
 }
 
-/// Claims one decision that must be checked, for `lease`. None if none is due, or if a look may not yet show
-/// its payment's last charge.
+/// Claims one decision that must be checked at this gateway, for `lease`. None if none is due, or if a look
+/// may not yet show its payment's last charge.
 ///
 /// # Errors
 /// The database's error. If the claim was committed all the same, its lease runs out and a worker looks then.
 pub async fn claim_decision(
     pool: &PgPool,
+    gateway: &GatewayName,
     lease: Duration,
     policy: &Policy,
 ) -> sqlx::Result<Option<Deciding>> {
     let token = ClaimToken::generate();
     let visible = millis(policy.gateway_timeout + policy.visibility);
+    let (lease, gateway) = (millis(lease), gateway.as_str());
     let statement =
-        sqlx::query_file_as!(Row, "queries/decision_claim.sql", token.uuid(), millis(lease), visible);
+        sqlx::query_file_as!(Row, "queries/decision_claim.sql", token.uuid(), lease, visible, gateway);
     let row = durable("decision_claim", statement.fetch_optional(pool).in_time()).await?;
     row.map(|row| row.into_deciding(token, policy)).transpose()
 }
@@ -111,7 +115,11 @@ impl Row {
             ("fail", _) => Wish::Fail,
             ("reverse", _) => Wish::Reverse,
             ("void", _) => Wish::Void,
-            _ => Wish::Look,
+            ("look", _) => Wish::Look,
+            // Written by a newer program, which carries it out.
+            (other, _) => {
+                return Err(sqlx::Error::Decode(format!("no wish of this version: {other:?}").into()));
+            }
         };
         let payment_id = self.payment_id.into();
         let money = Money::new(self.amount, currency).map_err(|e| sqlx::Error::Decode(Box::new(e)))?;

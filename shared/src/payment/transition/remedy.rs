@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use domain::decide::Voiding;
-use domain::ids::{ClaimToken, GatewayKey, PaymentId};
+use domain::ids::{ClaimToken, GatewayKey, GatewayName, PaymentId};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -39,31 +39,38 @@ pub struct Remedy {
     pub count: u32,
 }
 
-/// Whether there is anything to claim. Costs next to nothing.
+/// Whether there is anything to claim that this gateway can void. Costs next to nothing.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn remedy_is_due(pool: &PgPool) -> sqlx::Result<bool> {
+pub async fn remedy_is_due(pool: &PgPool, gateway: &GatewayName) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
         "select exists (select from breaks b join payments p on p.id = b.payment_id and p.status in ('failed', 'reversed')
-                         where b.kind = 'charged_after_end' and b.closed_at is null and b.void_ended_at is null
+                         where p.gateway = $1 and b.kind = 'charged_after_end' and b.closed_at is null and b.void_ended_at is null
                            and (b.void_due_at is null or b.void_due_at <= clock_timestamp())
                            and not exists (select from decisions d
-                                            where d.payment_id = b.payment_id and d.is_unproven and d.outcome = 'done')) as \"is_due!\""
+                                            where d.payment_id = b.payment_id and d.is_unproven and d.outcome = 'done')) as \"is_due!\"",
+        gateway.as_str()
     )
     .fetch_one(&mut *pool.lend().await?)
     .in_time()
     .await
 }
 
-/// Claims one charge that must be voided, for `lease`; none if none is due.
+/// Claims one charge that this gateway must void, for `lease`; none if none is due.
 ///
 /// # Errors
 /// The database's error. If the claim was committed all the same, its lease runs out and the void is asked
 /// for then.
-pub async fn claim_remedy(pool: &PgPool, lease: Duration) -> sqlx::Result<Option<Remedy>> {
+pub async fn claim_remedy(
+    pool: &PgPool,
+    gateway: &GatewayName,
+    lease: Duration,
+) -> sqlx::Result<Option<Remedy>> {
     let token = ClaimToken::generate();
-    let statement = sqlx::query_file_as!(Row, "queries/remedy_claim.sql", token.uuid(), millis(lease));
+    let lease = millis(lease);
+    let statement =
+        sqlx::query_file_as!(Row, "queries/remedy_claim.sql", token.uuid(), lease, gateway.as_str());
     let row = durable("remedy_claim", statement.fetch_optional(pool).in_time()).await?;
     Ok(row.map(|row| row.into_remedy(token)))
 }

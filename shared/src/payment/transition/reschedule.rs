@@ -33,10 +33,11 @@ impl Waits {
     /// The limits for workers whose settings are not known.
     pub const UNKNOWN: Self = Self { too_far: Duration::from_hours(1), lease: Duration::from_mins(15) };
 
-    /// The limits for workers with these settings.
+    /// The limits for workers that ask gateways by these policies.
     #[must_use]
-    pub fn of(policy: &Policy, lease: Duration) -> Self {
-        Self { too_far: policy.too_far(lease), lease }
+    pub fn of<'a>(policies: impl IntoIterator<Item = &'a Policy>, lease: Duration) -> Self {
+        let too_far = policies.into_iter().map(|policy| policy.too_far(lease)).max();
+        Self { too_far: too_far.unwrap_or(Self::UNKNOWN.too_far), lease }
     }
 }
 
@@ -68,8 +69,13 @@ impl Rescheduled {
 /// The database's error. The call may be repeated.
 pub async fn reschedule(pool: &PgPool, waits: Waits, limit: i64) -> sqlx::Result<Rescheduled> {
     let far = sqlx::query!(
-        "select id, version from payments where due_at > now() + $1::bigint * interval '1 millisecond'
-          order by due_at desc limit $2",
+        "select p.id, p.version
+           from gateways g
+          cross join lateral (
+                select id, version, due_at from payments
+                 where gateway = g.name and due_at > now() + $1::bigint * interval '1 millisecond'
+                 order by due_at desc limit $2) p
+          order by p.due_at desc limit $2",
         millis(waits.too_far),
         limit
     )
@@ -118,10 +124,10 @@ mod tests {
             ..Policy::default()
         };
         for lease in [Duration::from_secs(30), Duration::from_mins(40)] {
-            let too_far = Waits::of(&policy, lease).too_far;
+            let too_far = Waits::of([&policy], lease).too_far;
             assert!((1..=40).all(|n| policy.backoff(n) < too_far));
             assert!(policy.verify_waits.iter().all(|&wait| wait < too_far) && lease < too_far);
         }
-        assert!(Waits::of(&Policy::default(), Duration::from_secs(30)).too_far < Waits::UNKNOWN.too_far);
+        assert!(Waits::of([&Policy::default()], Duration::from_secs(30)).too_far < Waits::UNKNOWN.too_far);
     }
 }

@@ -5,7 +5,7 @@
 //! other decides nothing.
 
 use domain::decide::Reason;
-use domain::ids::{GATEWAY, PaymentId};
+use domain::ids::PaymentId;
 use domain::outcome::is_storable;
 use domain::status::EventType;
 use serde_json::json;
@@ -93,8 +93,7 @@ pub async fn release(
         &jobs.bodies,
         queue::PAYMENTS,
         justification.by,
-        justification.reason,
-        GATEWAY
+        justification.reason
     )
     .fetch_optional(pool)
     .in_time();

@@ -9,7 +9,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::claim::ClaimedRow;
-use super::{Lease, NewPayment, Recorded, accept};
+use super::{Claimant, NewPayment, Recorded, accept};
 use crate::database::{InTime as _, millis};
 use crate::payment::shares::Quota;
 use crate::platform::fault;
@@ -49,6 +49,7 @@ const CLAIM: &[(&str, &str, &str)] = &[
         "select id, merchant_id, version, 'pending'::text as status,",
     ),
     ("event_skipped", "  from claimed\n)", "  from claimed where false\n)"),
+    ("any_gateway", "and (gateway = $12) is true", "and $12 = $12"),
 ];
 
 /// The claim's statement without the guards that a test took away; none if it took none of them away.
@@ -63,21 +64,22 @@ pub(super) fn claim() -> Option<String> {
 pub(super) async fn claim_without_guard(
     pool: &PgPool,
     sql: String,
-    (ids, token, worker, lease): (&[Uuid], ClaimToken, &str, Lease),
+    (ids, token, claimant): (&[Uuid], ClaimToken, &Claimant),
 ) -> sqlx::Result<Vec<ClaimedRow>> {
-    let quota = Quota::default();
+    let (quota, Claimant { worker, gateway, lease }) = (Quota::default(), claimant);
     sqlx::query_as(sqlx::AssertSqlSafe(sql))
         .bind(ids)
         .bind(token.uuid())
         .bind(millis(lease.lease))
         .bind(millis(lease.send_window))
-        .bind(worker)
+        .bind(&**worker)
         .bind(true)
         .bind(queue::PAYMENTS)
         .bind(None::<i64>)
         .bind(quota.of_each)
         .bind(quota.merchants)
         .bind(quota.of_these)
+        .bind(gateway.as_str())
         .fetch_all(pool)
         .in_time()
         .await

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use domain::decide::{Failure, Reason, Spends, Step};
-use domain::ids::{ClaimToken, GATEWAY, PaymentId};
+use domain::ids::{ClaimToken, GatewayName, PaymentId};
 use domain::posting;
 use domain::status::{HeldReason, IllegalTransition, PaymentStatus};
 use serde_json::{Value, json};
@@ -63,6 +63,8 @@ pub enum Effect {
 pub struct Settling {
     /// The connection by which they are settled.
     pub seat: Seat,
+    /// The gateway that all of them heard.
+    pub gateway: GatewayName,
 }
 
 impl Work for Settling {
@@ -75,7 +77,7 @@ impl Work for Settling {
     }
 
     async fn work(&self, settlements: &[Settlement]) -> Result<Vec<Effect>, SettleError> {
-        let settled = settle(&self.seat, settlements.to_vec()).await?;
+        let settled = settle(&self.seat, &self.gateway, settlements.to_vec()).await?;
         let moved = settled.moved.into_iter().map(|claim| (claim, Effect::Moved));
         let halted = settled.halted.into_iter().map(|claim| (claim, Effect::Halted));
         let late = settled.late.into_iter().map(|claim| (claim, Effect::Late));
@@ -87,13 +89,17 @@ impl Work for Settling {
     }
 }
 
-/// Ends the claims of `settlements`, each by its step. Those whose claim is gone change nothing and are kept
-/// as late evidence.
+/// Ends the claims of `settlements`, each by its step, all of which heard `gateway`. Those whose claim is
+/// gone change nothing and are kept as late evidence.
 ///
 /// # Errors
 /// The database's error; then nothing was written. If the connection broke, all may be: repeat it, which does
 /// no harm.
-pub async fn settle(on: &impl Lend, settlements: Vec<Settlement>) -> Result<Settled, SettleError> {
+pub async fn settle(
+    on: &impl Lend,
+    gateway: &GatewayName,
+    settlements: Vec<Settlement>,
+) -> Result<Settled, SettleError> {
     let mut rows = Rows::default();
     for settlement in settlements {
         rows.push(settlement)?;
@@ -133,7 +139,7 @@ pub async fn settle(on: &impl Lend, settlements: Vec<Settlement>) -> Result<Sett
             VOID_UNANSWERED,
             Reason::KeyClosed.as_str(),
             Reason::RestoredSeen.as_str(),
-            GATEWAY
+            gateway.as_str()
         )
         .fetch_all(&mut *connection)
         .in_time()

@@ -115,4 +115,6 @@ pub const POINTS: &[&str] = &[
     "settle_in.committed",
     "finish_migration.before",
     "finish_migration.committed",
+    "take_up_gateway.before",
+    "take_up_gateway.committed",
 ];
