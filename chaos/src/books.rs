@@ -58,10 +58,13 @@ pub(super) struct Verdict {
 }
 
 impl Verdict {
-    pub(super) async fn ask(database_url: &str, gateway_url: &str, history: &Path) -> Result<Self> {
+    pub(super) async fn ask(database_url: &str, gateways: &[String], history: &Path) -> Result<Self> {
         let mut command = Command::new(service::this_program()?);
         command.args(["verify", "--at-rest", "--json", "--database-url", database_url]);
-        command.args(["--gateway-url", gateway_url, "--history"]).arg(history);
+        for gateway in gateways {
+            command.args(["--gateway-url", gateway]);
+        }
+        command.arg("--history").arg(history);
         command.stdin(Stdio::null()).kill_on_drop(true);
         let output = command.output().await.context("cannot start this program again")?;
         let said = String::from_utf8_lossy(&output.stdout);

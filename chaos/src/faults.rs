@@ -6,6 +6,7 @@ mod deliveries;
 mod door;
 mod failover;
 mod gateway;
+mod gateways;
 mod horizon;
 mod lost_tail;
 pub(super) mod network;
@@ -135,6 +136,7 @@ pub(super) async fn prepare(plan: &Plan, fleet: &Fleet) -> Result<()> {
         | Scenario::Partition
         | Scenario::SilentFew
         | Scenario::QuietOutage
+        | Scenario::TwoGateways
         | Scenario::WrongDoor
         | Scenario::HeldSnapshot
         | Scenario::Restore
@@ -150,6 +152,7 @@ pub(super) async fn drive(scene: &mut Scene<'_>) -> Result<()> {
         Scenario::All => everything(scene).await?,
         Scenario::SilentFew => silence::play(scene).await?,
         Scenario::QuietOutage => outage::play(scene).await?,
+        Scenario::TwoGateways => gateways::play(scene).await?,
         Scenario::WrongDoor => door::play(scene).await?,
         Scenario::Failover => failover::play(scene).await?,
         Scenario::LostTail => Box::pin(lost_tail::play(scene)).await?,
@@ -219,6 +222,7 @@ async fn strike_once(scenario: Scenario, scene: &mut Scene<'_>) -> Result<()> {
         | Scenario::LostTail
         | Scenario::SilentFew
         | Scenario::QuietOutage
+        | Scenario::TwoGateways
         | Scenario::WrongDoor
         | Scenario::HeldSnapshot
         | Scenario::Restore

@@ -1,7 +1,7 @@
 //! All that a run starts: databases, gateway, APIs and workers, as processes that it can kill.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use domain::ids::MerchantId;
@@ -16,15 +16,17 @@ use super::past;
 use super::plan::{Plan, Scenario, Trait};
 use super::process::Process;
 use super::proxy::{Healing, Proxy};
+use super::second;
 use super::timing;
 use crate::service;
 
 const DATABASE: &str = "payonce";
 const GATEWAY_DATABASE: &str = "gateway";
 const STRANGER_DATABASE: &str = "stranger";
+const SECOND_DATABASE: &str = "second_gateway";
 const ADMIN_KEY: &str = "nobody-looks-at-this-board";
 const CONNECTIONS_PER_API: &str = "10";
-const CONNECTIONS_PER_WORKER: &str = "12";
+const CONNECTIONS_PER_WORKER: &str = "13";
 /// How far the clocks of two processes may be apart, in seconds.
 const SKEW_SECS: i64 = 86_400;
 
@@ -64,6 +66,8 @@ pub(super) struct Fleet {
     /// The gateway's own server, where ours is broken and the gateway is to be the judge.
     gateway_database: Option<Database>,
     pub(super) gateway: Process,
+    /// The second gateway, with a merchant of its own. None where the scenario needs none.
+    pub(super) second: Option<Process>,
     /// A gateway of another account. None where the scenario needs none.
     pub(super) stranger: Option<Process>,
     pub(super) apis: Vec<Process>,
@@ -91,34 +95,24 @@ impl Fleet {
             false => None,
         };
         let books = gateway_database.as_ref().unwrap_or(&database);
-        books.create(GATEWAY_DATABASE).await?;
-
         let pool = shared::database::connect(&database.url(DATABASE), 4).await?;
         match &plan.old {
             Some(old) => past::migrate_by(old, &database.url(DATABASE)).await?,
             None => shared::database::migrate(&pool).await?,
         }
-        let (merchants, secrets) = open_shops(&pool, plan.scenario).await?;
-
-        let gateway = |number, database| {
-            let environment = [("GATEWAY_DATABASE_URL", books.url(database)), any_port("GATEWAY_ADDR")];
-            let environment = everywhere(environment);
-            Process::start((service::Command::Simgateway, number), None, environment, directory, guardian)
-        };
-        let stranger = if plan.scenario == Scenario::WrongDoor {
-            books.create(STRANGER_DATABASE).await?;
-            Some(gateway(2, STRANGER_DATABASE).await?)
-        } else {
-            None
-        };
-        let gateway = gateway(1, GATEWAY_DATABASE).await?;
+        let Gateways { first: gateway, second, stranger } =
+            Gateways::start(plan.scenario, books, directory, guardian).await?;
+        let (merchants, secrets) = open_shops(&pool, plan.scenario, second.as_ref()).await?;
         let standby = if has_a_standby(plan) {
             Some(database.follow(&directory.join("database-2"), 0, guardian).await?)
         } else {
             None
         };
         let reached_at = database::url_of_either(&database, standby.as_ref(), DATABASE)?;
-        let urls = Urls::of(plan.scenario, &reached_at, gateway.address()).await?;
+        let mut urls = Urls::of(plan.scenario, &reached_at, gateway.address()).await?;
+        if let Some(second) = &second {
+            urls.gateways = Some(second::name_both(directory, gateway.address(), second.address())?);
+        }
         let old = plan.old.as_deref();
         let api = |n| {
             let environment = api_environment(plan, &urls, n);
@@ -140,6 +134,7 @@ impl Fleet {
             directory: directory.clone(),
             gateway_database,
             gateway,
+            second,
             stranger,
             apis,
             workers,
@@ -164,6 +159,12 @@ impl Fleet {
             // The host that is the primary now.
             Database::Elsewhere { .. } => self.pool.connect_options().to_url_lossy().to_string(),
         }
+    }
+
+    /// The addresses of all gateways, as `payonce verify` takes them.
+    pub(super) fn named_gateways(&self) -> Vec<String> {
+        let second = self.second.iter().map(|it| format!("{}={}", second::SECOND, it.address()));
+        [self.gateway.address().to_owned()].into_iter().chain(second).collect()
     }
 
     /// The URL of the gateway's database.
@@ -200,7 +201,8 @@ impl Fleet {
             self.database.restart().await?;
             ended += 1;
         }
-        let processes = self.workers.iter_mut().chain(&mut self.apis).chain([&mut self.gateway]);
+        let gateways = [&mut self.gateway].into_iter().chain(&mut self.second);
+        let processes = self.workers.iter_mut().chain(&mut self.apis).chain(gateways);
         let revived = join_all(processes.map(async |process| {
             process.thaw();
             let lived = process.is_alive();
@@ -215,12 +217,46 @@ impl Fleet {
     /// Ends everything, the databases last.
     pub(super) async fn stop(mut self) -> Result<()> {
         let processes = self.workers.iter_mut().chain(&mut self.apis).chain([&mut self.gateway]);
-        join_all(processes.chain(&mut self.stranger).map(Process::kill9)).await;
+        join_all(processes.chain(&mut self.second).chain(&mut self.stranger).map(Process::kill9)).await;
         shared::database::close(&self.pool).await;
         for database in self.gateway_database.into_iter().chain(self.standby).chain([self.database]) {
             database.stop().await?;
         }
         Ok(())
+    }
+}
+
+/// The gateways of a run, each with a database of its own.
+struct Gateways {
+    first: Process,
+    second: Option<Process>,
+    stranger: Option<Process>,
+}
+
+impl Gateways {
+    async fn start(
+        scenario: Scenario,
+        books: &Database,
+        directory: &Path,
+        guardian: &Guardian,
+    ) -> Result<Self> {
+        let start = async |number, database| {
+            books.create(database).await?;
+            let environment =
+                everywhere([("GATEWAY_DATABASE_URL", books.url(database)), any_port("GATEWAY_ADDR")]);
+            Process::start((service::Command::Simgateway, number), None, environment, directory, guardian)
+                .await
+        };
+        let first = start(1, GATEWAY_DATABASE).await?;
+        let stranger = match scenario == Scenario::WrongDoor {
+            true => Some(start(2, STRANGER_DATABASE).await?),
+            false => None,
+        };
+        let second = match scenario.has(Trait::SecondGateway) {
+            true => Some(start(3, SECOND_DATABASE).await?),
+            false => None,
+        };
+        Ok(Self { first, second, stranger })
     }
 }
 
@@ -233,6 +269,8 @@ struct Urls {
     apis_database: String,
     workers_database: String,
     gateway: String,
+    /// The file that names several gateways, in place of that.
+    gateways: Option<PathBuf>,
     wires: Option<Wires>,
 }
 
@@ -240,7 +278,8 @@ impl Urls {
     async fn of(scenario: Scenario, database: &str, gateway: &str) -> Result<Self> {
         let (apis_database, workers_database) = (database.to_owned(), database.to_owned());
         if !scenario.has(Trait::Wires) {
-            return Ok(Self { apis_database, workers_database, gateway: gateway.to_owned(), wires: None });
+            let gateway = gateway.to_owned();
+            return Ok(Self { apis_database, workers_database, gateway, gateways: None, wires: None });
         }
         let wires = Wires {
             workers_to_database: Proxy::start(address(database)?).await?,
@@ -251,6 +290,7 @@ impl Urls {
             apis_database: through(database, &wires.apis_to_database)?,
             workers_database: through(database, &wires.workers_to_database)?,
             gateway: through(gateway, &wires.workers_to_gateway)?,
+            gateways: None,
             wires: Some(wires),
         })
     }
@@ -296,7 +336,10 @@ fn worker_environment(plan: &Plan, urls: &Urls, number: usize) -> Environment {
     let told = everywhere([
         ("DATABASE_URL", urls.workers_database.clone()),
         ("DATABASE_CONNECTIONS", CONNECTIONS_PER_WORKER.to_owned()),
-        ("GATEWAY_URL", urls.gateway.clone()),
+        match &urls.gateways {
+            Some(file) => ("GATEWAYS", file.display().to_string()),
+            None => ("GATEWAY_URL", urls.gateway.clone()),
+        },
         any_port("METRICS_ADDR"),
     ]);
     let timing = timing::of(plan).into_iter().map(|(name, value)| (name, value.to_owned()));
@@ -316,13 +359,22 @@ fn faults(plan: &Plan, number: usize) -> Option<(&'static str, String)> {
     (!all.is_empty()).then(|| (fault::VARIABLE, all.join(",")))
 }
 
-/// Makes the merchants. Answers their ids and the API key of each.
-async fn open_shops(pool: &PgPool, scenario: Scenario) -> Result<(Vec<MerchantId>, Vec<String>)> {
+/// Makes the merchants, the last of them at the second gateway. Answers their ids and the API key of each.
+async fn open_shops(
+    pool: &PgPool,
+    scenario: Scenario,
+    second: Option<&Process>,
+) -> Result<(Vec<MerchantId>, Vec<String>)> {
     let (mut merchants, mut secrets) = (Vec::new(), Vec::new());
-    for shop in 1..=scenario.shops() {
+    for shop in 1..=scenario.shops() - usize::from(second.is_some()) {
         let merchant = shared::merchant::find_or_create(pool, &format!("chaos {shop}")).await?;
         secrets.push(shared::merchant::auth::create_key(pool, merchant.id, "payonce chaos").await?.secret);
         merchants.push(merchant.id);
+    }
+    if let Some(second) = second {
+        let (merchant, secret) = second::open_shop(pool, second.address()).await?;
+        merchants.push(merchant);
+        secrets.push(secret);
     }
     Ok((merchants, secrets))
 }

@@ -19,6 +19,7 @@ mod process;
 mod proxy;
 mod report;
 mod rest;
+mod second;
 pub mod service;
 mod till;
 mod timing;
@@ -228,8 +229,8 @@ async fn break_and_check(
     let journal = Journal::read(scene.fleet.gateway.address(), &load.orders()).await?;
     faults::count_afterwards(&mut scene, &journal).await?;
     let Scene { fired, measured, mut wrong, ended_by_themselves, .. } = scene;
-    let (database, gateway) = (fleet.database_url(), fleet.gateway.address().to_owned());
-    let verify = Verdict::ask(&database, &gateway, history.path());
+    let (database, gateways) = (fleet.database_url(), fleet.named_gateways());
+    let verify = Verdict::ask(&database, &gateways, history.path());
     let verdict = progress::during("payonce verify", verify).await?;
     wrong.extend(load.wrongs());
     if ended_by_themselves > 0 {

@@ -49,6 +49,8 @@ pub(super) enum Scenario {
     SilentFew,
     /// The gateway is away, or answers that it cannot, while hardly anything is paid
     QuietOutage,
+    /// Two gateways, of which one is killed or frozen while merchants of both pay
+    TwoGateways,
     /// Something else answers in the gateway's place
     WrongDoor,
     /// One session holds a snapshot while clients pay at an even --rate: no dead row is cleared
@@ -70,8 +72,8 @@ impl Scenario {
     /// How much of it there is where the arguments do not say, and what is in it.
     const fn nature(self) -> Nature {
         use Trait::{
-            BreaksDatabase, ChaosMode, Counted, HasStandby, LosesAnswers, Mixed, Redelivers, Scripted, Skews,
-            SmallDisk, Spread, Wires,
+            BreaksDatabase, ChaosMode, Counted, HasStandby, LosesAnswers, Mixed, Redelivers, Scripted,
+            SecondGateway, Skews, SmallDisk, Spread, Wires,
         };
         match self {
             Self::Workers => Nature::new((30_000, 300), (300, 3), (4, 2), &[]),
@@ -93,6 +95,7 @@ impl Scenario {
             Self::SilentFew | Self::QuietOutage | Self::Restore => {
                 Nature::new((0, 0), (0, 0), (2, 1), &[Scripted])
             }
+            Self::TwoGateways => Nature::new((0, 0), (0, 0), (2, 1), &[Scripted, SecondGateway]),
             Self::WrongDoor => Nature::new((0, 0), (0, 0), (2, 1), &[Scripted, Wires]),
             Self::HeldSnapshot => Nature::new((0, 0), (0, 0), (2, 1), &[Spread]).lasting(HELD_LASTS),
             Self::Versions => Nature::new((0, 0), (0, 0), (2, 2), &[Scripted]),
@@ -131,6 +134,8 @@ pub(super) enum Trait {
     BreaksDatabase,
     /// A standby follows the database.
     HasStandby,
+    /// The second merchant's payments are charged at a second gateway.
+    SecondGateway,
     /// The wires between the processes are disturbed.
     Wires,
     /// Clients may ask an API for a failure after it recorded their payment.

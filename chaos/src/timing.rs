@@ -82,6 +82,7 @@ fn of_script(plan: &Plan) -> Vec<(&'static str, &'static str)> {
             | Scenario::LostTail
             | Scenario::SlowDatabase
             | Scenario::Partition
+            | Scenario::TwoGateways
             | Scenario::HeldSnapshot
             | Scenario::Versions
             | Scenario::All,

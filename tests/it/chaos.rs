@@ -181,6 +181,14 @@ async fn a_gateway_that_is_away_in_a_quiet_hour_fails_nothing_and_all_goes_on_on
 }
 
 #[tokio::test]
+async fn one_of_two_gateways_that_is_away_costs_the_other_ones_payments_nothing() {
+    let report = held("two-gateways").await;
+
+    assert_eq!(report["statuses"]["succeeded"], report["payments"], "{report:#}");
+    assert_eq!(report["faults"]["gateways of two killed or frozen"], 4, "{report:#}");
+}
+
+#[tokio::test]
 async fn whatever_else_answers_in_the_gateways_place_ends_nothing_and_is_asked_for_no_charge() {
     let report = held("wrong-door").await;
 
