@@ -1,6 +1,8 @@
 //! Corrections, with real processes: two people put right what the books have wrong about a payment that is
 //! over. They are proposed, approved, compared with the gateway, and posted.
 
+mod denied;
+
 use domain::ids::PaymentId;
 use reqwest::Method;
 use serde_json::{Value, json};
