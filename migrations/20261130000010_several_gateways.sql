@@ -4,7 +4,7 @@
 -- `payonce keys create --gateway` names another one, older programs change nothing any more.
 
 create table gateways (
-    name       text        primary key constraint gateways_name_form check (name ~ '^[a-z][a-z0-9_]{0,31}$'),
+    name       text        collate "C" primary key constraint gateways_name_form check (name ~ '^[a-z][a-z0-9_]{0,31}$'),
     created_at timestamptz not null default clock_timestamp()
 );
 insert into gateways (name) values ('default');
@@ -13,14 +13,14 @@ create trigger gateways_stay before update or delete on gateways for each row
 create trigger gateways_stay_all before truncate on gateways
     execute function refuse_change('what was charged there is looked up under its name');
 
-alter table merchants add column gateway text not null default 'default' references gateways (name);
+alter table merchants add column gateway text collate "C" not null default 'default' references gateways (name);
 -- Not with the id: a reader that has the id would take that index for the whole answer, and read all of it.
 create index merchants_by_gateway on merchants (gateway);
 create trigger merchants_gateway_is_fixed before update on merchants for each row
     when (new.gateway is distinct from old.gateway)
     execute function refuse_change('what it paid is known at its gateway alone: make another merchant');
 
-alter table payments add column gateway text not null default 'default';
+alter table payments add column gateway text collate "C" not null default 'default';
 drop trigger payments_facts_are_fixed on payments;
 create trigger payments_facts_are_fixed before update on payments for each row
     when (new.id is distinct from old.id or new.merchant_id is distinct from old.merchant_id
@@ -34,7 +34,7 @@ create trigger payments_facts_are_fixed before update on payments for each row
 -- The index by gateway and due time is made after the migrations, while payments go on: see `database::migrate`.
 
 -- Money on its way from each gateway is an account of the house. A merchant has one account, whatever its gateway.
-alter table ledger_accounts add column gateway text not null default 'default';
+alter table ledger_accounts add column gateway text collate "C" not null default 'default';
 alter table ledger_accounts drop constraint ledger_accounts_one_each;
 alter table ledger_accounts add constraint ledger_accounts_one_each
     unique nulls not distinct (kind, currency, merchant_id, gateway);

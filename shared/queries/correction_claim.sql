@@ -9,7 +9,7 @@ with due as materialized (
        and not exists (select from gateway_cursors g where g.gateway = $3 and g.whole_at < c.approved_at)
        and (select may_claim())
        and exists (select from payments own
-                    where own.id = c.payment_id and own.gateway = $3 and own.created_at >= (select own_since from installation))
+                    where own.id = c.payment_id and (own.gateway = $3) is true and own.created_at >= (select own_since from installation))
      order by c.due_at nulls first, c.id
      limit 1
        for no key update of c skip locked

@@ -9,7 +9,7 @@ with due as materialized (
       from decisions d
       join payments p on p.id = d.payment_id
      where d.ended_at is null
-       and p.gateway = $4
+       and (p.gateway = $4) is true
        and (d.due_at is null or d.due_at <= clock_timestamp())
        and (select may_claim())
        and p.created_at >= (select own_since from installation)

@@ -2,23 +2,30 @@
 -- Payments are made only for the keys that this statement inserted. For a key that was taken before it tells what that one made.
 -- A key that is neither was taken by a concurrent statement, which this one's snapshot cannot see: asked again, it can.
 -- `is true`, so that `in` is not made a join: without an index that reads each of a batch for each of it.
--- A request whose API key is unknown or was revoked is not wanted. A payment is charged at its merchant's gateway.
+-- A request whose API key is unknown or was revoked is not wanted. A payment is charged at its merchant's gateway. Each API key
+-- of the batch is looked for once: the requests say by its number which of them is theirs.
 -- The key at the gateway is derived from what makes the payment unique, and so is the same again where it was forgotten. Where a
 -- charge of a forgotten payment is known under that key, at whatever gateway, the new one is looked at first; where its own
 -- gateway shows nothing then, a person decides.
-with wanted as materialized (
-    select w.*, api_key.merchant_id, api_key.gateway, clock_timestamp() as at
-      from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::bytea[], $6::numeric[], $7::text[], $8::text[],
+with callers as materialized (
+    select array_agg(api_key.merchant_id order by k.n) as merchants, array_agg(api_key.gateway order by k.n) as gateways
+      from unnest($17::bytea[]) with ordinality as k (secret_hash, n)
+      left join lateral (
+            select a.merchant_id, m.gateway
+              from api_keys a
+              join merchants m on m.id = a.merchant_id
+             where a.secret_hash = k.secret_hash and a.revoked_at is null
+            offset 0) as api_key on true
+),
+wanted as materialized (
+    select w.*, (select merchants from callers)[w.caller] as merchant_id, (select gateways from callers)[w.caller] as gateway,
+           clock_timestamp() as at
+      from unnest($1::uuid[], $2::int[], $3::text[], $4::text[], $5::bytea[], $6::numeric[], $7::text[], $8::text[],
                   $9::text[], $10::jsonb[], $11::text[], $12::text[], $13::bytea[])
-        as w (payment_id, secret_hash, customer_id, key, fingerprint, amount, currency, payment_method,
+        as w (payment_id, caller, customer_id, key, fingerprint, amount, currency, payment_method,
               description, metadata, correlation_id, job_id, job)
-     cross join lateral (
-            select k.merchant_id, m.gateway
-              from api_keys k
-              join merchants m on m.id = k.merchant_id
-             where k.secret_hash = w.secret_hash and k.revoked_at is null
-            offset 0) as api_key
      where (select door_is_open())
+       and (select merchants from callers)[w.caller] is not null
 ),
 won as (
     insert into idempotency_keys (merchant_id, operation, customer_id, key, fingerprint, payment_id, renderer, created_at)
@@ -33,7 +40,8 @@ made as (
                           correlation_id, created_at, gateway, gateway_key, look_first, status, due_at, version, updated_at)
     select payment_id, merchant_id, customer_id, amount, currency, payment_method, description, metadata, correlation_id,
            at, gateway, derived.gateway_key,
-           exists (select from orphans o where o.key = derived.gateway_key and o.adopted_by is null),
+           (select exists (select from orphans where adopted_by is null))
+               and exists (select from orphans o where o.key = derived.gateway_key and o.adopted_by is null),
            'pending', at, 1, at
       from wanted
      cross join lateral (

@@ -80,23 +80,25 @@ logged as (
 ),
 posted as (
     -- An account that is missing is a null here, which the table refuses: no payment succeeds without its entries.
-    -- The merchant's account, or that of the house for the payment's gateway. Each is looked for by the whole key of an index: joined by one condition
-    -- for both, the accounts of all merchants were read for each payment.
+    -- The house has one for each gateway, a merchant one. Each is looked for by the whole key of an index: joined by one
+    -- condition for both, the accounts of all merchants were read for each payment.
     insert into ledger_transfers (transaction_id, debit_account_id, credit_account_id, amount, currency, code, payment_id,
                                   created_at)
     select m.id,
-           coalesce((select id from ledger_accounts a
-                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id
-                        and a.gateway = 'default'),
-                    (select id from ledger_accounts a
-                      where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id is null
-                        and a.gateway = m.gateway)),
-           coalesce((select id from ledger_accounts a
-                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id
-                        and a.gateway = 'default'),
-                    (select id from ledger_accounts a
-                      where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id is null
-                        and a.gateway = m.gateway)),
+           case r.debit_kind when 'gateway_clearing'
+                then (select id from ledger_accounts a
+                       where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id is null
+                         and a.gateway = m.gateway)
+                else (select id from ledger_accounts a
+                       where a.kind = r.debit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id
+                         and a.gateway = 'default') end,
+           case r.credit_kind when 'gateway_clearing'
+                then (select id from ledger_accounts a
+                       where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id is null
+                         and a.gateway = m.gateway)
+                else (select id from ledger_accounts a
+                       where a.kind = r.credit_kind and a.currency = m.currency and a.merchant_id = m.merchant_id
+                         and a.gateway = 'default') end,
            m.amount, m.currency, r.code, m.id, m.at
       from moved m
       join unnest($18::text[], $19::text[], $20::text[], $21::text[]) as r (event_type, debit_kind, credit_kind, code)

@@ -5,7 +5,7 @@ with due as materialized (
       from breaks b
       join payments p on p.id = b.payment_id and p.status in ('failed', 'reversed')
      where b.kind = 'charged_after_end'
-       and p.gateway = $3
+       and (p.gateway = $3) is true
        and b.closed_at is null
        and b.void_ended_at is null
        and (select may_claim())

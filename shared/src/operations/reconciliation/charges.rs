@@ -113,7 +113,7 @@ pub(super) async fn denied(
            from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as l (id, key, charge_id, status)
            left join orphans o on o.gateway = $6 and o.key = l.key
            join payments p on p.id = coalesce(o.adopted_by, l.id)
-          where p.gateway = $6 and p.status = 'succeeded' and p.gateway_transaction_id = l.charge_id and p.terminal_at <= $5
+          where (p.gateway = $6) is true and p.status = 'succeeded' and p.gateway_transaction_id = l.charge_id and p.terminal_at <= $5
             and not exists (select from corrections c
                              where c.payment_id = p.id and c.approved_at is not null and c.ended_at is null)
             and coalesce((select c.amount > 0 and (c.charge_id <> l.charge_id) is not true

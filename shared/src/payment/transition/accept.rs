@@ -96,7 +96,7 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Has
     let each =
         |read: fn(&NewPayment) -> &str| payments.iter().map(|p| read(p).to_owned()).collect::<Vec<_>>();
     let ids: Vec<Uuid> = payments.iter().map(|p| p.id.uuid()).collect();
-    let api_keys: Vec<Vec<u8>> = payments.iter().map(|p| p.api_key.bytes()).collect();
+    let (api_keys, callers) = callers(payments);
     let fingerprints: Vec<Vec<u8>> = payments.iter().map(|p| p.fingerprint.to_vec()).collect();
     let amounts: Vec<Decimal> = payments.iter().map(|p| p.request.money.amount()).collect();
     let descriptions: Vec<Option<String>> = payments.iter().map(|p| p.request.description.clone()).collect();
@@ -108,7 +108,7 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Has
             Row,
             "queries/payment_accept.sql",
             &ids,
-            &api_keys,
+            &callers,
             &each(|p| &p.request.customer_id),
             &keys_to_take(payments),
             &fingerprints,
@@ -122,7 +122,8 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Has
             &jobs.bodies,
             CREATE_PAYMENT,
             RENDERER,
-            queue_of_jobs()
+            queue_of_jobs(),
+            &api_keys
         )
         .fetch_all(&mut *connection)
         .in_time()
@@ -181,6 +182,19 @@ impl Work for Accepting {
     fn remedy(error: &sqlx::Error) -> Remedy {
         if database::is_table_locked(error) { Remedy::None } else { error.remedy() }
     }
+}
+
+/// The API keys that came with the requests, each once, and which of them is each request's, counted from 1.
+fn callers(payments: &[NewPayment]) -> (Vec<Vec<u8>>, Vec<i32>) {
+    let (mut keys, mut numbers) = (Vec::new(), HashMap::new());
+    let callers = payments.iter().map(|payment| {
+        *numbers.entry(payment.api_key).or_insert_with(|| {
+            keys.push(payment.api_key.bytes());
+            i32::try_from(keys.len()).unwrap_or(i32::MAX)
+        })
+    });
+    let callers = callers.collect();
+    (keys, callers)
 }
 
 /// The keys as they are recorded. Sabotage `no_unique_key` makes each of them unique.

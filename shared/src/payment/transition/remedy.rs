@@ -45,8 +45,11 @@ pub struct Remedy {
 /// Returns the database's error.
 pub async fn remedy_is_due(pool: &PgPool, gateway: &GatewayName) -> sqlx::Result<bool> {
     sqlx::query_scalar!(
-        "select exists (select from breaks b join payments p on p.id = b.payment_id and p.status in ('failed', 'reversed')
-                         where p.gateway = $1 and b.kind = 'charged_after_end' and b.closed_at is null and b.void_ended_at is null
+        // Not joined: no plan may begin with the payments, of which there are many.
+        "select exists (select from breaks b
+                         where (select p.gateway from payments p
+                                 where p.id = b.payment_id and p.status in ('failed', 'reversed')) = $1
+                           and b.kind = 'charged_after_end' and b.closed_at is null and b.void_ended_at is null
                            and (b.void_due_at is null or b.void_due_at <= clock_timestamp())
                            and not exists (select from decisions d
                                             where d.payment_id = b.payment_id and d.is_unproven and d.outcome = 'done')) as \"is_due!\"",
