@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use domain::ids::GatewayName;
 use serde::Deserialize;
 use sqlx::PgPool;
@@ -32,8 +32,9 @@ pub(super) fn journals(urls: &[String]) -> Result<Vec<Journal>> {
     };
     ensure!(set("GATEWAY_URL").is_none(), "GATEWAYS and GATEWAY_URL are both set: unset one of them");
     let text = std::fs::read_to_string(&path).with_context(|| format!("GATEWAYS: cannot read {path}"))?;
+    // Without the line itself, which may have our key.
     let entries: BTreeMap<GatewayName, Entry> =
-        toml::from_str(&text).with_context(|| format!("GATEWAYS: {path} cannot be used"))?;
+        toml::from_str(&text).map_err(|why| anyhow!("GATEWAYS: {path} cannot be used: {}", why.message()))?;
     ensure!(!entries.is_empty(), "GATEWAYS: {path} names no gateway");
     let journal = |(name, entry): (GatewayName, Entry)| {
         let key = api_key(entry.api_key, entry.api_key_file, &format!("GATEWAYS: [{name}] api_key"))?;

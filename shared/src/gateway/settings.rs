@@ -80,7 +80,12 @@ pub fn from_env_if_any() -> Result<Vec<GatewaySettings>, InvalidSetting> {
 /// The gateways of a file. What it does not say is as in `otherwise`.
 fn from_file(text: &str, otherwise: &GatewaySettings) -> Result<Vec<GatewaySettings>, InvalidSetting> {
     let invalid = |why: &dyn Display| InvalidSetting::new("GATEWAYS", why);
-    let entries: BTreeMap<GatewayName, Entry> = toml::from_str(text).map_err(|why| invalid(&why))?;
+    // Without the line itself, which may have our key.
+    let entries: BTreeMap<GatewayName, Entry> = toml::from_str(text).map_err(|why| {
+        let at =
+            why.span().and_then(|span| text.get(..span.start)).map_or(0, |before| before.lines().count());
+        invalid(&format_args!("about line {}: {}", at.max(1), why.message()))
+    })?;
     if entries.is_empty() {
         return Err(invalid(&"names no gateway; for example: [default] and below it url = \"https://…\""));
     }

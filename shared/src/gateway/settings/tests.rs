@@ -57,6 +57,8 @@ fn a_file_that_cannot_be_used_says_which_gateway_and_which_key() {
         ("[b]\nurl = \"http://a\"\nrate_per_s = -1", "GATEWAYS: [b] rate_per_s: give a decimal number"),
         ("[b]\nurl = \"http://a\"\nconcurrency = 0", "GATEWAYS: [b] concurrency: must be from 1"),
         ("[b]\nurl = \"http://a\"\napi_key = \"a\\nb\"", "GATEWAYS: [b] api_key: "),
+        ("[b]\nurl = \"http://a\"\napi_key = \"secret", "GATEWAYS: about line 3: "),
+        ("[b]\nurl = \"http://a\"\napi_key = secret", "GATEWAYS: about line 3: "),
         ("[b]\nurl = \"http://a\"\napi_key_file = \"/nowhere\"", "GATEWAYS: [b] api_key_file: cannot read"),
         ("[b]\nurl = \"http://a\"\npayment_max_age_ms = 99999999999", "is more than a year"),
     ] {
