@@ -80,24 +80,71 @@ begin
     return null;
 end $$;
 
--- A program that knows one gateway would ask it about the payments of all, and book them as its own.
+-- A program that knows one gateway would ask it about the payments of all, and book them as its own. Each row that it writes is
+-- refused. What is hot has no trigger more than before: a condition is read anew by each statement that has rows.
 create function refuse_where_there_are_several_gateways() returns trigger language plpgsql as $$
 begin
     if exists (select from gateways where name <> 'default') then
         raise exception 'change of % refused: this process knows one gateway, and here are several; start the current version',
             tg_table_name using errcode = 'restrict_violation';
     end if;
-    return null;
+    return new;
 end $$;
 do $$
 declare
     name text;
 begin
-    foreach name in array array['merchants', 'payments', 'payment_events', 'breaks', 'decisions', 'corrections', 'orphans',
-                                'ledger_transfers', 'gateway_effects', 'gateway_cursors', 'reconciliation_runs', 'installation']
+    foreach name in array array['merchants', 'breaks', 'decisions', 'corrections', 'orphans', 'gateway_effects', 'gateway_cursors',
+                                'reconciliation_runs', 'installation']
     loop
-        execute format('create trigger %1$s_know_all_gateways before insert or update on %1$s for each statement
+        execute format('create trigger %1$s_know_all_gateways before insert or update on %1$s for each row
                             when (current_setting(''payonce.reads_gateways'', true) is distinct from ''on'')
                             execute function refuse_where_there_are_several_gateways()', name);
     end loop;
 end $$;
+
+-- Payments: one trigger refuses all programs that are too old, for whatever reason.
+create or replace function refuse_old_programs() returns trigger language plpgsql as $$
+begin
+    if exists (select from gateways where name <> 'default') then
+        raise exception 'change of % refused: this process knows one gateway, and here are several; start the current version', new.id
+            using errcode = 'restrict_violation';
+    end if;
+    if current_setting('payonce.reads_keys', true) is distinct from 'on'
+       and (exists (select from installation where key_scheme = 2)
+            or new.claim_token is not null and new.claim_token is distinct from old.claim_token
+               and (new.gateway_key is not null or new.look_first
+                    or exists (select from installation where must_restore is not null))) then
+        raise exception 'change of % refused: this process is older than the keys at the gateway; start the current version', new.id
+            using errcode = 'restrict_violation';
+    end if;
+    return new;
+end $$;
+drop trigger payments_refuse_old_programs on payments;
+create trigger payments_refuse_old_programs before update on payments for each row
+    when (current_setting('payonce.reads_gateways', true) is distinct from 'on')
+    execute function refuse_old_programs();
+
+-- The statement that accepts payments asks for the doors itself. Older programs are asked here, once for each statement.
+create or replace function refuse_behind_closed_doors() returns trigger language plpgsql as $$
+begin
+    if exists (select from installation where must_restore is not null) then
+        raise exception 'nothing is accepted until `payonce restored` has run' using errcode = 'cannot_connect_now';
+    end if;
+    -- Its payments would have other keys than the same requests before.
+    if current_setting('payonce.reads_keys', true) is distinct from 'on'
+       and exists (select from installation where key_scheme = 2) then
+        raise exception 'nothing is accepted: this process is older than the keys at the gateway; start the current version'
+            using errcode = 'cannot_connect_now';
+    end if;
+    -- And they would all be charged at one gateway.
+    if exists (select from gateways where name <> 'default') then
+        raise exception 'nothing is accepted: this process knows one gateway, and here are several; start the current version'
+            using errcode = 'cannot_connect_now';
+    end if;
+    return null;
+end $$;
+drop trigger payments_behind_closed_doors on payments;
+create trigger payments_behind_closed_doors before insert on payments for each statement
+    when (current_setting('payonce.reads_gateways', true) is distinct from 'on')
+    execute function refuse_behind_closed_doors();

@@ -24,7 +24,7 @@ wanted as materialized (
                   $9::text[], $10::jsonb[], $11::text[], $12::text[], $13::bytea[])
         as w (payment_id, caller, customer_id, key, fingerprint, amount, currency, payment_method,
               description, metadata, correlation_id, job_id, job)
-     where (select door_is_open())
+     where (select must_restore is null or door_is_open() from installation)
        and (select merchants from callers)[w.caller] is not null
 ),
 won as (

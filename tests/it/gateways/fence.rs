@@ -65,11 +65,19 @@ async fn an_older_program(system: &System) -> PgConnection {
 async fn once_there_is_a_second_gateway_a_program_that_knows_one_changes_nothing() {
     let statements = [
         "update payments set updated_at = updated_at, version = version + 1",
-        "update breaks set kind = kind",
-        "update decisions set wish = wish",
-        "update corrections set reason = reason",
+        "insert into breaks (subject, kind, detail, opened_at) values ('x', 'orphan', '{}', now())",
+        "insert into decisions (payment_id, version, wish, is_unproven, asked_by, asked_with, reason, asked_at)
+         select id, 1, 'look', false, 'ada', 'ada', 'so', now() from payments",
+        "insert into corrections (payment_id, kind, amount, reason, proposed_by, proposed_with, proposed_key, proposed_at)
+         select id, 'charge_missing', 0, 'so', 'ada', 'ada', 'k', now() from payments",
         "update installation set epoch = epoch",
-        "update gateway_cursors set read_up_to = read_up_to",
+        "insert into gateway_cursors (gateway) values ('x')",
+        "insert into gateway_effects (gateway, seq, kind, key, charge_id, amount, currency, at)
+         values ('default', 1, 'charge', 'k', 'c', 1, 'EUR', now())",
+        "insert into payments (id, merchant_id, customer_id, amount, currency, payment_method, metadata, correlation_id,
+                               created_at, status, due_at, version, updated_at)
+         select gen_random_uuid(), merchant_id, customer_id, amount, currency, payment_method, metadata, correlation_id,
+                created_at, 'pending', now(), 1, now() from payments",
         "insert into reconciliation_runs (trigger, holder) values ('command', gen_random_uuid())",
         "insert into merchants (id, name) values (gen_random_uuid(), 'somebody')",
         "insert into orphans (gateway, key, charge_id, amount, currency) values ('default', 'k', 'c', 1, 'EUR')",
