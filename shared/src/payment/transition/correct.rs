@@ -257,8 +257,8 @@ impl Correcting {
 /// # Errors
 /// Returns the database's error.
 pub async fn correction_is_due(pool: &PgPool, gateway: &GatewayName) -> sqlx::Result<bool> {
+    // Not joined: no plan may begin with the payments, of which there are many.
     sqlx::query_scalar!(
-        // Not joined: no plan may begin with the payments, of which there are many.
         "select exists (select from corrections c
                          where (select p.gateway from payments p where p.id = c.payment_id) = $1
                            and approved_at is not null and ended_at is null

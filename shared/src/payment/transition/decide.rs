@@ -54,8 +54,8 @@ pub struct Deciding {
 /// # Errors
 /// Returns the database's error.
 pub async fn decision_is_due(pool: &PgPool, gateway: &GatewayName) -> sqlx::Result<bool> {
+    // Not joined: no plan may begin with the payments, of which there are many.
     sqlx::query_scalar!(
-        // Not joined: no plan may begin with the payments, of which there are many.
         "select exists (select from decisions d
                          where d.ended_at is null and (d.due_at is null or d.due_at <= clock_timestamp())
                            and (select p.gateway from payments p where p.id = d.payment_id) = $1) as \"is_due!\"",

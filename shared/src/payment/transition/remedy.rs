@@ -44,8 +44,8 @@ pub struct Remedy {
 /// # Errors
 /// Returns the database's error.
 pub async fn remedy_is_due(pool: &PgPool, gateway: &GatewayName) -> sqlx::Result<bool> {
+    // Not joined: no plan may begin with the payments, of which there are many.
     sqlx::query_scalar!(
-        // Not joined: no plan may begin with the payments, of which there are many.
         "select exists (select from breaks b
                          where (select p.gateway from payments p
                                  where p.id = b.payment_id and p.status in ('failed', 'reversed')) = $1
