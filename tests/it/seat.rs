@@ -31,6 +31,19 @@ async fn a_seats_statements_meet_one_server_process_whatever_the_pool_does() {
 }
 
 #[tokio::test]
+async fn a_seats_statements_are_planned_once() {
+    let (_database, pool, seat) = a_seat().await;
+    let mode = async |mut connection: Lent<'_>| -> String {
+        let shown = sqlx::query_scalar("show plan_cache_mode").fetch_one(&mut *connection).await;
+        connection.back(shown).unwrap()
+    };
+    let first = seat.lend().await.unwrap();
+    assert_eq!(mode(seat.lend().await.unwrap()).await, "force_generic_plan", "while another task has it");
+    assert_eq!(mode(first).await, "force_generic_plan");
+    assert_eq!(mode(pool.lend().await.unwrap()).await, "auto");
+}
+
+#[tokio::test]
 async fn a_statement_that_failed_costs_no_connection() {
     let (_database, _pool, seat) = a_seat().await;
     let first = served_by(seat.lend().await.unwrap()).await.unwrap();

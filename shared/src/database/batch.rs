@@ -133,6 +133,7 @@ impl<W: Work> Batcher<W> {
     /// Works on batches until no item waits.
     async fn run(self) {
         loop {
+            self.gathered().await;
             let batch = self.line().take();
             if batch.is_empty() {
                 return;
@@ -146,6 +147,22 @@ impl<W: Work> Batcher<W> {
                 // The caller may have stopped waiting.
                 let _ = tell.send(answer);
             }
+        }
+    }
+
+    /// Returns once the tasks that are ready to run hand in nothing more. Otherwise the first of many that
+    /// became ready together, as after a batch of the step before, would leave alone. It waits for no task
+    /// that is not ready.
+    async fn gathered(&self) {
+        let mut before = 0;
+        loop {
+            tokio::task::yield_now().await;
+            let line = self.line();
+            let waiting = line.waiting.len();
+            if waiting <= before || waiting >= line.batch {
+                return;
+            }
+            before = waiting;
         }
     }
 

@@ -11,11 +11,17 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use sqlx::{PgConnection, PgPool, Postgres};
 
 use super::site::Site;
-use super::{ACQUIRE_TIMEOUT, FRESH, PING_TIMEOUT, Standing, caused_by, site};
+use super::{ACQUIRE_TIMEOUT, FRESH, InTime as _, PING_TIMEOUT, Standing, caused_by, site};
 
 /// A kept connection is replaced after this time, as the pool does with its own. The server keeps memory for
 /// each connection that only its end gives back.
 const LONGEST_KEPT: Duration = Duration::from_mins(30);
+
+/// Has each statement planned once for a connection, and not at each call for the number of rows of that call.
+/// The server would do the latter, as it takes a plan for few rows to be cheaper than one for any number, and
+/// counts almost nothing for making it. The statements of a seat are long and come all the time, and planning
+/// one takes longer than running it for a single payment.
+const PLAN_ONCE: &str = "set plan_cache_mode = force_generic_plan";
 
 /// How long a server's role is taken as known for a connection in constant use.
 const ROLE_KNOWN: Duration = Duration::from_secs(5);
@@ -123,10 +129,11 @@ impl Lend for Seat {
         {
             return Ok(Lent::Kept(kept, self));
         }
-        let connection = match Box::pin(self.pool.acquire()).await {
+        let mut connection = match Box::pin(self.pool.acquire()).await {
             Ok(connection) => connection.detach(),
             Err(error) => return Err(Box::pin(caused_by(error, vec![self.site.clone()])).await),
         };
+        sqlx::raw_sql(PLAN_ONCE).execute(&mut connection).in_time().await?;
         let now = Instant::now();
         Ok(Lent::Kept(Kept { connection, generation, born: now, used: now }, self))
     }

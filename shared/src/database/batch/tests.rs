@@ -102,6 +102,38 @@ async fn a_lone_item_leaves_at_once_and_a_crowd_leaves_together_in_the_order_of_
     }
 }
 
+/// What waits on the way of an item before it is handed in: so many turns of the other tasks.
+async fn after_turns(turns: u32) {
+    for _ in 0..turns {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn tasks_that_need_no_more_than_their_turns_leave_together_and_what_comes_later_is_not_waited_for() {
+    let mut lab = Lab::new(10, 100);
+    for (item, turns) in [(0, 0), (1, 1), (2, 1), (3, 2)] {
+        let batcher = lab.batcher.clone();
+        tokio::spawn(async move {
+            after_turns(turns).await;
+            batcher.submit(item).await
+        });
+    }
+    let (later, batcher) = (Arc::new(Semaphore::new(0)), lab.batcher.clone());
+    let waits = later.clone();
+    tokio::spawn(async move {
+        waits.acquire().await.unwrap().forget();
+        batcher.submit(4).await
+    });
+
+    let mut together = lab.batch().await;
+    together.sort_unstable();
+    assert_eq!(together, [0, 1, 2, 3]);
+    later.add_permits(1);
+    lab.go_on();
+    assert_eq!(lab.batch().await, [4]);
+}
+
 #[tokio::test]
 async fn a_batch_is_bounded_and_what_comes_first_leaves_first() {
     let mut lab = Lab::new(2, 100);
