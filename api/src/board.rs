@@ -10,13 +10,17 @@ use apalis_board::axum::ui::ServeUI;
 use apalis_postgres::{Config, PostgresStorage};
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::header::{
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use shared::platform::listener::ClientAddress;
 use sqlx::PgPool;
 
 use crate::admin_key::AdminKeys;
@@ -39,8 +43,29 @@ pub(crate) fn router(pool: &PgPool, admin_keys: AdminKeys) -> Router {
         .layer(from_fn(with_a_way_out))
         .layer(Extension(TracingBroadcaster::create()))
         .layer(from_fn(read_only))
+        .layer(from_fn(fenced))
         .merge(operator::router(pool))
         .layer(from_fn_with_state(admin_keys, admin_only))
+}
+
+/// The content security policy of the board: its own scripts, which are compiled in, and no other host.
+const POLICY: &str = "default-src 'self'; script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'; \
+                      style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; base-uri 'self'; \
+                      form-action 'none'; frame-ancestors 'none'";
+
+/// What holds for all that the board answers: it is not stored, framed or taken for another type.
+async fn fenced(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (CACHE_CONTROL, "no-store"),
+        (REFERRER_POLICY, "same-origin"),
+    ] {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
 }
 
 async fn read_only(request: Request, next: Next) -> Response {
@@ -81,7 +106,8 @@ async fn admin_only(State(admin_keys): State<AdminKeys>, mut request: Request, n
             return next.run(request).await;
         }
         // The name is not logged, because a secret may have been typed in its place.
-        tracing::warn!(event = "admin_key_refused", "somebody came with another admin key");
+        let client = ClientAddress::of(request.extensions());
+        tracing::warn!(event = "admin_key_refused", client, "somebody came with another admin key");
     }
     let ask = [(WWW_AUTHENTICATE, "Basic realm=\"Payonce\", charset=\"UTF-8\"")];
     (StatusCode::UNAUTHORIZED, ask, "your own name as user, and your admin key as password\n").into_response()

@@ -5,6 +5,7 @@ use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use shared::platform::listener::ClientAddress;
 use tracing::{Instrument as _, field};
 use uuid::Uuid;
 
@@ -25,7 +26,8 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let correlation_id = brought.filter(is_usable).unwrap_or(&request_id).to_owned();
     // An error span, so that no log filter takes these ids from the lines within. The key's owner is filled
     // in once it is known.
-    let span = tracing::error_span!("request", request_id, correlation_id, key = field::Empty);
+    let client = ClientAddress::of(request.extensions());
+    let span = tracing::error_span!("request", request_id, correlation_id, client, key = field::Empty);
     request.extensions_mut().insert(CorrelationId(correlation_id));
     let mut response = measure(request, next).instrument(span).await;
     if let Ok(value) = HeaderValue::from_str(&request_id) {

@@ -15,6 +15,7 @@ use shared::merchant::auth::Authenticating;
 use shared::operations::installation;
 use shared::payment::store::Reading;
 use shared::payment::transition::Accepting;
+use shared::platform::listener::{self, Limits};
 use shared::queue::bell::Bell;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -57,6 +58,9 @@ struct Parts {
 
 /// The connections that accepting, reading and authenticating keep for themselves.
 const SEATS: u32 = 3;
+
+/// The most connections of operators at a time. Some of the job board's stay open.
+const OPERATORS: usize = 256;
 
 /// The API, bound to its addresses and ready to serve.
 pub struct Server {
@@ -102,7 +106,7 @@ impl Server {
     /// Serves until `shutdown`, then lets the requests under way end.
     ///
     /// # Errors
-    /// A listener that fails.
+    /// None: it serves as long as it may.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let waiters = wait::Waiters::start(self.pool.clone(), shutdown.clone());
         let seat = || Seat::new(self.pool.clone());
@@ -126,11 +130,12 @@ impl Server {
             shutdown: shutdown.clone(),
             pool: self.pool.clone(),
         });
+        let room = listener::room_for(self.settings.client_connections + OPERATORS);
+        let clients = Limits::with(room.saturating_sub(OPERATORS).max(1));
         let serve = async {
-            tokio::try_join!(
-                axum::serve(self.api, routes::router(app))
-                    .with_graceful_shutdown(shutdown.clone().cancelled_owned()),
-                axum::serve(self.board, board).with_graceful_shutdown(shutdown.clone().cancelled_owned()),
+            tokio::join!(
+                listener::serve(self.api, routes::router(app), clients, shutdown.clone()),
+                listener::serve(self.board, board, Limits::with(OPERATORS), shutdown.clone()),
             )
         };
         let deadline = async {
@@ -138,7 +143,7 @@ impl Server {
             tokio::time::sleep(DRAIN_DEADLINE).await;
         };
         tokio::select! {
-            served = serve => { served.context("the API stopped serving")?; }
+            _ = serve => {}
             () = deadline => tracing::warn!("requests still under way at the shutdown deadline; cut off"),
         }
         database::close(&self.pool).await;

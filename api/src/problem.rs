@@ -66,6 +66,8 @@ pub(crate) enum Problem {
     MethodNotAllowed,
     #[error("the body is longer than {0} bytes")]
     TooLarge(usize),
+    #[error("{0}; send it whole, and repeat the request")]
+    TooSlow(String),
     #[error("send the body as application/json")]
     UnsupportedMediaType,
     #[error("too many requests with this API key; repeat this one after {retry_after_s} s")]
@@ -123,6 +125,7 @@ impl Problem {
             | Self::NotFound(_)
             | Self::MethodNotAllowed
             | Self::TooLarge(_)
+            | Self::TooSlow(_)
             | Self::UnsupportedMediaType
             | Self::Internal => None,
         }
@@ -148,6 +151,7 @@ impl Problem {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable | Self::DatabaseBusy | Self::DatabaseUnavailable | Self::NotReady(_) => {
@@ -179,6 +183,7 @@ impl Problem {
             Self::NotFound(_) => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::TooLarge(_) => "payload_too_large",
+            Self::TooSlow(_) => "request_timeout",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::TooManyRequests { .. } => "too_many_requests",
             Self::Unavailable => "unavailable",
@@ -223,6 +228,7 @@ impl Problem {
             | Self::NotFound(_)
             | Self::MethodNotAllowed
             | Self::TooLarge(_)
+            | Self::TooSlow(_)
             | Self::UnsupportedMediaType
             | Self::TooManyRequests { .. }
             | Self::Unavailable

@@ -15,6 +15,7 @@ use shared::database::{self, standby};
 use shared::operations::gauges;
 use shared::operations::installation;
 use shared::payment::store;
+use shared::platform::listener::Slow;
 use shared::platform::metrics;
 use sqlx::PgPool;
 
@@ -53,8 +54,8 @@ pub(crate) fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// The time that a readiness answer has left to read the lag.
-const LAG_TIMEOUT: Duration = Duration::from_millis(400);
+/// The time that a readiness answer takes at most, whatever the database does.
+const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Makes sure that answers are true: no standby says that something does not exist which has not reached it
 /// yet. And no answer rests on a commit that may not last.
@@ -85,17 +86,20 @@ async fn ready(State(app): State<App>) -> Result<Json<Value>, Problem> {
     if app.shutdown.is_cancelled() {
         return Err(Problem::NotReady("shutting down".to_owned()));
     }
-    if let Some(why) = database::not_ready(&app.pool).await {
-        return Err(Problem::NotReady(why));
-    }
-    if let Some(why) = installation::closed(&app.pool).await? {
-        return Err(Problem::NotReady(why));
-    }
-    let Ok(lag) = tokio::time::timeout(LAG_TIMEOUT, store::lag(&app.pool)).await else {
-        return Err(Problem::NotReady("the database does not answer".to_owned()));
-    };
-    let lag = lag?;
+    let lag = tokio::time::timeout(READY_TIMEOUT, lag_if_ready(&app.pool)).await;
+    let lag = lag.map_err(|_| Problem::NotReady("the database does not answer".to_owned()))??;
     Ok(Json(json!({ "status": "ready", "queue_lag_s": lag.as_secs_f64() })))
+}
+
+/// How long the payment that waits longest has been due, where the database can do its part.
+async fn lag_if_ready(pool: &PgPool) -> Result<Duration, Problem> {
+    if let Some(why) = database::not_ready(pool).await {
+        return Err(Problem::NotReady(why));
+    }
+    if let Some(why) = installation::closed(pool).await? {
+        return Err(Problem::NotReady(why));
+    }
+    Ok(store::lag(pool).await?)
 }
 
 async fn scrape(State(app): State<App>) -> impl IntoResponse {
@@ -115,6 +119,10 @@ fn page_size(limit: Option<i64>) -> Result<(i64, usize), Problem> {
 }
 
 fn unreadable(rejection: BytesRejection) -> Problem {
+    let mut causes = std::iter::successors(std::error::Error::source(&rejection), |cause| cause.source());
+    if let Some(slow) = causes.find_map(|cause| cause.downcast_ref::<Slow>()) {
+        return Problem::TooSlow(slow.to_string());
+    }
     match rejection.status() {
         StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge(BODY_BYTES_MAX),
         _ => Problem::InvalidRequest { param: None, detail: rejection.body_text() },

@@ -24,6 +24,8 @@ pub struct Settings {
     pub admin_key: String,
     /// `ADMIN_KEYS`: the same for each person: a name and that person's own key.
     pub admin_keys: Vec<(String, String)>,
+    /// `API_CONNECTIONS`: the most clients' connections to the API at a time.
+    pub client_connections: usize,
     /// `CHAOS_MODE`: whether a client may ask, by a header, for a failure after its payment was recorded.
     pub chaos_mode: bool,
     /// `API_RATE_PER_S` and `API_RATE_BURST`: the requests that an API key may make. None sets no limit.
@@ -41,6 +43,7 @@ impl Settings {
             board_addr: (Ipv4Addr::LOCALHOST, 8081).into(),
             admin_key,
             admin_keys: Vec::new(),
+            client_connections: 4096,
             chaos_mode: false,
             rate: None,
         }
@@ -74,6 +77,7 @@ impl Settings {
             max_connections: connections_from_env(default.max_connections)?,
             api_addr: config::parsed("API_ADDR", default.api_addr)?,
             board_addr: config::parsed("BOARD_ADDR", default.board_addr)?,
+            client_connections: client_connections_from_env(default.client_connections)?,
             chaos_mode: config::parsed("CHAOS_MODE", default.chaos_mode)?,
             rate: rate_from_env()?,
             ..default
@@ -88,6 +92,13 @@ fn connections_from_env(default: u32) -> Result<u32, InvalidSetting> {
         return Err(InvalidSetting::new("DATABASE_CONNECTIONS", format!("an API needs at least {fewest}")));
     }
     Ok(connections)
+}
+
+fn client_connections_from_env(default: usize) -> Result<usize, InvalidSetting> {
+    match config::parsed("API_CONNECTIONS", default)? {
+        0 => Err(InvalidSetting::new("API_CONNECTIONS", "must be at least 1")),
+        connections => Ok(connections),
+    }
 }
 
 fn rate_from_env() -> Result<Option<Rate>, InvalidSetting> {
@@ -106,6 +117,7 @@ impl fmt::Debug for Settings {
             .field("max_connections", &self.max_connections)
             .field("api_addr", &self.api_addr)
             .field("board_addr", &self.board_addr)
+            .field("client_connections", &self.client_connections)
             .field("chaos_mode", &self.chaos_mode)
             .field("rate", &self.rate)
             .finish_non_exhaustive()

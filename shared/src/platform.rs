@@ -1,5 +1,5 @@
-//! What any program needs, whatever it is for: settings, logs, metrics, an orderly end, and the faults of
-//! test builds.
+//! What any program needs, whatever it is for: settings, logs, metrics, a listener, an orderly end, and the
+//! faults of test builds.
 //!
 //! This wing may use `domain`, whose words metrics carry, and no other wing. It opens no connection. Of the
 //! database it knows the driver's errors, with which faults fail, and the driver's log, which `notices`
@@ -7,6 +7,7 @@
 
 pub mod config;
 pub mod fault;
+pub mod listener;
 pub mod metrics;
 pub(crate) mod notices;
 pub mod process;

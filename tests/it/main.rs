@@ -31,6 +31,7 @@ mod installation;
 mod late;
 mod ledger;
 mod limit;
+mod listener;
 mod lists;
 mod logs;
 mod matrix;

@@ -13,11 +13,15 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use shared::database;
 use shared::operations::gauges;
+use shared::platform::listener::{self, Limits};
 use shared::platform::metrics;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::Desks;
+
+/// The most connections at a time, of whoever watches.
+const CONNECTIONS: usize = 64;
 
 /// What the answers are drawn from.
 #[derive(Clone)]
@@ -45,9 +49,7 @@ pub(crate) async fn serve(listener: TcpListener, shown: Shown) {
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .with_state(shown);
-    if let Err(why) = axum::serve(listener, router).await {
-        tracing::error!(%why, "metrics cannot be read any more");
-    }
+    listener::serve(listener, router, Limits::with(CONNECTIONS), CancellationToken::new()).await;
 }
 
 async fn scrape(State(shown): State<Shown>) -> impl IntoResponse {

@@ -47,6 +47,16 @@ async fn the_board_shows_the_admin_its_pages_and_the_payment_queue() {
 
     page.assert_status(200);
     assert!(page.header("content-type").starts_with("text/html"), "{:?}", page.headers);
+    for answer in [&page, &queues] {
+        let policy = answer.header("content-security-policy");
+        assert!(
+            policy.contains("frame-ancestors 'none'") && policy.contains("default-src 'self'"),
+            "{policy}"
+        );
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("x-frame-options"), "DENY");
+        assert_eq!(answer.header("cache-control"), "no-store");
+    }
     queues.assert_status(200);
     assert!(queues.json().to_string().contains("payments"), "{}", queues.json());
     tasks.assert_status(200);
