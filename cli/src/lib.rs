@@ -31,7 +31,7 @@ use clap::{Parser, Subcommand};
 use terminal::progress;
 
 /// Durable payment jobs: run them, look after them, prove them.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(
     name = "payonce",
     version,
@@ -43,7 +43,7 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     Dev(dev::Args),
     Migrate(migrate::Args),
@@ -92,7 +92,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Command::Service(command) = cli.command {
         return service::run(command);
     }
-    if let Err(why) = shared::platform::config::load_dotenv() {
+    if let Err(why) = shared::platform::config::load() {
         progress::say(&format!("error: {why}"));
         return ExitCode::FAILURE;
     }

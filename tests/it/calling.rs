@@ -1,0 +1,192 @@
+//! How programs and commands are called: their arguments, what in the environment is refused, where a key
+//! comes from, and that nothing tells a password.
+
+use std::fs;
+
+use tests::{Exit, Launch, Process, TestDatabase, guardian};
+
+use crate::PROGRAM;
+
+const NOWHERE: &str = "postgres://127.0.0.1:1/none";
+
+fn programs() -> [(&'static str, Launch); 3] {
+    [
+        ("api", Launch::api(PROGRAM)),
+        ("worker", Launch::worker(PROGRAM)),
+        ("simgateway", Launch::simgateway(PROGRAM)),
+    ]
+}
+
+fn payonce(arguments: &[&str]) -> Launch {
+    Launch::payonce(PROGRAM).args(arguments.iter().copied())
+}
+
+/// Whatever a process said, on both of its outputs.
+fn said(process: &Process) -> String {
+    format!("{}{}", process.stdout(), process.stderr())
+}
+
+#[tokio::test]
+async fn programs_answer_for_help_and_version_and_take_no_other_argument() {
+    for (argument, code) in [("--help", 0), ("-h", 0), ("--version", 0), ("-V", 0), ("--port", 2), ("api", 2)]
+    {
+        for (name, launch) in programs() {
+            let (exit, process) = launch.args([argument]).run().await;
+
+            assert_eq!(exit, Exit::Code(code), "{name} {argument}: {}", said(&process));
+            let (answer, refusal) = (process.stdout(), process.stderr());
+            assert_eq!((answer.is_empty(), refusal.is_empty()), (code != 0, code == 0), "{name} {argument}");
+            let shows = match argument {
+                "--help" | "-h" => answer.contains("DATABASE_URL  (to be set") && answer.contains("Example:"),
+                "--version" | "-V" => answer == format!("{name} {}\n", env!("CARGO_PKG_VERSION")),
+                _ => refusal.lines().count() == 1 && refusal.contains(&format!("{name} --help")),
+            };
+            assert!(shows, "{name} {argument} said:\n{}", said(&process));
+        }
+    }
+}
+
+/// A variable, and what is said of it.
+const REFUSED: &[(&str, &str)] = &[
+    ("API_RATE_PERS", "is no setting; did you mean API_RATE_PER_S?"),
+    ("LEASE_SM", "is no setting; did you mean LEASE_MS?"),
+    ("REDIS_URL", "is no setting: Payonce needs no Redis"),
+    ("IDEMPOTENCY_TTL_SECONDS", "keys never expire here"),
+    ("API_KEY", "payonce keys create"),
+];
+
+#[tokio::test]
+async fn a_variable_that_is_no_setting_and_was_meant_for_us_refuses_to_start() {
+    for (name, says) in REFUSED {
+        let calls = programs().map(|(_, launch)| launch).into_iter().chain([payonce(&["keys", "list"])]);
+        for launch in calls {
+            let (exit, process) = launch.env("LOG_FORMAT", "text").env(name, "5").run().await;
+
+            assert_eq!(exit, Exit::Code(1), "{name}: {}", said(&process));
+            assert!(
+                process.stderr().contains(name) && process.stderr().contains(says),
+                "{}",
+                process.stderr()
+            );
+        }
+        let directory = guardian::scratch().join(format!("env-{:016x}", rand::random::<u64>()));
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join(".env"), format!("{name}=5\n")).unwrap();
+        let (exit, process) = payonce(&["keys", "list"]).current_dir(&directory).run().await;
+        assert_eq!(exit, Exit::Code(1), "{name}: {}", said(&process));
+        assert!(process.stderr().contains(name) && process.stderr().contains(says), "{}", process.stderr());
+    }
+}
+
+#[tokio::test]
+async fn variables_of_others_stop_no_start() {
+    let others = [
+        ("API_PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+        ("WORKER_SERVICE_HOST", "10.0.0.1"),
+        ("REDIS_SERVICE_PORT", "6379"),
+        ("REDIS_PORT", "tcp://10.0.0.2:6379"),
+        ("GATEWAY_PORT", "tcp://10.0.0.3:80"),
+        ("PGHOST", "db"),
+        ("DOCKER_HOST", "unix:///run/docker.sock"),
+        ("LOG_LEVEL", "info"),
+        ("API_RATE_PERS", ""),
+    ];
+    let database = TestDatabase::fresh().await;
+
+    let (exit, process) =
+        payonce(&["keys", "list"]).envs(others).env("DATABASE_URL", &database.url).run().await;
+
+    assert_eq!(exit, Exit::Code(0), "{}", said(&process));
+}
+
+#[tokio::test]
+async fn the_database_may_be_named_by_db_url_unless_that_contradicts_its_own_name() {
+    let database = TestDatabase::fresh().await;
+    let list = || payonce(&["keys", "list"]).env("DB_URL", &database.url);
+
+    let (exit, by_alias) = list().run().await;
+    assert_eq!(exit, Exit::Code(0), "{}", said(&by_alias));
+    let (exit, both) = list().env("DATABASE_URL", &database.url).run().await;
+    assert_eq!(exit, Exit::Code(0), "{}", said(&both));
+
+    let (exit, process) = list().env("DATABASE_URL", NOWHERE).run().await;
+    assert_eq!(exit, Exit::Code(1));
+    assert!(process.stderr().contains("DB_URL: is another name of DATABASE_URL"), "{}", said(&process));
+}
+
+/// URLs with a password in them that is torn apart, or was never one.
+const MALFORMED: &[&str] = &[
+    "postgres:user:geheim@127.0.0.1:1/db",
+    "user:geheim@127.0.0.1:1/db",
+    "host=127.0.0.1 port=1 user=user password=geheim",
+    "postgres://user:1/geheim@127.0.0.1:1/db",
+    "postgres://user:1#geheim@127.0.0.1:1/db",
+    "postgres://user:1?geheim@127.0.0.1:1/db",
+    "postgres://user:geheim@geheim@127.0.0.1:1/db",
+    "postgres://user:geheim@127.0.0.1:none/db",
+    "postgres://user:geheim@127.0.0.1:1/db?pasword=geheim",
+    "postgres://user:geheim@127.0.0.1:1/db?sslmode=geheim@x",
+    "postgres://user:geheim@127.0.0.1:1/db",
+];
+
+#[tokio::test]
+async fn no_program_and_no_command_tells_the_password_of_a_database() {
+    for url in MALFORMED {
+        let (gateway, admin) = ("http://127.0.0.1:1", "0123456789abcdef");
+        let calls = programs().map(|(_, launch)| launch).into_iter().chain([
+            payonce(&["keys", "list"]),
+            payonce(&["rebuild", "--check"]),
+            payonce(&["verify", "--gateway-url", gateway]),
+            payonce(&["verify", "--gateway-url", gateway, "--database-url", url]),
+            payonce(&["dev"]),
+        ]);
+        for launch in calls {
+            let launch = launch.env("RUST_LOG", "trace").env("GATEWAY_URL", gateway).env("ADMIN_KEY", admin);
+            let launch = launch.env("DATABASE_URL", url).env("GATEWAY_DATABASE_URL", url);
+            let data = guardian::scratch().join(format!("dev-{:016x}", rand::random::<u64>()));
+            fs::create_dir(&data).unwrap();
+
+            let (exit, process) = launch.current_dir(&data).run().await;
+
+            assert!(matches!(exit, Exit::Code(1 | 2)), "{url}: {exit:?}");
+            assert!(
+                !said(&process).is_empty() && !said(&process).contains("geheim"),
+                "{url}: {}",
+                said(&process)
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_line_of_the_env_file_that_cannot_be_read_is_told_by_its_number() {
+    let directory = guardian::scratch().join(format!("env-{:016x}", rand::random::<u64>()));
+    fs::create_dir(&directory).unwrap();
+    fs::write(directory.join(".env"), "LEASE_MS=30000\nDATABASE_URL=postgres://u:ge heim@127.0.0.1/db\n")
+        .unwrap();
+
+    let (exit, process) = payonce(&["keys", "list"]).current_dir(&directory).run().await;
+
+    assert_eq!(exit, Exit::Code(1));
+    let said = said(&process);
+    assert!(said.contains(".env: line 2 cannot be read") && !said.contains("heim"), "{said}");
+}
+
+#[tokio::test]
+async fn where_nobody_listens_every_program_and_command_says_that_it_was_refused() {
+    let gateway = "http://127.0.0.1:1";
+    let calls = programs().map(|(_, launch)| launch).into_iter().chain([
+        payonce(&["keys", "list"]),
+        payonce(&["rebuild", "--check"]),
+        payonce(&["verify", "--gateway-url", gateway]),
+    ]);
+    for launch in calls {
+        let launch = launch.env("GATEWAY_URL", gateway).env("ADMIN_KEY", "0123456789abcdef");
+        let (exit, process) =
+            launch.env("DATABASE_URL", NOWHERE).env("GATEWAY_DATABASE_URL", NOWHERE).run().await;
+
+        assert_eq!(exit, Exit::Code(1));
+        let said = said(&process);
+        assert!(said.contains("refused") && !said.contains("timed out"), "{said}");
+    }
+}
