@@ -17,6 +17,7 @@ mod load;
 mod migrate;
 mod moved;
 mod orphans;
+mod pages;
 mod rebuild;
 mod reconcile;
 mod recovery;

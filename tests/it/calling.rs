@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use serde_json::Value;
 use tests::{Exit, Launch, Process, TestDatabase, guardian};
 
 use crate::PROGRAM;
@@ -189,4 +190,39 @@ async fn where_nobody_listens_every_program_and_command_says_that_it_was_refused
         let said = said(&process);
         assert!(said.contains("refused") && !said.contains("timed out"), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_list_has_a_limit_of_at_least_one_and_says_where_it_goes_on() {
+    let database = TestDatabase::fresh().await;
+    sqlx::query("insert into breaks (kind, subject, detail, opened_at) select 'orphan', 'k' || n, '{}', now() from generate_series(1, 5) n")
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    let list = |more: &'static [&'static str]| {
+        payonce(&["breaks", "list"]).args(more.iter().copied()).env("DATABASE_URL", &database.url)
+    };
+    for command in ["breaks", "dead-letters", "recovery", "orphans", "corrections"] {
+        let (exit, process) = payonce(&[command, "list", "--limit", "0"]).run().await;
+        assert_eq!(exit, Exit::Code(2), "{command}: {}", said(&process));
+        assert!(process.stderr().contains("0 is not in 1..="), "{command}: {}", process.stderr());
+    }
+
+    let (_, process) = list(&["--limit", "2", "--json"]).run().await;
+    let first: Value = serde_json::from_str(&process.stdout()).unwrap();
+    let (_, process) = list(&["--limit", "2"]).run().await;
+    let before = format!("--before {}", first["data"][1]["id"]);
+    let (_, whole) = list(&["--limit", "5"]).run().await;
+    let (_, whole_as_json) = list(&["--limit", "5", "--json"]).run().await;
+    let (_, none) = list(&["--before", "1"]).run().await;
+
+    assert_eq!((first["data"].as_array().unwrap().len(), &first["has_more"]), (2, &true.into()));
+    assert!(
+        process.stderr().contains("there are more") && process.stderr().contains(&before),
+        "{}",
+        process.stderr()
+    );
+    assert_eq!((whole.stdout().lines().count(), whole.stderr().as_str()), (6, ""));
+    assert_eq!(serde_json::from_str::<Value>(&whole_as_json.stdout()).unwrap()["has_more"], false);
+    assert_eq!(none.stdout(), "no such break is open\n");
 }
