@@ -7,6 +7,7 @@
 //! a person.
 
 mod breaks;
+mod completions;
 mod corrections;
 mod dead_letters;
 mod dev;
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use chaos::service;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use terminal::progress;
 
 /// Durable payment jobs: run them, look after them, prove them.
@@ -70,6 +71,7 @@ enum Command {
     Corrections(corrections::Args),
     #[command(subcommand, alias = "dlq")]
     DeadLetters(dead_letters::Command),
+    Completions(completions::Args),
 }
 
 /// Runs the whole program with the arguments of this process.
@@ -122,6 +124,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Orphans(command) => orphans::run(command).await,
         Command::Reconcile(args) => reconcile::run(args).await,
         Command::Chaos(args) => Box::pin(chaos::run(args)).await,
+        Command::Completions(args) => completions::run(args, Cli::command()),
         Command::Service(_) => unreachable!("a service has a runtime of its own"),
         Command::Verify(args) => Box::pin(verify::run(args)).await,
         Command::Recovery(command) => recovery::run(command).await,

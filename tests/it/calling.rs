@@ -4,7 +4,7 @@
 use std::fs;
 
 use serde_json::Value;
-use tests::{Exit, Launch, Process, TestDatabase, guardian};
+use tests::{Exit, Launch, Process, System, TestDatabase, guardian};
 
 use crate::PROGRAM;
 
@@ -193,6 +193,32 @@ async fn where_nobody_listens_every_program_and_command_says_that_it_was_refused
 }
 
 #[tokio::test]
+async fn load_takes_its_key_from_the_environment_or_a_file_and_prefers_what_it_is_told() {
+    let system = System::start(PROGRAM).await;
+    let file = guardian::scratch().join(format!("key-{:016x}", rand::random::<u64>()));
+    fs::write(&file, format!("{}\n", system.client.secret())).unwrap();
+    let (url, secret, file) = (system.client.url(""), system.client.secret(), file.to_str().unwrap());
+    let load = |more: &[&str]| {
+        payonce(&["load", "--total", "3", "--base-url", &url]).args(more.iter().copied().map(str::to_owned))
+    };
+    for (launch, code, says) in [
+        (load(&[]).env("PAYONCE_API_KEY", secret), 0, ""),
+        (load(&["--api-key-file", file]), 0, ""),
+        (load(&["--api-key-file", file]).env("PAYONCE_API_KEY", "payonce_sk_other"), 0, ""),
+        (load(&["--api-key", secret]).env("PAYONCE_API_KEY", "payonce_sk_other"), 0, ""),
+        (load(&[]), 2, "set PAYONCE_API_KEY"),
+        (load(&["--api-key-file", "-"]), 2, "the key is empty"),
+        (load(&["--api-key-file", "/none"]), 2, "cannot read \"/none\""),
+        (load(&["--api-key-file", file, "--api-key", secret]), 2, "cannot be used with"),
+    ] {
+        let (exit, process) = launch.run().await;
+
+        assert_eq!(exit, Exit::Code(code), "{says}: {}", said(&process));
+        assert!(process.stderr().contains(says) && !said(&process).contains(secret), "{}", said(&process));
+    }
+}
+
+#[tokio::test]
 async fn a_list_has_a_limit_of_at_least_one_and_says_where_it_goes_on() {
     let database = TestDatabase::fresh().await;
     sqlx::query("insert into breaks (kind, subject, detail, opened_at) select 'orphan', 'k' || n, '{}', now() from generate_series(1, 5) n")
@@ -225,4 +251,16 @@ async fn a_list_has_a_limit_of_at_least_one_and_says_where_it_goes_on() {
     assert_eq!((whole.stdout().lines().count(), whole.stderr().as_str()), (6, ""));
     assert_eq!(serde_json::from_str::<Value>(&whole_as_json.stdout()).unwrap()["has_more"], false);
     assert_eq!(none.stdout(), "no such break is open\n");
+}
+
+#[tokio::test]
+async fn each_shell_gets_its_completions() {
+    for (shell, has) in
+        [("bash", "complete -F"), ("zsh", "#compdef payonce"), ("fish", "complete -c payonce")]
+    {
+        let (exit, process) = payonce(&["completions", shell]).run().await;
+
+        assert_eq!(exit, Exit::Code(0), "{}", process.stderr());
+        assert!(process.stdout().contains(has) && process.stdout().contains("dead-letters"), "{shell}");
+    }
 }
