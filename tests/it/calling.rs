@@ -264,3 +264,69 @@ async fn each_shell_gets_its_completions() {
         assert!(process.stdout().contains(has) && process.stdout().contains("dead-letters"), "{shell}");
     }
 }
+
+#[tokio::test]
+async fn a_merchant_and_a_key_have_names_that_show_and_that_nobody_takes_for_anothers() {
+    let database = TestDatabase::fresh().await;
+    let create = |merchant: &str, name: &str| {
+        payonce(&["keys", "create", "--merchant", merchant, "--name", name, "--json"])
+            .env("DATABASE_URL", &database.url)
+    };
+    let (exit, made) = create("Acme Söhne", "till").run().await;
+    assert_eq!(exit, Exit::Code(0), "{}", said(&made));
+
+    for (merchant, name, says) in [
+        ("", "till", "give 1 to 255 characters"),
+        ("   ", "till", "give 1 to 255 characters"),
+        (" other", "till", "no blank at either end"),
+        ("\u{1b}[31mred", "till", "none of them a control"),
+        ("a\u{202e}b", "till", "zero-width or direction"),
+        ("Acme Söhne ", "till", "the merchant \"Acme Söhne\" exists"),
+        ("acme söhne", "till", "the merchant \"Acme Söhne\" exists"),
+        ("ACMESO\u{308}HNE", "till", "the merchant \"Acme Söhne\" exists"),
+        ("Ac\u{200b}me Söhne", "till", "the merchant \"Acme Söhne\" exists"),
+        ("Acme Söhne", "", "the key's name \"\" cannot be used: give 1 to 255"),
+        ("Acme Söhne", "a\nb", "the key's name \"a\\nb\" cannot be used"),
+    ] {
+        let (exit, refused) = create(merchant, name).run().await;
+
+        let told = refused.stderr();
+        assert_eq!(exit, Exit::Code(1), "{merchant:?} {name:?}");
+        assert!(told.contains(says) && told.lines().count() == 1, "{merchant:?} {name:?}: {told}");
+        assert!(!told.chars().any(|c| c == '\u{1b}' || c == '\u{202e}'), "{told:?}");
+    }
+
+    let (again, _) = create("Acme So\u{308}hne", "second").run().await;
+    let merchants: i64 =
+        sqlx::query_scalar("select count(*) from merchants").fetch_one(&database.pool).await.unwrap();
+    assert_eq!((again, merchants), (Exit::Code(0), 1), "composed otherwise it is the same name");
+}
+
+#[tokio::test]
+async fn a_merchant_whose_name_would_be_refused_today_still_gets_keys() {
+    let database = TestDatabase::fresh().await;
+    shared::merchant::find_or_create(&database.pool, "old ").await.unwrap();
+
+    let create = payonce(&["keys", "create", "--merchant", "old "]).env("DATABASE_URL", &database.url);
+    let (exit, process) = create.run().await;
+
+    assert_eq!(exit, Exit::Code(0), "{}", said(&process));
+}
+
+#[tokio::test]
+async fn a_reason_or_a_name_of_a_person_that_hides_something_is_refused_in_one_line() {
+    let database = TestDatabase::fresh().await;
+    for (by, reason, says) in [
+        ("ada", "a\u{202e}b", "must say why"),
+        ("ada", "\u{1b}[2J", "must say why"),
+        ("a\u{200b}da", "because", "must name a person"),
+    ] {
+        for command in [&["breaks", "resolve"][..], &["dead-letters", "discard"]] {
+            let call = payonce(command).args(["1", "--by", by, "--reason", reason]);
+            let (exit, process) = call.env("DATABASE_URL", &database.url).run().await;
+
+            assert_eq!(exit, Exit::Code(1), "{command:?} {by:?} {reason:?}");
+            assert!(process.stderr().contains(says), "{command:?}: {}", process.stderr());
+        }
+    }
+}
