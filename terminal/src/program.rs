@@ -71,7 +71,7 @@ pub fn called(
 impl Program {
     fn help(&self) -> String {
         let Self { name, about, example, .. } = self;
-        let file = if self.reads_env_file { ", or a file .env in the working directory" } else { "" };
+        let file = if self.reads_env_file { ", or a file .env in the working directory," } else { "" };
         let mut text = format!(
             "{about}\n\nUsage: {name}\n\nIt takes no arguments but --help and --version. The environment{file} configures it:\n"
         );
