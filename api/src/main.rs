@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use terminal::program;
 use tikv_jemallocator::Jemalloc;
 
 /// A payment takes a tenth less CPU than with the allocator of glibc (docs/PERFORMANCE.md, "What limits it").
@@ -9,5 +10,5 @@ use tikv_jemallocator::Jemalloc;
 static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
-    api::main()
+    program::called(&program::API, std::env::args_os().skip(1), api::main)
 }

@@ -14,6 +14,7 @@ use sqlx::PgPool;
 use terminal::output;
 
 use crate::migrate::connect;
+use crate::pages::{Before, Page};
 
 /// List, show and resolve contradictions between the books. Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
@@ -31,10 +32,11 @@ Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
         /// List resolved ones too
         #[arg(long)]
         all: bool,
-        /// How many breaks to list, at most
-        #[arg(long, default_value_t = 100)]
-        limit: u16,
-        /// Print one line of JSON: an array of the breaks
+        #[command(flatten)]
+        before: Before,
+        #[command(flatten)]
+        page: Page,
+        /// Print one line of JSON: an object of the breaks as `data`, and `has_more`
         #[arg(long)]
         json: bool,
     },
@@ -93,9 +95,10 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let pool = connect().await?;
     database::require_migrated(&pool).await?;
     match command {
-        Command::List { kind, all, limit, json } => {
+        Command::List { kind, all, before, page, json } => {
             let is_open = (!all).then_some(true);
-            list(&pool, &Filter { kind, is_open, before: None, limit: limit.into() }, json).await?;
+            let filter = Filter { kind, is_open, before: before.before, limit: page.asked() };
+            list(&pool, &filter, page, json).await?;
         }
         Command::Show { id, json } => {
             let it = breaks::find(&pool, id).await?.with_context(|| no_such(id))?;
@@ -113,14 +116,18 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(pool: &PgPool, filter: &Filter, json: bool) -> Result<()> {
-    let found = breaks::list(pool, filter).await?;
+async fn list(pool: &PgPool, filter: &Filter, page: Page, json: bool) -> Result<()> {
+    let found = page.of(breaks::list(pool, filter).await?);
     if json {
-        return output::json(&found.iter().map(json::a_break).collect::<Vec<_>>());
+        return found.json(json::a_break);
     }
-    if found.is_empty() {
-        return output::line("no break is open");
-    }
+    let is_narrowed = filter.kind.is_some() || filter.before.is_some();
+    let empty = match (filter.is_open.is_some(), is_narrowed) {
+        (true, false) => "no break is open",
+        (true, true) => "no such break is open",
+        (false, false) => "there is no break",
+        (false, true) => "there is no such break",
+    };
     let minute = "%Y-%m-%d %H:%M";
     let row = |it: &Break| {
         vec![
@@ -131,10 +138,8 @@ async fn list(pool: &PgPool, filter: &Filter, json: bool) -> Result<()> {
             it.closed_by.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     };
-    output::table(
-        &["ID", "KIND", "ABOUT", "OPENED", "RESOLVED BY"],
-        &found.iter().map(row).collect::<Vec<_>>(),
-    )
+    let next = |it: &Break| format!("--before {}", it.id);
+    found.print(&["ID", "KIND", "ABOUT", "OPENED", "RESOLVED BY"], row, (empty, next))
 }
 
 fn show(it: &Break, json: bool) -> Result<()> {

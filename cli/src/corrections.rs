@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use domain::correction::KINDS;
+use domain::ids::PaymentId;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use shared::platform::config;
 use terminal::{output, progress};
+
+use crate::pages::Before;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(500);
@@ -46,7 +49,12 @@ Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
         all: bool,
         /// Only corrections of this payment
         #[arg(long, value_name = "ID")]
-        payment: Option<String>,
+        payment: Option<PaymentId>,
+        /// How many to list, at most
+        #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=100))]
+        limit: u16,
+        #[command(flatten)]
+        before: Before,
     },
     /// Propose a correction, by what stands at the gateway after all; another person approves it
     ///
@@ -110,10 +118,19 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     let api = Api { http, base: args.base_url.trim_end_matches('/').to_owned(), key };
     let json = args.json;
     match args.command {
-        Command::List { all, payment } => {
+        Command::List { all, payment, limit, before } => {
             let payment = payment.map(|id| format!("&payment_id={id}")).unwrap_or_default();
-            let found = api.ask(Method::GET, &format!("?limit=100&open={}{payment}", !all), None).await?;
-            list(&found["data"], json)?;
+            let before = before.before.map(|id| format!("&starting_after={id}")).unwrap_or_default();
+            let is_narrowed = !(payment.is_empty() && before.is_empty());
+            let query = format!("?limit={limit}&open={}{payment}{before}", !all);
+            let found = api.ask(Method::GET, &query, None).await?;
+            let empty = match (all, is_narrowed) {
+                (false, false) => "no correction is open",
+                (false, true) => "no such correction is open",
+                (true, false) => "there is no correction",
+                (true, true) => "there is no such correction",
+            };
+            list(&found, json, empty)?;
         }
         Command::Propose { payment, kind, amount, charge_id, reason } => {
             let mut body = json!({ "payment_id": payment, "kind": kind, "amount": amount, "reason": reason });
@@ -168,14 +185,12 @@ async fn approve(api: &Api, id: i64, wait: Duration, json: bool) -> Result<ExitC
     }
 }
 
-fn list(found: &Value, json: bool) -> Result<()> {
+fn list(page: &Value, json: bool, empty: &str) -> Result<()> {
     if json {
-        return output::json(found);
+        return output::json(&json!({ "data": page["data"], "has_more": page["has_more"] }));
     }
-    let found = found.as_array().map(Vec::as_slice).unwrap_or_default();
-    if found.is_empty() {
-        return output::line("no correction is open");
-    }
+    let found = page["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let Some(last) = found.last() else { return output::line(empty) };
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let row = |it: &Value| {
         ["id", "kind", "payment_id", "amount", "state", "proposed_by", "approved_by"]
@@ -185,7 +200,11 @@ fn list(found: &Value, json: bool) -> Result<()> {
     output::table(
         &["ID", "KIND", "PAYMENT", "STANDS", "STATE", "PROPOSED BY", "APPROVED BY"],
         &found.iter().map(row).collect::<Vec<_>>(),
-    )
+    )?;
+    if page["has_more"] == true {
+        progress::say(&format!("there are more: add --before {} to see what comes next", last["id"]));
+    }
+    Ok(())
 }
 
 fn say(it: &Value, json: bool, words: &str) -> Result<()> {

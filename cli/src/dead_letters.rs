@@ -13,6 +13,7 @@ use sqlx::PgPool;
 use terminal::output;
 
 use crate::migrate::connect;
+use crate::pages::{Before, Page};
 
 /// List, show, replay and discard what the queue could not do. Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
@@ -30,10 +31,11 @@ Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
         /// List closed ones too
         #[arg(long)]
         all: bool,
-        /// How many letters to list, at most
-        #[arg(long, default_value_t = 100)]
-        limit: u16,
-        /// Print one line of JSON: an array of the letters
+        #[command(flatten)]
+        before: Before,
+        #[command(flatten)]
+        page: Page,
+        /// Print one line of JSON: an object of the letters as `data`, and `has_more`
         #[arg(long)]
         json: bool,
     },
@@ -88,9 +90,10 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let pool = connect().await?;
     database::require_migrated(&pool).await?;
     match command {
-        Command::List { class, all, limit, json } => {
+        Command::List { class, all, before, page, json } => {
             let is_open = (!all).then_some(true);
-            list(&pool, &Filter { class, is_open, before: None, limit: limit.into() }, json).await?;
+            let filter = Filter { class, is_open, before: before.before, limit: page.asked() };
+            list(&pool, &filter, page, json).await?;
         }
         Command::Show { id, json } => {
             let it = dead_letter::find(&pool, id).await?.with_context(|| no_such(id))?;
@@ -103,14 +106,18 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(pool: &PgPool, filter: &Filter, json: bool) -> Result<()> {
-    let found = dead_letter::list(pool, filter).await?;
+async fn list(pool: &PgPool, filter: &Filter, page: Page, json: bool) -> Result<()> {
+    let found = page.of(dead_letter::list(pool, filter).await?);
     if json {
-        return output::json(&found.iter().map(json::dead_letter).collect::<Vec<_>>());
+        return found.json(json::dead_letter);
     }
-    if found.is_empty() {
-        return output::line("no dead letter is open");
-    }
+    let is_narrowed = filter.class.is_some() || filter.before.is_some();
+    let empty = match (filter.is_open.is_some(), is_narrowed) {
+        (true, false) => "no dead letter is open",
+        (true, true) => "no such dead letter is open",
+        (false, false) => "there is no dead letter",
+        (false, true) => "there is no such dead letter",
+    };
     let row = |it: &Letter| {
         vec![
             it.id.to_string(),
@@ -121,10 +128,8 @@ async fn list(pool: &PgPool, filter: &Filter, json: bool) -> Result<()> {
             it.closed_as.clone().unwrap_or_else(|| "-".to_owned()),
         ]
     };
-    output::table(
-        &["ID", "CLASS", "ABOUT", "ERROR", "PARKED", "CLOSED AS"],
-        &found.iter().map(row).collect::<Vec<_>>(),
-    )
+    let next = |it: &Letter| format!("--before {}", it.id);
+    found.print(&["ID", "CLASS", "ABOUT", "ERROR", "PARKED", "CLOSED AS"], row, (empty, next))
 }
 
 fn show(it: &Letter, json: bool) -> Result<()> {

@@ -60,7 +60,7 @@ pub(crate) struct Args {
 }
 
 /// The line that is printed once everything runs.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct Ready {
     event: &'static str,
     api: String,

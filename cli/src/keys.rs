@@ -3,14 +3,15 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use domain::ids::{GatewayName, KeyId, MerchantId};
 use serde_json::json;
 use shared::gateway::books::Bounds;
 use shared::gateway::{names, settings};
-use shared::merchant;
 use shared::merchant::auth::{self, KeySummary};
+use shared::merchant::{self, Unnamable};
 use shared::operations::installation::newcomer;
+use shared::platform::text;
 use sqlx::PgPool;
 use terminal::{output, progress};
 
@@ -33,7 +34,9 @@ Example:
 
 Exit codes: 0 made, 1 failed, 2 called wrongly.")]
     Create {
-        /// The merchant's name
+        /// The merchant's name: 1 to 255 characters, with no blank at either end
+        ///
+        /// A name that differs from a merchant's only in case or blanks is refused.
         #[arg(long)]
         merchant: String,
         /// Make the merchant under this id, as it had before a restored database forgot it
@@ -108,7 +111,15 @@ async fn create(
     name: &str,
     json: bool,
 ) -> Result<()> {
+    let name = &text::name(name).map_err(|why| anyhow!("the key's name {name:?} cannot be used: {why}"))?;
     let pool = connect().await?;
+    let merchant = &match merchant::name(&pool, merchant).await {
+        Ok(merchant) => merchant,
+        Err(Unnamable::Database(why)) => {
+            return Err(why).context("cannot look for the merchant; is the database migrated?");
+        }
+        Err(why) => return Err(why.into()),
+    };
     if let Some(gateway) = &gateway {
         take_up(&pool, gateway).await?;
     }

@@ -7,6 +7,7 @@
 //! a person.
 
 mod breaks;
+mod completions;
 mod corrections;
 mod dead_letters;
 mod dev;
@@ -17,6 +18,7 @@ mod load;
 mod migrate;
 mod moved;
 mod orphans;
+mod pages;
 mod rebuild;
 mod reconcile;
 mod recovery;
@@ -27,11 +29,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use chaos::service;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use terminal::progress;
 
 /// Durable payment jobs: run them, look after them, prove them.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(
     name = "payonce",
     version,
@@ -43,7 +45,7 @@ struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     Dev(dev::Args),
     Migrate(migrate::Args),
@@ -69,6 +71,7 @@ enum Command {
     Corrections(corrections::Args),
     #[command(subcommand, alias = "dlq")]
     DeadLetters(dead_letters::Command),
+    Completions(completions::Args),
 }
 
 /// Runs the whole program with the arguments of this process.
@@ -92,7 +95,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Command::Service(command) = cli.command {
         return service::run(command);
     }
-    if let Err(why) = shared::platform::config::load_dotenv() {
+    if let Err(why) = shared::platform::config::load() {
         progress::say(&format!("error: {why}"));
         return ExitCode::FAILURE;
     }
@@ -121,6 +124,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Orphans(command) => orphans::run(command).await,
         Command::Reconcile(args) => reconcile::run(args).await,
         Command::Chaos(args) => Box::pin(chaos::run(args)).await,
+        Command::Completions(args) => completions::run(args, Cli::command()),
         Command::Service(_) => unreachable!("a service has a runtime of its own"),
         Command::Verify(args) => Box::pin(verify::run(args)).await,
         Command::Recovery(command) => recovery::run(command).await,

@@ -4,6 +4,7 @@
 //! where the API does not show what it acknowledged.
 
 mod client;
+mod key;
 mod report;
 
 use std::collections::HashSet;
@@ -23,10 +24,13 @@ use self::report::Report;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Post payments and wait until all of them have ended
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Clone, clap::Args)]
 #[command(after_help = "\
 Example:
-  payonce load --total 1000 --concurrency 100 --base-url http://127.0.0.1:8080 --api-key payonce_sk_…
+  PAYONCE_API_KEY=payonce_sk_… payonce load --total 1000 --concurrency 100 --base-url http://127.0.0.1:8080
+  payonce load --total 1000 --api-key-file key.txt
+
+The key is PAYONCE_API_KEY, if no argument gives it.
 
 Exit codes: 0 every request was accepted, every key made one payment and every payment ended, 1 not so,
             2 called wrongly.")]
@@ -41,8 +45,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
     base_url: String,
     /// A merchant's key, as `payonce dev` and `payonce keys create` print it
+    ///
+    /// The list of processes shows it to everybody on the machine: prefer `PAYONCE_API_KEY` or a file.
     #[arg(long, value_name = "KEY")]
-    api_key: String,
+    api_key: Option<String>,
+    /// A file that holds the key; `-` is standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "api_key")]
+    api_key_file: Option<String>,
     /// Send the same request each time: one payment, and its first answer for every repeat
     #[arg(long)]
     same_key: bool,
@@ -58,7 +67,14 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let client = Client::new(&args)?;
+    let key = match key::key(&args) {
+        Ok(key) => key,
+        Err(why) => {
+            progress::say(&format!("error: {why:#}"));
+            return Ok(ExitCode::from(output::EXIT_USAGE));
+        }
+    };
+    let client = Client::new(&args, &key)?;
     client.check().await?;
 
     let started = Instant::now();

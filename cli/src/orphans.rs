@@ -7,9 +7,9 @@ use domain::ids::{GatewayName, PaymentId};
 use serde_json::json;
 use shared::database;
 use shared::operations::installation::orphans::{self, Orphan};
-use terminal::output;
 
 use crate::migrate::connect;
+use crate::pages::Page;
 
 /// See what the gateway charged for payments that were forgotten with a restored database.
 /// Needs `DATABASE_URL`.
@@ -34,29 +34,29 @@ Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
         /// The gateway of that key
         #[arg(long, value_name = "NAME", default_value = "default", requires = "after")]
         after_gateway: GatewayName,
-        /// How many orphans to list, at most
-        #[arg(long, default_value_t = 100)]
-        limit: u16,
-        /// Print one line of JSON: an array of the orphans
+        #[command(flatten)]
+        page: Page,
+        /// Print one line of JSON: an object of the orphans as `data`, and `has_more`
         #[arg(long)]
         json: bool,
     },
 }
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode> {
-    let Command::List { all, after, after_gateway, limit, json } = command;
+    let Command::List { all, after, after_gateway, page, json } = command;
     let pool = connect().await?;
     database::require_migrated(&pool).await?;
+    let is_narrowed = after.is_some() || !all;
     let after = after.as_ref().map_or(("", ""), |key| (after_gateway.as_str(), key.as_str()));
-    let found = orphans::list(&pool, all, after, limit.into()).await?;
+    let found = page.of(orphans::list(&pool, all, after, page.asked()).await?);
     pool.close().await;
     if json {
-        output::json(&found.iter().map(as_json).collect::<Vec<_>>())?;
-    } else if found.is_empty() {
-        output::line("there is no orphan")?;
+        found.json(as_json)?;
     } else {
         let headings = ["GATEWAY", "KEY", "AMOUNT", "", "CHARGE", "WAS", "ADOPTED BY"];
-        output::table(&headings, &found.iter().map(as_row).collect::<Vec<_>>())?;
+        let empty = if is_narrowed { "there is no such orphan" } else { "there is no orphan" };
+        let next = |it: &Orphan| format!("--after {} --after-gateway {}", it.key, it.gateway);
+        found.print(&headings, as_row, (empty, next))?;
     }
     Ok(ExitCode::SUCCESS)
 }

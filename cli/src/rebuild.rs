@@ -13,12 +13,14 @@ mod write;
 
 use std::process::ExitCode;
 use std::str::FromStr as _;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use shared::database;
 use shared::platform::config;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection};
+use terminal::dsn::{self, Place};
 use terminal::progress;
 
 use self::report::{Mode, Report};
@@ -88,10 +90,14 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     Ok(if report.is_equal() { ExitCode::SUCCESS } else { ExitCode::from(DIFFERENCES) })
 }
 
+/// How long the server may take to answer at first.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// One connection. Its statements may take as long as the log requires, and wait for locks only for a moment.
 async fn connect() -> Result<PgConnection> {
     let example = "postgres://user:password@localhost/payonce (payonce dev prints the one it uses)";
     let url = config::required("DATABASE_URL", example)?;
+    let url = dsn::checked(&url).map_err(Error::msg).context("DATABASE_URL is no Postgres URL")?;
     let options = PgConnectOptions::from_str(&url).context("DATABASE_URL is no Postgres URL")?;
     let options = options.application_name("payonce rebuild").options([
         ("lock_timeout", "5s"),
@@ -110,8 +116,14 @@ async fn connect() -> Result<PgConnection> {
     ]);
     // One connection from beginning to end, so that no other one of ours is there when the doors must
     // be closed.
-    let pool = PgPoolOptions::new().max_connections(1).connect_with(options).await;
-    let pool = pool.context("cannot connect: check DATABASE_URL, and that the server runs")?;
+    let cannot = "cannot connect: check DATABASE_URL, and that the server runs";
+    let place = Place::new(options.get_host(), options.get_socket(), options.get_port());
+    place.reach(PATIENCE).await.map_err(Error::msg).context(cannot)?;
+    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_with(options);
+    let pool = match pool.await {
+        Err(sqlx::Error::PoolTimedOut) => return Err(Error::msg(place.is_silent(PATIENCE)).context(cannot)),
+        done => done.context(cannot)?,
+    };
     database::require_migrated(&pool).await?;
     Ok(pool.acquire().await?.detach())
 }

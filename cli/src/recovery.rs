@@ -12,6 +12,7 @@ use sqlx::PgPool;
 use terminal::output;
 
 use crate::migrate::connect;
+use crate::pages::{Before, Page};
 
 /// List and show what workers found under way when they started after a crash. Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
@@ -23,10 +24,11 @@ Example:
 
 Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
     List {
-        /// How many reports to list, at most
-        #[arg(long, default_value_t = 100)]
-        limit: u16,
-        /// Print one line of JSON: an array of the reports
+        #[command(flatten)]
+        before: Before,
+        #[command(flatten)]
+        page: Page,
+        /// Print one line of JSON: an object of the reports as `data`, and `has_more`
         #[arg(long)]
         json: bool,
     },
@@ -49,25 +51,27 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let pool = connect().await?;
     database::require_migrated(&pool).await?;
     match command {
-        Command::List { limit, json } => list(&pool, limit.into(), json).await?,
+        Command::List { before, page, json } => list(&pool, before.before, page, json).await?,
         Command::Show { id, json } => show(&pool, id, json).await?,
     }
     pool.close().await;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(pool: &PgPool, limit: i64, json: bool) -> Result<()> {
-    let found = recovery::list(pool, None, limit).await?;
+async fn list(pool: &PgPool, before: Option<i64>, page: Page, json: bool) -> Result<()> {
+    let found = page.of(recovery::list(pool, before, page.asked()).await?);
     if json {
-        return output::json(&found.iter().map(json::recovery_report).collect::<Vec<_>>());
+        return found.json(json::recovery_report);
     }
-    if found.is_empty() {
-        return output::line("no start has found anything under way");
-    }
+    let empty = match before {
+        None => "no start has found anything under way",
+        Some(_) => "no start before that one has found anything under way",
+    };
     let row = |it: &Report| {
         vec![it.id.to_string(), rfc3339(it.found_at), (it.payments + it.more).to_string(), it.worker.clone()]
     };
-    output::table(&["ID", "FOUND AT", "PAYMENTS", "BY"], &found.iter().map(row).collect::<Vec<_>>())
+    let next = |it: &Report| format!("--before {}", it.id);
+    found.print(&["ID", "FOUND AT", "PAYMENTS", "BY"], row, (empty, next))
 }
 
 async fn show(pool: &PgPool, id: i64, json: bool) -> Result<()> {

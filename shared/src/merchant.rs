@@ -1,9 +1,13 @@
 //! Merchants: who posts payments, and to whom the money is owed.
 //!
-//! This wing may use `platform` and `database`.
+//! This wing may use `platform` and `database`. [`name`] keeps two merchants from having names that people
+//! would take for one another.
 
 use domain::ids::{GatewayName, MerchantId};
 use sqlx::PgPool;
+
+use crate::database::InTime as _;
+use crate::platform::text;
 
 pub mod auth;
 
@@ -32,6 +36,46 @@ pub async fn may_be_forgotten(pool: &PgPool, name: &str) -> sqlx::Result<bool> {
     )
     .fetch_one(pool)
     .await
+}
+
+/// Why a merchant cannot be made under a name.
+#[derive(Debug, thiserror::Error)]
+pub enum Unnamable {
+    /// It is no name.
+    #[error("the merchant's name {0:?} cannot be used: {1}")]
+    NoName(String, &'static str),
+    /// There is one that people would take for it.
+    #[error(
+        "the merchant {0:?} exists: say exactly that name if it is meant, and else one that differs in more than case and blanks"
+    )]
+    Alike(String),
+    /// The database's error.
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+}
+
+/// The name under which a merchant is found or made, for what a person gave. One that exists is found by
+/// exactly its name, also where that would be refused today.
+///
+/// # Errors
+/// There is no merchant of exactly that name, and none may be made: see [`Unnamable`].
+pub async fn name(pool: &PgPool, given: &str) -> Result<String, Unnamable> {
+    if find(pool, given).await?.is_some() {
+        return Ok(given.to_owned());
+    }
+    let folded = text::folded(given);
+    let names: Vec<String> =
+        sqlx::query_scalar("select name from merchants order by name").fetch_all(pool).in_time().await?;
+    let composed = text::name(given);
+    if let Ok(name) = &composed
+        && names.contains(name)
+    {
+        return Ok(name.clone());
+    }
+    if let Some(alike) = names.into_iter().find(|it| !folded.is_empty() && text::folded(it) == folded) {
+        return Err(Unnamable::Alike(alike));
+    }
+    composed.map_err(|why| Unnamable::NoName(given.to_owned(), why))
 }
 
 /// The merchant of that name under that id, made at `gateway` if there is none. So a merchant that a restored

@@ -13,4 +13,5 @@ pub(crate) mod notices;
 pub mod process;
 pub mod rate;
 pub mod telemetry;
+pub mod text;
 pub mod time;

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use serde::Serialize;
+use terminal::environment;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,8 @@ pub fn main() -> ExitCode {
     let format = LogFormat::from_env();
     log::start(format.as_ref().ok().copied().flatten());
 
-    match format.and_then(|_| run()) {
+    let known = environment::check().map_err(|it| anyhow::anyhow!("{}: {}", it.name, it.why));
+    match known.and(format).and_then(|_| run()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

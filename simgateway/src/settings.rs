@@ -6,9 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
+use terminal::dsn;
 
 /// Where the gateway listens and where it keeps its books.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// `GATEWAY_ADDR`: the address to listen on; port 0 takes a free one. Default `127.0.0.1:8090`.
     pub addr: SocketAddr,
@@ -35,12 +36,17 @@ impl Settings {
             "GATEWAY_DATABASE_URL is not set: point it at the gateway's own database, \
              such as postgres://postgres@127.0.0.1:5432/gateway",
         )?;
-        // The URL itself stays out of the message, as it may hold a password.
-        anyhow::ensure!(
-            database_url.starts_with("postgres://") || database_url.starts_with("postgresql://"),
-            "GATEWAY_DATABASE_URL does not begin with postgres://: the gateway keeps its books in Postgres",
-        );
+        let database_url = dsn::checked(&database_url)
+            .map_err(|why| anyhow::anyhow!("GATEWAY_DATABASE_URL cannot be used: {why}"))?;
         Ok(Settings { addr, database_url, api_key: api_key()?.as_deref().map(ApiKey::new) })
+    }
+}
+
+/// The URL holds a password.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { addr, api_key, database_url: _ } = self;
+        f.debug_struct("Settings").field("addr", addr).field("api_key", api_key).finish_non_exhaustive()
     }
 }
 

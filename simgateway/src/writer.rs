@@ -55,13 +55,19 @@ impl Desk {
 }
 
 /// The state of the writer's task.
-#[derive(Debug)]
 pub(crate) struct Writer {
     calls: mpsc::Receiver<Waiting>,
     options: PgConnectOptions,
     /// The open books. None after a failure, until a batch could reconnect.
     books: Option<Books>,
     is_healthy: bool,
+}
+
+/// The options hold a password.
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("is_healthy", &self.is_healthy).finish_non_exhaustive()
+    }
 }
 
 impl Writer {

@@ -6,6 +6,7 @@ mod batches;
 mod benchmark;
 mod breaker;
 mod browser;
+mod calling;
 mod chaos;
 mod command_line;
 mod connections;

@@ -125,7 +125,7 @@ async fn what_was_paid_after_the_backup_is_named_and_what_was_not_over_is_put_in
     let named = one(system, "select subject from breaks where kind = 'orphan' and closed_at is null").await;
     assert_eq!(named["subject"], format!("key {}", orphan["key"].as_str().unwrap()));
     let listed = said(payonce(system, &["orphans", "list", "--json"])).await;
-    assert_eq!(listed[0]["key"], orphan["key"]);
+    assert_eq!(listed["data"][0]["key"], orphan["key"]);
     let installation = one(system, "select * from installation").await;
     assert_eq!((&installation["must_restore"], &installation["key_scheme"]), (&Value::Null, &json!(2)));
     let (rebuilt, process) = code(payonce(system, &["rebuild", "--check"])).await;

@@ -100,8 +100,8 @@ fn the_example_environment_names_exactly_the_settings_that_are_read() {
         .flat_map(|(_, text)| names_in_quotes(text))
         .collect();
     // The log library reads the first, `payonce dev` the second, every process that starts on a database
-    // the third.
-    read.extend(["RUST_LOG", "PG_BIN", "ALLOW_NEWER_DATABASE"].map(str::to_owned));
+    // the third, `payonce load` the last.
+    read.extend(["RUST_LOG", "PG_BIN", "ALLOW_NEWER_DATABASE", "PAYONCE_API_KEY"].map(str::to_owned));
     assert_eq!(named, read, "left: .env.example, right: the code");
 }
 
@@ -115,11 +115,11 @@ pub(crate) fn names_in_quotes(text: &str) -> impl Iterator<Item = String> {
 
 #[test]
 fn the_environment_is_read_in_one_place() {
-    let reads: Vec<String> = sources(&["api/src", "shared/src", "worker/src"])
+    let reads: Vec<String> = sources(&["api/src", "shared/src", "terminal/src", "verify/src", "worker/src"])
         .into_iter()
         .filter_map(|(name, text)| text.contains("env::var").then_some(name))
         .collect();
-    assert_eq!(reads, ["shared/src/platform/config.rs"]);
+    assert_eq!(reads, ["terminal/src/environment.rs"]);
 }
 
 /// Files and folders whose statements change durable data.

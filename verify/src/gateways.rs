@@ -50,7 +50,7 @@ fn named(argument: &str) -> (GatewayName, &str) {
 }
 
 fn set(variable: &str) -> Option<String> {
-    std::env::var(variable).ok().filter(|value| !value.is_empty())
+    terminal::environment::value(variable)
 }
 
 /// Our key at a gateway: the key itself, or what the file holds.

@@ -10,6 +10,7 @@
 mod acknowledged;
 mod amount;
 mod by_hand;
+mod connect;
 mod fold;
 mod gateways;
 mod idempotency;
@@ -29,7 +30,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use sqlx::PgPool;
-use terminal::{output, progress};
+use terminal::{environment, output, progress};
 use uuid::Uuid;
 
 use crate::acknowledged::Clients;
@@ -53,7 +54,7 @@ const SUSPECTS: usize = 1_000;
 /// posted once. `history`: the events make the payments. `by_hand`: what people decided is borne out.
 /// `idempotency`: each payment has one key. `liveness`: no payment is forgotten, or only taken over again and
 /// again. `acknowledged`, with --history: what clients were told is there.
-#[derive(Debug, clap::Args)]
+#[derive(clap::Args)]
 #[command(after_help = "\
 Example:
   payonce verify --database-url postgres://user:password@localhost/payonce --gateway-url http://127.0.0.1:8090
@@ -101,7 +102,7 @@ pub async fn run(args: Args) -> Result<ExitCode> {
             return Ok(ExitCode::from(CALLED_WRONGLY));
         }
     };
-    let pool = ours::connect(&database).await?;
+    let pool = connect::connect(&database).await?;
     gateways::require_all(&pool, &journals).await?;
     for journal in &journals {
         journal.reach().await?;
@@ -132,7 +133,7 @@ fn prepare(args: &Args) -> Result<(String, Vec<Journal>, Option<Clients>)> {
 }
 
 fn given(option: Option<&String>, variable: &str) -> Option<String> {
-    option.cloned().or_else(|| std::env::var(variable).ok()).filter(|value| !value.is_empty())
+    option.cloned().filter(|value| !value.is_empty()).or_else(|| environment::value(variable))
 }
 
 /// Everything that is known so far.

@@ -4,22 +4,18 @@
 //! held for more than five seconds. This program gives a page up after [`SNAPSHOT`]. From then on the server
 //! waits at most [`IN_SNAPSHOT`] for its statement, or for this program, which may be frozen.
 
-use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Error, Result, bail};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-const STATEMENT: &str = "5s";
+pub(super) const STATEMENT: &str = "5s";
 const SNAPSHOT: Duration = Duration::from_millis(3_500);
-const IN_SNAPSHOT: &str = "1500ms";
-/// How long the server may take to accept the connection.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const IN_SNAPSHOT: &str = "1500ms";
 const PAGE: i64 = 2_000;
 const PAGE_MIN: i64 = 50;
 /// How often the smallest page is tried.
@@ -134,32 +130,6 @@ pub(super) struct Page {
     /// The payments of this page that a person ended without proof.
     pub(super) unproven: Vec<Uuid>,
     is_last: bool,
-}
-
-/// Connects for reading only.
-pub(super) async fn connect(url: &str) -> Result<PgPool> {
-    let check = "check --database-url (or DATABASE_URL), and that the server runs";
-    let options = PgConnectOptions::from_str(url).with_context(|| format!("no Postgres URL: {check}"))?;
-    let options = options.application_name("payonce verify").options([
-        ("default_transaction_read_only", "on"),
-        ("statement_timeout", STATEMENT),
-        ("lock_timeout", STATEMENT),
-        ("idle_in_transaction_session_timeout", IN_SNAPSHOT),
-        // These hold whatever is set for the role or the database.
-        ("search_path", "public"),
-        ("default_transaction_isolation", "read committed"),
-        ("default_transaction_deferrable", "off"),
-        ("timezone", "UTC"),
-        // Statements walk along an index, whatever the planner believes of a table that was just filled.
-        ("enable_seqscan", "off"),
-        ("enable_bitmapscan", "off"),
-        ("enable_hashagg", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
-        ("jit", "off"),
-    ]);
-    let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_with(options);
-    pool.await.with_context(|| format!("cannot connect to the database: {check}"))
 }
 
 const TOO_SLOW: &str = "a small read takes too long: try again when database and machine have less to do";

@@ -1,5 +1,6 @@
 //! The settings of a worker, which its environment gives.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use shared::payment::transition::Lease;
 use shared::platform::config::{self, InvalidSetting};
 
 /// How a worker works; each field names its variable.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// `DATABASE_URL`: the hosts, the name and the user of the database.
     pub database_url: String,
@@ -26,6 +27,23 @@ pub struct Settings {
     pub reconcile_every: Duration,
     /// `PRUNE_AFTER_MS`: how long finished jobs and workers that are gone can still be seen.
     pub prune_after: Duration,
+}
+
+/// The URL holds a password.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { database_url: _, max_connections, gateways, metrics_addr, lease, .. } = self;
+        let Self { sweep, reconcile_every, prune_after, .. } = self;
+        f.debug_struct("Settings")
+            .field("max_connections", max_connections)
+            .field("gateways", gateways)
+            .field("metrics_addr", metrics_addr)
+            .field("lease", lease)
+            .field("sweep", sweep)
+            .field("reconcile_every", reconcile_every)
+            .field("prune_after", prune_after)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What is left of the lease for the statements around a call. A gateway call and its settling must end well

@@ -4,25 +4,23 @@
 use std::future;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 use postgres::data_dir::DataDir;
 use postgres::{Options, RoleUrls, Server};
 use reqwest::Url;
 use shared::platform::config;
 use sqlx::migrate::MigrateDatabase;
-use terminal::progress;
+use terminal::{dsn, progress};
 
 const NAME: &str = "payonce";
 
 /// The databases, and the server under them if it is ours.
-#[derive(Debug)]
 pub(super) struct Databases {
     pub(super) urls: RoleUrls,
     pub(super) gateway_url: String,
     home: Home,
 }
 
-#[derive(Debug)]
 enum Home {
     Private(Box<Server>),
     /// The environment names the server. The directory holds just the keys.
@@ -54,6 +52,7 @@ impl Databases {
     }
 
     async fn foreign(url: String, data_dir: &Path, fresh: bool) -> Result<Self> {
+        let url = dsn::checked(&url).map_err(Error::msg).context("DATABASE_URL cannot be used")?;
         let gateway_url = match config::optional("GATEWAY_DATABASE_URL") {
             Some(gateway_url) => gateway_url,
             None => create_beside(&url).await?,

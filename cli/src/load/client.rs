@@ -50,10 +50,10 @@ struct Problem {
 }
 
 impl Client {
-    pub(super) fn new(args: &Args) -> Result<Self> {
+    pub(super) fn new(args: &Args, key: &str) -> Result<Self> {
         let mut headers = HeaderMap::new();
-        let key =
-            HeaderValue::from_str(&args.api_key).context("--api-key holds characters that no key has")?;
+        let mut key = HeaderValue::from_str(key).context("the API key holds characters that no key has")?;
+        key.set_sensitive(true);
         headers.insert("x-api-key", key);
         let concurrency = usize::try_from(args.concurrency)?;
         let http = reqwest::Client::builder()
@@ -78,7 +78,7 @@ impl Client {
         self.list("limit=1")
             .await
             .map(drop)
-            .context("check --base-url and --api-key; payonce dev prints both")
+            .context("check --base-url and the API key; payonce dev prints both")
     }
 
     /// Posts payment number `number` of this run.

@@ -7,11 +7,12 @@ use std::fmt;
 use std::str::FromStr as _;
 
 use sqlx::postgres::PgConnectOptions;
+use terminal::dsn;
 
 use super::Error;
 
 /// One place where the database may be.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Host {
     /// How to connect there.
     pub(super) options: PgConnectOptions,
@@ -36,6 +37,13 @@ impl Host {
     }
 }
 
+/// The driver's options would show the password.
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)
@@ -50,9 +58,9 @@ impl fmt::Display for Host {
 /// The text is no URL of a database, or asks for a server that takes no writes.
 pub(super) fn parse(url: &str) -> Result<Vec<Host>, Error> {
     let invalid = |why: &dyn fmt::Display| Error::Url(why.to_string());
-    let (scheme, rest) = url.split_once("://").ok_or_else(|| {
-        invalid(&"it is no URL; write it as postgres://user:password@host:5432/payonce, with hosts separated by commas")
-    })?;
+    let url =
+        dsn::checked(url).map_err(|why| invalid(&format_args!("{why}, with hosts separated by commas")))?;
+    let (scheme, rest) = url.split_once("://").unwrap_or(("postgres", ""));
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     let (user, places) = match authority.rsplit_once('@') {
         Some((user, places)) => (format!("{user}@"), places),
@@ -101,9 +109,9 @@ impl Query {
                 // Payonce writes, and asks each host itself whether it may.
                 "target_session_attrs" if matches!(&*value, "read-write" | "primary" | "any") => {}
                 "target_session_attrs" => {
-                    return Err(format!(
-                        "target_session_attrs={value} asks for a server that may take no writes: use read-write"
-                    ));
+                    let why =
+                        "target_session_attrs asks for a server that may take no writes: use read-write";
+                    return Err(why.to_owned());
                 }
                 // Each host has a limit of ours.
                 "connect_timeout" => {}
@@ -151,12 +159,14 @@ mod tests {
     fn a_url_that_cannot_be_meant_says_what_to_write() {
         for (url, says) in [
             ("a:5432/d", "postgres://user"),
+            ("postgres:u:secret@a/d", "postgres://user"),
+            ("postgres://u:12/secret@a/d", "%2F"),
             ("postgres://u@a,b/d?target_session_attrs=standby", "use read-write"),
             ("postgres://u@/d?host=a,b,c&port=1,2", "as many ports as hosts"),
             ("postgres://u@a:none/d", "port"),
         ] {
             let why = parse(url).unwrap_err().to_string();
-            assert!(why.contains(says), "{url}: {why}");
+            assert!(why.contains(says) && !why.contains("secret"), "{url}: {why}");
         }
     }
 
@@ -164,5 +174,6 @@ mod tests {
     fn no_password_is_told() {
         let host = &parse("postgres://u:secret@a,b/d").unwrap()[1];
         assert_eq!(host.to_string(), "b:5432");
+        assert!(!format!("{host:?}").contains("secret"), "{host:?}");
     }
 }

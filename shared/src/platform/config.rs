@@ -1,5 +1,5 @@
-//! The only place of APIs, workers and this crate that reads the environment, and the file `.env` in the
-//! working directory.
+//! The settings of APIs, workers and the command line, which the environment gives, and the file `.env` in
+//! the working directory. [`environment`] reads a value, and knows the names.
 //!
 //! A program does not start with a setting that cannot be read, or that is missing and has no default. The
 //! error says which setting, why, and what it should look like.
@@ -7,6 +7,8 @@
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
+
+use terminal::environment::{self, Refused};
 
 /// The longest duration of a setting. No wait of ours is longer, and the database could not add much more to
 /// a time.
@@ -27,42 +29,56 @@ impl InvalidSetting {
     }
 }
 
-/// Every setting there is, each with its default and what it is for.
-const EXAMPLE: &str = include_str!("../../../.env.example");
-
-/// Takes the variables that `.env` in the working directory sets and the environment does not. Without such a
-/// file it does nothing. Called before anything else runs.
-///
-/// # Errors
-/// The file cannot be read, or names something that is no setting: most likely a misspelt one.
-pub fn load_dotenv() -> Result<(), InvalidSetting> {
-    let invalid = |why: &dyn Display| InvalidSetting::new(".env", why);
-    let entries = match dotenvy::dotenv_iter() {
-        Ok(entries) => entries,
-        Err(why) if why.not_found() => return Ok(()),
-        Err(why) => return Err(invalid(&why)),
-    };
-    for entry in entries {
-        let (name, _) = entry.map_err(|why| invalid(&why))?;
-        if !settings().any(|known| known == name) {
-            return Err(invalid(&format_args!("{name} is no setting; .env.example lists them all")));
-        }
+impl From<Refused> for InvalidSetting {
+    fn from(Refused { name, why }: Refused) -> Self {
+        Self { name, why }
     }
-    dotenvy::dotenv().map(drop).map_err(|why| invalid(&why))
 }
 
-/// The names that the example lists, commented out or not.
-fn settings() -> impl Iterator<Item = &'static str> {
-    let is_name = |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_uppercase() || b == b'_');
-    let names =
-        EXAMPLE.lines().filter_map(|line| line.trim_start_matches('#').split_once('=').map(|(name, _)| name));
-    names.filter(is_name)
+/// Takes the variables that `.env` in the working directory sets and the environment does not, and looks
+/// through the names of all. Called before anything else runs.
+///
+/// # Errors
+/// The file cannot be read, or names something that is no setting: most likely a misspelt one. Or the
+/// environment has a variable that was surely meant for us and is no setting.
+pub fn load() -> Result<(), InvalidSetting> {
+    let entries = match dotenvy::dotenv_iter() {
+        Ok(entries) => Some(entries),
+        Err(why) if why.not_found() => None,
+        Err(why) => return Err(unreadable(&why)),
+    };
+    if let Some(entries) = entries {
+        for entry in entries {
+            let (name, _) = entry.map_err(|why| unreadable(&why))?;
+            environment::check_name(&name)
+                .map_err(|it| InvalidSetting::new(".env", format_args!("{} {}", it.name, it.why)))?;
+        }
+        dotenvy::dotenv().map_err(|why| unreadable(&why))?;
+    }
+    Ok(environment::check()?)
+}
+
+/// Why the file cannot be read, without the line, which may hold a secret.
+fn unreadable(why: &dotenvy::Error) -> InvalidSetting {
+    let dotenvy::Error::LineParse(line, _) = why else { return InvalidSetting::new(".env", why) };
+    let text = std::fs::read_to_string(".env").unwrap_or_default();
+    let at = text
+        .lines()
+        .position(|it| it.contains(line.as_str()))
+        .map(|at| format!(" {}", at + 1))
+        .unwrap_or_default();
+    InvalidSetting::new(
+        ".env",
+        format_args!(
+            "line{at} cannot be read: write NAME=value, and a value with blanks or signs in single quotes"
+        ),
+    )
 }
 
 /// The variable's value; none if it is unset or empty.
 #[must_use]
 pub fn optional(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
+    environment::value(name)
 }
 
 /// The value of a variable that must be set.

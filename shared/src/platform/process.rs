@@ -17,7 +17,7 @@ where
     F: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
 {
-    let dotenv = config::load_dotenv();
+    let dotenv = config::load();
     let logs = telemetry::start(service);
     let result =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| e.to_string()).and_then(

@@ -4,12 +4,14 @@
 
 use std::process::ExitCode;
 
+use terminal::program;
+
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1).peekable();
     match arguments.peek().and_then(|role| role.to_str()) {
-        Some("api") => api::main(),
-        Some("worker") => worker::main(),
-        Some("simgateway") => simgateway::main(),
+        Some("api") => program::called(&program::API, arguments.skip(1), api::main),
+        Some("worker") => program::called(&program::WORKER, arguments.skip(1), worker::main),
+        Some("simgateway") => program::called(&program::SIMGATEWAY, arguments.skip(1), simgateway::main),
         Some("payonce") => cli::run(arguments),
         Some("settings") => print_settings(arguments.nth(1).and_then(|program| program.into_string().ok())),
         _ => cli::main(),

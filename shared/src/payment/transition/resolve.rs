@@ -6,13 +6,12 @@
 
 use domain::decide::Reason;
 use domain::ids::PaymentId;
-use domain::outcome::is_storable;
 use domain::status::EventType;
 use serde_json::json;
 use sqlx::PgPool;
 
 use crate::database::{InTime as _, durable};
-use crate::platform::metrics;
+use crate::platform::{metrics, text};
 use crate::queue;
 
 const REASON_LENGTH_MAX: usize = 1000;
@@ -28,17 +27,18 @@ impl Justification {
     /// A name and a reason, without blanks around them.
     ///
     /// # Errors
-    /// One of them is missing, too long, or has control characters.
+    /// One of them is missing, too long, or has characters that hide (see [`text`]).
     pub fn new(by: &str, reason: &str) -> Result<Self, Unusable> {
-        let (by, reason) = (by.trim(), reason.trim().replace("\r\n", "\n"));
-        if !is_storable(by) {
-            return Err(Unusable { field: "by", why: "must name a person, in at most 255 characters" });
-        }
-        let is_text = !reason.chars().any(|c| c.is_control() && c != '\n');
-        if !is_text || !(1..=REASON_LENGTH_MAX).contains(&reason.chars().count()) {
-            return Err(Unusable { field: "reason", why: "must say why, in at most 1000 characters" });
-        }
-        Ok(Self { by: by.to_owned(), reason })
+        let Ok(by) = text::name(by.trim()) else {
+            let why =
+                "must name a person, in at most 255 characters, none of them a control or zero-width one";
+            return Err(Unusable { field: "by", why });
+        };
+        let Some(reason) = text::lines(reason, REASON_LENGTH_MAX) else {
+            let why = "must say why, in at most 1000 characters, none of them a control or zero-width one";
+            return Err(Unusable { field: "reason", why });
+        };
+        Ok(Self { by, reason })
     }
 
     /// The name of the person.
@@ -136,10 +136,10 @@ mod tests {
 
     #[test]
     fn nothing_is_decided_without_a_name_and_a_reason() {
-        for by in ["", "  ", "a\u{0}", &"x".repeat(256)] {
+        for by in ["", "  ", "a\u{0}", "a\u{200b}", "\u{202e}a", &"x".repeat(256)] {
             assert_eq!(Justification::new(by, "because").unwrap_err().field, "by");
         }
-        for reason in ["", " \n ", "a\u{0}", &"x".repeat(1001)] {
+        for reason in ["", " \n ", "a\u{0}", "\u{1b}[2J", "\u{202e}a", &"x".repeat(1001)] {
             assert_eq!(Justification::new("ada", reason).unwrap_err().field, "reason");
         }
         assert_eq!(Justification::new(" ada ", " two\r\nlines ").unwrap().reason, "two\nlines");
