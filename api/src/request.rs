@@ -61,7 +61,8 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<UncheckedRequest,
 
 /// Checks the request against the rules for a new payment, and answers the money that it owes.
 pub(crate) fn check(request: &UncheckedRequest) -> Result<Money, Problem> {
-    let currency: Currency = request.currency.parse().map_err(|why| Problem::invalid("currency", why))?;
+    let currency = request.currency.parse().and_then(Currency::for_new_payment);
+    let currency = currency.map_err(|why| Problem::invalid("currency", why))?;
     let money = Money::new(request.amount, currency).map_err(|why| Problem::invalid("amount", why))?;
     if request.metadata.len() > METADATA_MAX {
         return Err(Problem::invalid("metadata", format!("metadata has more than {METADATA_MAX} entries")));
