@@ -20,8 +20,18 @@ const MERCHANTS: &str = "/v1/payments";
 
 const NOBODYS: &str = "payonce_sk_unknown";
 
+/// Whether anybody may ask for that path.
+pub(super) fn is_open(path: &str) -> bool {
+    OPEN.contains(&path)
+}
+
+/// Whether a merchant's key opens that path.
+pub(super) fn is_merchants(path: &str) -> bool {
+    path.starts_with(MERCHANTS)
+}
+
 /// Every path that the source below this folder routes, with each method that it takes.
-fn routes(folder: &str) -> Vec<(Method, String)> {
+pub(super) fn routes(folder: &str) -> Vec<(Method, String)> {
     let mut found = Vec::new();
     for (file, text) in sources(&[folder]) {
         // The job board brings paths of its own, which tests of its own ask for.
@@ -75,7 +85,7 @@ fn methods(arguments: &str) -> Vec<Method> {
 }
 
 /// Asks the listener that has the path.
-fn asks(system: &System, method: &Method, path: &str) -> RequestBuilder {
+pub(super) fn asks(system: &System, method: &Method, path: &str) -> RequestBuilder {
     let listener = if path.starts_with("/ops") { "board" } else { "api" };
     let url = format!("{}{path}", system.apis[0].address(listener));
     reqwest::Client::new().request(method.clone(), url).json(&json!({}))

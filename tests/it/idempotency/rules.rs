@@ -26,6 +26,10 @@ fn once_fine() -> Vec<(&'static str, Value)> {
         ("description", json!("x".repeat(1001))),
         ("payment_method", json!("4242424242424242")),
         ("payment_method", json!("x".repeat(256))),
+        ("payment_method", json!(" sim_ok")),
+        ("payment_method", json!("sim_\u{7}ok")),
+        ("customer_id", json!("customer\u{200b}")),
+        ("customer_id", json!("Zoe\u{308}")),
         ("metadata", json!({"card": "4242424242424242"})),
         ("metadata", json!({"n".repeat(41): "v".repeat(501)})),
         ("metadata", many),
@@ -173,6 +177,19 @@ async fn a_payment_in_money_that_was_withdrawn_since_is_read_settles_and_is_repe
     assert_eq!(ended["status"], "succeeded", "{ended}");
     assert_eq!(ended["amount"], "12.30");
     assert_replay(&system.pay(then).await, &first);
+}
+
+#[tokio::test]
+async fn a_parameter_that_once_passed_unread_changes_no_first_answer() {
+    let system = apis(1).await;
+    let first = system.pay(the_request()).await;
+    let post = |key: &'static str| {
+        let post = system.client.request(Method::POST, "/v1/payments?colour=red");
+        send(post.header("idempotency-key", key).json(&the_request().body))
+    };
+
+    assert_replay(&post("order-77").await, &first);
+    post("free").await.assert_problem(400, "invalid_request");
 }
 
 #[tokio::test]
