@@ -20,6 +20,7 @@ use base64::prelude::BASE64_STANDARD;
 use sqlx::PgPool;
 
 use crate::admin_key::AdminKeys;
+use crate::head::one_host;
 use crate::operator::{self, Operator};
 
 /// The most bytes of a page of the board that are read. The board is one short page.
@@ -41,6 +42,7 @@ pub(crate) fn router(pool: &PgPool, admin_keys: AdminKeys) -> Router {
         .layer(from_fn(read_only))
         .merge(operator::router(pool))
         .layer(from_fn_with_state(admin_keys, admin_only))
+        .layer(from_fn(one_host))
 }
 
 async fn read_only(request: Request, next: Next) -> Response {

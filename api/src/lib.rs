@@ -28,6 +28,7 @@ mod card_number;
 mod clean;
 mod correlation;
 mod fault;
+mod head;
 mod limit;
 mod measure;
 mod operator;

@@ -24,6 +24,7 @@ use crate::App;
 use crate::body::Fields;
 use crate::correlation::identify;
 use crate::fault::{Fault, Kind};
+use crate::head::well_formed;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::request::BODY_BYTES_MAX;
@@ -54,6 +55,7 @@ pub(crate) fn router(app: App) -> Router {
         .fallback(async || Problem::NotFound("path"))
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(well_formed))
         .layer(from_fn(identify))
         .with_state(app)
 }

@@ -3,7 +3,7 @@
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tests::client::send;
-use tests::{Answer, System, a_payment};
+use tests::{Answer, System, a_payment, raw};
 
 use super::an_api;
 use super::keys::{asks, is_merchants, is_open, routes};
@@ -221,6 +221,32 @@ async fn a_body_that_is_coded_is_a_415_which_says_how_to_send_it() {
     }
     assert_eq!(system.stored().await, [0, 0, 0, 0]);
     system.pay(a_payment().header("content-encoding", "identity")).await.assert_status(202);
+}
+
+#[tokio::test]
+async fn http_1_1_without_exactly_one_host_is_a_400_on_both_listeners() {
+    let system = an_api().await;
+    for listener in ["api", "board"] {
+        let base = system.apis[0].address(listener);
+        let ask = async |version: &str, hosts: &str| {
+            let request = format!("GET /health HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");
+            raw::exchange(base, &request).await
+        };
+        for hosts in ["", "host: a\r\nhost: b\r\n", "host: a\r\nhost: a\r\n", "host: a b\r\n"] {
+            let answer = ask("1.1", hosts).await;
+
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{listener}, {hosts:?}: {answer}");
+            assert!(answer.contains("application/problem+json"), "{answer}");
+            assert!(answer.contains("\"header\":\"Host\""), "{answer}");
+        }
+        for (version, hosts) in
+            [("1.1", "host: pay_once.local:8080\r\n"), ("1.1", "host: [::1]:80\r\n"), ("1.0", "")]
+        {
+            let answer = ask(version, hosts).await;
+
+            assert!(!answer.contains(" 400 "), "{listener}, {version} with {hosts:?}: {answer}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -162,6 +162,37 @@ async fn every_path_opens_with_its_own_kind_of_key_presented_in_its_own_way_and_
     assert_eq!(system.stored().await, [0, 0, 0, 0]);
 }
 
+#[tokio::test]
+async fn two_different_keys_in_one_request_are_the_401_of_a_key_that_is_unknown() {
+    let system = an_api().await;
+    for (path, key) in [("/v1/payments", system.client.secret()), ("/v1/breaks", ADMIN_KEY)] {
+        let asks = || asks(&system, &Method::GET, path);
+        let unknown = send(asks().header("x-api-key", NOBODYS)).await;
+        for (how, request) in [
+            ("the valid one first", asks().header("x-api-key", key).header("x-api-key", NOBODYS)),
+            ("the valid one last", asks().header("x-api-key", NOBODYS).header("x-api-key", key)),
+            ("an empty one last", asks().header("x-api-key", key).header("x-api-key", "")),
+            ("another bearer", asks().header("x-api-key", key).bearer_auth(NOBODYS)),
+            ("a valid bearer", asks().header("x-api-key", NOBODYS).bearer_auth(key)),
+        ] {
+            let answer = send(request).await;
+
+            assert_eq!(answer.status, 401, "{path}, {how}");
+            assert_eq!(answer.body, unknown.body, "{path}, {how}");
+            let names = |answer: &tests::Answer| {
+                answer.headers.keys().map(ToString::to_string).collect::<BTreeSet<_>>()
+            };
+            assert_eq!(names(&answer), names(&unknown), "{path}, {how}");
+        }
+        for request in [
+            asks().header("x-api-key", key).header("x-api-key", key),
+            asks().header("x-api-key", key).bearer_auth(key),
+        ] {
+            send(request).await.assert_status(200);
+        }
+    }
+}
+
 #[test]
 fn every_path_of_the_api_stands_in_the_readme_and_an_admins_where_the_key_is_explained() {
     let readme = text("README.md");
