@@ -24,6 +24,7 @@ use shared::platform::listener::ClientAddress;
 use sqlx::PgPool;
 
 use crate::admin_key::AdminKeys;
+use crate::head::one_host;
 use crate::operator::{self, Operator};
 
 /// The most bytes of a page of the board that are read. The board is one short page.
@@ -46,6 +47,7 @@ pub(crate) fn router(pool: &PgPool, admin_keys: AdminKeys) -> Router {
         .layer(from_fn(fenced))
         .merge(operator::router(pool))
         .layer(from_fn_with_state(admin_keys, admin_only))
+        .layer(from_fn(one_host))
 }
 
 /// The content security policy of the board: its own scripts, which are compiled in, and no other host.

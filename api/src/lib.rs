@@ -24,12 +24,17 @@ use tokio_util::task::AbortOnDropHandle;
 
 mod admin_key;
 mod board;
+mod body;
 mod card_number;
+mod clean;
 mod correlation;
+mod fault;
+mod head;
 mod limit;
 mod measure;
 mod operator;
 mod problem;
+mod query;
 mod render;
 mod request;
 mod routes;

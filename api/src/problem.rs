@@ -4,18 +4,21 @@
 //! database said goes to the log, never to a client.
 
 use axum::Json;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use shared::database::batch::Refused;
 use shared::database::failure::Failure;
 
+use crate::fault::{FAULTS_MAX, Fault, Kind};
+
 /// Everything that can be wrong with a request, or with us.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Problem {
-    #[error("{detail}")]
-    InvalidRequest { param: Option<&'static str>, detail: String },
+    /// With every fault that was found, and at least one.
+    #[error("{}", .0.first().map_or("", |fault| &fault.detail))]
+    InvalidRequest(Vec<Fault>),
     #[error(
         "send an Idempotency-Key header: a value of your own, the same for every try of this one payment"
     )]
@@ -70,6 +73,8 @@ pub(crate) enum Problem {
     TooSlow(String),
     #[error("send the body as application/json")]
     UnsupportedMediaType,
+    #[error("send the body as it is, neither compressed nor coded otherwise, and leave Content-Encoding out")]
+    UnsupportedEncoding,
     #[error("too many requests with this API key; repeat this one after {retry_after_s} s")]
     TooManyRequests { retry_after_s: u64 },
     #[error("not possible right now; nothing is lost by repeating the request with the same Idempotency-Key")]
@@ -91,9 +96,36 @@ pub(crate) enum Problem {
 }
 
 impl Problem {
-    /// A request that cannot be understood.
-    pub(crate) fn invalid(param: &'static str, detail: impl ToString) -> Self {
-        Self::InvalidRequest { param: Some(param), detail: detail.to_string() }
+    /// A field of the body whose value is refused.
+    pub(crate) fn invalid(field: &str, detail: impl ToString) -> Self {
+        Fault::field(&[field], Kind::Invalid, detail).into()
+    }
+
+    /// A problem, unless there is no fault.
+    pub(crate) fn unless(faults: Vec<Fault>) -> Result<(), Self> {
+        if faults.is_empty() { Ok(()) } else { Err(Self::InvalidRequest(faults)) }
+    }
+
+    /// The problem with these faults of the same request. Another problem than faults stays as it is.
+    pub(crate) fn and(mut self, more: Vec<Fault>) -> Self {
+        if let Self::InvalidRequest(faults) = &mut self {
+            faults.extend(more);
+        }
+        self
+    }
+
+    /// What is wrong with the request, place by place.
+    fn faults(&self) -> Vec<Fault> {
+        if let Self::InvalidRequest(faults) = self {
+            return faults.iter().take(FAULTS_MAX).cloned().collect();
+        }
+        let headers = [
+            (Self::KeyMissing, "Idempotency-Key", Kind::Missing),
+            (Self::UnsupportedMediaType, "Content-Type", Kind::Unsupported),
+            (Self::UnsupportedEncoding, "Content-Encoding", Kind::Unsupported),
+        ];
+        let of_header = headers.into_iter().filter(|(problem, ..)| problem == self);
+        of_header.map(|(_, name, kind)| Fault::header(name, kind, self)).collect()
     }
 
     /// The seconds after which the same request may well succeed. None where repeating does not help.
@@ -106,7 +138,7 @@ impl Problem {
             | Self::DatabaseUnavailable
             | Self::NotReady(_) => Some(1),
             Self::TooManyRequests { retry_after_s } => Some(*retry_after_s),
-            Self::InvalidRequest { .. }
+            Self::InvalidRequest(_)
             | Self::KeyMissing
             | Self::KeyReused { .. }
             | Self::Unauthorized
@@ -127,13 +159,14 @@ impl Problem {
             | Self::TooLarge(_)
             | Self::TooSlow(_)
             | Self::UnsupportedMediaType
+            | Self::UnsupportedEncoding
             | Self::Internal => None,
         }
     }
 
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
-            Self::InvalidRequest { .. } | Self::KeyMissing => StatusCode::BAD_REQUEST,
+            Self::InvalidRequest(_) | Self::KeyMissing => StatusCode::BAD_REQUEST,
             Self::KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::KeyInProgress
             | Self::BreakResolved { .. }
@@ -152,7 +185,7 @@ impl Problem {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::UnsupportedMediaType | Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable | Self::DatabaseBusy | Self::DatabaseUnavailable | Self::NotReady(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -163,7 +196,7 @@ impl Problem {
 
     const fn code(&self) -> &'static str {
         match self {
-            Self::InvalidRequest { .. } => "invalid_request",
+            Self::InvalidRequest(_) => "invalid_request",
             Self::KeyMissing => "idempotency_key_missing",
             Self::KeyReused { .. } => "idempotency_key_reused",
             Self::KeyInProgress => "idempotency_key_in_progress",
@@ -185,6 +218,7 @@ impl Problem {
             Self::TooLarge(_) => "payload_too_large",
             Self::TooSlow(_) => "request_timeout",
             Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::UnsupportedEncoding => "unsupported_content_encoding",
             Self::TooManyRequests { .. } => "too_many_requests",
             Self::Unavailable => "unavailable",
             Self::DatabaseBusy => "database_busy",
@@ -202,40 +236,18 @@ impl Problem {
             "code": self.code(),
             "detail": self.to_string(),
         });
-        match self {
-            Self::InvalidRequest { param: Some(param), .. } => body["param"] = json!(param),
-            Self::KeyReused { fields, payment_id } => {
-                body["differing_fields"] = json!(fields);
-                body["payment_id"] = json!(payment_id);
-            }
-            Self::InvalidRequest { param: None, .. }
-            | Self::KeyMissing
-            | Self::KeyInProgress
-            | Self::Unauthorized
-            | Self::AdminOnly
-            | Self::BreakResolved { .. }
-            | Self::LetterClosed { .. }
-            | Self::LetterHeld
-            | Self::DecisionNeeded
-            | Self::NothingToDecide
-            | Self::DecisionRefused(_)
-            | Self::DecisionOpen
-            | Self::NamelessKey
-            | Self::SamePerson
-            | Self::CorrectionOpen(_)
-            | Self::CorrectionClosed(_)
-            | Self::NotOver
-            | Self::NotFound(_)
-            | Self::MethodNotAllowed
-            | Self::TooLarge(_)
-            | Self::TooSlow(_)
-            | Self::UnsupportedMediaType
-            | Self::TooManyRequests { .. }
-            | Self::Unavailable
-            | Self::DatabaseBusy
-            | Self::DatabaseUnavailable
-            | Self::NotReady(_)
-            | Self::Internal => {}
+        if let Self::InvalidRequest(faults) = self
+            && let Some(param) = faults.first().and_then(Fault::param)
+        {
+            body["param"] = json!(param);
+        }
+        if let Self::KeyReused { fields, payment_id } = self {
+            body["differing_fields"] = json!(fields);
+            body["payment_id"] = json!(payment_id);
+        }
+        let faults = self.faults();
+        if !faults.is_empty() {
+            body["errors"] = faults.iter().map(Fault::shown).collect();
         }
         body
     }
@@ -252,7 +264,17 @@ impl IntoResponse for Problem {
         if matches!(self, Self::Unauthorized | Self::AdminOnly) {
             headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
         }
+        if self == Self::UnsupportedEncoding {
+            // What a body may be coded in, by RFC 9110, section 12.5.3.
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        }
         response
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        Self::InvalidRequest(vec![fault])
     }
 }
 

@@ -1,11 +1,13 @@
 //! All paths of the API. Every answer, on every path, has a `Request-Id`. Every error is a problem document.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
-use axum::http::StatusCode;
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -20,8 +22,12 @@ use shared::platform::metrics;
 use sqlx::PgPool;
 
 use crate::App;
+use crate::body::Fields;
 use crate::correlation::identify;
+use crate::fault::{Fault, Kind};
+use crate::head::well_formed;
 use crate::problem::Problem;
+use crate::query::Params;
 use crate::request::BODY_BYTES_MAX;
 
 mod admin;
@@ -50,6 +56,7 @@ pub(crate) fn router(app: App) -> Router {
         .fallback(async || Problem::NotFound("path"))
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(well_formed))
         .layer(from_fn(identify))
         .with_state(app)
 }
@@ -106,34 +113,50 @@ async fn scrape(State(app): State<App>) -> impl IntoResponse {
     ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gauges::scrape(&app.pool).await)
 }
 
-const LIMIT_DEFAULT: i64 = 10;
-const LIMIT_MAX: i64 = 100;
+/// A request with a body: its headers, its query and its body, however far that came.
+struct Sent {
+    headers: HeaderMap,
+    params: Params,
+    body: Result<Bytes, BytesRejection>,
+}
 
-/// The number of rows in a page of a list, for SQL and for a list in hand.
-fn page_size(limit: Option<i64>) -> Result<(i64, usize), Problem> {
-    let limit = limit.unwrap_or(LIMIT_DEFAULT);
-    match usize::try_from(limit) {
-        Ok(rows) if (1..=LIMIT_MAX).contains(&limit) => Ok((limit, rows)),
-        _ => Err(Problem::invalid("limit", format!("limit must be from 1 to {LIMIT_MAX}"))),
+impl Sent {
+    /// The fields of the body. A parameter in the query is a fault, as no path that takes a body knows one.
+    fn fields(&self) -> Result<Fields<'_>, Problem> {
+        let faults = self.params.clone().faults();
+        match Fields::read(&self.headers, self.bytes()?) {
+            Ok(fields) => Ok(fields.and(faults)),
+            Err(problem) => Err(problem.and(faults)),
+        }
+    }
+
+    fn bytes(&self) -> Result<&Bytes, Problem> {
+        self.body.as_ref().map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge(BODY_BYTES_MAX),
+            _ => slow(rejection).unwrap_or_else(|| {
+                Fault::body(Kind::Unreadable, "the body did not arrive whole; send it again").into()
+            }),
+        })
     }
 }
 
-fn unreadable(rejection: BytesRejection) -> Problem {
-    let mut causes = std::iter::successors(std::error::Error::source(&rejection), |cause| cause.source());
-    if let Some(slow) = causes.find_map(|cause| cause.downcast_ref::<Slow>()) {
-        return Problem::TooSlow(slow.to_string());
-    }
-    match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::TooLarge(BODY_BYTES_MAX),
-        _ => Problem::InvalidRequest { param: None, detail: rejection.body_text() },
+/// That the body did not come in time, where this is why there is none.
+fn slow(rejection: &BytesRejection) -> Option<Problem> {
+    let mut causes = std::iter::successors(std::error::Error::source(rejection), |cause| cause.source());
+    causes.find_map(|cause| cause.downcast_ref::<Slow>()).map(|slow| Problem::TooSlow(slow.to_string()))
+}
+
+impl<S: Send + Sync> FromRequest<S> for Sent {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Infallible> {
+        let headers = request.headers().clone();
+        let params = Params::read(request.uri().query().unwrap_or_default());
+        Ok(Self { headers, params, body: Bytes::from_request(request, state).await })
     }
 }
 
 /// The id in a path, of a `what`. An id that cannot be read is the id of nothing.
 fn id<T>(path: Result<Path<T>, PathRejection>, what: &'static str) -> Result<T, Problem> {
     path.map(|Path(id)| id).map_err(|_| Problem::NotFound(what))
-}
-
-fn bad_query(rejection: QueryRejection) -> Problem {
-    Problem::InvalidRequest { param: None, detail: rejection.body_text() }
 }

@@ -38,7 +38,7 @@ async fn breaks(system: &System, id: PaymentId) -> Vec<String> {
 #[tokio::test]
 async fn a_payment_that_this_version_cannot_read_is_held_and_its_neighbours_feel_nothing() {
     let defects = [
-        "update payments set currency = 'ANG' where id = $id",
+        "update payments set currency = 'XAU' where id = $id",
         "update payments set amount = 12.345 where id = $id",
         "update payments set amount = 0.00000000000000000000000000000000000001 where id = $id",
     ];
@@ -105,8 +105,8 @@ async fn what_is_held_apart_waits_for_a_person_and_is_no_violation() {
     let (mut system, ids) = waiting(2).await;
     plant(
         &system,
-        "update payments set currency = 'ANG' where id = $id;
-         update payment_events set evidence = jsonb_set(evidence, '{currency}', '\"ANG\"') where payment_id = $id and version = 1",
+        "update payments set currency = 'XAU' where id = $id;
+         update payment_events set evidence = jsonb_set(evidence, '{currency}', '\"XAU\"') where payment_id = $id and version = 1",
         ids[0],
     )
     .await;

@@ -5,6 +5,7 @@ mod board;
 mod card_number;
 mod chaos_mode;
 mod correlation;
+mod faults;
 mod health;
 mod keys;
 mod limit;

@@ -2,23 +2,21 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
 use serde_json::Value;
 use shared::operations::breaks::{self, Break, Filter, KINDS};
 use shared::operations::json;
 use shared::operations::operator::{self, Resolve, Resolved};
 
+use super::Sent;
 use super::admin::Admin;
-use super::{bad_query, page_size, unreadable};
 use crate::problem::Problem;
+use crate::query::{NoParams, Params};
 use crate::render::ListView;
-use crate::request::json_body;
 use crate::{App, render};
 
 pub(super) fn router() -> Router<App> {
@@ -28,29 +26,19 @@ pub(super) fn router() -> Router<App> {
         .route("/v1/breaks/{id}/resolve", post(resolve))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    kind: Option<String>,
-    open: Option<bool>,
-    limit: Option<i64>,
-    starting_after: Option<i64>,
-}
-
 /// `GET /v1/breaks`: the breaks that the query asks for, newest first.
 async fn list(
     State(app): State<App>,
     _: Admin,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    mut params: Params,
 ) -> Result<Json<ListView<Value>>, Problem> {
-    let Query(query) = query.map_err(bad_query)?;
-    if query.kind.as_ref().is_some_and(|kind| !KINDS.iter().any(|(known, _)| known == kind)) {
-        let known: Vec<&str> = KINDS.iter().map(|&(kind, _)| kind).collect();
-        return Err(Problem::invalid("kind", format!("kind must be one of {}", known.join(", "))));
-    }
-    let (limit, rows) = page_size(query.limit)?;
-    let filter =
-        Filter { kind: query.kind, is_open: query.open, before: query.starting_after, limit: limit + 1 };
+    let kinds: Vec<&str> = KINDS.iter().map(|&(kind, _)| kind).collect();
+    let kind = params.word("kind", &kinds);
+    let is_open = params.flag("open");
+    let (limit, rows) = params.page();
+    let before = params.starting_after();
+    params.end()?;
+    let filter = Filter { kind, is_open, before, limit: limit + 1 };
     let found = breaks::list(&app.pool, &filter).await?;
     let has_more = found.len() > rows;
     Ok(Json(render::list(found.iter().take(rows).map(json::a_break).collect(), has_more)))
@@ -60,21 +48,10 @@ async fn list(
 async fn read(
     State(app): State<App>,
     _: Admin,
+    _: NoParams,
     id: Result<Path<i64>, PathRejection>,
 ) -> Result<Json<Value>, Problem> {
     Ok(Json(json::a_break(&find(&app, super::id(id, "break")?).await?)))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Body {
-    reason: String,
-    /// The person who decides, where several people share one admin key.
-    by: Option<String>,
-    decision: Option<String>,
-    charge_id: Option<String>,
-    #[serde(default)]
-    unproven: bool,
 }
 
 /// How long a request waits for a worker to look at the gateway.
@@ -88,21 +65,20 @@ const PATIENCE: Duration = Duration::from_secs(10);
 async fn resolve(
     State(app): State<App>,
     admin: Admin,
-    headers: HeaderMap,
     id: Result<Path<i64>, PathRejection>,
-    body: Result<Bytes, BytesRejection>,
+    sent: Sent,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let id = super::id(id, "break")?;
-    let body: Body = json_body(&headers, &body.map_err(unreadable)?)?;
-    let asked = Resolve {
-        by: admin.acts_as(body.by)?,
-        credential: admin.credential().to_owned(),
-        reason: body.reason,
-        decision: body.decision,
-        charge_id: body.charge_id,
-        unproven: body.unproven,
-        patience: PATIENCE,
-    };
+    let mut fields = sent.fields()?;
+    let reason = fields.text("reason");
+    // The person who decides, where several people share one admin key.
+    let by = fields.optional_text("by");
+    let decision = fields.optional_text("decision");
+    let charge_id = fields.optional_text("charge_id");
+    let unproven = fields.flag("unproven");
+    let reason = fields.end(reason)?;
+    let (by, credential) = (admin.acts_as(by)?, admin.credential().to_owned());
+    let asked = Resolve { by, credential, reason, decision, charge_id, unproven, patience: PATIENCE };
     // Run in a task of its own: a client that hangs up must not leave it open whether this was done.
     let pool = app.pool.clone();
     let resolved = tokio::spawn(async move { operator::resolve_break(&pool, id, &asked).await });

@@ -1,24 +1,21 @@
 //! Corrections: two people put right what the books have wrong about a payment that is over. For the system's
 //! operators, each with an admin key of their own.
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use domain::ids::PaymentId;
 use rust_decimal::Decimal;
-use serde::Deserialize;
 use serde_json::Value;
 use shared::operations::{json, operator};
 use shared::payment::transition::{self, Approving, Justification, Proposal, Proposing};
 
+use super::Sent;
 use super::admin::Admin;
-use super::{bad_query, page_size, unreadable};
 use crate::problem::Problem;
+use crate::query::{NoParams, Params};
 use crate::render::ListView;
-use crate::request::json_body;
 use crate::{App, render};
 
 pub(super) fn router() -> Router<App> {
@@ -29,27 +26,21 @@ pub(super) fn router() -> Router<App> {
         .route("/v1/corrections/{id}/withdraw", post(withdraw))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    payment_id: Option<PaymentId>,
-    #[serde(default)]
-    open: bool,
-    limit: Option<i64>,
-    starting_after: Option<i64>,
-}
+/// What the id of a payment is.
+const PAYMENT_ID: &str = "the id of a payment: pay_ and 32 lower-case hex digits";
 
 /// `GET /v1/corrections`: the corrections that the query asks for, newest first.
 async fn list(
     State(app): State<App>,
     _: Admin,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    mut params: Params,
 ) -> Result<Json<ListView<Value>>, Problem> {
-    let Query(query) = query.map_err(bad_query)?;
-    let (limit, rows) = page_size(query.limit)?;
-    let found =
-        operator::corrections(&app.pool, query.payment_id, query.open, query.starting_after, limit + 1)
-            .await?;
+    let payment_id = params.parsed("payment_id", PAYMENT_ID, |id| id.parse().ok());
+    let is_open = params.flag("open").unwrap_or_default();
+    let (limit, rows) = params.page();
+    let before = params.starting_after();
+    params.end()?;
+    let found = operator::corrections(&app.pool, payment_id, is_open, before, limit + 1).await?;
     let has_more = found.len() > rows;
     Ok(Json(render::list(found.iter().take(rows).map(json::correction).collect(), has_more)))
 }
@@ -58,20 +49,10 @@ async fn list(
 async fn read(
     State(app): State<App>,
     _: Admin,
+    _: NoParams,
     id: Result<Path<i64>, PathRejection>,
 ) -> Result<Json<Value>, Problem> {
     Ok(Json(shown(&app, super::id(id, "correction")?).await?))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Body {
-    payment_id: PaymentId,
-    kind: String,
-    /// The amount that stands at the gateway, as a decimal.
-    amount: String,
-    charge_id: Option<String>,
-    reason: String,
 }
 
 /// `POST /v1/corrections`: proposes a correction. The same request repeated while it is open changes nothing
@@ -79,14 +60,21 @@ struct Body {
 async fn propose(
     State(app): State<App>,
     admin: Admin,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    sent: Sent,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let by = admin.person()?;
-    let body: Body = json_body(&headers, &body.map_err(unreadable)?)?;
-    let amount = Decimal::from_str_exact(&body.amount)
-        .map_err(|_| Problem::invalid("amount", "amount must be a decimal such as \"49.00\", or \"0\""))?;
-    let proposal = Proposal::new(body.payment_id, &body.kind, (amount, body.charge_id), &body.reason, by);
+    let mut fields = sent.fields()?;
+    let payment_id = fields.parsed("payment_id", PAYMENT_ID, |id| id.parse().ok());
+    let kind = fields.text("kind");
+    // The amount that stands at the gateway.
+    let amount = fields.parsed("amount", "a decimal such as \"49.00\", or \"0\"", |amount| {
+        Decimal::from_str_exact(amount).ok()
+    });
+    let charge_id = fields.optional_text("charge_id");
+    let reason = fields.text("reason");
+    let all = payment_id.zip(amount).zip(kind.zip(reason));
+    let ((payment_id, amount), (kind, reason)) = fields.end(all)?;
+    let proposal = Proposal::new(payment_id, &kind, (amount, charge_id), &reason, by);
     let proposal = proposal.map_err(|why| Problem::invalid(why.field, why))?;
     // Run in a task of its own: a client that hangs up must not leave it open whether this was done.
     let pool = app.pool.clone();
@@ -103,6 +91,7 @@ async fn propose(
 async fn approve(
     State(app): State<App>,
     admin: Admin,
+    _: NoParams,
     id: Result<Path<i64>, PathRejection>,
 ) -> Result<Json<Value>, Problem> {
     let (id, by) = (super::id(id, "correction")?, admin.person()?);
@@ -111,23 +100,18 @@ async fn approve(
     ended(&app, id, approved.await.map_err(|_| Problem::Internal)??).await
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Why {
-    reason: String,
-}
-
 /// `POST /v1/corrections/{id}/withdraw`: takes it back, by any person, until it has ended.
 async fn withdraw(
     State(app): State<App>,
     admin: Admin,
-    headers: HeaderMap,
     id: Result<Path<i64>, PathRejection>,
-    body: Result<Bytes, BytesRejection>,
+    sent: Sent,
 ) -> Result<Json<Value>, Problem> {
     let id = super::id(id, "correction")?;
-    let why: Why = json_body(&headers, &body.map_err(unreadable)?)?;
-    let justification = Justification::new(&admin.acts_as(None)?, &why.reason);
+    let mut fields = sent.fields()?;
+    let reason = fields.text("reason");
+    let reason = fields.end(reason)?;
+    let justification = Justification::new(&admin.acts_as(None)?, &reason);
     let justification = justification.map_err(|why| Problem::invalid(why.field, why))?;
     let pool = app.pool.clone();
     let withdrawn =

@@ -1,6 +1,7 @@
 //! The caller with an API key: a merchant, if the key has not made too many requests.
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use domain::ids::MerchantId;
@@ -54,11 +55,18 @@ fn presented(parts: &Parts) -> Result<SecretHash, Problem> {
     Ok(SecretHash::of(secret))
 }
 
-/// The secret of a request: `X-API-Key: K` or `Authorization: Bearer K`.
+/// The secret of a request: `X-API-Key: K` or `Authorization: Bearer K`. A request that brings two different
+/// ones has none: of two, a proxy before us may have looked at the other one.
 pub(super) fn secret(parts: &Parts) -> Option<&str> {
-    if let Some(key) = parts.headers.get("x-api-key") {
-        return key.to_str().ok();
-    }
-    let (scheme, secret) = parts.headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
+    let keys = parts.headers.get_all("x-api-key").iter().map(|key| key.to_str().ok());
+    let bearers = parts.headers.get_all(AUTHORIZATION).iter().filter_map(bearer);
+    let mut brought = keys.chain(bearers);
+    let first = brought.next()?;
+    brought.all(|other| other == first).then_some(first)?
+}
+
+/// The bearer's token. None where the credentials are of another scheme.
+fn bearer(value: &HeaderValue) -> Option<Option<&str>> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Some(token.trim()))
 }

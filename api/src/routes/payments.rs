@@ -3,19 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use chrono::{DateTime, Datelike as _, Utc};
 use domain::idempotency::{self, Key, UncheckedRequest};
 use domain::ids::PaymentId;
+use domain::money::Money;
 use domain::request::{Accepted, Remembered};
-use serde::Deserialize;
+use domain::status::PaymentStatus;
 use shared::database::batch::Refused;
 use shared::database::failure::Failure;
 use shared::database::{self, standby};
@@ -27,10 +27,11 @@ use shared::platform::metrics::{self, Accept};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use super::Sent;
 use super::merchant::{ApiKey, Merchant, caller};
-use super::{bad_query, page_size, unreadable};
 use crate::correlation::CorrelationId;
 use crate::problem::Problem;
+use crate::query::Params;
 use crate::{App, render, request};
 
 /// The header that in chaos mode makes the API record the payment, and fail before the answer.
@@ -55,14 +56,14 @@ async fn create(
     State(app): State<App>,
     ApiKey(api_key): ApiKey,
     Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    sent: Sent,
 ) -> Result<Response, Problem> {
-    let (key, unchecked) = match asked(&headers, body) {
+    let (key, unchecked) = match asked(&sent) {
         Ok(asked) => asked,
         Err(problem) => return Err(told(&app, api_key, problem).await),
     };
-    let request = match request::check(&unchecked) {
+    // A parameter is against today's rules alone: once it passed unread.
+    let request = match checked_with(sent.params, &unchecked) {
         Ok(money) => request::checked(unchecked, money),
         Err(problem) => return recorded_before(&app, api_key, &key, &unchecked, problem).await,
     };
@@ -74,7 +75,8 @@ async fn create(
         request,
         correlation_id,
     };
-    let fails_afterwards = app.chaos_mode && headers.get(SIMULATE_CHAOS).is_some_and(|value| value == "true");
+    let fails_afterwards =
+        app.chaos_mode && sent.headers.get(SIMULATE_CHAOS).is_some_and(|value| value == "true");
     // A task of its own: a client that hangs up drops this handler, and must not leave a statement half-way.
     let accepted = tokio::spawn(accept(app, payment).in_current_span()).await;
     let response = accepted.unwrap_or(Err(Problem::Internal))?;
@@ -85,13 +87,22 @@ async fn create(
     Ok(response)
 }
 
-fn asked(
-    headers: &HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<(Key, UncheckedRequest), Problem> {
-    let key = request::idempotency_key(headers)?;
-    let body = body.map_err(unreadable)?;
-    Ok((key, request::read(headers, &body)?))
+/// The key and the request, if both can be read. If not, the problem tells of both, and of the query.
+fn asked(sent: &Sent) -> Result<(Key, UncheckedRequest), Problem> {
+    let key = request::idempotency_key(&sent.headers);
+    let request = sent.bytes().and_then(|body| request::read(&sent.headers, body));
+    match (key, request) {
+        (Ok(key), Ok(request)) => Ok((key, request)),
+        (Err(problem), Err(Problem::InvalidRequest(more))) => Err(problem.and(more)),
+        (Err(problem), _) | (_, Err(problem)) => Err(problem.and(sent.params.clone().faults())),
+    }
+}
+
+/// Checks the request and its query against today's rules.
+fn checked_with(params: Params, request: &UncheckedRequest) -> Result<Money, Problem> {
+    let faults = params.faults();
+    let money = request::check(request).map_err(|problem| problem.and(faults.clone()))?;
+    Problem::unless(faults).map(|()| money)
 }
 
 /// The answer to a request that today's rules refuse with this problem. The rules are for new payments. Where
@@ -207,21 +218,15 @@ fn answer(accepted: &Accepted, is_replay: bool) -> Response {
     response
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ReadQuery {
-    wait: Option<u64>,
-}
-
 /// `GET /v1/payments/{id}`: the payment as it stands. With `?wait=seconds` the answer comes once it has
 /// ended, or the time is over.
 async fn read(
     State(app): State<App>,
     ApiKey(api_key): ApiKey,
     id: Result<Path<PaymentId>, PathRejection>,
-    query: Result<Query<ReadQuery>, QueryRejection>,
+    params: Params,
 ) -> Result<Response, Problem> {
-    let (id, wait) = match asked_for(id, query) {
+    let (id, wait) = match asked_for(id, params) {
         Ok(asked) => asked,
         Err(problem) => return Err(told(&app, api_key, problem).await),
     };
@@ -240,12 +245,11 @@ async fn read(
 
 fn asked_for(
     id: Result<Path<PaymentId>, PathRejection>,
-    query: Result<Query<ReadQuery>, QueryRejection>,
+    mut params: Params,
 ) -> Result<(PaymentId, Option<u64>), Problem> {
-    let Query(ReadQuery { wait }) = query.map_err(bad_query)?;
-    if wait.is_some_and(|secs| secs > WAIT_MAX) {
-        return Err(Problem::invalid("wait", format!("wait must be from 0 to {WAIT_MAX} seconds")));
-    }
+    let wants = format!("a whole number of seconds from 0 to {WAIT_MAX}");
+    let wait = params.parsed("wait", &wants, |text| text.parse().ok().filter(|secs| *secs <= WAIT_MAX));
+    params.end()?;
     Ok((super::id(id, "payment")?, wait))
 }
 
@@ -273,55 +277,56 @@ async fn told(app: &App, api_key: SecretHash, problem: Problem) -> Problem {
     caller(app, api_key).await.err().unwrap_or(problem)
 }
 
-/// `GET /v1/payments/{id}/events`: the payment's whole history, oldest first.
+/// `GET /v1/payments/{id}/events`: the payment's history, oldest first. It is the whole one, unless `limit`
+/// says how many events a page has. A page begins after the version that `starting_after` names.
 async fn events(
     State(app): State<App>,
     Merchant(merchant): Merchant,
     id: Result<Path<PaymentId>, PathRejection>,
+    mut params: Params,
 ) -> Result<Response, Problem> {
+    let limit = params.limit().and_then(|limit| usize::try_from(limit).ok());
+    let after = params.parsed("starting_after", "the version of an event, a whole number", |version| {
+        version.parse::<i32>().ok()
+    });
+    params.end()?;
     let events = store::events(&app.pool, merchant, super::id(id, "payment")?).await?;
     if events.is_empty() {
         return Err(Problem::NotFound("payment"));
     }
     told_of(&app, events.iter().map(|event| event.at)).await?;
-    Ok(Json(render::list(events.iter().map(render::event).collect(), false)).into_response())
+    let page = events.iter().filter(|event| after.is_none_or(|after| event.version > after));
+    let rest = page.clone().count();
+    let rows = limit.unwrap_or(rest);
+    Ok(Json(render::list(page.take(rows).map(render::event).collect(), rest > rows)).into_response())
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    status: Option<String>,
-    customer_id: Option<String>,
-    created_after: Option<DateTime<Utc>>,
-    limit: Option<i64>,
-    starting_after: Option<String>,
-}
+/// What `created_after` must be. RFC 3339 has years of four digits, and Postgres none that are much older.
+const TIME: &str = "a time by RFC 3339 with a year from 0000 to 9999, such as 2026-01-31T12:00:00Z; a + in it is written %2B";
 
 /// `GET /v1/payments`: the merchant's payments that the query asks for, newest first.
 async fn list(
     State(app): State<App>,
     Merchant(merchant): Merchant,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    mut params: Params,
 ) -> Result<Response, Problem> {
-    let Query(query) = query.map_err(bad_query)?;
-    let (limit, page) = page_size(query.limit)?;
-    if query.customer_id.as_ref().is_some_and(|id| id.contains('\0')) {
-        return Err(Problem::invalid("customer_id", "customer_id contains U+0000"));
-    }
-    // RFC 3339 has years of four digits, and Postgres none that are much older.
-    if query.created_after.is_some_and(|at| !(0..=9999).contains(&at.year())) {
-        return Err(Problem::invalid("created_after", "created_after must have a year from 0000 to 9999"));
-    }
-    let invalid = |param| move |why: &dyn std::fmt::Display| Problem::invalid(param, why);
+    let statuses: Vec<&str> = PaymentStatus::ALL.iter().map(|status| status.as_str()).collect();
+    let status = params.word("status", &statuses);
+    let customer_id = params.text("customer_id");
+    let created_after = params.parsed("created_after", TIME, |text| {
+        text.parse().ok().filter(|at: &DateTime<Utc>| (0..=9999).contains(&at.year()))
+    });
+    let starting_after =
+        params.parsed("starting_after", "the id of a payment: pay_ and 32 lower-case hex digits", |id| {
+            id.parse().ok()
+        });
+    let (limit, page) = params.page();
+    params.end()?;
     let filter = Filter {
-        status: query.status.map(|s| s.parse()).transpose().map_err(|why| invalid("status")(&why))?,
-        customer_id: query.customer_id,
-        created_after: query.created_after,
-        starting_after: query
-            .starting_after
-            .map(|id| id.parse())
-            .transpose()
-            .map_err(|why| invalid("starting_after")(&why))?,
+        status: status.and_then(|status| status.parse().ok()),
+        customer_id,
+        created_after,
+        starting_after,
         // One row more than asked for tells whether there are more.
         limit: limit + 1,
     };

@@ -1,17 +1,16 @@
 //! Recovery reports: what starting workers found in the hands of lost ones, and how each payment went on. For
 //! the system's operators, with an admin key.
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde::Deserialize;
 use serde_json::Value;
 use shared::operations::{json, recovery};
 
 use super::admin::Admin;
-use super::{bad_query, page_size};
 use crate::problem::Problem;
+use crate::query::{NoParams, Params};
 use crate::render::ListView;
 use crate::{App, render};
 
@@ -19,22 +18,16 @@ pub(super) fn router() -> Router<App> {
     Router::new().route("/v1/recovery-reports", get(list)).route("/v1/recovery-reports/{id}", get(read))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListQuery {
-    limit: Option<i64>,
-    starting_after: Option<i64>,
-}
-
 /// `GET /v1/recovery-reports`: the reports, newest first.
 async fn list(
     State(app): State<App>,
     _: Admin,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    mut params: Params,
 ) -> Result<Json<ListView<Value>>, Problem> {
-    let Query(query) = query.map_err(bad_query)?;
-    let (limit, rows) = page_size(query.limit)?;
-    let found = recovery::list(&app.pool, query.starting_after, limit + 1).await?;
+    let (limit, rows) = params.page();
+    let before = params.starting_after();
+    params.end()?;
+    let found = recovery::list(&app.pool, before, limit + 1).await?;
     let has_more = found.len() > rows;
     Ok(Json(render::list(found.iter().take(rows).map(json::recovery_report).collect(), has_more)))
 }
@@ -43,6 +36,7 @@ async fn list(
 async fn read(
     State(app): State<App>,
     _: Admin,
+    _: NoParams,
     id: Result<Path<i64>, PathRejection>,
 ) -> Result<Json<Value>, Problem> {
     let found = recovery::find(&app.pool, super::id(id, "recovery report")?).await?;

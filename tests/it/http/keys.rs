@@ -20,8 +20,18 @@ const MERCHANTS: &str = "/v1/payments";
 
 const NOBODYS: &str = "payonce_sk_unknown";
 
+/// Whether anybody may ask for that path.
+pub(super) fn is_open(path: &str) -> bool {
+    OPEN.contains(&path)
+}
+
+/// Whether a merchant's key opens that path.
+pub(super) fn is_merchants(path: &str) -> bool {
+    path.starts_with(MERCHANTS)
+}
+
 /// Every path that the source below this folder routes, with each method that it takes.
-fn routes(folder: &str) -> Vec<(Method, String)> {
+pub(super) fn routes(folder: &str) -> Vec<(Method, String)> {
     let mut found = Vec::new();
     for (file, text) in sources(&[folder]) {
         // The job board brings paths of its own, which tests of its own ask for.
@@ -75,7 +85,7 @@ fn methods(arguments: &str) -> Vec<Method> {
 }
 
 /// Asks the listener that has the path.
-fn asks(system: &System, method: &Method, path: &str) -> RequestBuilder {
+pub(super) fn asks(system: &System, method: &Method, path: &str) -> RequestBuilder {
     let listener = if path.starts_with("/ops") { "board" } else { "api" };
     let url = format!("{}{path}", system.apis[0].address(listener));
     reqwest::Client::new().request(method.clone(), url).json(&json!({}))
@@ -150,6 +160,37 @@ async fn every_path_opens_with_its_own_kind_of_key_presented_in_its_own_way_and_
         }
     }
     assert_eq!(system.stored().await, [0, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn two_different_keys_in_one_request_are_the_401_of_a_key_that_is_unknown() {
+    let system = an_api().await;
+    for (path, key) in [("/v1/payments", system.client.secret()), ("/v1/breaks", ADMIN_KEY)] {
+        let asks = || asks(&system, &Method::GET, path);
+        let unknown = send(asks().header("x-api-key", NOBODYS)).await;
+        for (how, request) in [
+            ("the valid one first", asks().header("x-api-key", key).header("x-api-key", NOBODYS)),
+            ("the valid one last", asks().header("x-api-key", NOBODYS).header("x-api-key", key)),
+            ("an empty one last", asks().header("x-api-key", key).header("x-api-key", "")),
+            ("another bearer", asks().header("x-api-key", key).bearer_auth(NOBODYS)),
+            ("a valid bearer", asks().header("x-api-key", NOBODYS).bearer_auth(key)),
+        ] {
+            let answer = send(request).await;
+
+            assert_eq!(answer.status, 401, "{path}, {how}");
+            assert_eq!(answer.body, unknown.body, "{path}, {how}");
+            let names = |answer: &tests::Answer| {
+                answer.headers.keys().map(ToString::to_string).collect::<BTreeSet<_>>()
+            };
+            assert_eq!(names(&answer), names(&unknown), "{path}, {how}");
+        }
+        for request in [
+            asks().header("x-api-key", key).header("x-api-key", key),
+            asks().header("x-api-key", key).bearer_auth(key),
+        ] {
+            send(request).await.assert_status(200);
+        }
+    }
 }
 
 #[test]

@@ -73,6 +73,30 @@ async fn events_are_versions_one_to_n_with_exactly_the_fields_of_the_contract() 
     assert_eq!(events.last().map(|last| &last["to"]), Some(&payment["status"]));
 }
 
+#[tokio::test]
+async fn events_are_read_in_pages_where_that_is_asked_for() {
+    let system = System::start(PROGRAM).await;
+    let id = system.accepted(a_payment().method("sim_503")).await;
+    system.ended(id).await;
+    let list =
+        async |query: &str| system.client.get(&format!("/v1/payments/{id}/events{query}")).await.json();
+    let whole = list("").await;
+    let all = whole["data"].as_array().cloned().unwrap_or_default();
+
+    let (mut read, mut has_more) = (Vec::new(), true);
+    while has_more {
+        let last = read.last().map_or(0, |event: &Value| event["version"].as_i64().unwrap_or_default());
+        let page = list(&format!("?limit=2&starting_after={last}")).await;
+        read.extend(page["data"].as_array().cloned().unwrap_or_default());
+        has_more = page["has_more"] == true;
+    }
+
+    assert_eq!(read, all);
+    assert_eq!(whole["has_more"], false);
+    assert_eq!(list("?limit=1").await["data"], json!([all[0]]));
+    assert_eq!(list(&format!("?starting_after={}", all.len())).await["data"], json!([]));
+}
+
 /// Waits until the API looks for payments that a long poll waits for.
 async fn somebody_waits(system: &System) {
     wait_until("a long poll to be under way", async || {

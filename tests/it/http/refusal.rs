@@ -68,22 +68,22 @@ const FIELDS: &[(&str, Option<&str>, &[&str])] = &[
         Some("currency"),
         &["\"eur\"", "\"EU\"", "\"EURO\"", "\"ZZZ\"", "\"XAU\"", "\"XTS\"", "\"\"", "\"€\""],
     ),
-    ("currency", None, &["null", "978", "[]"]),
+    ("currency", Some("currency"), &["null", "978", "[]"]),
     ("customer_id", Some("customer_id"), &["\"\"", "\"a\\u0000b\""]),
-    ("customer_id", None, &["null", "7", "{}", "\"\\ud800\""]),
+    ("customer_id", Some("customer_id"), &["null", "7", "{}", "\"\\ud800\""]),
     ("payment_method", Some("payment_method"), &["\"\"", "\"tok\\u0000\""]),
-    ("payment_method", None, &["null", "7", "[\"sim_ok\"]"]),
+    ("payment_method", Some("payment_method"), &["null", "7", "[\"sim_ok\"]"]),
     ("description", Some("description"), &["\"\\u0000\""]),
-    ("description", None, &["7", "{}"]),
+    ("description", Some("description"), &["7", "{}"]),
     ("metadata", Some("metadata"), &["{\"\":\"nameless\"}", "{\"a\":\"\\u0000\"}", "{\"\\u0000\":\"a\"}"]),
     (
         "metadata",
-        None,
-        &["null", "[]", "\"text\"", "{\"a\":1}", "{\"a\":null}", "{\"a\":{}}", "{\"a\":\"1\",\"a\":\"2\"}"],
+        Some("metadata"),
+        &["[]", "\"text\"", "{\"a\":1}", "{\"a\":null}", "{\"a\":{}}", "{\"a\":\"1\",\"a\":\"2\"}"],
     ),
-    ("status", None, &["\"succeeded\""]),
-    ("id", None, &["\"pay_01900000000000000000000000000000\""]),
-    ("idempotency", None, &["1"]),
+    ("status", Some("status"), &["\"succeeded\""]),
+    ("id", Some("id"), &["\"pay_01900000000000000000000000000000\""]),
+    ("idempotency", Some("idempotency"), &["1"]),
 ];
 
 /// Bodies that are refused, and the field that the answer names.
@@ -105,17 +105,20 @@ fn refused_bodies() -> Vec<(Vec<u8>, Option<&'static str>)> {
     let cut_off = without("")[..40].to_vec();
     let not_utf8 = [&without("")[..30], b"\xff\xfe"].concat();
     let nested = "[".repeat(50_000).into_bytes();
-    let no_objects = ["", " ", "null", "[]", "{}", "\"text\"", "7", "{", "}", "nul", "{'amount':1}"];
+    let no_objects = ["", " ", "null", "[]", "\"text\"", "7", "{", "}", "nul", "{'amount':1}"];
     of_fields
         .chain([
             too_long("customer_id", "customer_id", 256),
             too_long("payment_method", "payment_method", 256),
             too_long("description", "description", 1001),
             (jpy.to_vec(), Some("amount")),
-            (twice.to_vec(), None),
+            (twice.to_vec(), Some("amount")),
         ])
         .chain(metadata)
-        .chain(["amount", "currency", "customer_id", "payment_method"].map(|field| (without(field), None)))
+        .chain(
+            ["amount", "currency", "customer_id", "payment_method"]
+                .map(|field| (without(field), Some(field))),
+        )
         .chain([trailing, cut_off, not_utf8, nested].map(|body| (body, None)))
         .chain(no_objects.map(|body| (body.as_bytes().to_vec(), None)))
         .collect()

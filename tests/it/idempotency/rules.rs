@@ -17,12 +17,19 @@ fn once_fine() -> Vec<(&'static str, Value)> {
         ("currency", json!("ANG")),
         // A currency without minor digits since 2007.
         ("currency", json!("ISK")),
+        // Withdrawn money and a fund, which earlier programs took.
+        ("currency", json!("HRK")),
+        ("currency", json!("CHE")),
         ("amount", json!("2000000000000.00")),
         ("amount", json!("12.305")),
         ("description", json!("paid with 4242 4242 4242 4242")),
         ("description", json!("x".repeat(1001))),
         ("payment_method", json!("4242424242424242")),
         ("payment_method", json!("x".repeat(256))),
+        ("payment_method", json!(" sim_ok")),
+        ("payment_method", json!("sim_\u{7}ok")),
+        ("customer_id", json!("customer\u{200b}")),
+        ("customer_id", json!("Zoe\u{308}")),
         ("metadata", json!({"card": "4242424242424242"})),
         ("metadata", json!({"n".repeat(41): "v".repeat(501)})),
         ("metadata", many),
@@ -54,6 +61,7 @@ fn a_valid(field: &str) -> Value {
         "currency" => json!("EUR"),
         "description" => json!("valid"),
         "payment_method" => json!("sim_ok"),
+        "customer_id" => json!("customer-1"),
         _ => json!({"is": "valid"}),
     }
 }
@@ -77,13 +85,16 @@ async fn rewrite(system: &System, then: &Request, first: &Answer) {
     sqlx::raw_sql(unguarded).execute(&mut *connection).await.unwrap();
     let payment = "update payments set amount = ($2->>'amount')::numeric, currency = $2->>'currency',
                           payment_method = $2->>'payment_method', description = $2->>'description',
-                          metadata = $2->'metadata'
+                          metadata = $2->'metadata', customer_id = $2->>'customer_id'
                     where id = $1";
     let id = first.payment_id().uuid();
     sqlx::query(payment).bind(id).bind(body).execute(&mut *connection).await.unwrap();
-    let key =
-        "update idempotency_keys set fingerprint = sha256(convert_to($2, 'UTF8')) where payment_id = $1";
-    sqlx::query(key).bind(id).bind(normalised.to_string()).execute(&mut *connection).await.unwrap();
+    let event = "update payment_events set evidence = evidence || $2 where payment_id = $1 and version = 1";
+    sqlx::query(event).bind(id).bind(body).execute(&mut *connection).await.unwrap();
+    let key = "update idempotency_keys set fingerprint = sha256(convert_to($2, 'UTF8')), customer_id = $3
+                where payment_id = $1";
+    let rewritten = sqlx::query(key).bind(id).bind(normalised.to_string()).bind(body["customer_id"].as_str());
+    rewritten.execute(&mut *connection).await.unwrap();
     sqlx::raw_sql("reset session_replication_role").execute(&mut *connection).await.unwrap();
 }
 
@@ -150,11 +161,44 @@ async fn a_currency_that_lost_its_digits_changes_no_first_answer() {
 }
 
 #[tokio::test]
+async fn a_payment_in_money_that_was_withdrawn_since_is_read_settles_and_is_repeated() {
+    let mut system = apis(1).await;
+    let (then, first) = recorded_then(&system, "currency", &json!("HRK")).await;
+    let id = first.payment_id();
+    // Accepting made them then.
+    let accounts = "insert into ledger_accounts (merchant_id, kind, currency, gateway)
+                    select merchant_id, kind, 'HRK', gateway from ledger_accounts where currency = 'EUR'";
+    sqlx::query(accounts).execute(&system.database.pool).await.unwrap();
+    assert_eq!(system.client.payment(id).await["currency"], "HRK");
+
+    system.add_worker([("RUST_LOG", "info")]).await;
+    let ended = system.ended(id).await;
+
+    assert_eq!(ended["status"], "succeeded", "{ended}");
+    assert_eq!(ended["amount"], "12.30");
+    assert_replay(&system.pay(then).await, &first);
+}
+
+#[tokio::test]
+async fn a_parameter_that_once_passed_unread_changes_no_first_answer() {
+    let system = apis(1).await;
+    let first = system.pay(the_request()).await;
+    let post = |key: &'static str| {
+        let post = system.client.request(Method::POST, "/v1/payments?colour=red");
+        send(post.header("idempotency-key", key).json(&the_request().body))
+    };
+
+    assert_replay(&post("order-77").await, &first);
+    post("free").await.assert_problem(400, "invalid_request");
+}
+
+#[tokio::test]
 async fn only_the_merchant_s_own_key_for_that_customer_says_what_was_recorded() {
     let system = apis(1).await;
     let other_merchant = system.another_merchant("other").await;
     let stranger = system.client.with_secret("payonce_sk_unknown".to_owned());
-    for (field, value) in once_fine() {
+    // Of another customer, what is wrong with the first one's id is wrong no more.
+    for (field, value) in once_fine().into_iter().filter(|(field, _)| *field != "customer_id") {
         let (then, _) = recorded_then(&system, field, &value).await;
         let anew = system.pay(request(field, &value)).await;
         let stored = system.stored().await;

@@ -1,0 +1,66 @@
+//! What holds for the head of every request, whatever it asks for: HTTP/1.1 names one host, and a correlation
+//! id can be followed.
+
+use axum::extract::Request;
+use axum::http::header::HOST;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, Version};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use crate::fault::{Fault, Kind};
+use crate::problem::Problem;
+
+pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
+
+/// The most characters of a correlation id.
+const CORRELATION_ID_MAX: usize = 128;
+
+/// Refuses a request whose head is not well formed.
+pub(crate) async fn well_formed(request: Request, next: Next) -> Response {
+    let faults = [host(&request), correlation_id(request.headers()).err()];
+    match Problem::unless(faults.into_iter().flatten().collect()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Refuses a request that does not say for which one host it is.
+pub(crate) async fn one_host(request: Request, next: Next) -> Response {
+    match host(&request) {
+        None => next.run(request).await,
+        Some(fault) => Problem::from(fault).into_response(),
+    }
+}
+
+/// What is wrong with `Host` (RFC 9112, section 3.2). A proxy before us may have read another one of two.
+fn host(request: &Request) -> Option<Fault> {
+    let mut hosts = request.headers().get_all(HOST).iter();
+    let (kind, detail) = match (hosts.next(), hosts.next()) {
+        (None, _) if request.version() == Version::HTTP_11 => (Kind::Missing, "HTTP/1.1 needs a Host header"),
+        (Some(_), Some(_)) => (Kind::Repeated, "send one Host header, not several"),
+        (Some(host), None) if Authority::try_from(host.as_bytes()).is_err() => {
+            (Kind::Invalid, "Host must be a host, with its port where it has one")
+        }
+        (None, _) | (Some(_), None) => return None,
+    };
+    Some(Fault::header("Host", kind, detail))
+}
+
+/// The correlation id that the client brought, if there is one. It stands in logs of ours and of others, so
+/// one that is not as it should be is refused: another one in its place would be looked for in vain.
+pub(crate) fn correlation_id(headers: &HeaderMap) -> Result<Option<&str>, Fault> {
+    let fault = |kind, detail: String| Fault::header("X-Correlation-Id", kind, detail);
+    let mut brought = headers.get_all(CORRELATION_ID).iter();
+    let Some(value) = brought.next() else { return Ok(None) };
+    if brought.next().is_some() {
+        return Err(fault(Kind::Repeated, "send one X-Correlation-Id, not several".to_owned()));
+    }
+    let is_usable =
+        |id: &&str| (1..=CORRELATION_ID_MAX).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+    let wants = || {
+        format!("X-Correlation-Id must be 1 to {CORRELATION_ID_MAX} visible ASCII characters, without blanks")
+    };
+    let id = value.to_str().ok().filter(is_usable).ok_or_else(|| fault(Kind::Invalid, wants()))?;
+    Ok(Some(id))
+}

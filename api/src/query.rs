@@ -1,0 +1,126 @@
+//! The query of a request: its parameters are read one by one, as the fields of a body are.
+//!
+//! A parameter that a path does not know is refused, and so is one that stands twice. A misspelt filter would
+//! else be the whole list.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+
+use crate::fault::{Fault, Kind, shown};
+use crate::problem::Problem;
+
+const LIMIT_DEFAULT: i64 = 10;
+const LIMIT_MAX: i64 = 100;
+
+/// The parameters of a query, and what was found wrong with them so far.
+#[derive(Clone)]
+pub(crate) struct Params {
+    left: BTreeMap<String, String>,
+    known: Vec<&'static str>,
+    faults: Vec<Fault>,
+}
+
+impl Params {
+    /// Reads the query, as it stands in the URL.
+    pub(crate) fn read(query: &str) -> Self {
+        let mut params = Self { left: BTreeMap::new(), known: Vec::new(), faults: Vec::new() };
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if params.left.contains_key(&*name) {
+                let detail = format!("{} stands twice in the query; send it once", shown(&name));
+                params.faults.push(Fault::query(&name, Kind::Repeated, detail));
+            } else {
+                params.left.insert(name.into_owned(), value.into_owned());
+            }
+        }
+        params
+    }
+
+    /// A parameter as it was sent, which may be left out.
+    pub(crate) fn text(&mut self, name: &'static str) -> Option<String> {
+        self.parsed(name, "a text without U+0000", |text| (!text.contains('\0')).then(|| text.to_owned()))
+    }
+
+    /// A parameter that is read further, and may be left out. `wants` says what it must be.
+    pub(crate) fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        wants: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        self.known.push(name);
+        let value = self.left.remove(name)?;
+        let parsed = read(&value);
+        if parsed.is_none() {
+            self.faults.push(Fault::query(name, Kind::Invalid, format!("{name} must be {wants}")));
+        }
+        parsed
+    }
+
+    /// A parameter that is one of these words.
+    pub(crate) fn word(&mut self, name: &'static str, words: &[&str]) -> Option<String> {
+        let wants = format!("one of {}", words.join(", "));
+        self.parsed(name, &wants, |text| words.contains(&text).then(|| text.to_owned()))
+    }
+
+    /// A parameter that is true or false.
+    pub(crate) fn flag(&mut self, name: &'static str) -> Option<bool> {
+        self.parsed(name, "true or false", |text| text.parse().ok())
+    }
+
+    /// The entry after which a page begins, in a list whose ids are numbers.
+    pub(crate) fn starting_after(&mut self) -> Option<i64> {
+        self.parsed("starting_after", "the id of an entry of this list, a whole number", |id| id.parse().ok())
+    }
+
+    /// The number of rows in a page, if it is said.
+    pub(crate) fn limit(&mut self) -> Option<i64> {
+        let wants = format!("a whole number from 1 to {LIMIT_MAX}");
+        self.parsed("limit", &wants, |text| text.parse().ok().filter(|rows| (1..=LIMIT_MAX).contains(rows)))
+    }
+
+    /// The number of rows in a page, for SQL and for a list in hand.
+    pub(crate) fn page(&mut self) -> (i64, usize) {
+        let limit = self.limit().unwrap_or(LIMIT_DEFAULT);
+        (limit, usize::try_from(limit).unwrap_or_default())
+    }
+
+    /// All faults. What nobody has read is one, too.
+    pub(crate) fn faults(mut self) -> Vec<Fault> {
+        let known = match self.known.join(", ") {
+            none if none.is_empty() => "this path takes none".to_owned(),
+            known => format!("this path takes {known}"),
+        };
+        for name in self.left.keys() {
+            let detail = format!("there is no parameter {} here; {known}", shown(name));
+            self.faults.push(Fault::query(name, Kind::Unknown, detail));
+        }
+        self.faults
+    }
+
+    /// Refuses the query if anything is wrong with it.
+    pub(crate) fn end(self) -> Result<(), Problem> {
+        Problem::unless(self.faults())
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::read(parts.uri.query().unwrap_or_default()))
+    }
+}
+
+/// No parameter at all, as an argument of a handler that takes none.
+pub(crate) struct NoParams;
+
+impl<S: Send + Sync> FromRequestParts<S> for NoParams {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Params::read(parts.uri.query().unwrap_or_default()).end().map(|()| Self)
+    }
+}
