@@ -3,8 +3,8 @@
 //! Ids are compared byte by byte, and stand in logs and on pages. So a new payment's ids have no character
 //! that does not show, no blank at either end, and are in the normal form C of Unicode.
 
+use shared::platform::text::is_shown;
 use unicode_normalization::is_nfc;
-use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
 
 /// Why a text is not clean, after the name of its field. None where it is.
 pub(crate) fn unclean(text: &str) -> Option<String> {
@@ -21,20 +21,14 @@ pub(crate) fn unclean(text: &str) -> Option<String> {
     (!is_nfc(text)).then(|| "is not in the normal form C of Unicode (NFC)".to_owned())
 }
 
-/// Controls, formats (zero-width, bidirectional, tags), separators of lines, and what Unicode calls default
-/// ignorable without being a format: fillers, joiners and selectors of variants.
+/// What does not show where it stands, or only changes the character before it: selectors of variants, vowels
+/// that are inherent, and the empty pattern of Braille.
 fn is_hidden(c: char) -> bool {
     let ignorable = matches!(
         u32::from(c),
-        0x034F | 0x115F | 0x1160 | 0x17B4 | 0x17B5 | 0x180B..=0x180F | 0x2060..=0x206F | 0x2800 | 0x3164
-            | 0xFE00..=0xFE0F | 0xFFA0 | 0xFFF0..=0xFFF8 | 0xE_0000..=0xE_0FFF
+        0x17B4 | 0x17B5 | 0x180B..=0x180D | 0x2800 | 0xFE00..=0xFE0F | 0xE_0100..=0xE_01EF
     );
-    let category = c.general_category();
-    ignorable
-        || category == GeneralCategory::Control
-        || category == GeneralCategory::Format
-        || category == GeneralCategory::LineSeparator
-        || category == GeneralCategory::ParagraphSeparator
+    ignorable || !is_shown(c)
 }
 
 #[cfg(test)]

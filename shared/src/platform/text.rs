@@ -41,7 +41,8 @@ pub fn folded(name: &str) -> String {
 
 /// Whether a character is seen where it stands. The others are controls, what joins or separates without
 /// being seen, what turns the direction of writing, and what Unicode does not know.
-fn is_shown(c: char) -> bool {
+#[must_use]
+pub fn is_shown(c: char) -> bool {
     /// Fillers, and what only changes the character before it: letters and marks by their category.
     const UNSEEN: [char; 6] = ['\u{34f}', '\u{115f}', '\u{1160}', '\u{180f}', '\u{3164}', '\u{ffa0}'];
     let hides = matches!(
