@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::head::{self, CORRELATION_ID};
 use crate::measure::measure;
+use crate::problem::with_request_id;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 
@@ -30,7 +31,8 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let span = tracing::error_span!("request", request_id, correlation_id, client, key = field::Empty);
     let ids = [(REQUEST_ID, request_id), (CORRELATION_ID, correlation_id.clone())];
     request.extensions_mut().insert(CorrelationId(correlation_id));
-    let mut response = measure(request, next).instrument(span).await;
+    let response = measure(request, next).instrument(span).await;
+    let mut response = with_request_id(response, &ids[0].1);
     for (name, id) in ids {
         if let Ok(value) = HeaderValue::from_str(&id) {
             response.headers_mut().insert(name, value);

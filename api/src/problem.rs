@@ -3,8 +3,11 @@
 //! Invariant: the code and the HTTP status of every error are decided here and nowhere else. What the
 //! database said goes to the log, never to a client.
 
+use std::sync::Arc;
+
 use axum::Json;
-use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use axum::body::Body;
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -228,6 +231,11 @@ impl Problem {
         }
     }
 
+    /// Whether the same request may well succeed later, without any change to it.
+    const fn is_retryable(&self) -> bool {
+        self.retry_after_s().is_some() || matches!(self, Self::TooSlow(_) | Self::Internal)
+    }
+
     fn body(&self) -> Value {
         let mut body = json!({
             "type": "about:blank",
@@ -235,6 +243,7 @@ impl Problem {
             "status": self.status().as_u16(),
             "code": self.code(),
             "detail": self.to_string(),
+            "retryable": self.is_retryable(),
         });
         if let Self::InvalidRequest(faults) = self
             && let Some(param) = faults.first().and_then(Fault::param)
@@ -268,8 +277,21 @@ impl IntoResponse for Problem {
             // What a body may be coded in, by RFC 9110, section 12.5.3.
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
+        response.extensions_mut().insert(Arc::new(self));
         response
     }
+}
+
+/// Has an answer that is a problem say which request it was, so that the document alone can be followed.
+pub(crate) fn with_request_id(response: Response, request_id: &str) -> Response {
+    let (mut head, body) = response.into_parts();
+    let Some(problem) = head.extensions.remove::<Arc<Problem>>() else {
+        return Response::from_parts(head, body);
+    };
+    let mut told = problem.body();
+    told["request_id"] = json!(request_id);
+    head.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(head, Body::from(told.to_string()))
 }
 
 impl From<Fault> for Problem {

@@ -33,9 +33,9 @@ impl Waiters {
         waiters
     }
 
-    /// Returns once the payment has ended.
-    pub(crate) async fn ended(&self, payment: PaymentId) {
-        let mut ended = self
+    /// Returns once the payment has ended, or is held for a person.
+    pub(crate) async fn at_rest(&self, payment: PaymentId) {
+        let mut at_rest = self
             .waiting
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -43,26 +43,26 @@ impl Waiters {
             .or_insert_with(|| watch::Sender::new(false))
             .subscribe();
         // An error means that the sender is gone, which happens only after it has sent.
-        drop(ended.wait_for(|&ended| ended).await);
+        drop(at_rest.wait_for(|&at_rest| at_rest).await);
     }
 
     async fn look(&self, pool: &PgPool) {
         let ids: Vec<Uuid> = {
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.retain(|_, ended| ended.receiver_count() > 0);
+            waiting.retain(|_, at_rest| at_rest.receiver_count() > 0);
             waiting.keys().copied().collect()
         };
         if ids.is_empty() {
             return;
         }
-        match store::ended(pool, &ids).await {
-            Ok(ended) => {
+        match store::at_rest(pool, &ids).await {
+            Ok(at_rest) => {
                 let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-                for sender in ended.iter().filter_map(|id| waiting.remove(id)) {
+                for sender in at_rest.iter().filter_map(|id| waiting.remove(id)) {
                     sender.send_replace(true);
                 }
             }
-            Err(why) => tracing::warn!(%why, "could not look for payments that ended"),
+            Err(why) => tracing::warn!(%why, "could not look for payments that ended or are held"),
         }
     }
 }

@@ -118,6 +118,14 @@ impl Answer {
         assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
     }
 
+    /// The problem that it tells, but for the id of the one request that it answers.
+    #[must_use]
+    pub fn problem(&self) -> Value {
+        let mut problem = self.json();
+        problem.as_object_mut().map(|told| told.remove("request_id"));
+        problem
+    }
+
     /// Asserts that it is a problem document with this status and code, and answers it.
     #[track_caller]
     pub fn assert_problem(&self, status: u16, code: &str) -> Value {
@@ -127,6 +135,8 @@ impl Answer {
         let problem = self.json();
         assert_eq!(problem["code"], code, "{problem}");
         assert_eq!(problem["status"], status, "{problem}");
+        assert_eq!(problem["request_id"], self.header("request-id"), "{problem}");
+        assert!(problem["retryable"].is_boolean(), "{problem}");
         problem
     }
 }

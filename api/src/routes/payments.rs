@@ -80,7 +80,7 @@ async fn create(
     // A task of its own: a client that hangs up drops this handler, and must not leave a statement half-way.
     let accepted = tokio::spawn(accept(app, payment).in_current_span()).await;
     let response = accepted.unwrap_or(Err(Problem::Internal))?;
-    if fails_afterwards && !response.headers().contains_key(REPLAYED) {
+    if fails_afterwards && response.headers().get(REPLAYED).is_some_and(|replayed| replayed == "false") {
         tracing::warn!("simulating a failure after the payment was recorded");
         return Err(Problem::Internal);
     }
@@ -211,15 +211,14 @@ fn answer(accepted: &Accepted, is_replay: bool) -> Response {
     if let Ok(location) = HeaderValue::from_str(&format!("/v1/payments/{}", PaymentId::from(accepted.id))) {
         response.headers_mut().insert(LOCATION, location);
     }
-    if is_replay {
-        response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
-    }
+    let replayed = if is_replay { "true" } else { "false" };
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static(replayed));
     debug_assert!(response.headers().contains_key(CONTENT_TYPE));
     response
 }
 
 /// `GET /v1/payments/{id}`: the payment as it stands. With `?wait=seconds` the answer comes once it has
-/// ended, or the time is over.
+/// ended or is held, or the time is over.
 async fn read(
     State(app): State<App>,
     ApiKey(api_key): ApiKey,
@@ -234,7 +233,7 @@ async fn read(
     let is_moving = payment.terminal_at.is_none() && payment.held_reason.is_none();
     if let (true, Some(secs)) = (is_moving, wait) {
         tokio::select! {
-            () = app.waiters.ended(id) => {}
+            () = app.waiters.at_rest(id) => {}
             () = tokio::time::sleep(Duration::from_secs(secs)) => {}
             () = app.shutdown.cancelled() => {}
         }

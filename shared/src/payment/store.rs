@@ -185,15 +185,18 @@ pub async fn events(pool: &PgPool, merchant: MerchantId, id: PaymentId) -> sqlx:
     .await
 }
 
-/// Those of these payments that have ended.
+/// Those of these payments that nothing moves by itself any more: they have ended, or are held for a person.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn ended(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
-    sqlx::query_scalar!("select id from payments where id = any($1) and terminal_at is not null", ids)
-        .fetch_all(pool)
-        .in_time()
-        .await
+pub async fn at_rest(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
+    sqlx::query_scalar!(
+        "select id from payments where id = any($1) and (terminal_at is not null or held_reason is not null)",
+        ids
+    )
+    .fetch_all(pool)
+    .in_time()
+    .await
 }
 
 /// A due payment that no worker took.

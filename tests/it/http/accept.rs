@@ -40,7 +40,7 @@ async fn an_accepted_payment_has_a_location_and_exactly_the_fields_of_the_contra
     assert_eq!(posted.header("location"), format!("/v1/payments/{id}"));
     assert_eq!(posted.header("content-type"), "application/json");
     assert!(posted.header("request-id").starts_with("req_"), "{:?}", posted.headers);
-    assert_eq!(posted.header("idempotent-replayed"), "");
+    assert_eq!(posted.header("idempotent-replayed"), "false");
     assert_eq!(fields(&payment), PAYMENT);
     let fixed = [
         ("object", json!("payment")),

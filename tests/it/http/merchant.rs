@@ -142,6 +142,6 @@ async fn another_merchants_payment_looks_exactly_like_one_that_does_not_exist() 
         let missing = other.get(&format!("/v1/payments/{nobodys}{suffix}")).await;
 
         hidden.assert_problem(404, "not_found");
-        assert_eq!(hidden.body, missing.body);
+        assert_eq!(hidden.problem(), missing.problem());
     }
 }

@@ -136,6 +136,24 @@ async fn a_long_poll_returns_when_the_payment_ends() {
 }
 
 #[tokio::test]
+async fn a_long_poll_returns_when_the_payment_is_held_for_a_person() {
+    let mut system = an_api().await;
+    let id = system.accepted(a_payment().method("sim_wrong_amount")).await;
+    let worker = system.worker();
+
+    let (payment, worker) = tokio::join!(long_poll(&system, id), async {
+        somebody_waits(&system).await;
+        worker.start().await
+    });
+
+    assert_eq!(
+        (&payment["status"], &payment["held_reason"]),
+        (&json!("processing"), &json!("contradiction"))
+    );
+    system.workers.push(worker);
+}
+
+#[tokio::test]
 async fn a_hundred_long_polls_of_several_payments_all_return() {
     let mut system = an_api().await;
     let mut ids = Vec::new();

@@ -52,7 +52,7 @@ async fn a_request_gets_the_key_when_its_holder_rolls_back() {
     });
 
     answer.assert_status(202);
-    assert_eq!(answer.header("idempotent-replayed"), "");
+    assert_eq!(answer.header("idempotent-replayed"), "false");
     assert_eq!(system.stored().await, [1, 1, 1, 1]);
 }
 

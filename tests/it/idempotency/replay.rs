@@ -15,7 +15,7 @@ async fn a_replay_is_the_first_answer_byte_for_byte() {
     let second = system.pay(the_request()).await;
     let third = system.pay(the_request()).await;
 
-    assert_eq!(first.header("idempotent-replayed"), "");
+    assert_eq!(first.header("idempotent-replayed"), "false");
     assert_replay(&second, &first);
     assert_replay(&third, &first);
     assert_eq!(system.stored().await, [1, 1, 1, 1]);

@@ -93,7 +93,7 @@ async fn a_refused_request_may_be_corrected_under_the_same_key() {
     let corrected = system.pay(the_request()).await;
 
     corrected.assert_status(202);
-    assert_eq!(corrected.header("idempotent-replayed"), "");
+    assert_eq!(corrected.header("idempotent-replayed"), "false");
     assert_eq!(system.stored().await, [1, 1, 1, 1]);
 }
 
