@@ -17,8 +17,8 @@ use super::{ACQUIRE_TIMEOUT, FRESH, InTime as _, PING_TIMEOUT, Standing, caused_
 /// each connection that only its end gives back.
 const LONGEST_KEPT: Duration = Duration::from_mins(30);
 
-/// Has each statement planned once for a connection, and not at each call for the number of rows of that call.
-/// The server would do the latter, as it takes a plan for few rows to be cheaper than one for any number, and
+/// Has each statement planned once for a connection, and not at each call for that call's number of rows. The
+/// server would do the latter, as it takes a plan for few rows to be cheaper than one for any number, and
 /// counts almost nothing for making it. The statements of a seat are long and come all the time, and planning
 /// one takes longer than running it for a single payment.
 const PLAN_ONCE: &str = "set plan_cache_mode = force_generic_plan";

@@ -1,4 +1,5 @@
-//! Bodies that are watched: a request's, which has to come in time, and an answer's, with which a request ends.
+//! Bodies that are watched: a request's, which has to come in time, and an answer's, with which its request
+//! ends.
 
 use std::pin::Pin;
 use std::sync::Arc;
