@@ -146,10 +146,7 @@ async fn a_long_poll_returns_when_the_payment_is_held_for_a_person() {
         worker.start().await
     });
 
-    assert_eq!(
-        (&payment["status"], &payment["held_reason"]),
-        (&json!("processing"), &json!("contradiction"))
-    );
+    assert_eq!((&payment["status"], &payment["held_reason"]), (&json!("processing"), &json!("wrong_answer")));
     system.workers.push(worker);
 }
 

@@ -212,7 +212,7 @@ async fn only_the_merchant_s_own_key_for_that_customer_says_what_was_recorded() 
 
         for answer in others {
             answer.assert_problem(400, "invalid_request");
-            assert_eq!(answer.json(), anew.json(), "{field}");
+            assert_eq!(answer.problem(), anew.problem(), "{field}");
         }
         stranger.pay(then).await.assert_problem(401, "unauthorized");
         send(without_key).await.assert_problem(400, "idempotency_key_missing");
