@@ -36,8 +36,7 @@ impl<'a> Fields<'a> {
         }
         let raw: &RawValue =
             serde_json::from_slice(body).map_err(|why| Problem::from(unreadable(&why, body)))?;
-        let wrong = |fault: Fault| Problem::from(fault);
-        let entries = object(raw).map_err(|why| wrong(why.of_body()))?;
+        let entries = object(raw).map_err(|why| Problem::from(why.of_body()))?;
         let mut fields = Self { left: BTreeMap::new(), known: Vec::new(), faults: Vec::new() };
         for (name, value) in entries {
             match fields.left.entry(name) {

@@ -149,6 +149,11 @@ pub(crate) fn list<T>(data: Vec<T>, has_more: bool) -> ListView<T> {
     ListView { object: "list", data, has_more }
 }
 
+/// A page of `rows` entries of a list of which one more was asked for, which tells whether there are more.
+pub(crate) fn page<T, V>(found: &[T], rows: usize, one: impl Fn(&T) -> V) -> ListView<V> {
+    list(found.iter().take(rows).map(one).collect(), found.len() > rows)
+}
+
 /// A reconciliation run and its findings.
 pub(crate) fn run(run: &Stored) -> Value {
     json!({

@@ -149,8 +149,8 @@ fn slow(rejection: &BytesRejection) -> Option<Problem> {
 impl<S: Send + Sync> FromRequest<S> for Sent {
     type Rejection = Infallible;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Infallible> {
-        let headers = request.headers().clone();
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Infallible> {
+        let headers = std::mem::take(request.headers_mut());
         let params = Params::read(request.uri().query().unwrap_or_default());
         Ok(Self { headers, params, body: Bytes::from_request(request, state).await })
     }

@@ -14,7 +14,7 @@ use sqlx::PgPool;
 use terminal::output;
 
 use crate::migrate::connect;
-use crate::pages::{Before, Page};
+use crate::pages::{self, Before, Page};
 
 /// List, show and resolve contradictions between the books. Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
@@ -122,12 +122,7 @@ async fn list(pool: &PgPool, filter: &Filter, page: Page, json: bool) -> Result<
         return found.json(json::a_break);
     }
     let is_narrowed = filter.kind.is_some() || filter.before.is_some();
-    let empty = match (filter.is_open.is_some(), is_narrowed) {
-        (true, false) => "no break is open",
-        (true, true) => "no such break is open",
-        (false, false) => "there is no break",
-        (false, true) => "there is no such break",
-    };
+    let empty = pages::nothing("break", filter.is_open.is_some(), is_narrowed);
     let minute = "%Y-%m-%d %H:%M";
     let row = |it: &Break| {
         vec![
@@ -139,7 +134,7 @@ async fn list(pool: &PgPool, filter: &Filter, page: Page, json: bool) -> Result<
         ]
     };
     let next = |it: &Break| format!("--before {}", it.id);
-    found.print(&["ID", "KIND", "ABOUT", "OPENED", "RESOLVED BY"], row, (empty, next))
+    found.print(&["ID", "KIND", "ABOUT", "OPENED", "RESOLVED BY"], row, (&empty, next))
 }
 
 fn show(it: &Break, json: bool) -> Result<()> {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use shared::platform::config;
 use terminal::{output, progress};
 
-use crate::pages::Before;
+use crate::pages::{self, Before};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 const GLANCE: Duration = Duration::from_millis(500);
@@ -124,13 +124,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
             let is_narrowed = !(payment.is_empty() && before.is_empty());
             let query = format!("?limit={limit}&open={}{payment}{before}", !all);
             let found = api.ask(Method::GET, &query, None).await?;
-            let empty = match (all, is_narrowed) {
-                (false, false) => "no correction is open",
-                (false, true) => "no such correction is open",
-                (true, false) => "there is no correction",
-                (true, true) => "there is no such correction",
-            };
-            list(&found, json, empty)?;
+            list(&found, json, &pages::nothing("correction", !all, is_narrowed))?;
         }
         Command::Propose { payment, kind, amount, charge_id, reason } => {
             let mut body = json!({ "payment_id": payment, "kind": kind, "amount": amount, "reason": reason });

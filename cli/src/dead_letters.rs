@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use terminal::output;
 
 use crate::migrate::connect;
-use crate::pages::{Before, Page};
+use crate::pages::{self, Before, Page};
 
 /// List, show, replay and discard what the queue could not do. Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
@@ -112,12 +112,7 @@ async fn list(pool: &PgPool, filter: &Filter, page: Page, json: bool) -> Result<
         return found.json(json::dead_letter);
     }
     let is_narrowed = filter.class.is_some() || filter.before.is_some();
-    let empty = match (filter.is_open.is_some(), is_narrowed) {
-        (true, false) => "no dead letter is open",
-        (true, true) => "no such dead letter is open",
-        (false, false) => "there is no dead letter",
-        (false, true) => "there is no such dead letter",
-    };
+    let empty = pages::nothing("dead letter", filter.is_open.is_some(), is_narrowed);
     let row = |it: &Letter| {
         vec![
             it.id.to_string(),
@@ -129,7 +124,7 @@ async fn list(pool: &PgPool, filter: &Filter, page: Page, json: bool) -> Result<
         ]
     };
     let next = |it: &Letter| format!("--before {}", it.id);
-    found.print(&["ID", "CLASS", "ABOUT", "ERROR", "PARKED", "CLOSED AS"], row, (empty, next))
+    found.print(&["ID", "CLASS", "ABOUT", "ERROR", "PARKED", "CLOSED AS"], row, (&empty, next))
 }
 
 fn show(it: &Letter, json: bool) -> Result<()> {

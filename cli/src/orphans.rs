@@ -9,7 +9,7 @@ use shared::database;
 use shared::operations::installation::orphans::{self, Orphan};
 
 use crate::migrate::connect;
-use crate::pages::Page;
+use crate::pages::{self, Page};
 
 /// See what the gateway charged for payments that were forgotten with a restored database.
 /// Needs `DATABASE_URL`.
@@ -54,9 +54,9 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
         found.json(as_json)?;
     } else {
         let headings = ["GATEWAY", "KEY", "AMOUNT", "", "CHARGE", "WAS", "ADOPTED BY"];
-        let empty = if is_narrowed { "there is no such orphan" } else { "there is no orphan" };
+        let empty = pages::nothing("orphan", false, is_narrowed);
         let next = |it: &Orphan| format!("--after {} --after-gateway {}", it.key, it.gateway);
-        found.print(&headings, as_row, (empty, next))?;
+        found.print(&headings, as_row, (&empty, next))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -40,6 +40,17 @@ impl Page {
     }
 }
 
+/// What is said of an empty list of things called `what`: whether it has open ones only, and whether it was
+/// narrowed further.
+pub(crate) fn nothing(what: &str, is_open_only: bool, is_narrowed: bool) -> String {
+    match (is_open_only, is_narrowed) {
+        (true, false) => format!("no {what} is open"),
+        (true, true) => format!("no such {what} is open"),
+        (false, false) => format!("there is no {what}"),
+        (false, true) => format!("there is no such {what}"),
+    }
+}
+
 /// What is shown of a list.
 pub(crate) struct Shown<T> {
     pub(crate) rows: Vec<T>,

@@ -53,9 +53,8 @@ pub fn settings() -> impl Iterator<Item = &'static str> {
 /// The value of a setting, by its own name or by an alias; none if it is unset or empty.
 #[must_use]
 pub fn value(name: &str) -> Option<String> {
-    let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     let aliases = ALIASES.iter().filter(|(_, of)| *of == name);
-    set(name).or_else(|| aliases.map(|(alias, _)| *alias).find_map(set))
+    value_of(name).or_else(|| aliases.map(|(alias, _)| *alias).find_map(value_of))
 }
 
 /// Whether a file of settings may name this.
@@ -66,8 +65,7 @@ pub fn check_name(name: &str) -> Result<(), Refused> {
     if is_known(name) {
         return Ok(());
     }
-    let why = elsewhere(name).or_else(|| nearly::meant(name, settings()).map(unless_meant));
-    let why = why.unwrap_or_else(|| "is no setting; .env.example lists them all".to_owned());
+    let why = meant_for_us(name).unwrap_or_else(|| "is no setting; .env.example lists them all".to_owned());
     Err(Refused { name: name.to_owned(), why })
 }
 
@@ -101,8 +99,7 @@ fn check_variable(name: &str, value: &str) -> Result<(), Refused> {
     if value.is_empty() || is_known(name) || is_of_kubernetes(name) {
         return Ok(());
     }
-    let why = elsewhere(name).or_else(|| nearly::meant(name, settings()).map(unless_meant));
-    why.map_or(Ok(()), |why| Err(Refused { name: name.to_owned(), why }))
+    meant_for_us(name).map_or(Ok(()), |why| Err(Refused { name: name.to_owned(), why }))
 }
 
 fn is_known(name: &str) -> bool {
@@ -111,13 +108,12 @@ fn is_known(name: &str) -> bool {
         || ALIASES.iter().any(|(alias, _)| *alias == name)
 }
 
-fn elsewhere(name: &str) -> Option<String> {
-    let why = ELSEWHERE.iter().find(|(known, _)| *known == name).map(|(_, why)| *why);
-    why.or_else(|| name.starts_with("REDIS_").then_some(NO_REDIS)).map(str::to_owned)
-}
-
-fn unless_meant(meant: &str) -> String {
-    format!("is no setting; did you mean {meant}?")
+/// Why a name that is no setting was meant for us all the same, and what to do; none if nothing says so.
+fn meant_for_us(name: &str) -> Option<String> {
+    let elsewhere = ELSEWHERE.iter().find(|(known, _)| *known == name).map(|(_, why)| *why);
+    let elsewhere = elsewhere.or_else(|| name.starts_with("REDIS_").then_some(NO_REDIS)).map(str::to_owned);
+    let nearly = || nearly::meant(name, settings()).map(|it| format!("is no setting; did you mean {it}?"));
+    elsewhere.or_else(nearly)
 }
 
 /// Whether Kubernetes may have set it, to tell of a service: one called `api`, `gateway` or `redis` has such

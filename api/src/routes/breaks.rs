@@ -40,8 +40,7 @@ async fn list(
     params.end()?;
     let filter = Filter { kind, is_open, before, limit: limit + 1 };
     let found = breaks::list(&app.pool, &filter).await?;
-    let has_more = found.len() > rows;
-    Ok(Json(render::list(found.iter().take(rows).map(json::a_break).collect(), has_more)))
+    Ok(Json(render::page(&found, rows, json::a_break)))
 }
 
 /// `GET /v1/breaks/{id}`: one break.

@@ -41,8 +41,7 @@ async fn list(
     let before = params.starting_after();
     params.end()?;
     let found = operator::corrections(&app.pool, payment_id, is_open, before, limit + 1).await?;
-    let has_more = found.len() > rows;
-    Ok(Json(render::list(found.iter().take(rows).map(json::correction).collect(), has_more)))
+    Ok(Json(render::page(&found, rows, json::correction)))
 }
 
 /// `GET /v1/corrections/{id}`: one correction.

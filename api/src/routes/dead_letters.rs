@@ -39,8 +39,7 @@ async fn list(
     params.end()?;
     let filter = Filter { class, is_open, before, limit: limit + 1 };
     let found = dead_letter::list(&app.pool, &filter).await?;
-    let has_more = found.len() > rows;
-    Ok(Json(render::list(found.iter().take(rows).map(json::dead_letter).collect(), has_more)))
+    Ok(Json(render::page(&found, rows, json::dead_letter)))
 }
 
 /// `GET /v1/dead-letters/{id}`: one letter.

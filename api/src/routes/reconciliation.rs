@@ -26,6 +26,5 @@ async fn runs(
     let before = params.starting_after();
     params.end()?;
     let found = reconciliation::list(&app.pool, before, limit + 1).await?;
-    let has_more = found.len() > rows;
-    Ok(Json(render::list(found.iter().take(rows).map(render::run).collect(), has_more)))
+    Ok(Json(render::page(&found, rows, render::run)))
 }

@@ -28,8 +28,7 @@ async fn list(
     let before = params.starting_after();
     params.end()?;
     let found = recovery::list(&app.pool, before, limit + 1).await?;
-    let has_more = found.len() > rows;
-    Ok(Json(render::list(found.iter().take(rows).map(json::recovery_report).collect(), has_more)))
+    Ok(Json(render::page(&found, rows, json::recovery_report)))
 }
 
 /// `GET /v1/recovery-reports/{id}`: one report, with each payment and where it stands now.

@@ -4,8 +4,9 @@
 //! the money of a country or of a monetary union. All else on that list is refused:
 //!
 //! - withdrawn money (HRK, BGN, ZWL), also where somebody may still exchange it;
-//! - funds and units of account (CHE, CLF, XDR), in which nobody pays;
-//! - metals, bonds, the code for tests and the code for none (XAU, XBA, XTS, XXX), which have no digits.
+//! - funds and units of account (CHE, CLF), in which nobody pays;
+//! - what has no digits: metals, bonds, drawing rights, the code for tests and the code for no currency (XAU,
+//!   XBA, XDR, XTS). Of these no payment was ever recorded, so they are no currency here.
 //!
 //! The policy is for new payments alone. What was recorded once can be read for ever, repeated and settled,
 //! so the digits of what is refused stay known. A new edition of the list changes [`AS_OF`] and moves codes;

@@ -51,11 +51,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// logs and libraries.
 const OTHER_DESCRIPTORS: usize = 128;
 
-/// What is said to a client for whom there is no room, before its request is read.
-const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\n\
-    retry-after: 1\r\nconnection: close\r\ncontent-length: 154\r\n\r\n\
-    {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\"code\":\"too_many_connections\",\
-    \"detail\":\"too many connections are open; try again later\"}\n";
+/// The problem that is told to a client for whom there is no room, before its request is read.
+const NO_ROOM: &str = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"code":"too_many_connections","detail":"too many connections are open; try again later"}"#;
 
 /// What a client may take, on one listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,10 +90,9 @@ impl Limits {
 pub struct ClientAddress(pub SocketAddr);
 
 impl ClientAddress {
-    /// The address for a log line; empty for a request that came by no socket.
-    #[must_use]
-    pub fn of(extensions: &hyper::http::Extensions) -> String {
-        extensions.get::<Self>().map(|Self(address)| address.to_string()).unwrap_or_default()
+    /// The address for a log line; none for a request that came by no socket.
+    pub fn of(extensions: &hyper::http::Extensions) -> Option<impl tracing::Value + use<>> {
+        extensions.get::<Self>().map(|Self(address)| tracing::field::display(*address))
     }
 }
 
@@ -202,8 +198,13 @@ async fn connection<S, B>(
 
 /// Says that there is no room, to a client that may not be listening.
 async fn refuse(mut stream: TcpStream, time: Duration) {
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+         connection: close\r\ncontent-length: {}\r\n\r\n{NO_ROOM}",
+        NO_ROOM.len()
+    );
     let said = async {
-        stream.write_all(NO_ROOM).await?;
+        stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await
     };
     let _ = tokio::time::timeout(time, said).await;

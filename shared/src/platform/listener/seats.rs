@@ -80,11 +80,13 @@ impl Seats {
         loop {
             let waiting = taken.clients.iter().filter_map(|(number, client)| {
                 let place = match *client.state() {
-                    State::New(since) | State::Sending(since) => {
-                        Some((0, since)).filter(|_| now.duration_since(since) >= self.limits.grace)?
+                    State::New(since) | State::Sending(since)
+                        if now.duration_since(since) >= self.limits.grace =>
+                    {
+                        (0, since)
                     }
                     State::Idle(since) => (1, since),
-                    State::Busy | State::Leaving => return None,
+                    State::New(_) | State::Sending(_) | State::Busy | State::Leaving => return None,
                 };
                 Some((place, number, client))
             });
