@@ -96,6 +96,13 @@ impl Seat {
         self.site.settled(ACQUIRE_TIMEOUT).await;
     }
 
+    /// A connection out of the pool that plans once.
+    async fn connect(&self) -> sqlx::Result<PgConnection> {
+        let mut connection = self.pool.acquire().await?.detach();
+        sqlx::raw_sql(PLAN_ONCE).execute(&mut connection).in_time().await?;
+        Ok(connection)
+    }
+
     fn take(&self) -> Option<Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -129,11 +136,10 @@ impl Lend for Seat {
         {
             return Ok(Lent::Kept(kept, self));
         }
-        let mut connection = match Box::pin(self.pool.acquire()).await {
-            Ok(connection) => connection.detach(),
+        let connection = match Box::pin(self.connect()).await {
+            Ok(connection) => connection,
             Err(error) => return Err(Box::pin(caused_by(error, vec![self.site.clone()])).await),
         };
-        sqlx::raw_sql(PLAN_ONCE).execute(&mut connection).in_time().await?;
         let now = Instant::now();
         Ok(Lent::Kept(Kept { connection, generation, born: now, used: now }, self))
     }
