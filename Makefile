@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run install test chaos failover versions matrix bench bench-quick bench-programs check fmt sqlx-prepare
+.PHONY: help setup run install test openapi chaos failover versions matrix bench bench-quick bench-programs check fmt sqlx-prepare
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,9 +15,9 @@ run: setup ## start everything, with a database of its own, and print how to use
 install: ## build the programs as fast as they get, and install them where cargo installs programs
 	@for package in cli api worker simgateway; do cargo install --locked --path $$package || exit 1; done
 
-test: setup ## run all tests, for which it installs what they need
+test: setup ## run all tests, for which it installs what they need; then check that they have seen each answer of the contract
 	@scripts/setup-tests
-	cargo test --workspace --locked
+	@scripts/run-tests
 
 chaos: setup ## break everything under load, for about three hours, and check that nothing was lost; then the matrix (best as root)
 	@scripts/chaos
@@ -50,6 +50,10 @@ check: ## formatting, lints, documentation, scripts
 
 fmt: ## format the code
 	cargo fmt --all
+
+openapi: ## write docs/openapi.json anew, after the contract changed
+	cargo run --locked --bin payonce -- openapi > docs/openapi.json.new
+	mv docs/openapi.json.new docs/openapi.json
 
 sqlx-prepare: setup ## write .sqlx/ anew, after a query or a migration changed
 	scripts/sqlx-prepare

@@ -27,6 +27,7 @@ mod board;
 mod body;
 mod card_number;
 mod clean;
+mod contract;
 mod correlation;
 mod fault;
 mod head;
@@ -42,6 +43,12 @@ mod settings;
 mod wait;
 
 pub use settings::Settings;
+
+/// The API's contract, as a document of OpenAPI 3.1.
+#[must_use]
+pub fn openapi() -> &'static str {
+    &contract::document::DOCUMENT
+}
 
 /// How long requests under way may take to end after the shutdown began.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(10);

@@ -1,7 +1,7 @@
 //! The answers to requests that fail: RFC 9457 problem details with a stable `code`.
 //!
-//! Invariant: the code and the HTTP status of every error are decided here and nowhere else. What the
-//! database said goes to the log, never to a client.
+//! Invariant: the code of every error is decided here, and its status and meaning in the table of codes, and
+//! nowhere else. What the database said goes to the log, never to a client.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use shared::database::batch::Refused;
 use shared::database::failure::Failure;
 
+use crate::contract::codes::{Code, Retry};
 use crate::fault::{FAULTS_MAX, Fault, Kind};
 
 /// Everything that can be wrong with a request, or with us.
@@ -30,10 +31,8 @@ pub(crate) enum Problem {
     KeyReused { fields: Vec<&'static str>, payment_id: String },
     #[error("another request with this Idempotency-Key has not ended yet; repeat this one later")]
     KeyInProgress,
-    #[error("send a valid API key, as X-API-Key or as a bearer token")]
+    #[error("send a valid key, as X-API-Key or as a bearer token")]
     Unauthorized,
-    #[error("send the admin key, as X-API-Key or as a bearer token")]
-    AdminOnly,
     #[error("{by} resolved this break already, because: {reason}")]
     BreakResolved { by: String, reason: String },
     #[error(
@@ -131,119 +130,60 @@ impl Problem {
         of_header.map(|(_, name, kind)| Fault::header(name, kind, self)).collect()
     }
 
-    /// The seconds after which the same request may well succeed. None where repeating does not help.
-    const fn retry_after_s(&self) -> Option<u64> {
+    pub(crate) const fn code(&self) -> Code {
         match self {
-            Self::KeyInProgress
-            | Self::DecisionOpen
-            | Self::Unavailable
-            | Self::DatabaseBusy
-            | Self::DatabaseUnavailable
-            | Self::NotReady(_) => Some(1),
-            Self::TooManyRequests { retry_after_s } => Some(*retry_after_s),
-            Self::InvalidRequest(_)
-            | Self::KeyMissing
-            | Self::KeyReused { .. }
-            | Self::Unauthorized
-            | Self::AdminOnly
-            | Self::BreakResolved { .. }
-            | Self::LetterClosed { .. }
-            | Self::LetterHeld
-            | Self::DecisionNeeded
-            | Self::NothingToDecide
-            | Self::DecisionRefused(_)
-            | Self::NamelessKey
-            | Self::SamePerson
-            | Self::CorrectionOpen(_)
-            | Self::CorrectionClosed(_)
-            | Self::NotOver
-            | Self::NotFound(_)
-            | Self::MethodNotAllowed
-            | Self::TooLarge(_)
-            | Self::TooSlow(_)
-            | Self::UnsupportedMediaType
-            | Self::UnsupportedEncoding
-            | Self::Internal => None,
+            Self::InvalidRequest(_) => Code::InvalidRequest,
+            Self::KeyMissing => Code::IdempotencyKeyMissing,
+            Self::KeyReused { .. } => Code::IdempotencyKeyReused,
+            Self::KeyInProgress => Code::IdempotencyKeyInProgress,
+            Self::Unauthorized => Code::Unauthorized,
+            Self::BreakResolved { .. } => Code::BreakResolved,
+            Self::LetterClosed { .. } => Code::DeadLetterClosed,
+            Self::LetterHeld => Code::DeadLetterHeld,
+            Self::DecisionNeeded => Code::DecisionNeeded,
+            Self::NothingToDecide => Code::NothingToDecide,
+            Self::DecisionRefused(_) => Code::DecisionRefused,
+            Self::DecisionOpen => Code::DecisionOpen,
+            Self::NamelessKey => Code::NamedKeyNeeded,
+            Self::SamePerson => Code::SamePerson,
+            Self::CorrectionOpen(_) => Code::CorrectionOpen,
+            Self::CorrectionClosed(_) => Code::CorrectionClosed,
+            Self::NotOver => Code::PaymentNotOver,
+            Self::NotFound(_) => Code::NotFound,
+            Self::MethodNotAllowed => Code::MethodNotAllowed,
+            Self::TooLarge(_) => Code::PayloadTooLarge,
+            Self::TooSlow(_) => Code::RequestTimeout,
+            Self::UnsupportedMediaType => Code::UnsupportedMediaType,
+            Self::UnsupportedEncoding => Code::UnsupportedContentEncoding,
+            Self::TooManyRequests { .. } => Code::TooManyRequests,
+            Self::Unavailable => Code::Unavailable,
+            Self::DatabaseBusy => Code::DatabaseBusy,
+            Self::DatabaseUnavailable => Code::DatabaseUnavailable,
+            Self::NotReady(_) => Code::NotReady,
+            Self::Internal => Code::Internal,
         }
     }
 
     pub(crate) const fn status(&self) -> StatusCode {
-        match self {
-            Self::InvalidRequest(_) | Self::KeyMissing => StatusCode::BAD_REQUEST,
-            Self::KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::KeyInProgress
-            | Self::BreakResolved { .. }
-            | Self::LetterClosed { .. }
-            | Self::LetterHeld
-            | Self::DecisionNeeded
-            | Self::NothingToDecide
-            | Self::DecisionRefused(_)
-            | Self::DecisionOpen
-            | Self::CorrectionOpen(_)
-            | Self::CorrectionClosed(_)
-            | Self::NotOver => StatusCode::CONFLICT,
-            Self::NamelessKey | Self::SamePerson => StatusCode::FORBIDDEN,
-            Self::Unauthorized | Self::AdminOnly => StatusCode::UNAUTHORIZED,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
-            Self::UnsupportedMediaType | Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable | Self::DatabaseBusy | Self::DatabaseUnavailable | Self::NotReady(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        }
+        self.code().status()
     }
 
-    const fn code(&self) -> &'static str {
-        match self {
-            Self::InvalidRequest(_) => "invalid_request",
-            Self::KeyMissing => "idempotency_key_missing",
-            Self::KeyReused { .. } => "idempotency_key_reused",
-            Self::KeyInProgress => "idempotency_key_in_progress",
-            Self::Unauthorized | Self::AdminOnly => "unauthorized",
-            Self::BreakResolved { .. } => "break_resolved",
-            Self::LetterClosed { .. } => "dead_letter_closed",
-            Self::LetterHeld => "dead_letter_held",
-            Self::DecisionNeeded => "decision_needed",
-            Self::NothingToDecide => "nothing_to_decide",
-            Self::DecisionRefused(_) => "decision_refused",
-            Self::DecisionOpen => "decision_open",
-            Self::NamelessKey => "named_key_needed",
-            Self::SamePerson => "same_person",
-            Self::CorrectionOpen(_) => "correction_open",
-            Self::CorrectionClosed(_) => "correction_closed",
-            Self::NotOver => "payment_not_over",
-            Self::NotFound(_) => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::TooLarge(_) => "payload_too_large",
-            Self::TooSlow(_) => "request_timeout",
-            Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::UnsupportedEncoding => "unsupported_content_encoding",
-            Self::TooManyRequests { .. } => "too_many_requests",
-            Self::Unavailable => "unavailable",
-            Self::DatabaseBusy => "database_busy",
-            Self::DatabaseUnavailable => "database_unavailable",
-            Self::NotReady(_) => "not_ready",
-            Self::Internal => "internal",
+    /// The seconds after which the same request may well succeed. None where nobody knows, or never.
+    fn retry_after_s(&self) -> Option<u64> {
+        if let Self::TooManyRequests { retry_after_s } = self {
+            return Some(*retry_after_s);
         }
-    }
-
-    /// Whether the same request may well succeed later, without any change to it.
-    const fn is_retryable(&self) -> bool {
-        self.retry_after_s().is_some() || matches!(self, Self::TooSlow(_) | Self::Internal)
+        (self.code().retry() == Retry::After).then_some(1)
     }
 
     fn body(&self) -> Value {
         let mut body = json!({
-            "type": "about:blank",
+            "type": format!("/problems/{}", self.code().as_str()),
             "title": self.status().canonical_reason(),
             "status": self.status().as_u16(),
-            "code": self.code(),
+            "code": self.code().as_str(),
             "detail": self.to_string(),
-            "retryable": self.is_retryable(),
+            "retryable": self.code().retry() != Retry::Never,
         });
         if let Self::InvalidRequest(faults) = self
             && let Some(param) = faults.first().and_then(Fault::param)
@@ -270,7 +210,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_s() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if matches!(self, Self::Unauthorized | Self::AdminOnly) {
+        if self == Self::Unauthorized {
             headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
         }
         if self == Self::UnsupportedEncoding {
@@ -328,7 +268,7 @@ impl From<&sqlx::Error> for Problem {
         } else {
             Self::Internal
         };
-        tracing::error!(%error, ?failure, code = problem.code(), "database");
+        tracing::error!(%error, ?failure, code = problem.code().as_str(), "database");
         problem
     }
 }

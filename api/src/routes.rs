@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Path, Request, State};
+use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use shared::database::{self, standby};
@@ -23,6 +23,8 @@ use sqlx::PgPool;
 
 use crate::App;
 use crate::body::Fields;
+use crate::contract::recorder::record;
+use crate::contract::{self, Serve as _, operations, pages};
 use crate::correlation::identify;
 use crate::fault::{Fault, Kind};
 use crate::head::well_formed;
@@ -41,7 +43,7 @@ mod recovery;
 
 /// All routes, with what holds for each of them.
 pub(crate) fn router(app: App) -> Router {
-    Router::new()
+    let routes = Router::new()
         .merge(payments::router())
         .merge(breaks::router())
         .merge(corrections::router())
@@ -49,16 +51,58 @@ pub(crate) fn router(app: App) -> Router {
         .merge(reconciliation::router())
         .merge(recovery::router())
         .route_layer(from_fn_with_state(app.pool.clone(), vouch))
-        .route("/health", get(health))
-        .route("/health/live", get(health))
-        .route("/health/ready", get(ready))
-        .route("/metrics", get(scrape))
-        .fallback(async || Problem::NotFound("path"))
-        .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
+        .serve(&operations::GET_HEALTH, health)
+        .serve(&operations::GET_LIVENESS, health)
+        .serve(&operations::GET_READINESS, ready)
+        .serve(&operations::GET_METRICS, scrape)
+        .serve(&operations::GET_OPENAPI, pages::openapi)
+        .serve(&operations::GET_REFERENCE, pages::reference)
+        .serve(&operations::GET_PROBLEM, pages::problem)
+        .fallback(no_path)
+        .method_not_allowed_fallback(other_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(well_formed))
+        .layer(from_fn(record))
         .layer(from_fn(identify))
-        .with_state(app)
+        .with_state(app);
+    // From without, since a path adds the methods that it takes after its layers.
+    Router::new().fallback_service(routes).layer(map_response(one_refusal))
+}
+
+/// Has every refusal for want of a key look the same, so that none tells which paths there are.
+async fn one_refusal(mut response: Response) -> Response {
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().remove(ALLOW);
+    }
+    response
+}
+
+/// The answer to a path that there is not. Below `/v1`, who has no key hears nothing else.
+async fn no_path(State(app): State<App>, request: Request) -> Problem {
+    let (parts, _) = request.into_parts();
+    stranger(&app, &parts).await.unwrap_or(Problem::NotFound("path"))
+}
+
+/// The answer to a method that a path does not take: which ones it takes.
+async fn other_method(State(app): State<App>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    if let Some(problem) = stranger(&app, &parts).await {
+        return problem.into_response();
+    }
+    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let allow = [(ALLOW, contract::allowed(path))];
+    match parts.method {
+        Method::OPTIONS => (StatusCode::NO_CONTENT, allow).into_response(),
+        _ => (allow, Problem::MethodNotAllowed).into_response(),
+    }
+}
+
+/// What somebody is told who asks for something below `/v1` without a key of any kind.
+async fn stranger(app: &App, parts: &Parts) -> Option<Problem> {
+    if !parts.uri.path().starts_with("/v1/") || admin::is_known(app, parts) {
+        return None;
+    }
+    merchant::known(app, parts).await.err()
 }
 
 /// The time that a readiness answer takes at most, whatever the database does.

@@ -17,6 +17,7 @@ mod keys;
 mod load;
 mod migrate;
 mod moved;
+mod openapi;
 mod orphans;
 mod pages;
 mod rebuild;
@@ -72,6 +73,7 @@ enum Command {
     #[command(subcommand, alias = "dlq")]
     DeadLetters(dead_letters::Command),
     Completions(completions::Args),
+    Openapi(openapi::Args),
 }
 
 /// Runs the whole program with the arguments of this process.
@@ -125,6 +127,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Reconcile(args) => reconcile::run(args).await,
         Command::Chaos(args) => Box::pin(chaos::run(args)).await,
         Command::Completions(args) => completions::run(args, Cli::command()),
+        Command::Openapi(openapi::Args {}) => openapi::run(),
         Command::Service(_) => unreachable!("a service has a runtime of its own"),
         Command::Verify(args) => Box::pin(verify::run(args)).await,
         Command::Recovery(command) => recovery::run(command).await,

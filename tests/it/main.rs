@@ -10,6 +10,7 @@ mod calling;
 mod chaos;
 mod command_line;
 mod connections;
+mod contract;
 mod copies;
 mod corrections;
 mod crashes;

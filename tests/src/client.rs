@@ -6,6 +6,8 @@ use domain::ids::PaymentId;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
+use crate::contract;
+
 /// A payment to post. A test sets only what it is about; the rest has a default.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -232,12 +234,17 @@ pub async fn send(request: reqwest::RequestBuilder) -> Answer {
     answer(request).await.expect("the API answers")
 }
 
-/// Sends a request and reads its whole answer.
+/// Sends a request and reads its whole answer, which must be one of the API's contract.
 ///
 /// # Errors
 /// No whole answer came.
 pub async fn answer(request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
-    let response = request.send().await?;
+    let (client, request) = request.build_split();
+    let request = request?;
+    let (method, path) = (request.method().to_string(), request.url().path().to_owned());
+    let response = client.execute(request).await?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Ok(Answer { status, headers, body: response.bytes().await?.to_vec() })
+    let answer = Answer { status, headers, body: response.bytes().await?.to_vec() };
+    contract::check(&method, &path, &answer);
+    Ok(answer)
 }

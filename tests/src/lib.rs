@@ -19,6 +19,7 @@ pub mod books;
 pub mod browser;
 pub mod claimant;
 pub mod client;
+pub mod contract;
 pub mod database;
 pub mod guardian;
 pub mod impostor;

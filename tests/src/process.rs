@@ -66,7 +66,7 @@ impl Launch {
         let mut command = Command::new(program);
         // The scratch directory has no .env, which a developer may keep in the checkout.
         command.arg(role).env_clear().current_dir(guardian::scratch()).stdin(Stdio::null());
-        for passed_on in ["PATH", "HOME"] {
+        for passed_on in ["PATH", "HOME", "PAYONCE_CONTRACT_SEEN"] {
             if let Some(value) = std::env::var_os(passed_on) {
                 command.env(passed_on, value);
             }

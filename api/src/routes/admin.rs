@@ -36,16 +36,21 @@ impl Admin {
     }
 }
 
+/// Whether a request brings an admin key.
+pub(super) fn is_known(app: &App, parts: &Parts) -> bool {
+    secret(parts).is_some_and(|secret| app.admin_keys.whose(secret.as_bytes()).is_some())
+}
+
 impl FromRequestParts<App> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let secret = secret(parts).ok_or(Problem::AdminOnly)?;
+        let secret = secret(parts).ok_or(Problem::Unauthorized)?;
         if let Some(credential) = app.admin_keys.whose(secret.as_bytes()) {
             return Ok(Self(credential));
         }
         // The key is not logged, as it may be a merchant's.
         tracing::warn!(event = "admin_key_refused", "somebody came with another admin key");
-        Err(Problem::AdminOnly)
+        Err(Problem::Unauthorized)
     }
 }

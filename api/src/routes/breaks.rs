@@ -5,7 +5,6 @@ use std::time::Duration;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::Value;
 use shared::operations::breaks::{self, Break, Filter, KINDS};
@@ -14,6 +13,7 @@ use shared::operations::operator::{self, Resolve, Resolved};
 
 use super::Sent;
 use super::admin::Admin;
+use crate::contract::{Serve as _, operations};
 use crate::problem::Problem;
 use crate::query::{NoParams, Params};
 use crate::render::ListView;
@@ -21,9 +21,9 @@ use crate::{App, render};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
-        .route("/v1/breaks", get(list))
-        .route("/v1/breaks/{id}", get(read))
-        .route("/v1/breaks/{id}/resolve", post(resolve))
+        .serve(&operations::LIST_BREAKS, list)
+        .serve(&operations::GET_BREAK, read)
+        .serve(&operations::RESOLVE_BREAK, resolve)
 }
 
 /// `GET /v1/breaks`: the breaks that the query asks for, newest first.

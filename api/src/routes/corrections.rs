@@ -4,7 +4,6 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -13,6 +12,7 @@ use shared::payment::transition::{self, Approving, Justification, Proposal, Prop
 
 use super::Sent;
 use super::admin::Admin;
+use crate::contract::{Serve as _, operations};
 use crate::problem::Problem;
 use crate::query::{NoParams, Params};
 use crate::render::ListView;
@@ -20,10 +20,11 @@ use crate::{App, render};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
-        .route("/v1/corrections", get(list).post(propose))
-        .route("/v1/corrections/{id}", get(read))
-        .route("/v1/corrections/{id}/approve", post(approve))
-        .route("/v1/corrections/{id}/withdraw", post(withdraw))
+        .serve(&operations::LIST_CORRECTIONS, list)
+        .serve(&operations::PROPOSE_CORRECTION, propose)
+        .serve(&operations::GET_CORRECTION, read)
+        .serve(&operations::APPROVE_CORRECTION, approve)
+        .serve(&operations::WITHDRAW_CORRECTION, withdraw)
 }
 
 /// What the id of a payment is.

@@ -3,7 +3,6 @@
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use domain::dead_letter::Class;
 use serde_json::Value;
@@ -12,6 +11,7 @@ use shared::operations::json;
 
 use super::Sent;
 use super::admin::Admin;
+use crate::contract::{Serve as _, operations};
 use crate::problem::Problem;
 use crate::query::{NoParams, Params};
 use crate::render::ListView;
@@ -19,10 +19,10 @@ use crate::{App, render};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
-        .route("/v1/dead-letters", get(list))
-        .route("/v1/dead-letters/{id}", get(read))
-        .route("/v1/dead-letters/{id}/replay", post(replay))
-        .route("/v1/dead-letters/{id}/discard", post(discard))
+        .serve(&operations::LIST_DEAD_LETTERS, list)
+        .serve(&operations::GET_DEAD_LETTER, read)
+        .serve(&operations::REPLAY_DEAD_LETTER, replay)
+        .serve(&operations::DISCARD_DEAD_LETTER, discard)
 }
 
 /// `GET /v1/dead-letters`: the letters that the query asks for, newest first.

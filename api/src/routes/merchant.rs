@@ -40,6 +40,11 @@ impl FromRequestParts<App> for ApiKey {
     }
 }
 
+/// Makes sure that a request brings an API key.
+pub(super) async fn known(app: &App, parts: &Parts) -> Result<(), Problem> {
+    caller(app, presented(parts)?).await.map(drop)
+}
+
 /// The owner of an API key. A key that is unknown or revoked is a problem.
 pub(super) async fn caller(app: &App, api_key: SecretHash) -> Result<Caller, Problem> {
     let Some(caller) = app.authentications.submit(api_key).await? else {

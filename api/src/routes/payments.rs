@@ -8,7 +8,6 @@ use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use chrono::{DateTime, Datelike as _, Utc};
 use domain::idempotency::{self, Key, UncheckedRequest};
@@ -29,6 +28,7 @@ use tracing::Instrument as _;
 
 use super::Sent;
 use super::merchant::{ApiKey, Merchant, caller};
+use crate::contract::{Serve as _, operations};
 use crate::correlation::CorrelationId;
 use crate::problem::Problem;
 use crate::query::Params;
@@ -46,9 +46,10 @@ const WAIT_MAX: u64 = 60;
 
 pub(super) fn router() -> Router<App> {
     Router::new()
-        .route("/v1/payments", post(create).get(list))
-        .route("/v1/payments/{id}", get(read))
-        .route("/v1/payments/{id}/events", get(events))
+        .serve(&operations::CREATE_PAYMENT, create)
+        .serve(&operations::LIST_PAYMENTS, list)
+        .serve(&operations::GET_PAYMENT, read)
+        .serve(&operations::LIST_PAYMENT_EVENTS, events)
 }
 
 /// `POST /v1/payments`: 202 and the payment, the same for every try with one key.

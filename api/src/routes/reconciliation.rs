@@ -1,19 +1,19 @@
 //! The findings of reconciliations. For the system's operators, with an admin key.
 
 use axum::extract::State;
-use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::Value;
 use shared::operations::reconciliation;
 
 use super::admin::Admin;
+use crate::contract::{Serve as _, operations};
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::render::ListView;
 use crate::{App, render};
 
 pub(super) fn router() -> Router<App> {
-    Router::new().route("/v1/reconciliation/runs", get(runs))
+    Router::new().serve(&operations::LIST_RECONCILIATION_RUNS, runs)
 }
 
 /// `GET /v1/reconciliation/runs`: the runs, newest first.

@@ -3,19 +3,21 @@
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::Value;
 use shared::operations::{json, recovery};
 
 use super::admin::Admin;
+use crate::contract::{Serve as _, operations};
 use crate::problem::Problem;
 use crate::query::{NoParams, Params};
 use crate::render::ListView;
 use crate::{App, render};
 
 pub(super) fn router() -> Router<App> {
-    Router::new().route("/v1/recovery-reports", get(list)).route("/v1/recovery-reports/{id}", get(read))
+    Router::new()
+        .serve(&operations::LIST_RECOVERY_REPORTS, list)
+        .serve(&operations::GET_RECOVERY_REPORT, read)
 }
 
 /// `GET /v1/recovery-reports`: the reports, newest first.

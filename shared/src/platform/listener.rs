@@ -52,7 +52,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const OTHER_DESCRIPTORS: usize = 128;
 
 /// The problem that is told to a client for whom there is no room, before its request is read.
-const NO_ROOM: &str = r#"{"type":"about:blank","title":"Service Unavailable","status":503,"code":"too_many_connections","detail":"too many connections are open; try again later"}"#;
+const NO_ROOM: &str = r#"{"type":"/problems/too_many_connections","title":"Service Unavailable","status":503,"code":"too_many_connections","detail":"too many connections are open; try again later","retryable":true}"#;
 
 /// What a client may take, on one listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,13 +7,15 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use tests::System;
 use tests::client::send;
+use tests::contract::operations;
 
 use super::an_api;
 use crate::operator::ADMIN_KEY;
 use crate::tidy::{sources, text};
 
-/// What anybody may ask for.
-const OPEN: [&str; 4] = ["/health", "/health/live", "/health/ready", "/metrics"];
+/// What anybody may ask for. A worker shows the last three.
+const OPEN: [&str; 7] =
+    ["/docs", "/openapi.json", "/problems/1", "/health", "/health/live", "/health/ready", "/metrics"];
 
 /// Below it a merchant's key opens, and everywhere else an admin's.
 const MERCHANTS: &str = "/v1/payments";
@@ -30,10 +32,17 @@ pub(super) fn is_merchants(path: &str) -> bool {
     path.starts_with(MERCHANTS)
 }
 
+/// Every path that the API serves, by its contract and by the source of the operators' pages.
+pub(super) fn routes_of_the_api() -> Vec<(Method, String)> {
+    let contract = operations().into_iter().map(|it| (it.method.parse().unwrap(), it.path_with("1")));
+    routes("api/src").into_iter().chain(contract).collect()
+}
+
 /// Every path that the source below this folder routes, with each method that it takes.
-pub(super) fn routes(folder: &str) -> Vec<(Method, String)> {
+fn routes(folder: &str) -> Vec<(Method, String)> {
     let mut found = Vec::new();
-    for (file, text) in sources(&[folder]) {
+    // What the contract routes is read from the contract.
+    for (file, text) in sources(&[folder]).into_iter().filter(|(file, _)| file != "api/src/contract.rs") {
         // The job board brings paths of its own, which tests of its own ask for.
         for unseen in [".nest(", ".nest_service(", ".route_service("] {
             assert!(
@@ -93,7 +102,7 @@ pub(super) fn asks(system: &System, method: &Method, path: &str) -> RequestBuild
 
 #[test]
 fn the_paths_are_read_from_the_routers() {
-    let api = routes("api/src");
+    let api = routes_of_the_api();
     for (method, path) in [
         (Method::POST, "/v1/payments"),
         (Method::GET, "/v1/payments"),
@@ -108,16 +117,21 @@ fn the_paths_are_read_from_the_routers() {
     ] {
         assert!(api.contains(&(method.clone(), path.to_owned())), "{method} {path} is not among {api:?}");
     }
-    let paths = |folder| routes(folder).into_iter().map(|(_, path)| path).collect::<BTreeSet<_>>();
+    let paths =
+        |routes: Vec<(Method, String)>| routes.into_iter().map(|(_, path)| path).collect::<BTreeSet<_>>();
     let open = |api: &[&str]| api.iter().map(|path| (*path).to_owned()).collect::<BTreeSet<_>>();
-    assert_eq!(paths("worker/src"), open(&OPEN[1..]), "a worker shows nothing else, and asks for no key");
-    assert!(paths("api/src").is_superset(&open(&OPEN)));
+    assert_eq!(
+        paths(routes("worker/src")),
+        open(&OPEN[4..]),
+        "a worker shows nothing else, and asks for no key"
+    );
+    assert!(paths(api).is_superset(&open(&OPEN)));
 }
 
 #[tokio::test]
 async fn without_a_key_that_is_known_every_path_but_health_and_metrics_is_a_401() {
     let system = an_api().await;
-    for (method, path) in routes("api/src") {
+    for (method, path) in routes_of_the_api() {
         let asks = || asks(&system, &method, &path);
         for (how, request) in [
             ("no key", asks()),
@@ -147,7 +161,7 @@ fn presented(asks: impl Fn() -> RequestBuilder, key: &str) -> [(&'static str, Re
 #[tokio::test]
 async fn every_path_opens_with_its_own_kind_of_key_presented_in_its_own_way_and_with_no_other() {
     let system = an_api().await;
-    for (method, path) in routes("api/src").iter().filter(|(_, path)| !OPEN.contains(&path.as_str())) {
+    for (method, path) in routes_of_the_api().iter().filter(|(_, path)| !OPEN.contains(&path.as_str())) {
         let (is_page, is_merchants) = (path.starts_with("/ops"), path.starts_with(MERCHANTS));
         for (key, is_its_own) in [(ADMIN_KEY, !is_merchants), (system.client.secret(), is_merchants)] {
             for (how, request) in presented(|| asks(&system, method, path), key) {
@@ -201,14 +215,15 @@ fn every_path_of_the_api_stands_in_the_readme_and_an_admins_where_the_key_is_exp
     let example = text(".env.example");
     let explained = example.split_once("\nADMIN_KEY=").unwrap().0.rsplit("\n\n").next().unwrap();
     let of_pages = |path: &str| path.starts_with("/ops");
-    let paths: BTreeSet<String> = routes("api/src").into_iter().map(|(_, path)| path).collect();
+    let paths: BTreeSet<String> = routes_of_the_api().into_iter().map(|(_, path)| path).collect();
     assert!(paths.len() > 20, "{paths:?}");
     for path in paths.iter().filter(|path| !of_pages(path)) {
-        let path = path.replace("/1", "/{id}");
+        let is_open = is_open(path);
+        let path = path.replace("problems/1", "problems/{code}").replace("/1", "/{id}");
         let last = path.rsplit('/').next().unwrap_or_default();
         let is_told = [format!("{path}`"), format!("…/{last}`")].iter().any(|it| table.contains(it));
         assert!(is_told, "README.md does not tell of {path}");
-        if OPEN.contains(&path.as_str()) || path.starts_with(MERCHANTS) {
+        if is_open || path.starts_with(MERCHANTS) {
             continue;
         }
         // The alert of errors sees what is below it.
@@ -221,12 +236,12 @@ fn every_path_of_the_api_stands_in_the_readme_and_an_admins_where_the_key_is_exp
 #[tokio::test]
 async fn a_method_that_no_router_names_is_a_405_on_every_path() {
     let system = an_api().await;
-    let routes = routes("api/src");
+    let routes = routes_of_the_api();
     let paths: BTreeSet<&String> = routes.iter().map(|(_, path)| path).collect();
     for path in paths.into_iter().filter(|path| !path.starts_with("/ops")) {
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             let is_routed = routes.contains(&(method.clone(), path.clone()));
-            let answer = send(asks(&system, &method, path)).await;
+            let answer = send(asks(&system, &method, path).header("x-api-key", ADMIN_KEY)).await;
 
             assert_eq!(answer.status != 405, is_routed, "{method} {path}: {}", answer.status);
         }

@@ -1,7 +1,10 @@
 //! One program that can be any of Payonce's processes, so that tests of a crash need a single build. The
 //! first argument says which. Other first arguments are for the command line, which starts itself again for
-//! some commands. As `settings <program>` it only prints how that program understands its environment.
+//! some commands. As `settings <program>` it only prints how that program understands its environment, and as
+//! `unseen <directory>` which answers of the contract no test has seen that left its notes there.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use terminal::program;
@@ -13,8 +16,28 @@ fn main() -> ExitCode {
         Some("worker") => program::called(&program::WORKER, arguments.skip(1), worker::main),
         Some("simgateway") => program::called(&program::SIMGATEWAY, arguments.skip(1), simgateway::main),
         Some("payonce") => cli::run(arguments),
+        Some("unseen") => print_unseen(arguments.nth(1)),
         Some("settings") => print_settings(arguments.nth(1).and_then(|program| program.into_string().ok())),
         _ => cli::main(),
+    }
+}
+
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "it is what a person reads")]
+fn print_unseen(notes: Option<OsString>) -> ExitCode {
+    match tests::contract::unseen(&PathBuf::from(notes.unwrap_or_default())) {
+        Ok(unseen) if unseen.is_empty() => {
+            println!("the tests have seen every answer of the contract");
+            ExitCode::SUCCESS
+        }
+        Ok(unseen) => {
+            println!("no test has seen these answers of the contract (operation, status, code):");
+            unseen.iter().for_each(|entry| println!("  {entry}"));
+            ExitCode::FAILURE
+        }
+        Err(why) => {
+            eprintln!("cannot read the notes: {why}");
+            ExitCode::FAILURE
+        }
     }
 }
 

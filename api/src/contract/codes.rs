@@ -1,0 +1,130 @@
+//! The codes of all problems, each with its status and its meaning. A code is stable: clients branch on it.
+//!
+//! The OpenAPI document, the page of each code below `/problems/`, and the answers themselves are made from
+//! this table.
+
+use axum::http::StatusCode;
+
+/// Whether the same request may well succeed later, without any change to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// It never does.
+    Never,
+    /// It does, and the answer does not know when.
+    Sometime,
+    /// It does, after the time that `Retry-After` tells.
+    After,
+}
+
+macro_rules! codes {
+    ($($code:ident = $word:literal $status:ident $retry:ident $about:literal,)+) => {
+        /// What a problem is called.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Code {
+            $($code,)+
+        }
+
+        impl Code {
+            /// Every code.
+            pub(crate) const ALL: &[Self] = &[$(Self::$code),+];
+
+            /// The one spelling.
+            pub(crate) const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$code => $word,)+
+                }
+            }
+
+            pub(crate) const fn status(self) -> StatusCode {
+                match self {
+                    $(Self::$code => StatusCode::$status,)+
+                }
+            }
+
+            pub(crate) const fn retry(self) -> Retry {
+                match self {
+                    $(Self::$code => Retry::$retry,)+
+                }
+            }
+
+            /// The meaning, and what to do.
+            pub(crate) const fn about(self) -> &'static str {
+                match self {
+                    $(Self::$code => $about,)+
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    InvalidRequest = "invalid_request" BAD_REQUEST Never
+        "Something in the request is wrong. `errors` names each place and says what it must be. Nothing was \
+         recorded, so the corrected request may use the same idempotency key.",
+    IdempotencyKeyMissing = "idempotency_key_missing" BAD_REQUEST Never
+        "The request has no `Idempotency-Key`. Send a value of your own, the same for every try of this one \
+         request.",
+    Unauthorized = "unauthorized" UNAUTHORIZED Never
+        "The request has no valid key: it is missing, unknown, expired or revoked, or two different ones came. \
+         This is told before anything else about the request.",
+    NamedKeyNeeded = "named_key_needed" FORBIDDEN Never
+        "What takes two people needs a key that belongs to one of them. The shared `ADMIN_KEY` does not.",
+    SamePerson = "same_person" FORBIDDEN Never
+        "Who proposed a correction cannot approve it. Another person must, with a key of their own.",
+    NotFound = "not_found" NOT_FOUND Never
+        "There is no such path or object, or it belongs to somebody else.",
+    MethodNotAllowed = "method_not_allowed" METHOD_NOT_ALLOWED Never
+        "The path does not take that method. `Allow` names those that it takes.",
+    RequestTimeout = "request_timeout" REQUEST_TIMEOUT Sometime
+        "The request did not arrive in time. Send it whole, and repeat it with the same idempotency key.",
+    IdempotencyKeyInProgress = "idempotency_key_in_progress" CONFLICT After
+        "Another request with this idempotency key has not ended yet. Repeat this one later: it gets that \
+         request's answer.",
+    BreakResolved = "break_resolved" CONFLICT Never
+        "Somebody resolved the break before, and otherwise than this request asks for.",
+    DecisionNeeded = "decision_needed" CONFLICT Never
+        "The payment of the break is held, so closing the break takes a decision about the payment.",
+    NothingToDecide = "nothing_to_decide" CONFLICT Never
+        "The payment of the break is not held, so there is nothing to decide. Send the reason alone.",
+    DecisionRefused = "decision_refused" CONFLICT Never
+        "A look at the gateway does not bear the decision out. The detail says what it showed. Nothing was \
+         decided.",
+    DecisionOpen = "decision_open" CONFLICT After
+        "Somebody else's decision about the payment is being checked at the gateway. Repeat this one later.",
+    CorrectionOpen = "correction_open" CONFLICT Never
+        "Another correction of the payment has not ended. Approve it or take it back first.",
+    CorrectionClosed = "correction_closed" CONFLICT Never
+        "The correction has ended or was approved already. The detail says how.",
+    PaymentNotOver = "payment_not_over" CONFLICT Never
+        "Only a payment that is over can be corrected.",
+    DeadLetterClosed = "dead_letter_closed" CONFLICT Never
+        "Somebody closed the dead letter before, and otherwise than this request asks for.",
+    DeadLetterHeld = "dead_letter_held" CONFLICT Never
+        "The payment of the dead letter is held. Replay it, or decide about the payment by its break.",
+    PayloadTooLarge = "payload_too_large" PAYLOAD_TOO_LARGE Never
+        "The body is longer than 65,536 bytes.",
+    UnsupportedMediaType = "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE Never
+        "The body does not say that it is JSON. Send `Content-Type: application/json`.",
+    UnsupportedContentEncoding = "unsupported_content_encoding" UNSUPPORTED_MEDIA_TYPE Never
+        "The body is compressed or coded otherwise. Send it as it is, without `Content-Encoding`.",
+    IdempotencyKeyReused = "idempotency_key_reused" UNPROCESSABLE_ENTITY Never
+        "The idempotency key made another payment before. `differing_fields` names the fields that differ, and \
+         `payment_id` the payment. Use a new key for a new payment.",
+    TooManyRequests = "too_many_requests" TOO_MANY_REQUESTS After
+        "The key has made too many requests. Repeat this one after the time in `Retry-After`.",
+    Internal = "internal" INTERNAL_SERVER_ERROR Sometime
+        "A fault of ours. Repeating the request with the same idempotency key is safe.",
+    Unavailable = "unavailable" SERVICE_UNAVAILABLE After
+        "Not possible right now. Nothing is lost by repeating the request with the same idempotency key.",
+    DatabaseBusy = "database_busy" SERVICE_UNAVAILABLE After
+        "Another session of the database keeps locked what the request needs. Nothing is lost by repeating it \
+         with the same idempotency key.",
+    DatabaseUnavailable = "database_unavailable" SERVICE_UNAVAILABLE After
+        "The database is away, or takes no writes at the moment. Nothing is lost by repeating the request with \
+         the same idempotency key.",
+    TooManyConnections = "too_many_connections" SERVICE_UNAVAILABLE Sometime
+        "Too many connections are open. Close those that you do not need, and try again later. This is told \
+         before any request is read.",
+    NotReady = "not_ready" SERVICE_UNAVAILABLE After
+        "This process cannot do its work at the moment. The detail says why.",
+}

@@ -1,0 +1,26 @@
+//! Every operation of the API.
+
+use super::codes::Code;
+use super::kinds::Kind;
+use super::objects as o;
+use super::{Answer, Caller, Content, Operation, Parameter, Place, Verb, in_path, parameter, query};
+
+mod operators;
+mod payments;
+mod service;
+
+pub(crate) use operators::*;
+pub(crate) use payments::*;
+pub(crate) use service::*;
+
+/// Every operation, in the order in which people read of them.
+pub(crate) fn all() -> impl Iterator<Item = &'static Operation> {
+    [payments::ALL, operators::ALL, service::ALL].into_iter().flatten().copied()
+}
+
+const LIMIT: Parameter =
+    query("limit", Kind::Range(1, 100), "The most entries of the page; 10 if it is left out.");
+
+const fn ok(about: &'static str, content: Content) -> Answer {
+    Answer { status: 200, about, content, headers: &[], links: &[] }
+}
