@@ -8,6 +8,7 @@ mod breaker;
 mod browser;
 mod calling;
 mod chaos;
+mod clients;
 mod command_line;
 mod connections;
 mod contract;

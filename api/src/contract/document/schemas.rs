@@ -10,6 +10,7 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{Ref, RefOr, Schema as AnySchema};
 
 use crate::contract::kinds::{Field, Kind, Schema};
+use crate::contract::operations;
 
 type Described = RefOr<AnySchema>;
 
@@ -43,6 +44,10 @@ fn object(schema: &Schema) -> Described {
         if !field.is_optional {
             object = object.required(field.name);
         }
+    }
+    // A field that we do not know is refused, as it may be a misspelt one. Answers may have more fields later.
+    if operations::all().filter_map(|operation| operation.body).any(|body| body.name == schema.name) {
+        object = object.additional_properties(Some(AdditionalProperties::FreeForm(false)));
     }
     if let Ok(example) = serde_json::from_str::<Value>(schema.example) {
         object = object.examples([example]);

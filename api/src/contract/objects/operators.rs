@@ -39,7 +39,7 @@ fn decisions() -> Vec<&'static str> {
 const REASON: Field = Field::new("reason", Kind::Length(1, 1000), "Why, for whoever reads it later.");
 const BY: Field = Field::asked(
     "by",
-    Kind::Text,
+    Kind::Length(1, 255),
     "Who decides, where several people share one key. A key with a name needs none, and takes no other.",
 );
 
