@@ -30,6 +30,10 @@ pub(crate) enum Problem {
     KeyReused { fields: Vec<&'static str>, payment_id: String },
     #[error("another request with this Idempotency-Key has not ended yet; repeat this one later")]
     KeyInProgress,
+    #[error(
+        "nothing is recorded under this key, customer_id and operation; a request that is still under way may yet be"
+    )]
+    KeyNotFound,
     #[error("send a valid API key, as X-API-Key or as a bearer token")]
     Unauthorized,
     #[error("send the admin key, as X-API-Key or as a bearer token")]
@@ -144,6 +148,7 @@ impl Problem {
             Self::InvalidRequest(_)
             | Self::KeyMissing
             | Self::KeyReused { .. }
+            | Self::KeyNotFound
             | Self::Unauthorized
             | Self::AdminOnly
             | Self::BreakResolved { .. }
@@ -184,7 +189,7 @@ impl Problem {
             | Self::NotOver => StatusCode::CONFLICT,
             Self::NamelessKey | Self::SamePerson => StatusCode::FORBIDDEN,
             Self::Unauthorized | Self::AdminOnly => StatusCode::UNAUTHORIZED,
-            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::KeyNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
@@ -203,6 +208,7 @@ impl Problem {
             Self::KeyMissing => "idempotency_key_missing",
             Self::KeyReused { .. } => "idempotency_key_reused",
             Self::KeyInProgress => "idempotency_key_in_progress",
+            Self::KeyNotFound => "idempotency_key_not_found",
             Self::Unauthorized | Self::AdminOnly => "unauthorized",
             Self::BreakResolved { .. } => "break_resolved",
             Self::LetterClosed { .. } => "dead_letter_closed",

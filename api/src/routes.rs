@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -34,6 +34,7 @@ mod admin;
 mod breaks;
 mod corrections;
 mod dead_letters;
+mod idempotency_keys;
 mod merchant;
 mod payments;
 mod reconciliation;
@@ -43,6 +44,7 @@ mod recovery;
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(payments::router())
+        .merge(idempotency_keys::router())
         .merge(breaks::router())
         .merge(corrections::router())
         .merge(dead_letters::router())
@@ -58,11 +60,25 @@ pub(crate) fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(well_formed))
         .layer(from_fn(identify))
+        .layer(from_fn(complete))
         .with_state(app)
 }
 
 /// The time that a readiness answer takes at most, whatever the database does.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Completes the headers of every answer. Nobody may keep it who was not told so, for it is about money. And
+/// an answer to a request with an idempotency key says whether it is that of an earlier one.
+async fn complete(request: Request, next: Next) -> Response {
+    let takes_a_key = request.method() == Method::POST && request.uri().path() == payments::PATH;
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if takes_a_key {
+        headers.entry(payments::REPLAYED).or_insert(HeaderValue::from_static("false"));
+    }
+    response
+}
 
 /// Makes sure that answers are true: no standby says that something does not exist which has not reached it
 /// yet. And no answer rests on a commit that may not last.

@@ -27,6 +27,7 @@ fn charge(id: &str) -> Charge {
         amount: "12.30".parse().unwrap(),
         currency: "EUR".to_owned(),
         reference: None,
+        decline: None,
     }
 }
 

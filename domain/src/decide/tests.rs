@@ -61,6 +61,7 @@ fn charge() -> Charge {
         amount: rust_decimal::Decimal::ONE,
         currency: "EUR".to_owned(),
         reference: Some("k".to_owned()),
+        decline: None,
     }
 }
 

@@ -261,6 +261,7 @@ fn a_charge() -> Charge {
         amount: "12.30".parse().unwrap(),
         currency: "EUR".to_owned(),
         reference: None,
+        decline: None,
     }
 }
 
