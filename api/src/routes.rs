@@ -64,6 +64,11 @@ pub(crate) fn router(app: App) -> Router {
         .with_state(app)
 }
 
+/// Whether such an answer tells what is recorded.
+fn tells(status: StatusCode) -> bool {
+    status.is_success() || status == StatusCode::NOT_MODIFIED
+}
+
 /// The time that a readiness answer takes at most, whatever the database does.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -86,7 +91,7 @@ async fn vouch(State(pool): State<PgPool>, request: Request, next: Next) -> Resp
     let response = next.run(request).await;
     let vouched = match response.status() {
         StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED => database::confirm_primary(&pool).await,
-        status if status.is_success() && standby::is_unsure() => standby::barrier(&pool).await,
+        status if tells(status) && standby::is_unsure() => standby::barrier(&pool).await,
         _ => return response,
     };
     match vouched {
