@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::Payment;
 use crate::database::InTime as _;
 
-/// How many more payments are looked at where the first few had too few that are asked for. Those of one
-/// page are 20 ms of work where they are in memory (measured, PostgreSQL 17).
+/// How many more payments are looked at where the first few had too few that are asked for. What a page reads
+/// then is bounded by `tests/it/plans/growth.rs`.
 const LOOK_AT_MORE: [i64; 2] = [500, 4_500];
 
 /// How far an API's clock may be behind the database's before a payment is missed at the end of a list by

@@ -59,10 +59,10 @@ fn a_look_tells_the_decline_that_the_answer_told() {
     let declined = |word: &str| json!({"code": word, "message": "m"});
     let listed = |decline: Value| {
         let charge = with(charge_json("failed"), "decline", decline);
-        match LookupOutcome::of(&looked_up(&answered(200, &json!({ "data": [charge] }))), &expected()) {
-            LookupOutcome::Declined(charge) => charge.decline,
-            other => panic!("{other:?}"),
-        }
+        let outcome =
+            LookupOutcome::of(&looked_up(&answered(200, &json!({ "data": [charge] }))), &expected());
+        let LookupOutcome::Declined(charge) = outcome else { panic!("{outcome:?}") };
+        charge.decline
     };
     for (word, told) in [
         ("card_declined", "card_declined"),
