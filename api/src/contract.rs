@@ -16,8 +16,8 @@ pub(crate) mod document;
 mod kinds;
 pub(crate) mod objects;
 pub(crate) mod operations;
-pub(crate) mod pages;
 pub(crate) mod recorder;
+pub(crate) mod reference;
 
 /// One thing that a client can ask for.
 #[derive(Debug)]
@@ -91,6 +91,8 @@ pub(crate) enum Content {
     Page(&'static Schema),
     /// One of two.
     Either(&'static Schema, &'static Schema),
+    /// No body at all.
+    Empty,
     /// Of this media type, and not described further.
     Other(&'static str),
 }
@@ -117,6 +119,7 @@ impl Content {
     pub(crate) const fn media_type(self) -> &'static str {
         match self {
             Self::One(_) | Self::Page(_) | Self::Either(..) => "application/json",
+            Self::Empty => "",
             Self::Other(media_type) => media_type,
         }
     }

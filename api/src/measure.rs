@@ -8,13 +8,16 @@ use axum::middleware::Next;
 use axum::response::Response;
 use shared::platform::metrics;
 
+use crate::prefer;
+
 /// Counts a request by its method and its route's template, because nothing that a client makes up may become
 /// a label. A long poll is counted without its duration.
 pub(crate) async fn measure(request: Request, next: Next) -> Response {
     let started = Instant::now();
     let method = known_method(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
-    let waits = request.uri().query().is_some_and(|query| query.contains("wait="));
+    let waits = request.uri().query().is_some_and(|query| query.contains("wait="))
+        || prefer::wait(request.headers()).is_some();
     let response = next.run(request).await;
     let (status, duration) = (response.status().as_u16(), started.elapsed());
     tracing::debug!(method, route, status, ?duration, "answered");

@@ -31,6 +31,10 @@ pub(crate) enum Problem {
     KeyReused { fields: Vec<&'static str>, payment_id: String },
     #[error("another request with this Idempotency-Key has not ended yet; repeat this one later")]
     KeyInProgress,
+    #[error(
+        "nothing is recorded under this key, customer_id and operation; a request that is still under way may yet be"
+    )]
+    KeyNotFound,
     #[error("send a valid key, as X-API-Key or as a bearer token")]
     Unauthorized,
     #[error("{by} resolved this break already, because: {reason}")]
@@ -136,6 +140,7 @@ impl Problem {
             Self::KeyMissing => Code::IdempotencyKeyMissing,
             Self::KeyReused { .. } => Code::IdempotencyKeyReused,
             Self::KeyInProgress => Code::IdempotencyKeyInProgress,
+            Self::KeyNotFound => Code::IdempotencyKeyNotFound,
             Self::Unauthorized => Code::Unauthorized,
             Self::BreakResolved { .. } => Code::BreakResolved,
             Self::LetterClosed { .. } => Code::DeadLetterClosed,

@@ -12,9 +12,6 @@ use axum::http::request::Parts;
 use crate::fault::{Fault, Kind, shown};
 use crate::problem::Problem;
 
-const LIMIT_DEFAULT: i64 = 10;
-const LIMIT_MAX: i64 = 100;
-
 /// The parameters of a query, and what was found wrong with them so far.
 #[derive(Clone)]
 pub(crate) struct Params {
@@ -59,6 +56,19 @@ impl Params {
         parsed
     }
 
+    /// A parameter that must be there, and is read further. `wants` says what it must be.
+    pub(crate) fn needed<T>(
+        &mut self,
+        name: &'static str,
+        wants: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        if !self.left.contains_key(name) {
+            self.faults.push(Fault::query(name, Kind::Missing, format!("{name} is missing; it is {wants}")));
+        }
+        self.parsed(name, wants, read)
+    }
+
     /// A parameter that is one of these words.
     pub(crate) fn word(&mut self, name: &'static str, words: &[&str]) -> Option<String> {
         let wants = format!("one of {}", words.join(", "));
@@ -70,21 +80,27 @@ impl Params {
         self.parsed(name, "true or false", |text| text.parse().ok())
     }
 
-    /// The entry after which a page begins, in a list whose ids are numbers.
-    pub(crate) fn starting_after(&mut self) -> Option<i64> {
-        self.parsed("starting_after", "the id of an entry of this list, a whole number", |id| id.parse().ok())
+    /// The parameters `name[…]`, by what stands in the brackets. `shown` is how they are named to a client.
+    pub(crate) fn entries(&mut self, name: &str, shown: &'static str) -> BTreeMap<String, String> {
+        self.known.push(shown);
+        let inside = |param: &str| {
+            let key = param.strip_prefix(name)?.strip_prefix('[')?.strip_suffix(']')?;
+            (!key.is_empty()).then(|| key.to_owned())
+        };
+        let mut entries = BTreeMap::new();
+        self.left.retain(|param, value| match inside(param) {
+            Some(key) => {
+                entries.insert(key, std::mem::take(value));
+                false
+            }
+            None => true,
+        });
+        entries
     }
 
-    /// The number of rows in a page, if it is said.
-    pub(crate) fn limit(&mut self) -> Option<i64> {
-        let wants = format!("a whole number from 1 to {LIMIT_MAX}");
-        self.parsed("limit", &wants, |text| text.parse().ok().filter(|rows| (1..=LIMIT_MAX).contains(rows)))
-    }
-
-    /// The number of rows in a page, for SQL and for a list in hand.
-    pub(crate) fn page(&mut self) -> (i64, usize) {
-        let limit = self.limit().unwrap_or(LIMIT_DEFAULT);
-        (limit, usize::try_from(limit).unwrap_or_default())
+    /// Notes a fault that was found elsewhere.
+    pub(crate) fn refuse(&mut self, fault: Fault) {
+        self.faults.push(fault);
     }
 
     /// All faults. What nobody has read is one, too.

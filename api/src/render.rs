@@ -1,13 +1,16 @@
 //! How payments, their events and reconciliation runs look to clients.
 
+use domain::idempotency;
 use domain::ids::PaymentId;
 use domain::money::Money;
-use domain::request::Accepted;
+use domain::request::{Accepted, Remembered};
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::operations::reconciliation::Stored;
 use shared::payment::{Event, Payment};
-use shared::platform::time::rfc3339;
+use shared::platform::time::{rfc3339, with_instants};
+
+use crate::problem::Problem;
 
 /// A payment; its fields stand in the order in which they are read.
 #[derive(Serialize)]
@@ -64,6 +67,7 @@ pub(crate) struct ListView<T> {
     object: &'static str,
     data: Vec<T>,
     has_more: bool,
+    next_cursor: Option<String>,
 }
 
 /// The first answer to a request, and every replay of it: how the payment stood when it was accepted. This is
@@ -91,6 +95,22 @@ pub(crate) fn accepted(payment: &Accepted) -> PaymentView<'_> {
         version: 1,
     }
 }
+
+/// The first answer to the request that took a key, by the renderer that made it.
+pub(crate) fn first_answer(remembered: &Remembered) -> Result<PaymentView<'_>, Problem> {
+    if remembered.renderer != idempotency::RENDERER {
+        tracing::error!(
+            renderer = remembered.renderer,
+            "no such renderer: this program is older than the key"
+        );
+        return Err(Problem::Internal);
+    }
+    Ok(accepted(&remembered.accepted))
+}
+
+/// The number of the form in which payments are shown as they stand. A changed form gets a new number, so
+/// that nobody who knows the old one is told that nothing has changed.
+pub(crate) const FORM: u32 = 1;
 
 /// A payment as it stands now.
 pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
@@ -125,7 +145,7 @@ pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
 
 /// One fact of a payment's history.
 pub(crate) fn event(event: &Event) -> EventView<'_> {
-    let mut evidence = event.evidence.clone();
+    let mut evidence = with_instants(event.evidence.clone());
     if let Some(facts) = evidence.as_object_mut() {
         // Merchants do not see which of our machines or people it was, or what our people noted.
         for ours in ["worker", "by", "reason", "decision", "seen", "look", "unproven"] {
@@ -144,14 +164,9 @@ pub(crate) fn event(event: &Event) -> EventView<'_> {
     }
 }
 
-/// A page of a list.
-pub(crate) fn list<T>(data: Vec<T>, has_more: bool) -> ListView<T> {
-    ListView { object: "list", data, has_more }
-}
-
-/// A page of `rows` entries of a list of which one more was asked for, which tells whether there are more.
-pub(crate) fn page<T, V>(found: &[T], rows: usize, one: impl Fn(&T) -> V) -> ListView<V> {
-    list(found.iter().take(rows).map(one).collect(), found.len() > rows)
+/// A page of a list, and the cursor of the next one; none if this is the last one.
+pub(crate) fn list<T>(data: Vec<T>, next_cursor: Option<String>) -> ListView<T> {
+    ListView { object: "list", data, has_more: next_cursor.is_some(), next_cursor }
 }
 
 /// A reconciliation run and its findings.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Path, Request, State};
-use axum::http::header::{ALLOW, CONTENT_TYPE};
+use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode};
-use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ use sqlx::PgPool;
 use crate::App;
 use crate::body::Fields;
 use crate::contract::recorder::record;
-use crate::contract::{self, Serve as _, operations, pages};
+use crate::contract::{self, Serve as _, operations, reference};
 use crate::correlation::identify;
 use crate::fault::{Fault, Kind};
 use crate::head::well_formed;
@@ -36,6 +36,7 @@ mod admin;
 mod breaks;
 mod corrections;
 mod dead_letters;
+mod idempotency_keys;
 mod merchant;
 mod payments;
 mod reconciliation;
@@ -45,6 +46,7 @@ mod recovery;
 pub(crate) fn router(app: App) -> Router {
     let routes = Router::new()
         .merge(payments::router())
+        .merge(idempotency_keys::router())
         .merge(breaks::router())
         .merge(corrections::router())
         .merge(dead_letters::router())
@@ -55,9 +57,9 @@ pub(crate) fn router(app: App) -> Router {
         .serve(&operations::GET_LIVENESS, health)
         .serve(&operations::GET_READINESS, ready)
         .serve(&operations::GET_METRICS, scrape)
-        .serve(&operations::GET_OPENAPI, pages::openapi)
-        .serve(&operations::GET_REFERENCE, pages::reference)
-        .serve(&operations::GET_PROBLEM, pages::problem)
+        .serve(&operations::GET_OPENAPI, reference::openapi)
+        .serve(&operations::GET_REFERENCE, reference::page)
+        .serve(&operations::GET_PROBLEM, reference::problem)
         .fallback(no_path)
         .method_not_allowed_fallback(other_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -66,15 +68,7 @@ pub(crate) fn router(app: App) -> Router {
         .layer(from_fn(identify))
         .with_state(app);
     // From without, since a path adds the methods that it takes after its layers.
-    Router::new().fallback_service(routes).layer(map_response(one_refusal))
-}
-
-/// Has every refusal for want of a key look the same, so that none tells which paths there are.
-async fn one_refusal(mut response: Response) -> Response {
-    if response.status() == StatusCode::UNAUTHORIZED {
-        response.headers_mut().remove(ALLOW);
-    }
-    response
+    Router::new().fallback_service(routes).layer(from_fn(complete))
 }
 
 /// The answer to a path that there is not. Below `/v1`, who has no key hears nothing else.
@@ -105,8 +99,30 @@ async fn stranger(app: &App, parts: &Parts) -> Option<Problem> {
     merchant::known(app, parts).await.err()
 }
 
+/// Whether such an answer tells what is recorded.
+fn tells(status: StatusCode) -> bool {
+    status.is_success() || status == StatusCode::NOT_MODIFIED
+}
+
 /// The time that a readiness answer takes at most, whatever the database does.
 const READY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Completes the headers of every answer. Nobody may keep it who was not told so, for it is about money. And
+/// an answer to a request with an idempotency key says whether it is that of an earlier one.
+async fn complete(request: Request, next: Next) -> Response {
+    let takes_a_key = request.method() == Method::POST && request.uri().path() == payments::PATH;
+    let mut response = next.run(request).await;
+    let is_refusal = response.status() == StatusCode::UNAUTHORIZED;
+    let headers = response.headers_mut();
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if is_refusal {
+        // Every refusal for want of a key looks the same, so that none tells which paths there are.
+        headers.remove(ALLOW);
+    } else if takes_a_key {
+        headers.entry(payments::REPLAYED).or_insert(HeaderValue::from_static("false"));
+    }
+    response
+}
 
 /// Makes sure that answers are true: no standby says that something does not exist which has not reached it
 /// yet. And no answer rests on a commit that may not last.
@@ -114,7 +130,7 @@ async fn vouch(State(pool): State<PgPool>, request: Request, next: Next) -> Resp
     let response = next.run(request).await;
     let vouched = match response.status() {
         StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED => database::confirm_primary(&pool).await,
-        status if status.is_success() && standby::is_unsure() => standby::barrier(&pool).await,
+        status if tells(status) && standby::is_unsure() => standby::barrier(&pool).await,
         _ => return response,
     };
     match vouched {

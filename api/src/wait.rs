@@ -33,8 +33,22 @@ impl Waiters {
         waiters
     }
 
+    /// Waits until the payment has ended or is held for a person, or this time is over, or `shutdown` begins.
+    pub(crate) async fn at_rest_within(
+        &self,
+        payment: PaymentId,
+        wait: Duration,
+        shutdown: &CancellationToken,
+    ) {
+        tokio::select! {
+            () = self.at_rest(payment) => {}
+            () = tokio::time::sleep(wait) => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+
     /// Returns once the payment has ended, or is held for a person.
-    pub(crate) async fn at_rest(&self, payment: PaymentId) {
+    async fn at_rest(&self, payment: PaymentId) {
         let mut at_rest = self
             .waiting
             .lock()

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::outcome::{CARD_DECLINED, PAYMENT_METHOD_UNKNOWN, Refusal};
 use crate::outcome::{Charge, ChargeOutcome, LookupOutcome, VoidOutcome};
 use crate::status::{EventType, HeldReason};
 use crate::words;
@@ -70,7 +71,7 @@ pub struct Situation {
 /// Why a payment failed, as clients see it.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Failure {
-    /// A stable word for programs, such as `declined`.
+    /// A stable word for programs, such as `card_declined`.
     pub code: String,
     /// A sentence for people.
     pub message: String,
@@ -173,15 +174,11 @@ pub fn after_charge(now: &Situation, policy: &Policy, outcome: ChargeOutcome) ->
         // charge into ours.
         O::ChargedAs(..) | O::KeyReused(_) => Step::Hold(HeldReason::Contradiction),
         O::KeyClosed => Step::Reverse { reason: Reason::KeyClosed },
-        O::Declined(refusal) => {
-            // With one of our own codes the gateway would seem to say that we gave up, or that a person
-            // decided.
-            let ours = [Reason::RetriesExhausted, Reason::Expired, Reason::ByHand].map(Reason::as_str);
-            let is_ours = refusal.code == NON_RETRYABLE || ours.contains(&refusal.code.as_str());
-            let code = if is_ours { "declined".to_owned() } else { refusal.code };
-            Step::Fail(Failure { code, message: refusal.message, retryable: true })
-        }
+        O::Declined(refusal) => Step::Fail(declined(Some(refusal))),
         O::Invalid(_) if now.in_doubt => doubt(now, policy, Reason::InvalidRequest, Spends::Try),
+        O::Invalid(Refusal { code, message }) if code == PAYMENT_METHOD_UNKNOWN => {
+            Step::Fail(Failure { code, message, retryable: false })
+        }
         O::Invalid(refusal) => Step::Fail(Failure {
             code: NON_RETRYABLE.to_owned(),
             message: format!("the gateway refused the request: {} {}", refusal.code, refusal.message),
@@ -217,7 +214,7 @@ pub fn after_lookup(now: &Situation, policy: &Policy, outcome: LookupOutcome) ->
     use LookupOutcome as O;
     match outcome {
         O::Charged(charge) => Step::Succeed(charge),
-        O::Declined(_) => Step::Fail(declined()),
+        O::Declined(charge) => Step::Fail(declined(charge.decline)),
         // Where keys are not honoured, another charge may be on its way until our own void closes the key.
         O::KeyClosed if !policy.profile.honours_keys => {
             end_of_doubt(policy, Reason::KeyClosed, Spends::Nothing)
@@ -236,13 +233,17 @@ pub fn after_lookup(now: &Situation, policy: &Policy, outcome: LookupOutcome) ->
     }
 }
 
-/// The failure of a payment whose decline a look-up showed.
-fn declined() -> Failure {
-    Failure {
-        code: "declined".to_owned(),
+/// The failure of a payment that the gateway declined. Its answer and a later look-up tell the same one.
+fn declined(refusal: Option<Refusal>) -> Failure {
+    let Refusal { code, message } = refusal.unwrap_or_else(|| Refusal {
+        code: CARD_DECLINED.to_owned(),
         message: "the gateway declined the charge".to_owned(),
-        retryable: true,
-    }
+    });
+    // With one of our own codes the gateway would seem to say that we gave up, or that a person decided.
+    let ours = [Reason::RetriesExhausted, Reason::Expired, Reason::ByHand].map(Reason::as_str);
+    let is_ours = [NON_RETRYABLE, PAYMENT_METHOD_UNKNOWN].into_iter().chain(ours).any(|it| it == code);
+    let code = if is_ours { CARD_DECLINED.to_owned() } else { code };
+    Failure { code, message, retryable: true }
 }
 
 /// What follows a request to void. A void without an answer is asked for again and again: nothing ends the

@@ -15,7 +15,7 @@ mod remedy;
 mod void;
 
 pub use charge::{Charge, ChargeStatus, Expected, Whose};
-pub use failure::{Failed, FailureKind, Health, NotSent, Refusal};
+pub use failure::{CARD_DECLINED, Failed, FailureKind, Health, NotSent, PAYMENT_METHOD_UNKNOWN, Refusal};
 pub use looked::{Listing, Looked};
 pub use remedy::Standing;
 pub use void::VoidOutcome;

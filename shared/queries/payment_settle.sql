@@ -161,7 +161,7 @@ exposed as (
                 then 'charged_after_end'
                 when p.status = 'succeeded'
                      and (l.gateway_transaction_id <> p.gateway_transaction_id
-                          or l.failure_code not in ('retries_exhausted', 'expired', 'non_retryable')
+                          or l.failure_code not in ('retries_exhausted', 'expired', 'non_retryable', 'payment_method_unknown')
                           or l.event_type = 'reversed'
                           or l.reason in ('wrong_answer', 'contradiction'))
                   or p.status = 'failed' and l.reason = 'contradiction'

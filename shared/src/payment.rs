@@ -6,7 +6,7 @@
 //! Read in this order:
 //! - [`domain::status`]: what may follow what;
 //! - [`transition`]: the writer;
-//! - [`store`]: reads alone;
+//! - [`store`] and [`list`]: reads alone;
 //! - [`history`]: events folded back into a row;
 //! - [`replay`]: the events of all payments, folded;
 //! - [`shares`]: whose payments a worker's calls are for.
@@ -16,6 +16,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 pub mod history;
+pub mod list;
 pub mod replay;
 pub mod shares;
 pub mod store;

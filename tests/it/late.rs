@@ -27,6 +27,7 @@ fn charge(id: &str) -> Charge {
         amount: "12.30".parse().unwrap(),
         currency: "EUR".to_owned(),
         reference: None,
+        decline: None,
     }
 }
 
@@ -96,6 +97,7 @@ fn table() -> Vec<(Step, [Option<&'static str>; 3])> {
         (failure("retries_exhausted"), [None, None, None]),
         (failure("expired"), [None, None, None]),
         (failure("non_retryable"), [None, None, None]),
+        (failure("payment_method_unknown"), [None, None, None]),
         (doubt(Reason::LookupFailed), [None, None, None]),
         (doubt(Reason::NotFound), [None, None, None]),
         (

@@ -107,6 +107,29 @@ async fn the_database_refuses_what_no_program_may_do() {
     assert!(allowed.is_empty(), "{}", allowed.join("\n"));
 }
 
+/// Each such word says of one attempt that it did not charge. A decline is the gateway's last word.
+#[tokio::test]
+async fn a_payment_in_doubt_fails_by_a_decline_and_by_no_word_about_one_attempt() {
+    let (system, _, waiting) = two_payments().await;
+    let doubted = "set session_replication_role = replica;
+                   update payments set status = 'processing', in_doubt = true, doubt_since = now() where due_at is not null;
+                   reset session_replication_role";
+    sqlx::raw_sql(doubted).execute(&system.database.pool).await.unwrap();
+    let fails = |word: &str| {
+        format!(
+            "update payments set status = 'failed', failure_code = '{word}', due_at = null, terminal_at = now(),
+                    claim_token = null, version = version + 1
+              where id = $id"
+        )
+    };
+    for word in ["retries_exhausted", "expired", "non_retryable", "payment_method_unknown"] {
+        let message = refusal(&system, &fails(word), waiting).await.unwrap_or_default();
+
+        assert!(message.contains("a payment in doubt ends by"), "{word}: {message:?}");
+    }
+    assert_eq!(refusal(&system, &fails("card_declined"), waiting).await, None);
+}
+
 #[tokio::test]
 async fn without_its_trigger_a_terminal_payment_would_change() {
     let (system, ended, _) = two_payments().await;

@@ -39,8 +39,8 @@ const ENDS: &[End] = &[
     end("sim_slow", "succeeded", Some(1), (1, 1)),
     failed("sim_declined", "card_declined", 1),
     failed("sim_insufficient_funds", "insufficient_funds", 1),
-    failed("sim_invalid", "non_retryable", 1),
-    failed("no_such_token", "non_retryable", 1),
+    failed("sim_invalid", "payment_method_unknown", 1),
+    failed("no_such_token", "payment_method_unknown", 1),
     end("sim_503", "succeeded", Some(3), (1, 1)),
     failed("sim_503_always", "retries_exhausted", 4),
     end("sim_429", "succeeded", Some(3), (1, 1)),
@@ -52,13 +52,8 @@ const ENDS: &[End] = &[
     end("sim_reset_after", "succeeded", Some(1), (1, 1)),
     end("sim_late_arrival", "succeeded", None, (1, 1)),
     end("sim_async_ok", "succeeded", Some(1), (1, 1)),
-    End {
-        token: "sim_async_fail",
-        status: "failed",
-        failure: Some("declined"),
-        attempts: Some(1),
-        charges: (0, 0),
-    },
+    // The first answer is that it is not decided, and a look shows the decline.
+    failed("sim_async_fail", "card_declined", 1),
     end("sim_lookup_down", "succeeded", Some(1), (1, 1)),
     end("sim_flip_flop", "succeeded", Some(1), (1, 1)),
 ];

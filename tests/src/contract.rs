@@ -77,6 +77,12 @@ impl Operation {
     }
 }
 
+/// The document itself.
+#[must_use]
+pub fn document() -> &'static Value {
+    &DOCUMENT
+}
+
 /// Every operation of the document.
 #[must_use]
 pub fn operations() -> Vec<Operation> {

@@ -73,6 +73,9 @@ codes! {
         "Who proposed a correction cannot approve it. Another person must, with a key of their own.",
     NotFound = "not_found" NOT_FOUND Never
         "There is no such path or object, or it belongs to somebody else.",
+    IdempotencyKeyNotFound = "idempotency_key_not_found" NOT_FOUND Never
+        "Nothing is recorded under this key, customer and operation. A request that is still under way may yet \
+         be: to be sure, repeat it with its key.",
     MethodNotAllowed = "method_not_allowed" METHOD_NOT_ALLOWED Never
         "The path does not take that method. `Allow` names those that it takes.",
     RequestTimeout = "request_timeout" REQUEST_TIMEOUT Sometime

@@ -9,7 +9,7 @@ use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::info::{InfoBuilder, LicenseBuilder};
 use utoipa::openapi::link::LinkBuilder;
-use utoipa::openapi::path::{OperationBuilder, ParameterBuilder, ParameterIn, PathsBuilder};
+use utoipa::openapi::path::{OperationBuilder, ParameterBuilder, ParameterIn, ParameterStyle, PathsBuilder};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::{ResponseBuilder, ResponsesBuilder};
 use utoipa::openapi::schema::{Components, ComponentsBuilder};
@@ -22,7 +22,7 @@ use utoipa::openapi::{
 };
 
 use super::codes::{Code, Retry};
-use super::kinds::Schema;
+use super::kinds::{Kind, Schema};
 use super::{Answer, Caller, Content, Operation, Parameter, Place, Verb, objects, operations};
 
 mod schemas;
@@ -43,6 +43,8 @@ const HEADERS: &[(&str, &str)] = &[
         "Idempotent-Replayed",
         "`true` if an earlier request with the key made the object, `false` if this one did.",
     ),
+    ("Preference-Applied", "The preference of the request that was kept."),
+    ("ETag", "The state of the object, weak and opaque. Send it back as `If-None-Match`."),
     ("Retry-After", "The seconds after which the same request may well succeed."),
     ("WWW-Authenticate", "How to send a key."),
 ];
@@ -149,7 +151,11 @@ fn described_parameter(parameter: &Parameter) -> utoipa::openapi::path::Paramete
         Place::Query => ParameterIn::Query,
         Place::Header => ParameterIn::Header,
     };
+    // `metadata[name]=value`, one parameter for each name.
+    let is_object = matches!(parameter.field.kind, Kind::Texts);
     ParameterBuilder::new()
+        .style(is_object.then_some(ParameterStyle::DeepObject))
+        .explode(is_object.then_some(true))
         .name(parameter.field.name)
         .parameter_in(place)
         .required(if parameter.is_needed { Required::True } else { Required::False })
@@ -173,19 +179,17 @@ fn responses(operation: &Operation) -> utoipa::openapi::Responses {
 }
 
 fn described_answer(answer: &Answer) -> Response {
-    let content = match answer.content {
-        Content::One(schema) => ContentBuilder::new().schema(Some(reference(schema))),
-        Content::Page(schema) => {
-            ContentBuilder::new().schema(Some(Ref::from_schema_name(schemas::page_name(schema))))
-        }
-        Content::Either(one, other) => {
-            ContentBuilder::new().schema(Some(schemas::either(reference(one), reference(other))))
-        }
-        Content::Other(_) => ContentBuilder::new(),
+    let schema = match answer.content {
+        Content::One(schema) => Some(reference(schema)),
+        Content::Page(schema) => Some(Ref::from_schema_name(schemas::page_name(schema)).into()),
+        Content::Either(one, other) => Some(schemas::either(reference(one), reference(other))),
+        Content::Empty | Content::Other(_) => None,
     };
-    let mut response = ResponseBuilder::new()
-        .description(answer.about)
-        .content(answer.content.media_type(), content.build());
+    let mut response = ResponseBuilder::new().description(answer.about);
+    if !matches!(answer.content, Content::Empty) {
+        let content = ContentBuilder::new().schema(schema).build();
+        response = response.content(answer.content.media_type(), content);
+    }
     for name in ALWAYS.iter().chain(answer.headers) {
         response = response.header_ref(*name, header_reference(name));
     }
@@ -261,7 +265,7 @@ fn needed() -> (Vec<&'static Schema>, Vec<&'static Schema>) {
                     whole.push(schema);
                     paged.push(schema);
                 }
-                Content::Other(_) => {}
+                Content::Empty | Content::Other(_) => {}
             }
         }
     }

@@ -34,8 +34,6 @@ pub(crate) enum Kind {
     Constant(&'static str),
     /// This prefix and 32 hexadecimal digits.
     Id(&'static str),
-    /// A text of this form: a regular expression.
-    Form(&'static str),
     /// A whole number of 64 bits.
     Number,
     /// A whole number from the one to the other.
@@ -97,7 +95,6 @@ impl Kind {
             Self::Word(words) => format!("one of {}", words().join(", ")),
             Self::Constant(word) => format!("\"{word}\""),
             Self::Id(prefix) => format!("id that begins with {prefix}"),
-            Self::Form(form) => format!("string of the form {form}"),
             Self::Number => "whole number".to_owned(),
             Self::Range(min, max) => format!("whole number from {min} to {max}"),
             Self::Flag => "true or false".to_owned(),

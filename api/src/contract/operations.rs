@@ -21,6 +21,9 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Operation> {
 const LIMIT: Parameter =
     query("limit", Kind::Range(1, 100), "The most entries of the page; 10 if it is left out.");
 
+const CURSOR: Parameter =
+    query("cursor", Kind::Text, "The `next_cursor` of the page before, sent with the same filters.");
+
 const fn ok(about: &'static str, content: Content) -> Answer {
     Answer { status: 200, about, content, headers: &[], links: &[] }
 }

@@ -6,18 +6,19 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Json, Router};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::operations::breaks::{self, Break, Filter, KINDS};
 use shared::operations::json;
 use shared::operations::operator::{self, Resolve, Resolved};
 
 use super::Sent;
 use super::admin::Admin;
+use crate::App;
 use crate::contract::{Serve as _, operations};
+use crate::pages::Pages;
 use crate::problem::Problem;
 use crate::query::{NoParams, Params};
 use crate::render::ListView;
-use crate::{App, render};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -35,12 +36,11 @@ async fn list(
     let kinds: Vec<&str> = KINDS.iter().map(|&(kind, _)| kind).collect();
     let kind = params.word("kind", &kinds);
     let is_open = params.flag("open");
-    let (limit, rows) = params.page();
-    let before = params.starting_after();
+    let pages = Pages::of(&mut params, json!(["breaks", kind, is_open]));
     params.end()?;
-    let filter = Filter { kind, is_open, before, limit: limit + 1 };
+    let filter = Filter { kind, is_open, before: pages.after, limit: pages.one_more() };
     let found = breaks::list(&app.pool, &filter).await?;
-    Ok(Json(render::page(&found, rows, json::a_break)))
+    Ok(Json(pages.page(&found, |it| it.id, json::a_break)))
 }
 
 /// `GET /v1/breaks/{id}`: one break.

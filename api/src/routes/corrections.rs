@@ -5,18 +5,20 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::{Json, Router};
+use domain::ids::PaymentId;
 use rust_decimal::Decimal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::operations::{json, operator};
 use shared::payment::transition::{self, Approving, Justification, Proposal, Proposing};
 
 use super::Sent;
 use super::admin::Admin;
+use crate::App;
 use crate::contract::{Serve as _, operations};
+use crate::pages::Pages;
 use crate::problem::Problem;
 use crate::query::{NoParams, Params};
 use crate::render::ListView;
-use crate::{App, render};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -36,13 +38,12 @@ async fn list(
     _: Admin,
     mut params: Params,
 ) -> Result<Json<ListView<Value>>, Problem> {
-    let payment_id = params.parsed("payment_id", PAYMENT_ID, |id| id.parse().ok());
+    let payment_id = params.parsed("payment_id", PAYMENT_ID, |id| id.parse::<PaymentId>().ok());
     let is_open = params.flag("open").unwrap_or_default();
-    let (limit, rows) = params.page();
-    let before = params.starting_after();
+    let pages = Pages::of(&mut params, json!(["corrections", payment_id, is_open]));
     params.end()?;
-    let found = operator::corrections(&app.pool, payment_id, is_open, before, limit + 1).await?;
-    Ok(Json(render::page(&found, rows, json::correction)))
+    let found = operator::corrections(&app.pool, payment_id, is_open, pages.after, pages.one_more()).await?;
+    Ok(Json(pages.page(&found, |it| it.id, json::correction)))
 }
 
 /// `GET /v1/corrections/{id}`: one correction.

@@ -5,17 +5,18 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::{Json, Router};
 use domain::dead_letter::Class;
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::operations::dead_letter::{self, Closed, Closing, Filter};
 use shared::operations::json;
 
 use super::Sent;
 use super::admin::Admin;
+use crate::App;
 use crate::contract::{Serve as _, operations};
+use crate::pages::Pages;
 use crate::problem::Problem;
 use crate::query::{NoParams, Params};
 use crate::render::ListView;
-use crate::{App, render};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -34,12 +35,11 @@ async fn list(
     let classes: Vec<&str> = Class::ALL.iter().map(|class| class.as_str()).collect();
     let class = params.word("class", &classes);
     let is_open = params.flag("open");
-    let (limit, rows) = params.page();
-    let before = params.starting_after();
+    let pages = Pages::of(&mut params, json!(["dead_letters", class, is_open]));
     params.end()?;
-    let filter = Filter { class, is_open, before, limit: limit + 1 };
+    let filter = Filter { class, is_open, before: pages.after, limit: pages.one_more() };
     let found = dead_letter::list(&app.pool, &filter).await?;
-    Ok(Json(render::page(&found, rows, json::dead_letter)))
+    Ok(Json(pages.page(&found, |it| it.id, json::dead_letter)))
 }
 
 /// `GET /v1/dead-letters/{id}`: one letter.

@@ -1,26 +1,26 @@
-//! Payments: recorded once per key, and read.
+//! Payments: recorded once per key, and read. Their lists are in `list`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::header::{CACHE_CONTROL, ETAG, LOCATION};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
-use chrono::{DateTime, Datelike as _, Utc};
+use chrono::{DateTime, Utc};
 use domain::idempotency::{self, Key, UncheckedRequest};
 use domain::ids::PaymentId;
 use domain::money::Money;
 use domain::request::{Accepted, Remembered};
-use domain::status::PaymentStatus;
+use serde_json::json;
 use shared::database::batch::Refused;
 use shared::database::failure::Failure;
 use shared::database::{self, standby};
 use shared::merchant::auth::SecretHash;
 use shared::payment::Payment;
-use shared::payment::store::{self, Asked, Filter};
+use shared::payment::store::{self, Asked};
 use shared::payment::transition::{self, NewPayment, Recorded};
 use shared::platform::metrics::{self, Accept};
 use tokio::time::Instant;
@@ -30,14 +30,23 @@ use super::Sent;
 use super::merchant::{ApiKey, Merchant, caller};
 use crate::contract::{Serve as _, operations};
 use crate::correlation::CorrelationId;
+use crate::etag::{Known, Tag};
+use crate::pages::Pages;
+use crate::prefer::PREFERENCE_APPLIED;
 use crate::problem::Problem;
 use crate::query::Params;
-use crate::{App, render, request};
+use crate::{App, prefer, render, request};
+
+mod list;
 
 /// The header that in chaos mode makes the API record the payment, and fail before the answer.
 const SIMULATE_CHAOS: HeaderName = HeaderName::from_static("x-simulate-chaos");
 
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// The path at which payments are made and listed.
+pub(super) const PATH: &str = "/v1/payments";
+
+/// The header that says whether an answer is that of an earlier request with the same key.
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// How long a request waits for another one with the same key to end.
 const KEY_WAIT: Duration = Duration::from_secs(5);
@@ -47,26 +56,50 @@ const WAIT_MAX: u64 = 60;
 pub(super) fn router() -> Router<App> {
     Router::new()
         .serve(&operations::CREATE_PAYMENT, create)
-        .serve(&operations::LIST_PAYMENTS, list)
+        .serve(&operations::LIST_PAYMENTS, list::list)
         .serve(&operations::GET_PAYMENT, read)
         .serve(&operations::LIST_PAYMENT_EVENTS, events)
 }
 
-/// `POST /v1/payments`: 202 and the payment, the same for every try with one key.
+/// `POST /v1/payments`: 202 and the payment, the same for every try with one key. A client that prefers to
+/// wait gets the payment as it stands, once it has ended or is held: 201, and 200 for a repeat.
 async fn create(
     State(app): State<App>,
     ApiKey(api_key): ApiKey,
     Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
     sent: Sent,
 ) -> Result<Response, Problem> {
+    let wait = prefer::wait(&sent.headers);
+    let fails_afterwards =
+        app.chaos_mode && sent.headers.get(SIMULATE_CHAOS).is_some_and(|value| value == "true");
+    let told = record_once(&app, api_key, correlation_id, sent).await?;
+    if fails_afterwards && !told.is_replay {
+        tracing::warn!("simulating a failure after the payment was recorded");
+        return Err(Problem::Internal);
+    }
+    if let Some(secs) = wait
+        && let Some(payment) = at_rest_within(&app, told.payment_id(), api_key, secs).await
+    {
+        return Ok(told.at_rest(&payment, secs));
+    }
+    told.first_answer()
+}
+
+/// Records the payment, or finds the one that its key made before.
+async fn record_once(
+    app: &App,
+    api_key: SecretHash,
+    correlation_id: String,
+    sent: Sent,
+) -> Result<Told, Problem> {
     let (key, unchecked) = match asked(&sent) {
         Ok(asked) => asked,
-        Err(problem) => return Err(told(&app, api_key, problem).await),
+        Err(problem) => return Err(told(app, api_key, problem).await),
     };
     // A parameter is against today's rules alone: once it passed unread.
     let request = match checked_with(sent.params, &unchecked) {
         Ok(money) => request::checked(unchecked, money),
-        Err(problem) => return recorded_before(&app, api_key, &key, &unchecked, problem).await,
+        Err(problem) => return recorded_before(app, api_key, &key, &unchecked, problem).await,
     };
     let payment = NewPayment {
         id: PaymentId::generate(),
@@ -76,16 +109,9 @@ async fn create(
         request,
         correlation_id,
     };
-    let fails_afterwards =
-        app.chaos_mode && sent.headers.get(SIMULATE_CHAOS).is_some_and(|value| value == "true");
     // A task of its own: a client that hangs up drops this handler, and must not leave a statement half-way.
-    let accepted = tokio::spawn(accept(app, payment).in_current_span()).await;
-    let response = accepted.unwrap_or(Err(Problem::Internal))?;
-    if fails_afterwards && response.headers().get(REPLAYED).is_some_and(|replayed| replayed == "false") {
-        tracing::warn!("simulating a failure after the payment was recorded");
-        return Err(Problem::Internal);
-    }
-    Ok(response)
+    let accepted = tokio::spawn(accept(app.clone(), payment).in_current_span()).await;
+    accepted.unwrap_or(Err(Problem::Internal))
 }
 
 /// The key and the request, if both can be read. If not, the problem tells of both, and of the query.
@@ -114,29 +140,30 @@ async fn recorded_before(
     key: &Key,
     request: &UncheckedRequest,
     problem: Problem,
-) -> Result<Response, Problem> {
+) -> Result<Told, Problem> {
     let merchant = caller(app, api_key).await?.merchant;
     match store::remembered(&app.pool, merchant, &request.customer_id, key).await? {
         Some(remembered) => {
             standby::before_telling(&app.pool, remembered.accepted.created_at).await?;
-            replay(&remembered, idempotency::differing_fields(request, &remembered.accepted))
+            let differing = idempotency::differing_fields(request, &remembered.accepted);
+            replay(remembered, differing)
         }
         None => Err(problem),
     }
 }
 
 /// Records the payment, or finds the one that its key made.
-async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
+async fn accept(app: App, payment: NewPayment) -> Result<Told, Problem> {
     let deadline = Instant::now() + KEY_WAIT;
     let mut alone = false;
     let mut waited_for = Problem::KeyInProgress;
     while Instant::now() < deadline {
         match record(&app, &payment, alone).await {
-            Ok(Some(Recorded::New(accepted))) => return Ok(created(&accepted)),
+            Ok(Some(Recorded::New(accepted))) => return Ok(created(accepted)),
             Ok(Some(Recorded::Before(remembered))) => {
                 standby::before_telling(&app.pool, remembered.accepted.created_at).await?;
                 let differing = idempotency::differences(&payment.request, payment.fingerprint, &remembered);
-                return replay(&remembered, differing);
+                return replay(remembered, differing);
             }
             // The statement, asked again, sees which payment has the key.
             Ok(None) => drop(caller(&app, payment.api_key).await?),
@@ -174,12 +201,13 @@ async fn record(
         .map_err(|error| Refused::Failed(Arc::new(error)))
 }
 
-/// The answer to the first request of a key.
-fn created(accepted: &Accepted) -> Response {
+/// What the first request of a key is told.
+fn created(accepted: Accepted) -> Told {
     metrics::accepted(Accept::Created);
     let payment_id = PaymentId::from(accepted.id);
     tracing::info!(event = "created", %payment_id, status = "pending", "accepted");
-    answer(accepted, false)
+    let remembered = Remembered { fingerprint: Vec::new(), renderer: idempotency::RENDERER, accepted };
+    Told { remembered, is_replay: false }
 }
 
 fn is_worth_another_try(error: &sqlx::Error) -> bool {
@@ -188,41 +216,73 @@ fn is_worth_another_try(error: &sqlx::Error) -> bool {
 
 /// The first answer once more, if this is the same request. One that differs in a field is refused, with the
 /// names of these fields.
-fn replay(remembered: &Remembered, differing: Vec<&'static str>) -> Result<Response, Problem> {
+fn replay(remembered: Remembered, differing: Vec<&'static str>) -> Result<Told, Problem> {
     let payment_id = PaymentId::from(remembered.accepted.id);
     if !differing.is_empty() {
         metrics::accepted(Accept::Refused);
         tracing::info!(%payment_id, "an idempotency key came with another request");
         return Err(Problem::KeyReused { fields: differing, payment_id: payment_id.to_string() });
     }
-    if remembered.renderer != idempotency::RENDERER {
-        tracing::error!(
-            renderer = remembered.renderer,
-            "no such renderer: this program is older than the key"
-        );
-        return Err(Problem::Internal);
-    }
     metrics::accepted(Accept::Replayed);
     tracing::debug!(%payment_id, "replayed");
-    Ok(answer(&remembered.accepted, true))
+    Ok(Told { remembered, is_replay: true })
 }
 
-fn answer(accepted: &Accepted, is_replay: bool) -> Response {
-    let mut response = (StatusCode::ACCEPTED, Json(render::accepted(accepted))).into_response();
-    if let Ok(location) = HeaderValue::from_str(&format!("/v1/payments/{}", PaymentId::from(accepted.id))) {
-        response.headers_mut().insert(LOCATION, location);
+/// What a client is told of the payment that its key stands for.
+struct Told {
+    remembered: Remembered,
+    /// Whether an earlier request had made the payment.
+    is_replay: bool,
+}
+
+impl Told {
+    fn payment_id(&self) -> PaymentId {
+        self.remembered.accepted.id.into()
     }
-    let replayed = if is_replay { "true" } else { "false" };
-    response.headers_mut().insert(REPLAYED, HeaderValue::from_static(replayed));
-    debug_assert!(response.headers().contains_key(CONTENT_TYPE));
-    response
+
+    /// The answer that is the same for every try.
+    fn first_answer(&self) -> Result<Response, Problem> {
+        let answer = (StatusCode::ACCEPTED, Json(render::first_answer(&self.remembered)?)).into_response();
+        Ok(self.about_it(answer))
+    }
+
+    /// The answer to a client that has waited until the payment was at rest.
+    fn at_rest(&self, payment: &Payment, secs: u64) -> Response {
+        let status = if self.is_replay { StatusCode::OK } else { StatusCode::CREATED };
+        let mut answer = (status, Json(render::payment(payment))).into_response();
+        let headers = [(ETAG, Tag::of(payment).header()), (PREFERENCE_APPLIED, prefer::applied(secs))];
+        answer.headers_mut().extend(headers.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        self.about_it(answer)
+    }
+
+    /// Says where the payment is, and whether it was there before.
+    fn about_it(&self, mut answer: Response) -> Response {
+        if let Ok(location) = HeaderValue::from_str(&format!("{PATH}/{}", self.payment_id())) {
+            answer.headers_mut().insert(LOCATION, location);
+        }
+        let replayed = if self.is_replay { "true" } else { "false" };
+        answer.headers_mut().insert(REPLAYED, HeaderValue::from_static(replayed));
+        answer
+    }
+}
+
+/// The payment, if it ends or is held within this time. None as well where that cannot be read: it is
+/// recorded, which can be told all the same.
+async fn at_rest_within(app: &App, id: PaymentId, api_key: SecretHash, secs: u64) -> Option<Payment> {
+    app.waiters.at_rest_within(id, Duration::from_secs(secs), &app.shutdown).await;
+    find(app, id, api_key).await.ok().filter(|payment| !is_moving(payment))
+}
+
+fn is_moving(payment: &Payment) -> bool {
+    payment.terminal_at.is_none() && payment.held_reason.is_none()
 }
 
 /// `GET /v1/payments/{id}`: the payment as it stands. With `?wait=seconds` the answer comes once it has
-/// ended or is held, or the time is over.
+/// ended or is held, or the time is over. A client that knows what there is to show then gets 304.
 async fn read(
     State(app): State<App>,
     ApiKey(api_key): ApiKey,
+    known: Known,
     id: Result<Path<PaymentId>, PathRejection>,
     params: Params,
 ) -> Result<Response, Problem> {
@@ -231,16 +291,19 @@ async fn read(
         Err(problem) => return Err(told(&app, api_key, problem).await),
     };
     let mut payment = find(&app, id, api_key).await?;
-    let is_moving = payment.terminal_at.is_none() && payment.held_reason.is_none();
-    if let (true, Some(secs)) = (is_moving, wait) {
-        tokio::select! {
-            () = app.waiters.at_rest(id) => {}
-            () = tokio::time::sleep(Duration::from_secs(secs)) => {}
-            () = app.shutdown.cancelled() => {}
-        }
+    if let (true, Some(secs)) = (is_moving(&payment), wait) {
+        app.waiters.at_rest_within(id, Duration::from_secs(secs), &app.shutdown).await;
         payment = find(&app, id, api_key).await?;
     }
-    Ok(Json(render::payment(&payment)).into_response())
+    let tag = Tag::of(&payment);
+    let mut answer = match known.has(&tag) {
+        true => StatusCode::NOT_MODIFIED.into_response(),
+        false => Json(render::payment(&payment)).into_response(),
+    };
+    // Kept by its client alone, who asks before each use whether it still holds.
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    answer.headers_mut().extend(tag.header().map(|tag| (ETAG, tag)));
+    Ok(answer)
 }
 
 fn asked_for(
@@ -285,54 +348,15 @@ async fn events(
     id: Result<Path<PaymentId>, PathRejection>,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let limit = params.limit().and_then(|limit| usize::try_from(limit).ok());
-    let after = params.parsed("starting_after", "the version of an event, a whole number", |version| {
-        version.parse::<i32>().ok()
-    });
+    let list = json!(["events", id.as_ref().ok().map(|Path(id)| id.to_string())]);
+    let pages = Pages::of_whole(&mut params, list);
     params.end()?;
     let events = store::events(&app.pool, merchant, super::id(id, "payment")?).await?;
     if events.is_empty() {
         return Err(Problem::NotFound("payment"));
     }
     told_of(&app, events.iter().map(|event| event.at)).await?;
-    let page = events.iter().filter(|event| after.is_none_or(|after| event.version > after));
-    let rest = page.clone().count();
-    let rows = limit.unwrap_or(rest);
-    Ok(Json(render::list(page.take(rows).map(render::event).collect(), rest > rows)).into_response())
-}
-
-/// What `created_after` must be. RFC 3339 has years of four digits, and Postgres none that are much older.
-const TIME: &str = "a time by RFC 3339 with a year from 0000 to 9999, such as 2026-01-31T12:00:00Z; a + in it is written %2B";
-
-/// `GET /v1/payments`: the merchant's payments that the query asks for, newest first.
-async fn list(
-    State(app): State<App>,
-    Merchant(merchant): Merchant,
-    mut params: Params,
-) -> Result<Response, Problem> {
-    let statuses: Vec<&str> = PaymentStatus::ALL.iter().map(|status| status.as_str()).collect();
-    let status = params.word("status", &statuses);
-    let customer_id = params.text("customer_id");
-    let created_after = params.parsed("created_after", TIME, |text| {
-        text.parse().ok().filter(|at: &DateTime<Utc>| (0..=9999).contains(&at.year()))
-    });
-    let starting_after =
-        params.parsed("starting_after", "the id of a payment: pay_ and 32 lower-case hex digits", |id| {
-            id.parse().ok()
-        });
-    let (limit, page) = params.page();
-    params.end()?;
-    let filter = Filter {
-        status: status.and_then(|status| status.parse().ok()),
-        customer_id,
-        created_after,
-        starting_after,
-        // One row more than asked for tells whether there are more.
-        limit: limit + 1,
-    };
-    let mut payments = store::list(&app.pool, merchant, &filter).await?;
-    let has_more = payments.len() > page;
-    payments.truncate(page);
-    told_of(&app, payments.iter().map(|payment| payment.updated_at)).await?;
-    Ok(Json(render::list(payments.iter().map(render::payment).collect(), has_more)).into_response())
+    let rest: Vec<_> =
+        events.iter().filter(|event| pages.after.is_none_or(|after| event.version > after)).collect();
+    Ok(Json(pages.page(&rest, |event| event.version, |event| render::event(event))).into_response())
 }

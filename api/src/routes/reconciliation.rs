@@ -2,11 +2,12 @@
 
 use axum::extract::State;
 use axum::{Json, Router};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::operations::reconciliation;
 
 use super::admin::Admin;
 use crate::contract::{Serve as _, operations};
+use crate::pages::Pages;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::render::ListView;
@@ -22,9 +23,8 @@ async fn runs(
     _: Admin,
     mut params: Params,
 ) -> Result<Json<ListView<Value>>, Problem> {
-    let (limit, rows) = params.page();
-    let before = params.starting_after();
+    let pages = Pages::of(&mut params, json!(["reconciliation_runs"]));
     params.end()?;
-    let found = reconciliation::list(&app.pool, before, limit + 1).await?;
-    Ok(Json(render::page(&found, rows, render::run)))
+    let found = reconciliation::list(&app.pool, pages.after, pages.one_more()).await?;
+    Ok(Json(pages.page(&found, |it| it.id, render::run)))
 }

@@ -4,15 +4,16 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::{Json, Router};
-use serde_json::Value;
+use serde_json::{Value, json};
 use shared::operations::{json, recovery};
 
 use super::admin::Admin;
+use crate::App;
 use crate::contract::{Serve as _, operations};
+use crate::pages::Pages;
 use crate::problem::Problem;
 use crate::query::{NoParams, Params};
 use crate::render::ListView;
-use crate::{App, render};
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -26,11 +27,10 @@ async fn list(
     _: Admin,
     mut params: Params,
 ) -> Result<Json<ListView<Value>>, Problem> {
-    let (limit, rows) = params.page();
-    let before = params.starting_after();
+    let pages = Pages::of(&mut params, json!(["recovery_reports"]));
     params.end()?;
-    let found = recovery::list(&app.pool, before, limit + 1).await?;
-    Ok(Json(render::page(&found, rows, json::recovery_report)))
+    let found = recovery::list(&app.pool, pages.after, pages.one_more()).await?;
+    Ok(Json(pages.page(&found, |it| it.id, json::recovery_report)))
 }
 
 /// `GET /v1/recovery-reports/{id}`: one report, with each payment and where it stands now.

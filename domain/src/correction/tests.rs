@@ -16,6 +16,7 @@ fn one(id: &str, amount: i64) -> Seen {
         amount: amount.into(),
         currency: "EUR".to_owned(),
         reference: Some("pay_1".to_owned()),
+        decline: None,
     };
     Seen::One(Shown { charge, is_forgotten: false })
 }

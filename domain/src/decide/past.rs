@@ -43,7 +43,7 @@ pub fn first_look(now: &Situation, policy: &Policy, outcome: LookupOutcome) -> S
         }
         O::WrongAnswer(_) => Step::Hold(HeldReason::WrongAnswer),
         O::Charged(charge) => Step::Succeed(charge),
-        O::Declined(_) => Step::Fail(declined()),
+        O::Declined(charge) => Step::Fail(declined(charge.decline)),
         O::Pending { .. } => again(Reason::StillWorking),
         O::NotFound if now.send_by_age < policy.gateway_timeout + policy.visibility => {
             again(Reason::NotVisibleYet)

@@ -6,6 +6,7 @@ use super::*;
 use crate::ids::PaymentId;
 use crate::outcome::{ChargeStatus, Failed, FailureKind, NotSent, Refusal};
 
+mod declines;
 mod past;
 mod profile;
 mod waits;
@@ -61,6 +62,7 @@ fn charge() -> Charge {
         amount: rust_decimal::Decimal::ONE,
         currency: "EUR".to_owned(),
         reference: Some("k".to_owned()),
+        decline: None,
     }
 }
 
@@ -148,6 +150,8 @@ fn each_outcome_of_a_first_charge_has_its_step() {
     );
     let invalid = after_charge(&first(), &policy(), O::Invalid(refusal("bad")));
     assert!(matches!(invalid, Step::Fail(f) if f.code == "non_retryable" && !f.retryable));
+    let unknown = after_charge(&first(), &policy(), O::Invalid(refusal(PAYMENT_METHOD_UNKNOWN)));
+    assert!(matches!(unknown, Step::Fail(f) if f.code == "payment_method_unknown" && !f.retryable));
     check_doubted(O::StillWorking, Reason::StillWorking, Spends::Try);
     check_doubted(O::KeyBusy, Reason::KeyInUse, Spends::Nothing);
     check_doubted(O::Unknown(silent()), Reason::Timeout, Spends::Try);
@@ -251,14 +255,6 @@ fn a_payment_that_waited_too_long_is_not_charged_when_its_turn_comes() {
 fn nothing_is_tried_again_at_once() {
     let impatient = ChargeOutcome::RateLimited(Some(Duration::from_millis(1)));
     assert_eq!(wait_after(&first(), &policy(), impatient), policy().backoff_initial);
-}
-
-#[test]
-fn a_decline_in_words_of_ours_is_told_as_a_decline() {
-    for word in ["retries_exhausted", "expired", "non_retryable", "by_hand"] {
-        let step = after_charge(&first(), &policy(), ChargeOutcome::Declined(refusal(word)));
-        assert!(matches!(&step, Step::Fail(failure) if failure.code == "declined"), "{step:?}");
-    }
 }
 
 #[test]

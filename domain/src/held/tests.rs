@@ -15,6 +15,7 @@ fn look(expected: &Expected, charges: &[(ChargeStatus, &str)]) -> Seen {
         amount: amount.parse().unwrap(),
         currency: "EUR".to_owned(),
         reference: Some(expected.payment_id.to_string()),
+        decline: None,
     };
     let charges = charges.iter().enumerate().map(charge).collect();
     Seen::of(&Looked::Shown(Listing { charges, has_more: false }), expected)

@@ -58,6 +58,21 @@ enum Standing {
 }
 
 impl Currency {
+    /// Every currency that any payment may ever have been recorded in.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let lists = [
+            (&CIRCULATING[..], Standing::Circulating),
+            (&WITHDRAWN[..], Standing::Withdrawn),
+            (&FUNDS[..], Standing::Fund),
+        ];
+        lists.into_iter().flat_map(|(list, standing)| {
+            let of_digits = move |&(digits, codes): &(u32, &'static str)| {
+                codes.split_ascii_whitespace().map(move |code| Self { code, digits, standing })
+            };
+            list.iter().flat_map(of_digits)
+        })
+    }
+
     /// The number of digits after the point, by ISO 4217: 2 for EUR, 0 for JPY, 3 for KWD.
     #[must_use]
     pub const fn digits(self) -> u32 {
@@ -94,20 +109,8 @@ impl FromStr for Currency {
 
     /// Reads every code that any payment may ever have been recorded in.
     fn from_str(code: &str) -> Result<Self, InvalidMoney> {
-        let circulating = known(&CIRCULATING, code).map(|it| (it, Standing::Circulating));
-        let withdrawn = || known(&WITHDRAWN, code).map(|it| (it, Standing::Withdrawn));
-        let fund = || known(&FUNDS, code).map(|it| (it, Standing::Fund));
-        let ((digits, code), standing) =
-            circulating.or_else(withdrawn).or_else(fund).ok_or(InvalidMoney::Currency)?;
-        Ok(Self { code, digits, standing })
+        Self::all().find(|known| known.code == code).ok_or(InvalidMoney::Currency)
     }
-}
-
-/// The digits of a code that stands in a list, and the code itself.
-fn known(list: &[(u32, &'static str)], code: &str) -> Option<(u32, &'static str)> {
-    list.iter().find_map(|&(digits, codes)| {
-        codes.split_ascii_whitespace().find(|known| *known == code).map(|code| (digits, code))
-    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use rust_decimal::Decimal;
 
+use super::Refusal;
 use crate::ids::{GatewayKey, PaymentId};
 use crate::money::Money;
 
@@ -31,6 +32,8 @@ pub struct Charge {
     pub currency: String,
     /// What we called it.
     pub reference: Option<String>,
+    /// Why it was declined, where the gateway says so.
+    pub decline: Option<Refusal>,
 }
 
 /// Where a charge stands at the gateway.

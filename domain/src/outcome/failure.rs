@@ -98,7 +98,14 @@ impl Failed {
     }
 }
 
-/// A refusal as the gateway words it.
+/// The code of a decline about which no more is known. Adapters read their gateway's word for it into this.
+pub const CARD_DECLINED: &str = "card_declined";
+
+/// The code of a request that is invalid because the gateway does not know the payment method. Adapters read
+/// their gateway's word for it into this.
+pub const PAYMENT_METHOD_UNKNOWN: &str = "payment_method_unknown";
+
+/// A refusal as the gateway words it, but for what has one code with all gateways.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// A stable word for programs, such as `key_in_use`.

@@ -20,9 +20,13 @@ use tokio::time::{Instant, sleep};
 
 use super::{Error, InTime as _, fitness, for_migrations, millis, roles};
 
-/// Makes the index by which each gateway's due payments are found, while payments are accepted and settled:
-/// to make it, the whole table is read. A try that was broken off leaves it invalid, and it is made anew.
-const INDEX_BY_GATEWAY: &str = "create index concurrently payments_due_by_gateway on payments (gateway, due_at) where due_at is not null";
+/// Indexes that are made while payments are accepted and settled, each with its name: to make one, the whole
+/// table is read. A try that was broken off leaves it invalid, and it is made anew. By the first, each
+/// gateway's due payments are found. By the second, a merchant's held ones are listed.
+const INDEXES: [(&str, &str); 2] = [
+    ("payments_due_by_gateway", "payments (gateway, due_at) where due_at is not null"),
+    ("payments_held_by_merchant", "payments (merchant_id, id) where held_reason is not null"),
+];
 
 /// Drops what only programs older than the derived keys read, once none of them can run. It comes at the end,
 /// since no migration knows when that is.
@@ -154,7 +158,7 @@ async fn try_once(pool: &PgPool, lock: Duration, see: &mut impl FnMut(Vec<Blocke
     let work = async {
         queue_migrator(&own).await?.run(&own).await?;
         MIGRATOR.run(&own).await?;
-        index_by_gateway(&own).await?;
+        make_indexes(&own).await?;
         sqlx::raw_sql(RETIRE).execute(&own).await?;
         roles::grant(&mut *own.acquire().await?).await
     };
@@ -166,24 +170,27 @@ async fn try_once(pool: &PgPool, lock: Duration, see: &mut impl FnMut(Vec<Blocke
     done
 }
 
-/// The number of the lock by which one process at a time makes the index.
+/// The number of the lock by which one process at a time makes the indexes.
 const ONE_AT_A_TIME: i64 = 0x0070_6179_6f6e_6402;
 
-async fn index_by_gateway(pool: &PgPool) -> sqlx::Result<()> {
+async fn make_indexes(pool: &PgPool) -> sqlx::Result<()> {
     let mut own = pool.acquire().await?;
-    // Asked for again and again, and not waited for: who makes the index waits for all statements under way.
+    // Asked for again and again, and not waited for: who makes an index waits for all statements under way.
     let lock = || sqlx::query_scalar::<_, bool>("select pg_try_advisory_lock($1)").bind(ONE_AT_A_TIME);
     while !lock().fetch_one(&mut *own).await? {
         sleep(LOOK_EVERY).await;
     }
-    let is_valid =
-        "select indisvalid from pg_index where indexrelid = to_regclass('payments_due_by_gateway')";
-    let is_valid = sqlx::query_scalar(is_valid).fetch_optional(&mut *own).await?;
-    if is_valid == Some(false) {
-        sqlx::raw_sql("drop index payments_due_by_gateway").execute(&mut *own).await?;
-    }
-    if is_valid != Some(true) {
-        sqlx::raw_sql(INDEX_BY_GATEWAY).execute(&mut *own).await?;
+    for (name, of) in INDEXES {
+        let is_valid =
+            sqlx::query_scalar("select indisvalid from pg_index where indexrelid = to_regclass($1)");
+        let is_valid = is_valid.bind(name).fetch_optional(&mut *own).await?;
+        if is_valid == Some(false) {
+            sqlx::raw_sql(AssertSqlSafe(format!("drop index {name}"))).execute(&mut *own).await?;
+        }
+        if is_valid != Some(true) {
+            let make = format!("create index concurrently {name} on {of}");
+            sqlx::raw_sql(AssertSqlSafe(make)).execute(&mut *own).await?;
+        }
     }
     // The lock goes with the connection, which ends with this try.
     Ok(())

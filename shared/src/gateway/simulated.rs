@@ -6,12 +6,13 @@
 use chrono::{DateTime, Utc};
 use domain::ids::GatewayKey;
 use domain::outcome::{
-    Charge, ChargeOutcome, ChargeStatus, Expected, Failed, FailureKind, Listing, Looked, Refusal, VoidOutcome,
+    CARD_DECLINED, Charge, ChargeOutcome, ChargeStatus, Expected, Failed, FailureKind, Listing, Looked,
+    PAYMENT_METHOD_UNKNOWN, Refusal, VoidOutcome,
 };
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::ChargeOrder;
 use super::adapter::Adapter;
@@ -107,7 +108,7 @@ pub fn charged(exchange: &Exchange, expected: &Expected) -> ChargeOutcome {
             Some(charge) if charge.status != ChargeStatus::Other => ChargeOutcome::StillWorking,
             Some(_) | None => ChargeOutcome::failed(told.failed()),
         },
-        (402, Some(refusal)) => ChargeOutcome::Declined(refusal.clone()),
+        (402, Some(refusal)) => ChargeOutcome::Declined(declined(refusal.clone())),
         // The second is what some gateways call it.
         (400 | 409 | 422, Some(refusal))
             if matches!(refusal.code.as_str(), "key_reused" | "idempotency_error") =>
@@ -115,6 +116,9 @@ pub fn charged(exchange: &Exchange, expected: &Expected) -> ChargeOutcome {
             ChargeOutcome::KeyReused(refusal.clone())
         }
         (409, Some(refusal)) if refusal.code == "voided" => ChargeOutcome::KeyClosed,
+        (400 | 422, Some(refusal)) if refusal.code == "invalid_payment_method" => {
+            ChargeOutcome::Invalid(Refusal { code: PAYMENT_METHOD_UNKNOWN.to_owned(), ..refusal.clone() })
+        }
         (400 | 422, Some(refusal)) => ChargeOutcome::Invalid(refusal.clone()),
         (409, Some(refusal)) if refusal.code == "key_in_use" => ChargeOutcome::KeyBusy,
         (429, Some(_)) => ChargeOutcome::RateLimited(told.answer.retry_after),
@@ -219,6 +223,9 @@ struct WireCharge {
     currency: String,
     #[serde(default)]
     reference: Option<String>,
+    /// What cannot be read says nothing, and takes nothing from the charge.
+    #[serde(default)]
+    decline: Option<Value>,
 }
 
 impl From<WireCharge> for Charge {
@@ -231,8 +238,9 @@ impl From<WireCharge> for Charge {
             "refunded" => ChargeStatus::Refunded,
             _ => ChargeStatus::Other,
         };
-        let WireCharge { id, key, amount, currency, reference, .. } = wire;
-        Self { id, key, status, amount, currency, reference }
+        let WireCharge { id, key, amount, currency, reference, decline, .. } = wire;
+        let decline = decline.and_then(|it| WireRefusal::deserialize(it).ok()?.read()).map(declined);
+        Self { id, key, status, amount, currency, reference, decline }
     }
 }
 
@@ -299,15 +307,28 @@ impl<'a> Told<'a> {
     }
 }
 
-fn refusal(body: &[u8]) -> Option<Refusal> {
-    #[derive(Deserialize)]
-    struct WireRefusal {
-        code: String,
-        #[serde(default)]
-        message: String,
+/// A refusal, as it is written on the wire.
+#[derive(Deserialize)]
+struct WireRefusal {
+    code: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl WireRefusal {
+    fn read(self) -> Option<Refusal> {
+        Refusal::new(self.code, &self.message)
     }
-    let WireRefusal { code, message } = serde_json::from_slice(body).ok()?;
-    Refusal::new(code, &message)
+}
+
+fn refusal(body: &[u8]) -> Option<Refusal> {
+    serde_json::from_slice::<WireRefusal>(body).ok()?.read()
+}
+
+/// A decline in the words that clients know.
+fn declined(refusal: Refusal) -> Refusal {
+    let is_bare = matches!(refusal.code.as_str(), "declined" | "generic_decline");
+    if is_bare { Refusal { code: CARD_DECLINED.to_owned(), ..refusal } } else { refusal }
 }
 
 #[cfg(test)]

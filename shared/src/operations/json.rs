@@ -7,7 +7,7 @@ use crate::operations::breaks::Break;
 use crate::operations::dead_letter::Letter;
 use crate::operations::operator::{Correction, Decision};
 use crate::operations::recovery::{Recovered, Report};
-use crate::platform::time::rfc3339;
+use crate::platform::time::{rfc3339, with_instants};
 
 /// A break as JSON.
 #[must_use]
@@ -18,7 +18,7 @@ pub fn a_break(it: &Break) -> Value {
         "kind": it.kind,
         "payment_id": it.payment_id.map(PaymentId::from),
         "subject": it.subject,
-        "detail": it.detail,
+        "detail": with_instants(it.detail.clone()),
         "payment_is_held": it.is_held,
         "opened_at": rfc3339(it.opened_at),
         "closed_at": it.closed_at.map(rfc3339),
@@ -126,7 +126,7 @@ pub fn dead_letter(it: &Letter) -> Value {
         "job": it.body(),
         "payment_id": it.payment_id.map(PaymentId::from),
         "error": it.error,
-        "detail": it.detail,
+        "detail": with_instants(it.detail.clone()),
         "parked_at": rfc3339(it.parked_at),
         "closed_at": it.closed_at.map(rfc3339),
         "closed_as": it.closed_as,

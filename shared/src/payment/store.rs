@@ -1,4 +1,4 @@
-//! Reads of payments and their history. One function per query; nothing here writes.
+//! Reads of payments and their history, but for lists. One function per query; nothing here writes.
 
 use std::time::Duration;
 
@@ -6,7 +6,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::idempotency::{CREATE_PAYMENT, Key};
 use domain::ids::{GatewayName, MerchantId, PaymentId};
 use domain::request::{Accepted, Remembered};
-use domain::status::PaymentStatus;
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -80,48 +79,6 @@ impl Work for Reading {
     async fn work(&self, asked: &[Asked]) -> sqlx::Result<Vec<Option<Payment>>> {
         find(&self.seat, asked).await
     }
-}
-
-/// The payments to list; all fields narrow.
-#[derive(Debug, Clone, Default)]
-pub struct Filter {
-    /// Only payments of this status.
-    pub status: Option<PaymentStatus>,
-    /// Only this customer's payments.
-    pub customer_id: Option<String>,
-    /// Only payments accepted after this time.
-    pub created_after: Option<DateTime<Utc>>,
-    /// Only payments that come after this one in the list, so older ones.
-    pub starting_after: Option<PaymentId>,
-    /// The largest number of payments.
-    pub limit: i64,
-}
-
-/// The merchant's payments, newest first.
-///
-/// # Errors
-/// Returns the database's error.
-pub async fn list(pool: &PgPool, merchant: MerchantId, filter: &Filter) -> sqlx::Result<Vec<Payment>> {
-    // Not prepared: a plan from when there were few payments would read and sort all of them.
-    sqlx::query_as(include_str!("../../queries/payment_list.sql"))
-        .persistent(false)
-        .bind(merchant.uuid())
-        .bind(filter.status.map(PaymentStatus::as_str))
-        .bind(&filter.customer_id)
-        .bind(filter.created_after.unwrap_or(DateTime::UNIX_EPOCH))
-        .bind(filter.starting_after.map_or(Uuid::max(), PaymentId::uuid))
-        .bind(filter.created_after.map_or(Uuid::nil(), earlier_id))
-        .bind(filter.limit)
-        .fetch_all(pool)
-        .in_time()
-        .await
-}
-
-/// An id below that of every payment accepted at or after `at`. Ids carry the time of the API's clock. A
-/// payment is missed only if that clock is a day behind the database's.
-fn earlier_id(at: DateTime<Utc>) -> Uuid {
-    let millis = (at - TimeDelta::days(1)).timestamp_millis();
-    Uuid::from_u128(u128::from(millis.max(0).unsigned_abs()) << 80)
 }
 
 /// What a key of the merchant's stands for, about that customer; none if the key is free.

@@ -43,6 +43,9 @@ struct ChargeBody<'a> {
     amount: Decimal,
     currency: &'a str,
     reference: &'a str,
+    /// Why it failed; left out of a charge that did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decline: Option<ProblemBody<'a>>,
     created_at: DateTime<Utc>,
 }
 
@@ -137,6 +140,9 @@ impl<'a> From<&'a Charge> for ChargeBody<'a> {
             amount: charge.amount,
             currency: &charge.currency,
             reference: &charge.reference,
+            decline: charge
+                .answered_decline()
+                .map(|decline| ProblemBody { code: decline.as_str(), message: decline.message() }),
             created_at: charge.created_at,
         }
     }

@@ -20,7 +20,8 @@ async fn page(client: &Client, query: &str) -> (Vec<String>, bool) {
     let answer = client.get(&format!("/v1/payments{query}")).await;
     answer.assert_status(200);
     let list = answer.json();
-    assert_eq!(fields(&list), ["data", "has_more", "object"]);
+    assert_eq!(fields(&list), ["data", "has_more", "next_cursor", "object"]);
+    assert_eq!(list["has_more"] == true, list["next_cursor"].is_string(), "{list}");
     assert_eq!(list["object"], "list");
     (ids(&list), list["has_more"] == true)
 }

@@ -73,6 +73,37 @@ async fn events_are_versions_one_to_n_with_exactly_the_fields_of_the_contract() 
     assert_eq!(events.last().map(|last| &last["to"]), Some(&payment["status"]));
 }
 
+/// Every text below it that is an instant, by its name.
+fn instants(value: &Value, found: &mut Vec<(String, String)>) {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        instants(value, found);
+        if let Some(text) =
+            value.as_str().filter(|text| text.parse::<chrono::DateTime<chrono::Utc>>().is_ok())
+        {
+            found.push((name.clone(), text.to_owned()));
+        }
+    }
+    value.as_array().into_iter().flatten().for_each(|value| instants(value, found));
+}
+
+#[tokio::test]
+async fn every_time_is_in_utc_to_the_microsecond() {
+    let system = System::start(PROGRAM).await;
+    let id = system.accepted(a_payment()).await;
+    let payment = system.ended(id).await;
+    let list = system.client.get(&format!("/v1/payments/{id}/events")).await.json();
+    let (mut found, digits) = (Vec::new(), "2026-01-31T12:00:00.000000Z".len());
+    instants(&payment, &mut found);
+    instants(&list, &mut found);
+
+    for name in ["created_at", "updated_at", "terminal_at", "at", "send_by"] {
+        assert!(found.iter().any(|(found, _)| found == name), "no {name} in {found:?}");
+    }
+    for (name, text) in found {
+        assert!(text.len() == digits && text.ends_with('Z'), "{name}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn events_are_read_in_pages_where_that_is_asked_for() {
     let system = System::start(PROGRAM).await;

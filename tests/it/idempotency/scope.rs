@@ -77,7 +77,7 @@ async fn the_same_key_with_another_request_is_refused_names_the_differences_and_
         assert_eq!(problem["differing_fields"], json!(differing), "{problem}");
         assert_eq!(problem["payment_id"], first.json()["id"], "{problem}");
         assert_eq!(answer.header("location"), "");
-        assert_eq!(answer.header("idempotent-replayed"), "");
+        assert_eq!(answer.header("idempotent-replayed"), "false");
     }
     assert_eq!(system.stored().await, [1, 1, 1, 1]);
     assert_eq!(system.client.payment(first.payment_id()).await, before);

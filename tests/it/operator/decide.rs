@@ -112,6 +112,7 @@ async fn a_payment_that_was_never_in_doubt_fails() {
 
     let payment = system.client.payment(id).await;
     assert_eq!((&payment["status"], &payment["failure"]["code"]), (&json!("failed"), &json!("by_hand")));
+    assert_eq!(payment["failure"]["retryable"], false, "a person has ended it");
 }
 
 #[tokio::test]

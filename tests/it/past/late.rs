@@ -31,6 +31,7 @@ async fn charged(system: &System, claim: &Claim) -> transition::Settled {
         amount: "12.30".parse().unwrap(),
         currency: "EUR".to_owned(),
         reference: Some(claim.payment_id.to_string()),
+        decline: None,
     };
     let settlement = Settlement {
         payment_id: claim.payment_id,

@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{TimeDelta, Utc};
 use domain::decide::{Reason, Spends, Step};
 use domain::idempotency::{self, Key};
 use domain::ids::{ClaimToken, GatewayName, MerchantId, PaymentId};
@@ -18,7 +18,8 @@ use domain::outcome::{Charge, ChargeStatus};
 use domain::request::PaymentRequest;
 use domain::status::PaymentStatus;
 use shared::merchant::auth::{self, SecretHash};
-use shared::payment::store::{self, Asked, Filter};
+use shared::payment::list::{self, Filter};
+use shared::payment::store::{self, Asked};
 use shared::payment::transition::{self, Claim, NewPayment, Recorded, Settlement};
 use shared::queue::{self, rows};
 use sqlx::{AssertSqlSafe, PgPool};
@@ -34,6 +35,10 @@ const BATCH: i64 = 20;
 /// The reads for each of a batch: versions of its row, its events, key, job, transfer, and the indexes
 /// of each, with entries that lead to dead rows, of which there are one or two more or less.
 const READ_FOR_EACH: Reads = Reads { rows: 14, blocks: 100 };
+
+/// The most that a page of a list reads which finds nothing: some five thousand payments, each by an index,
+/// and what led to them.
+const LOOKED_THROUGH: Reads = Reads { rows: 16_000, blocks: 60_000 };
 
 /// A plan is made for good at the sixth time.
 const TIMES: usize = 7;
@@ -207,13 +212,34 @@ impl Scene {
             Filter { status: Some(PaymentStatus::Succeeded), ..rare.clone() },
             Filter { status: Some(PaymentStatus::Failed), ..rare.clone() },
             Filter { customer_id: Some("customer-1".to_owned()), ..rare.clone() },
+            Filter { is_held: Some(true), ..rare.clone() },
+            Filter { is_held: Some(false), currency: Some("EUR".to_owned()), ..rare.clone() },
         ] {
-            let name = format!("list {:?} {:?}", filter.status, filter.customer_id);
-            self.counted(when, &name, pool, store::list(pool, self.merchant, &filter)).await;
+            let name = format!("list {filter:?}");
+            self.counted(when, &name, pool, list::list(pool, self.merchant, &filter)).await;
+        }
+        let hour = TimeDelta::hours(1);
+        let (after, before) = (Some(Utc::now() - hour), Some(Utc::now() + hour));
+        let metadata = BTreeMap::from([("order".to_owned(), "77".to_owned())]);
+        let of_a_time = Filter { created_after: after, created_before: before, ..rare.clone() };
+        for filter in [
+            Filter { currency: Some("USD".to_owned()), ..rare.clone() },
+            Filter {
+                currency: Some("USD".to_owned()),
+                status: Some(PaymentStatus::Succeeded),
+                ..rare.clone()
+            },
+            Filter { customer_id: Some("customer-1".to_owned()), is_held: Some(true), ..rare.clone() },
+            Filter { amount_min: Some("99".parse().unwrap()), ..of_a_time.clone() },
+            Filter { metadata, ..of_a_time },
+        ] {
+            let name = format!("list of few {filter:?}");
+            let found = list::list(pool, self.merchant, &filter);
+            assert_eq!(self.counted_up_to(LOOKED_THROUGH, when, &name, pool, found).await.payments, []);
         }
         let its_own =
-            self.counted(when, "list of a new merchant", pool, store::list(pool, self.newcomer, &rare)).await;
-        assert_eq!(its_own.len(), 1);
+            self.counted(when, "list of a new merchant", pool, list::list(pool, self.newcomer, &rare)).await;
+        assert_eq!(its_own.payments.len(), 1);
     }
 
     async fn counted<T, E: std::fmt::Debug>(
@@ -223,10 +249,22 @@ impl Scene {
         pool: &PgPool,
         statement: impl Future<Output = Result<T, E>>,
     ) -> T {
+        let most = Reads { rows: READ_FOR_EACH.rows * BATCH, blocks: READ_FOR_EACH.blocks * BATCH };
+        self.counted_up_to(most, when, what, pool, statement).await
+    }
+
+    async fn counted_up_to<T, E: std::fmt::Debug>(
+        &mut self,
+        most: Reads,
+        when: &str,
+        what: &str,
+        pool: &PgPool,
+        statement: impl Future<Output = Result<T, E>>,
+    ) -> T {
         let before = Reads::so_far(pool).await;
         let answer = statement.await.unwrap();
         let read = Reads::so_far(pool).await - before;
-        if read.rows > READ_FOR_EACH.rows * BATCH || read.blocks > READ_FOR_EACH.blocks * BATCH {
+        if read.rows > most.rows || read.blocks > most.blocks {
             self.wrong.push(format!("{when}: {what} read {read:?}"));
         }
         answer
@@ -261,6 +299,7 @@ fn a_charge() -> Charge {
         amount: "12.30".parse().unwrap(),
         currency: "EUR".to_owned(),
         reference: None,
+        decline: None,
     }
 }
 

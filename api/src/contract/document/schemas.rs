@@ -14,6 +14,12 @@ use crate::contract::operations;
 
 type Described = RefOr<AnySchema>;
 
+const NEXT_CURSOR: Field = Field::or_null(
+    "next_cursor",
+    Kind::Text,
+    "What to send as `cursor` for the next page. Null on the last one.",
+);
+
 /// A decimal, as it stands in answers.
 const DECIMAL: &str = r"^-?[0-9]+(\.[0-9]+)?$";
 
@@ -65,6 +71,8 @@ fn page(schema: &Schema) -> Described {
             "has_more",
             simple(Type::Boolean).description(Some("Whether there are more after this page.")),
         )
+        .property(NEXT_CURSOR.name, property(&NEXT_CURSOR))
+        .required("next_cursor")
         .required("object")
         .required("data")
         .required("has_more")
@@ -129,7 +137,6 @@ pub(super) fn of(kind: Kind) -> Described {
         Kind::Word(words) => simple(Type::String).enum_values(Some(words())).into(),
         Kind::Constant(word) => simple(Type::String).enum_values(Some([word])).into(),
         Kind::Id(prefix) => simple(Type::String).pattern(Some(format!("^{prefix}[0-9a-f]{{32}}$"))).into(),
-        Kind::Form(form) => simple(Type::String).pattern(Some(form)).into(),
         Kind::Number => {
             simple(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64))).into()
         }

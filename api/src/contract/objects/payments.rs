@@ -1,11 +1,21 @@
 //! What merchants send and get.
 
+use domain::money::Currency;
 use domain::status::{EventType, HeldReason, PaymentStatus};
 
 use super::{Field, Kind, Schema, at, id, maybe, maybe_at, object, text};
 
 pub(crate) fn statuses() -> Vec<&'static str> {
     PaymentStatus::ALL.iter().map(|it| it.as_str()).collect()
+}
+
+/// The currencies of payments that were ever recorded.
+pub(crate) fn currencies() -> Vec<&'static str> {
+    Currency::all().map(Currency::code).collect()
+}
+
+fn currencies_of_new_payments() -> Vec<&'static str> {
+    Currency::all().filter_map(|it| it.for_new_payment().ok()).map(Currency::code).collect()
 }
 
 fn held_reasons() -> Vec<&'static str> {
@@ -26,7 +36,11 @@ pub(crate) static PAYMENT_REQUEST: Schema = Schema {
             "What is owed, above zero, with at most as many decimal places as the currency has. A string is \
              safer than a number.",
         ),
-        Field::new("currency", Kind::Form("^[A-Z]{3}$"), "A currency of ISO 4217 that is in use."),
+        Field::new(
+            "currency",
+            Kind::Word(currencies_of_new_payments),
+            "A currency of ISO 4217 that circulates.",
+        ),
         Field::new("customer_id", Kind::Length(1, 255), "Your id of the customer who pays."),
         Field::new(
             "payment_method",
@@ -127,6 +141,31 @@ pub(crate) static EVENT: Schema = Schema {
         Field::new("evidence", Kind::Facts, "What the event rests on."),
         text("correlation_id", "The correlation id of the request that recorded the payment."),
         at("at", "When it happened."),
+    ],
+    example: "",
+};
+
+pub(crate) static IDEMPOTENCY_KEY: Schema = Schema {
+    name: "IdempotencyKey",
+    about: "What is recorded under an idempotency key.",
+    fields: &[
+        object("idempotency_key"),
+        text("key", "The key."),
+        text("operation", "The operation of the request."),
+        text("customer_id", "The customer of the request."),
+        Field::new("payment_id", Kind::Id("pay_"), "The payment that the request made."),
+        at("created_at", "When it was recorded."),
+        Field::new("outcome", Kind::One(&OUTCOME), "The first answer, which every repeat gets."),
+    ],
+    example: "",
+};
+
+static OUTCOME: Schema = Schema {
+    name: "Outcome",
+    about: "An answer that was given.",
+    fields: &[
+        Field::new("status", Kind::Range(200, 599), "Its status."),
+        Field::new("body", Kind::One(&PAYMENT), "Its body."),
     ],
     example: "",
 };

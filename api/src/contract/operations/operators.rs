@@ -52,6 +52,7 @@ pub(crate) static LIST_BREAKS: Operation = read(
         query("kind", Kind::Word(o::break_kinds), "Only breaks of this kind."),
         query("open", Kind::Flag, "Only open breaks, or only closed ones."),
         STARTING_AFTER,
+        CURSOR,
         LIMIT,
     ],
     &[ok("A page of breaks.", Content::Page(&o::BREAK))],
@@ -105,6 +106,7 @@ pub(crate) static LIST_CORRECTIONS: Operation = read(
         query("payment_id", Kind::Id("pay_"), "Only corrections of this payment."),
         query("open", Kind::Flag, "Only corrections that have not ended."),
         STARTING_AFTER,
+        CURSOR,
         LIMIT,
     ],
     &[ok("A page of corrections.", Content::Page(&o::CORRECTION))],
@@ -168,6 +170,7 @@ pub(crate) static LIST_DEAD_LETTERS: Operation = read(
         query("class", Kind::Word(o::letter_classes), "Only letters of this class."),
         query("open", Kind::Flag, "Only open letters, or only closed ones."),
         STARTING_AFTER,
+        CURSOR,
         LIMIT,
     ],
     &[ok("A page of dead letters.", Content::Page(&o::DEAD_LETTER))],
@@ -209,7 +212,7 @@ pub(crate) static LIST_RECONCILIATION_RUNS: Operation = read(
     "list_reconciliation_runs",
     "/v1/reconciliation/runs",
     "Lists the runs of the reconciliation, newest first.",
-    &[STARTING_AFTER, LIMIT],
+    &[STARTING_AFTER, CURSOR, LIMIT],
     &[ok("A page of runs.", Content::Page(&o::RUN))],
 );
 
@@ -217,7 +220,7 @@ pub(crate) static LIST_RECOVERY_REPORTS: Operation = read(
     "list_recovery_reports",
     "/v1/recovery-reports",
     "Lists what starting workers found in the hands of lost ones, newest first.",
-    &[STARTING_AFTER, LIMIT],
+    &[STARTING_AFTER, CURSOR, LIMIT],
     &[ok("A page of reports.", Content::Page(&o::RECOVERY_REPORT))],
 );
 

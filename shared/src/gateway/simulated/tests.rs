@@ -105,6 +105,10 @@ fn each_listed_answer_has_its_meaning() {
     let refusal = |code: &str| json!({"code": code, "message": "m"});
     check_charge(202, &charge_json("pending"), &ChargeOutcome::StillWorking);
     check_charge(402, &refusal("card_declined"), &ChargeOutcome::Declined(refused("card_declined")));
+    check_charge(402, &refusal("declined"), &ChargeOutcome::Declined(refused("card_declined")));
+    check_charge(402, &refusal("expired_card"), &ChargeOutcome::Declined(refused("expired_card")));
+    let unknown = ChargeOutcome::Invalid(refused("payment_method_unknown"));
+    check_charge(400, &refusal("invalid_payment_method"), &unknown);
     check_charge(400, &refusal("bad"), &ChargeOutcome::Invalid(refused("bad")));
     check_charge(422, &refusal("bad"), &ChargeOutcome::Invalid(refused("bad")));
     check_charge(422, &refusal("key_reused"), &ChargeOutcome::KeyReused(refused("key_reused")));

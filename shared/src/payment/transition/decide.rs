@@ -283,7 +283,8 @@ impl Deciding {
         (self.wish == Wish::Fail).then(|| Failure {
             code: Reason::ByHand.as_str().to_owned(),
             message: "a person found that nothing was charged".to_owned(),
-            retryable: true,
+            // A person has ended it, so no program is to repeat it.
+            retryable: false,
         })
     }
 

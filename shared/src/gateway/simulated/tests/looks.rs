@@ -53,3 +53,26 @@ fn a_person_hears_whether_the_gateway_was_silent_or_did_not_let_us_look() {
     }
     assert_eq!(seen(&Exchange::NotSent(NotSent::TooLateToSend)), Seen::NotLooked);
 }
+
+#[test]
+fn a_look_tells_the_decline_that_the_answer_told() {
+    let declined = |word: &str| json!({"code": word, "message": "m"});
+    let listed = |decline: Value| {
+        let charge = with(charge_json("failed"), "decline", decline);
+        let outcome =
+            LookupOutcome::of(&looked_up(&answered(200, &json!({ "data": [charge] }))), &expected());
+        let LookupOutcome::Declined(charge) = outcome else { panic!("{outcome:?}") };
+        charge.decline
+    };
+    for (word, told) in [
+        ("card_declined", "card_declined"),
+        ("declined", "card_declined"),
+        ("insufficient_funds", "insufficient_funds"),
+    ] {
+        check_charge(402, &declined(word), &ChargeOutcome::Declined(refused(told)));
+        assert_eq!(listed(declined(word)), Some(refused(told)), "{word}");
+    }
+    for unusable in [json!(null), json!("no"), json!({}), json!({"code": ""}), json!({"code": 7})] {
+        assert_eq!(listed(unusable.clone()), None, "{unusable}");
+    }
+}

@@ -48,7 +48,7 @@ pub(crate) async fn openapi(_: NoParams) -> Response {
 }
 
 /// `GET /docs`: the contract as a page.
-pub(crate) async fn reference(_: NoParams) -> Result<Response, Problem> {
+pub(crate) async fn page(_: NoParams) -> Result<Response, Problem> {
     let groups = [Caller::Merchant, Caller::Operator, Caller::Anybody].map(|caller| Group {
         name: tag(caller),
         about: tag_about(caller),
@@ -94,7 +94,7 @@ fn objects() -> Vec<&'static Schema> {
         let of_answers = operation.answers.iter().flat_map(|answer| match answer.content {
             Content::One(schema) | Content::Page(schema) => vec![schema],
             Content::Either(one, other) => vec![one, other],
-            Content::Other(_) => Vec::new(),
+            Content::Empty | Content::Other(_) => Vec::new(),
         });
         for schema in operation.body.into_iter().chain(of_answers) {
             add(&mut found, schema);
@@ -138,6 +138,7 @@ impl Content {
             Self::One(schema) => schema.name.to_owned(),
             Self::Page(schema) => format!("page of {}", schema.name),
             Self::Either(one, other) => format!("{} or {}", one.name, other.name),
+            Self::Empty => "none".to_owned(),
             Self::Other(media_type) => media_type.to_owned(),
         }
     }
