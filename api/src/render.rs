@@ -3,7 +3,7 @@
 use domain::idempotency;
 use domain::ids::PaymentId;
 use domain::money::Money;
-use domain::request::{Accepted, Remembered};
+use domain::request::Accepted;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::operations::reconciliation::Stored;
@@ -72,7 +72,7 @@ pub(crate) struct ListView<T> {
 
 /// The first answer to a request, and every replay of it: how the payment stood when it was accepted. This is
 /// renderer 1. A stored key names the renderer of its first answer, so this one stays as it is for ever.
-pub(crate) fn accepted(payment: &Accepted) -> PaymentView<'_> {
+fn accepted(payment: &Accepted) -> PaymentView<'_> {
     PaymentView {
         id: payment.id.into(),
         object: "payment",
@@ -96,16 +96,13 @@ pub(crate) fn accepted(payment: &Accepted) -> PaymentView<'_> {
     }
 }
 
-/// The first answer to the request that took a key, by the renderer that made it.
-pub(crate) fn first_answer(remembered: &Remembered) -> Result<PaymentView<'_>, Problem> {
-    if remembered.renderer != idempotency::RENDERER {
-        tracing::error!(
-            renderer = remembered.renderer,
-            "no such renderer: this program is older than the key"
-        );
+/// The first answer to the request that took a key, by the renderer of that number.
+pub(crate) fn first_answer(payment: &Accepted, renderer: i16) -> Result<PaymentView<'_>, Problem> {
+    if renderer != idempotency::RENDERER {
+        tracing::error!(renderer, "no such renderer: this program is older than the key");
         return Err(Problem::Internal);
     }
-    Ok(accepted(&remembered.accepted))
+    Ok(accepted(payment))
 }
 
 /// The number of the form in which payments are shown as they stand. A changed form gets a new number, so

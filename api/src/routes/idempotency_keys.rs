@@ -53,6 +53,6 @@ fn shown(key: &Key, operation: &str, remembered: &Remembered) -> Result<Value, P
         "customer_id": accepted.customer_id,
         "payment_id": PaymentId::from(accepted.id),
         "created_at": rfc3339(accepted.created_at),
-        "outcome": { "status": 202, "body": render::first_answer(remembered)? },
+        "outcome": { "status": 202, "body": render::first_answer(accepted, remembered.renderer)? },
     }))
 }

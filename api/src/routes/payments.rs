@@ -206,8 +206,7 @@ fn created(accepted: Accepted) -> Told {
     metrics::accepted(Accept::Created);
     let payment_id = PaymentId::from(accepted.id);
     tracing::info!(event = "created", %payment_id, status = "pending", "accepted");
-    let remembered = Remembered { fingerprint: Vec::new(), renderer: idempotency::RENDERER, accepted };
-    Told { remembered, is_replay: false }
+    Told { accepted, renderer: idempotency::RENDERER, is_replay: false }
 }
 
 fn is_worth_another_try(error: &sqlx::Error) -> bool {
@@ -225,24 +224,27 @@ fn replay(remembered: Remembered, differing: Vec<&'static str>) -> Result<Told, 
     }
     metrics::accepted(Accept::Replayed);
     tracing::debug!(%payment_id, "replayed");
-    Ok(Told { remembered, is_replay: true })
+    Ok(Told { accepted: remembered.accepted, renderer: remembered.renderer, is_replay: true })
 }
 
 /// What a client is told of the payment that its key stands for.
 struct Told {
-    remembered: Remembered,
+    accepted: Accepted,
+    /// The number of the renderer of its first answer.
+    renderer: i16,
     /// Whether an earlier request had made the payment.
     is_replay: bool,
 }
 
 impl Told {
     fn payment_id(&self) -> PaymentId {
-        self.remembered.accepted.id.into()
+        self.accepted.id.into()
     }
 
     /// The answer that is the same for every try.
     fn first_answer(&self) -> Result<Response, Problem> {
-        let answer = (StatusCode::ACCEPTED, Json(render::first_answer(&self.remembered)?)).into_response();
+        let answer = (StatusCode::ACCEPTED, Json(render::first_answer(&self.accepted, self.renderer)?))
+            .into_response();
         Ok(self.about_it(answer))
     }
 

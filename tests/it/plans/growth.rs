@@ -235,7 +235,7 @@ impl Scene {
         ] {
             let name = format!("list of few {filter:?}");
             let found = list::list(pool, self.merchant, &filter);
-            assert_eq!(self.counted_up_to(LOOKED_THROUGH, when, &name, pool, found).await.payments, []);
+            assert_eq!(self.counted_up_to(LOOKED_THROUGH, (when, &name), pool, found).await.payments, []);
         }
         let its_own =
             self.counted(when, "list of a new merchant", pool, list::list(pool, self.newcomer, &rare)).await;
@@ -250,14 +250,13 @@ impl Scene {
         statement: impl Future<Output = Result<T, E>>,
     ) -> T {
         let most = Reads { rows: READ_FOR_EACH.rows * BATCH, blocks: READ_FOR_EACH.blocks * BATCH };
-        self.counted_up_to(most, when, what, pool, statement).await
+        self.counted_up_to(most, (when, what), pool, statement).await
     }
 
     async fn counted_up_to<T, E: std::fmt::Debug>(
         &mut self,
         most: Reads,
-        when: &str,
-        what: &str,
+        (when, what): (&str, &str),
         pool: &PgPool,
         statement: impl Future<Output = Result<T, E>>,
     ) -> T {
