@@ -80,6 +80,17 @@ pub(crate) enum Problem {
     UnsupportedEncoding,
     #[error("too many requests with this API key; repeat this one after {retry_after_s} s")]
     TooManyRequests { retry_after_s: u64 },
+    #[error("{0} requests with this API key are under way at this process; repeat this one once some have ended")]
+    TooManyUnderWay(usize),
+    #[error("{0} requests with this API key wait for payments; ask without `wait`, or once some have ended")]
+    TooManyWaits(usize),
+    #[error(
+        "it is not known at the moment how much of this API key's limit is left; nothing is lost by repeating the request \
+         with the same Idempotency-Key"
+    )]
+    ReducedCapacity,
+    #[error("the path and the query together are longer than {0} bytes")]
+    UriTooLong(usize),
     #[error("not possible right now; nothing is lost by repeating the request with the same Idempotency-Key")]
     Unavailable,
     #[error(
@@ -139,6 +150,9 @@ impl Problem {
             | Self::Unavailable
             | Self::DatabaseBusy
             | Self::DatabaseUnavailable
+            | Self::TooManyUnderWay(_)
+            | Self::TooManyWaits(_)
+            | Self::ReducedCapacity
             | Self::NotReady(_) => Some(1),
             Self::TooManyRequests { retry_after_s } => Some(*retry_after_s),
             Self::InvalidRequest(_)
@@ -160,6 +174,7 @@ impl Problem {
             | Self::NotFound(_)
             | Self::MethodNotAllowed
             | Self::TooLarge(_)
+            | Self::UriTooLong(_)
             | Self::TooSlow(_)
             | Self::UnsupportedMediaType
             | Self::UnsupportedEncoding
@@ -189,8 +204,11 @@ impl Problem {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType | Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable | Self::DatabaseBusy | Self::DatabaseUnavailable | Self::NotReady(_) => {
+            Self::UriTooLong(_) => StatusCode::URI_TOO_LONG,
+            Self::TooManyRequests { .. } | Self::TooManyUnderWay(_) | Self::TooManyWaits(_) => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
+            Self::ReducedCapacity | Self::Unavailable | Self::DatabaseBusy | Self::DatabaseUnavailable | Self::NotReady(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -223,6 +241,10 @@ impl Problem {
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::UnsupportedEncoding => "unsupported_content_encoding",
             Self::TooManyRequests { .. } => "too_many_requests",
+            Self::TooManyUnderWay(_) => "too_many_concurrent_requests",
+            Self::TooManyWaits(_) => "too_many_waits",
+            Self::ReducedCapacity => "reduced_capacity",
+            Self::UriTooLong(_) => "uri_too_long",
             Self::Unavailable => "unavailable",
             Self::DatabaseBusy => "database_busy",
             Self::DatabaseUnavailable => "database_unavailable",

@@ -26,6 +26,7 @@ use crate::body::Fields;
 use crate::correlation::identify;
 use crate::fault::{Fault, Kind};
 use crate::head::well_formed;
+use crate::limit;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::request::BODY_BYTES_MAX;
@@ -49,6 +50,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(reconciliation::router())
         .merge(recovery::router())
         .route_layer(from_fn_with_state(app.pool.clone(), vouch))
+        .route_layer(from_fn(limit::told))
         .route("/health", get(health))
         .route("/health/live", get(health))
         .route("/health/ready", get(ready))

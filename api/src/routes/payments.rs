@@ -30,6 +30,7 @@ use tracing::Instrument as _;
 use super::Sent;
 use super::merchant::{ApiKey, Merchant, caller};
 use crate::correlation::CorrelationId;
+use crate::limit::Slot;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::{App, render, request};
@@ -222,6 +223,7 @@ fn answer(accepted: &Accepted, is_replay: bool) -> Response {
 async fn read(
     State(app): State<App>,
     ApiKey(api_key): ApiKey,
+    Extension(slot): Extension<Slot>,
     id: Result<Path<PaymentId>, PathRejection>,
     params: Params,
 ) -> Result<Response, Problem> {
@@ -232,6 +234,7 @@ async fn read(
     let mut payment = find(&app, id, api_key).await?;
     let is_moving = payment.terminal_at.is_none() && payment.held_reason.is_none();
     if let (true, Some(secs)) = (is_moving, wait) {
+        app.limit.wait(&slot)?;
         tokio::select! {
             () = app.waiters.at_rest(id) => {}
             () = tokio::time::sleep(Duration::from_secs(secs)) => {}

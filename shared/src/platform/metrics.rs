@@ -58,6 +58,8 @@ metrics! {
         "Requests answered by the API, by method, route (its template) and status."
     HTTP_REQUEST_DURATION Histogram "http_request_duration_seconds"
         "How long the API took to answer, by method and route; without those that were asked to wait."
+    API_REFUSALS Counter "api_refusals_total"
+        "Requests with an API key that a limit refused, by limit: writes, reads (a second), `under_way` (of the key), all (keys), waits, `no_share` (503)."
     ACCEPTS Counter "payment_accepts_total"
         "Well-formed requests for a payment, by result: created, replayed, refused (another request had the key)."
     EVENTS Counter "payment_events_total"
@@ -168,6 +170,9 @@ fn describe() {
     }
     for &event in EventType::ALL {
         counter!(EVENTS, "event" => event.as_str()).increment(0);
+    }
+    for limit in Refusal::ALL {
+        counter!(API_REFUSALS, "limit" => limit.as_str()).increment(0);
     }
     for result in ["finished", "failed", "left"] {
         counter!(RECONCILIATIONS, "result" => result).increment(0);
@@ -325,6 +330,44 @@ pub fn ended(status: PaymentStatus, age: Duration) {
 /// Counts a result that came after its claim was gone.
 pub(crate) fn came_late() {
     counter!(LATE_EVIDENCE).increment(1);
+}
+
+/// The limits that refuse requests with an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The key's limit of requests that may change something.
+    Writes,
+    /// The key's limit of requests that only read.
+    Reads,
+    /// The bound of the key's requests at a time.
+    UnderWay,
+    /// The bound of all keys' requests at a time.
+    All,
+    /// The bound of the key's requests that wait.
+    Waits,
+    /// The process has no share of the key's limit.
+    NoShare,
+}
+
+impl Refusal {
+    const ALL: [Self; 6] =
+        [Self::Writes, Self::Reads, Self::UnderWay, Self::All, Self::Waits, Self::NoShare];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Writes => "writes",
+            Self::Reads => "reads",
+            Self::UnderWay => "under_way",
+            Self::All => "all",
+            Self::Waits => "waits",
+            Self::NoShare => "no_share",
+        }
+    }
+}
+
+/// Counts a request that a limit refused.
+pub fn refused(by: Refusal) {
+    counter!(API_REFUSALS, "limit" => by.as_str()).increment(1);
 }
 
 /// Counts a look that had to wait for the limit of gateway calls.
