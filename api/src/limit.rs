@@ -98,7 +98,12 @@ impl Limit {
 
     /// Lets a request of this key in, or says why not. The slot has from then on what its answer tells of the
     /// limit, and its place among what is under way.
-    pub(crate) async fn admit(self: &Arc<Self>, key: KeyId, scope: Scope, slot: &Slot) -> Result<(), Problem> {
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        key: KeyId,
+        scope: Scope,
+        slot: &Slot,
+    ) -> Result<(), Problem> {
         let place = self.enter(key, scope, slot)?;
         let mut taken = self.known().take(key, scope, Instant::now());
         if let Some((Taken::Ungranted, _)) = taken {

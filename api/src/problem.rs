@@ -80,7 +80,9 @@ pub(crate) enum Problem {
     UnsupportedEncoding,
     #[error("too many requests with this API key; repeat this one after {retry_after_s} s")]
     TooManyRequests { retry_after_s: u64 },
-    #[error("{0} requests with this API key are under way at this process; repeat this one once some have ended")]
+    #[error(
+        "{0} requests with this API key are under way at this process; repeat this one once some have ended"
+    )]
     TooManyUnderWay(usize),
     #[error("{0} requests with this API key wait for payments; ask without `wait`, or once some have ended")]
     TooManyWaits(usize),
@@ -208,9 +210,11 @@ impl Problem {
             Self::TooManyRequests { .. } | Self::TooManyUnderWay(_) | Self::TooManyWaits(_) => {
                 StatusCode::TOO_MANY_REQUESTS
             }
-            Self::ReducedCapacity | Self::Unavailable | Self::DatabaseBusy | Self::DatabaseUnavailable | Self::NotReady(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::ReducedCapacity
+            | Self::Unavailable
+            | Self::DatabaseBusy
+            | Self::DatabaseUnavailable
+            | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

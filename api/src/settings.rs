@@ -107,11 +107,8 @@ impl Settings {
     /// The limits of keys that these settings mean.
     pub(crate) fn limit(&self, pool: PgPool) -> Limit {
         let default = KeyLimits { writes: self.rate, reads: self.reads.or(self.rate) };
-        let bounds = Bounds {
-            all: self.concurrent,
-            per_key: self.concurrent_per_key,
-            waits: self.waits_per_key,
-        };
+        let bounds =
+            Bounds { all: self.concurrent, per_key: self.concurrent_per_key, waits: self.waits_per_key };
         Limit::new(pool, default, bounds)
     }
 }

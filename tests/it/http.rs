@@ -2,10 +2,12 @@
 
 mod accept;
 mod board;
+mod bounds;
 mod card_number;
 mod chaos_mode;
 mod correlation;
 mod faults;
+mod fleet;
 mod health;
 mod keys;
 mod limit;

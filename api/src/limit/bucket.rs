@@ -172,7 +172,8 @@ impl Bucket {
     pub(super) fn standing(&mut self, now: Instant) -> Standing {
         self.fill(now);
         let missing = 1.0 - (self.level + LOST).fract();
-        let (alone, mut next) = (missing / self.per_s, missing / (self.per_s * self.share).max(f64::MIN_POSITIVE));
+        let (alone, mut next) =
+            (missing / self.per_s, missing / (self.per_s * self.share).max(f64::MIN_POSITIVE));
         if self.share < self.hoped() {
             next = next.min(alone.max(REACHES_IN_S));
         }
@@ -219,7 +220,9 @@ fn per_s(limit: Rate) -> f64 {
 
 /// Seconds, rounded up, and at least one.
 fn whole(seconds: f64) -> u64 {
-    Duration::try_from_secs_f64((seconds - LOST).max(0.0).ceil()).map_or(u64::MAX, |whole| whole.as_secs()).max(1)
+    Duration::try_from_secs_f64((seconds - LOST).max(0.0).ceil())
+        .map_or(u64::MAX, |whole| whole.as_secs())
+        .max(1)
 }
 
 fn floor(number: f64) -> u64 {

@@ -191,6 +191,8 @@ impl Known {
             })
         };
         // Each is asked, since asking counts.
-        self.keys.values_mut().fold(false, |any, key| is_urgent(&mut key.writes) | is_urgent(&mut key.reads) | any)
+        self.keys
+            .values_mut()
+            .fold(false, |any, key| is_urgent(&mut key.writes) | is_urgent(&mut key.reads) | any)
     }
 }

@@ -96,8 +96,7 @@ impl Fleet {
         let rate = PER_S.to_string().parse::<shared::platform::rate::Rate>().unwrap();
         let limit = Some(rate.with_burst(std::num::NonZeroU32::new(100).unwrap()));
         let mut known = Known::new(KeyLimits { writes: limit, reads: None });
-        let caller =
-            Caller { key: self.key, merchant: MerchantId::generate(), limits: KeyLimits::default() };
+        let caller = Caller { key: self.key, merchant: MerchantId::generate(), limits: KeyLimits::default() };
         known.learn(self.secret, Some(caller), self.now);
         let looks_at = self.now + Duration::from_millis(self.random.random_range(0..250));
         let process = Process {
@@ -232,7 +231,7 @@ fn a_process_that_is_alone_has_the_whole_limit_and_its_burst_at_once() {
 
 #[test]
 fn a_key_whose_traffic_moves_to_another_process_has_nine_tenths_of_its_limit_there_within_two_seconds() {
-    for seed in 0..100 {
+    for seed in 0..30 {
         let mut fleet = Fleet::new(seed, 20, 0);
         let processes: Vec<usize> = (0..4).map(|_| fleet.start_process(BUSY)).collect();
         fleet.run(Duration::from_secs(5));
@@ -266,7 +265,7 @@ fn busy_processes_have_equal_shares_and_use_the_limit_up() {
 
 #[test]
 fn whatever_is_late_lost_or_crossed_and_whoever_comes_goes_or_stands_still_no_more_is_admitted() {
-    for seed in 0..300 {
+    for seed in 0..90 {
         let way_ms = [5, 300, 3_000][usize::try_from(seed % 3).unwrap()];
         let mut fleet = Fleet::new(seed, way_ms, 10);
         for _ in 0..40 {

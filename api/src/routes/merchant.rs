@@ -1,11 +1,11 @@
 //! The caller with an API key: a merchant, if the key's limits let the request in.
 
 use axum::extract::FromRequestParts;
-use axum::http::{HeaderValue, Method};
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use domain::ids::MerchantId;
+use axum::http::{HeaderValue, Method};
 use domain::ids::KeyId;
+use domain::ids::MerchantId;
 use shared::merchant::auth::{self, Caller, SecretHash};
 use shared::merchant::limits::Scope;
 use tracing::Instrument as _;

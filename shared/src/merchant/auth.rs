@@ -9,8 +9,8 @@ use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
-use crate::database::batch::Work;
 use super::limits::{KeyLimits, StoredLimit};
+use crate::database::batch::Work;
 use crate::database::{InTime as _, Lend, Seat};
 
 /// The beginning of every secret, by which people and secret scanners know what they have found.
@@ -67,6 +67,12 @@ impl SecretHash {
     #[must_use]
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret).into())
+    }
+
+    /// A number that two secrets hardly share.
+    pub(crate) fn number(self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 
     /// The hash as it is stored.

@@ -171,12 +171,12 @@ pub struct Grant {
 ///
 /// # Errors
 /// The database's error. The call may be repeated.
-pub async fn share(pool: &PgPool, process: Uuid, asks: &[Ask]) -> sqlx::Result<Vec<Grant>> {
+pub async fn share(on: &impl Lend, process: Uuid, asks: &[Ask]) -> sqlx::Result<Vec<Grant>> {
     let keys: Vec<Uuid> = asks.iter().map(|ask| ask.key.uuid()).collect();
     let scopes: Vec<String> = asks.iter().map(|ask| ask.scope.as_str().to_owned()).collect();
     let wants: Vec<f64> = asks.iter().map(|ask| ask.wanted).collect();
     let targets: Vec<f64> = asks.iter().map(|ask| ask.target).collect();
-    let mut connection = pool.lend().await?;
+    let mut connection = on.lend().await?;
     let rows = sqlx::query!(
         r#"select key_id as "key_id!", scope as "scope!", share as "share!", others as "others!", others_want as "others_want!"
              from share_limits($1, $2, $3, $4, $5, make_interval(secs => $6))"#,
