@@ -14,8 +14,8 @@ async fn an_api_with(name: &'static str, value: &str) -> System {
     System::with(PROGRAM, Shape { apis: 1, api_env, ..Shape::default() }).await
 }
 
-/// A post whose body is held back, once it is under way: until then its place may be another request's, and
-/// it is refused. With it come the rest of its body, and the answer by which another client is refused meanwhile.
+/// A post whose body is held back, once it is under way. Until then its place may be another request's, and
+/// it is refused. With it come the rest of its body, and the answer that refuses the other client meanwhile.
 async fn half_a_post(system: &System, beside: &Client) -> (tokio::net::TcpStream, String, Answer) {
     let whole = raw::post(system.client.secret(), "slow", &a_payment().body);
     let (head, body) = whole.split_at(whole.find("\r\n\r\n").unwrap() + 4);
