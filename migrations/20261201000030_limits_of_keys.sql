@@ -26,7 +26,8 @@ create unlogged table limit_shares (
 -- The heartbeat of one process: all keys that it limits, what each asks of it, and the share that it would have. It answers the
 -- share that the process has from now on, and what the other processes say about the key.
 -- All shares of a key are 1 together at most. Where the others hold too much, this one gets half of what is left of 1.05, so that
--- it need not stand still until they have let go.
+-- it need not stand still until they have let go. What it holds it keeps, as far as it asks for it: it goes on using that until
+-- it has the answer.
 -- One process at a time, so that each sees what the one before it was granted. Each statement within sees what was committed
 -- before it, as this function is volatile.
 create function share_limits(this uuid, keys uuid[], scopes text[], wants double precision[], targets double precision[],
@@ -41,14 +42,16 @@ begin
         or process = this and (key_id, scope) not in (select * from unnest(keys, scopes));
     return query
       with beside as materialized (
-            select asked.key_id, asked.scope, asked.wanted, asked.target, coalesce(sum(s.share), 0) as held,
-                   count(s.process) as others, coalesce(sum(s.wanted), 0) as others_want
+            select asked.key_id, asked.scope, asked.wanted, asked.target, coalesce(sum(s.share) filter (where s.process <> this), 0) as held,
+                   coalesce(sum(s.share) filter (where s.process = this), 0) as own,
+                   count(*) filter (where s.process <> this) as others,
+                   coalesce(sum(s.wanted) filter (where s.process <> this), 0) as others_want
               from unnest(keys, scopes, wants, targets) as asked (key_id, scope, wanted, target)
-              left join limit_shares s on s.key_id = asked.key_id and s.scope = asked.scope and s.process <> this
+              left join limit_shares s on s.key_id = asked.key_id and s.scope = asked.scope
              group by asked.key_id, asked.scope, asked.wanted, asked.target),
       written as (
             insert into limit_shares as l (process, key_id, scope, wanted, share, seen_at)
-            select this, key_id, scope, wanted, greatest(0, least(target, greatest(1 - held, (1.05 - held) / 2))), clock_timestamp()
+            select this, key_id, scope, wanted, greatest(0, least(target, greatest(own, 1 - held, (1.05 - held) / 2))), clock_timestamp()
               from beside
                 on conflict on constraint limit_shares_pkey do update
                set wanted = excluded.wanted, share = excluded.share, seen_at = excluded.seen_at

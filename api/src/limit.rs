@@ -1,6 +1,6 @@
 //! The limits of each API key: how many requests a second, how many at a time, how many that wait.
 //!
-//! Requests a second are limited over all API processes. Each process enforces a share, and shares follow use:
+//! Requests a second are limited over all API processes. Each enforces a share, and shares follow use:
 //!
 //! 1. Each process says once a second what each key's requests want of it, and which share of the limit it
 //!    asks for (`law.rs`). What all want beyond the limit is cut in proportion, and what they leave is shared

@@ -191,6 +191,12 @@ impl Bucket {
         self.level + LOST >= self.room()
     }
 
+    /// The share by which requests are let through.
+    #[cfg(test)]
+    pub(super) fn in_use(&self, now: Instant) -> f64 {
+        if self.is_granted(now) { self.share } else { 0.0 }
+    }
+
     /// The share that the next heartbeats may bring.
     fn hoped(&self) -> f64 {
         law::target(if self.has_refused { 1.0 } else { self.wanted }, self.others)

@@ -182,6 +182,12 @@ impl Known {
         key.and_then(|key| key.bucket(scope).as_mut()).is_none_or(|bucket| bucket.is_granted(now))
     }
 
+    /// The share of a key's writes that is in use.
+    #[cfg(test)]
+    pub(super) fn in_use(&self, key: KeyId, now: Instant) -> f64 {
+        self.keys[&key].writes.as_ref().map_or(0.0, |bucket| bucket.in_use(now))
+    }
+
     /// Whether a heartbeat should not wait for the next second.
     pub(super) fn is_urgent(&mut self, now: Instant) -> bool {
         let is_urgent = |bucket: &mut Option<Bucket>| {

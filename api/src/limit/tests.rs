@@ -29,7 +29,8 @@ impl Database {
             (held, others_want, count) = (held + share, others_want + wanted, count + 1);
         }
         let room = f64::max(1.0 - held, (1.05 - held) / 2.0);
-        let share = ask.target.min(room).max(0.0);
+        let own = self.rows.get(&process).map_or(0.0, |(_, share, _)| *share);
+        let share = ask.target.min(room.max(own)).max(0.0);
         self.rows.insert(process, (ask.wanted, share, now));
         Grant { key: ask.key, scope: ask.scope, share, others: count, others_want }
     }
@@ -133,6 +134,9 @@ impl Fleet {
             }
             let granted: f64 = self.database.rows.values().map(|(_, share, _)| share).sum();
             assert!(granted <= 1.05 + 1e-9, "granted: {granted}");
+            let in_use: f64 =
+                self.processes.values().map(|process| process.known.in_use(self.key, self.now)).sum();
+            assert!(in_use <= 1.05 + 1e-9, "in use: {in_use}");
             let bound = 1.05 * PER_S * (self.now - self.start).as_secs_f64() + BURST;
             // One request more for each process that ever was: no bucket is smaller than a request.
             let ever = f64::from(u32::try_from(self.next).unwrap());
