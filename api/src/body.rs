@@ -2,7 +2,8 @@
 //!
 //! The object is read once, to the raw text of each value, so that an amount keeps its digits. Each reader
 //! notes what is wrong with its field and goes on, so a client hears of all faults at once. A name that
-//! stands twice is refused, as nothing says which one counts.
+//! stands twice is refused, as nothing says which one counts. So is a value that is nested deeper than any
+//! field of ours: a reader after us may follow each level by a call.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -17,6 +18,9 @@ use serde_json::value::RawValue;
 
 use crate::fault::{Fault, Kind, shown};
 use crate::problem::Problem;
+
+/// The most levels of objects and arrays in a body.
+const DEPTH_MAX: usize = 32;
 
 /// The fields of a body, and what was found wrong with them so far.
 pub(crate) struct Fields<'a> {
@@ -36,6 +40,11 @@ impl<'a> Fields<'a> {
         }
         let raw: &RawValue =
             serde_json::from_slice(body).map_err(|why| Problem::from(unreadable(&why, body)))?;
+        if is_deeper_than(DEPTH_MAX, raw.get()) {
+            let detail =
+                format!("the body is nested deeper than {DEPTH_MAX} levels; no field needs more than two");
+            return Err(Fault::body(Kind::Invalid, detail).into());
+        }
         let entries = object(raw).map_err(|why| Problem::from(why.of_body()))?;
         let mut fields = Self { left: BTreeMap::new(), known: Vec::new(), faults: Vec::new() };
         for (name, value) in entries {
@@ -163,6 +172,22 @@ impl<'a> Fields<'a> {
         // A reader that answers nothing has noted a fault.
         read.ok_or(Problem::Internal)
     }
+}
+
+/// Whether a JSON value has more levels of objects and arrays.
+fn is_deeper_than(most: usize, json: &str) -> bool {
+    let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
+    json.bytes().any(|byte| {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = is_text,
+            b'"' => is_text = !is_text,
+            b'{' | b'[' if !is_text => depth += 1,
+            b'}' | b']' if !is_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth > most
+    })
 }
 
 /// A string as its JSON says it. Postgres takes no U+0000.

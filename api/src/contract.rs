@@ -129,14 +129,14 @@ impl Operation {
     /// Every problem that it may answer, in the order of their statuses.
     pub(crate) fn all_problems(&self) -> Vec<Code> {
         // Whatever the request is, its head may be wrong, and we may be.
-        let mut all = vec![Code::InvalidRequest, Code::Internal];
+        let mut all = vec![Code::InvalidRequest, Code::UriTooLong, Code::Internal];
         if self.caller != Caller::Anybody {
             let of_callers =
                 [Code::Unauthorized, Code::Unavailable, Code::DatabaseBusy, Code::DatabaseUnavailable];
             all.extend(of_callers);
         }
         if self.caller == Caller::Merchant {
-            all.push(Code::TooManyRequests);
+            all.extend([Code::TooManyRequests, Code::TooManyConcurrentRequests, Code::ReducedCapacity]);
         }
         if self.takes.iter().any(|parameter| parameter.place == Place::Path) {
             all.push(Code::NotFound);

@@ -1,5 +1,5 @@
-//! What holds for the head of every request, whatever it asks for: HTTP/1.1 names one host, and a correlation
-//! id can be followed.
+//! What holds for the head of every request, whatever it asks for: HTTP/1.1 names one host, a correlation id
+//! can be followed, and path and query are no longer than any of ours.
 
 use axum::extract::Request;
 use axum::http::header::HOST;
@@ -16,8 +16,14 @@ pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correla
 /// The most characters of a correlation id.
 const CORRELATION_ID_MAX: usize = 128;
 
+/// The most bytes of path and query together. The longest query of ours is a list's, with all its filters.
+const URI_BYTES_MAX: usize = 8 * 1024;
+
 /// Refuses a request whose head is not well formed.
 pub(crate) async fn well_formed(request: Request, next: Next) -> Response {
+    if request.uri().path_and_query().is_some_and(|it| it.as_str().len() > URI_BYTES_MAX) {
+        return Problem::UriTooLong(URI_BYTES_MAX).into_response();
+    }
     let faults = [host(&request), correlation_id(request.headers()).err()];
     match Problem::unless(faults.into_iter().flatten().collect()) {
         Ok(()) => next.run(request).await,

@@ -129,17 +129,17 @@ impl Server {
         let admin_keys = admin_key::AdminKeys::new(&self.settings.admin_key, &self.settings.admin_keys);
         let board = board::router(&self.pool, admin_keys.clone());
         let chaos_mode = self.settings.chaos_mode;
-        let limit = Arc::new(limit::Limit::new(self.settings.rate));
-        let _keeping_small = AbortOnDropHandle::new(tokio::spawn({
-            let limit = limit.clone();
-            async move { limit.keep_small().await }
+        let limit = Arc::new(self.settings.limit(self.pool.clone()));
+        let _keeping_shares = AbortOnDropHandle::new(tokio::spawn({
+            let (limit, shutdown) = (limit.clone(), shutdown.clone());
+            async move { limit.keep(shutdown).await }
         }));
         let app = Arc::new(Parts {
             authentications: Batcher::new(Authenticating { seat: seat() }),
             accepts,
             reads: Batcher::new(Reading { seat: seat() }),
             waiters,
-            limit,
+            limit: limit.clone(),
             admin_keys,
             chaos_mode,
             shutdown: shutdown.clone(),
@@ -161,6 +161,7 @@ impl Server {
             _ = serve => {}
             () = deadline => tracing::warn!("requests still under way at the shutdown deadline; cut off"),
         }
+        limit.leave().await;
         database::close(&self.pool).await;
         Ok(())
     }

@@ -1,90 +1,234 @@
-//! The limit: how many requests an API key may make in a second.
+//! The limits of each API key: how many requests a second, how many at a time, how many that wait.
 //!
-//! Each key has a bucket of its own in this process. Only a valid key gets one, and a full bucket is
-//! forgotten, so no client can fill the memory. A request beyond the limit is refused before anything but its
-//! key is read.
+//! Requests a second are limited over all API processes. Each enforces a share, and shares follow use:
+//!
+//! 1. Each process says once a second what each key's requests want of it, and which share of the limit it
+//!    asks for (`law.rs`). What all want beyond the limit is cut in proportion, and what they leave is shared
+//!    alike. Where somebody waits for a share, the next heartbeat comes after a quarter of a second.
+//! 2. The database grants, one process at a time (`share_limits` in `migrations/`). Granted shares sum up to
+//!    1. Who comes while others hold all gets half of what is left of 1.05.
+//! 3. A process lowers its share before it says so, and raises it after it was granted. So the shares in use
+//!    are never more than those in the database, whatever is late, lost or crossed.
+//! 4. A share lasts for 8 s without a heartbeat; the database gives it to others after 10 s. A process that
+//!    has lost the database goes on with its last share for so long. Then it refuses with 503: without the
+//!    database it could accept nothing either.
+//! 5. A bucket begins full only where no other process has the key, and a share that grows brings no request
+//!    with it. So all processes admit at most one burst, and 1.05 of the rate.
+//!
+//! A key's limits are learnt with the first request that this process sees of it, and read again in the
+//! background. No later request waits for that. They are limits and no permissions: whether a key is valid,
+//! each request's own statement finds out.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use domain::ids::KeyId;
-use governor::clock::Clock as _;
-use governor::{DefaultKeyedRateLimiter, RateLimiter};
-use shared::platform::rate::Rate;
+use shared::merchant::auth::{Caller, SecretHash};
+use shared::merchant::limits::{self, KeyLimits, Scope};
+use shared::platform::metrics::{self, Refusal};
+use sqlx::PgPool;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::problem::Problem;
 
-/// The pause between two searches for full buckets.
-const FORGET_EVERY: Duration = Duration::from_mins(1);
+mod bucket;
+mod known;
+mod law;
+mod told;
 
-/// The buckets of all keys. None where there is no limit.
-pub(crate) struct Limit(Option<DefaultKeyedRateLimiter<KeyId>>);
+use bucket::Taken;
+pub(crate) use known::Knowledge;
+use known::{Count, Known};
+pub(crate) use told::{Slot, told};
+
+/// The pause between two looks at what the keys' requests want.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// The pause between two heartbeats, unless one is urgent.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// The bounds of what is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// The requests at a time of all keys.
+    pub(crate) all: usize,
+    /// The requests at a time of one key.
+    pub(crate) per_key: usize,
+    /// The reads of one key that wait for a payment.
+    pub(crate) waits: usize,
+}
+
+/// All limits of all keys.
+pub(crate) struct Limit {
+    pool: PgPool,
+    process: Uuid,
+    bounds: Bounds,
+    known: Mutex<Known>,
+    under_way: AtomicUsize,
+    /// Held during a heartbeat. Those who wait for it are served by the next one together.
+    beating: tokio::sync::Mutex<()>,
+    has_told: AtomicBool,
+}
 
 impl Limit {
-    /// A limit of `rate`. None sets no limit.
-    pub(crate) fn new(rate: Option<Rate>) -> Self {
-        Self(rate.map(|rate| RateLimiter::keyed(rate.quota())))
-    }
-
-    pub(crate) const fn is_set(&self) -> bool {
-        self.0.is_some()
-    }
-
-    /// Takes one request from the key's bucket. An empty bucket is a problem that says how long to wait.
-    pub(crate) fn take(&self, key: KeyId) -> Result<(), Problem> {
-        let Some(buckets) = &self.0 else { return Ok(()) };
-        buckets.check_key(&key).map_err(|until| {
-            let wait = until.wait_time_from(buckets.clock().now());
-            // The wait in whole seconds, rounded up so that no retry comes too early.
-            let retry_after_s = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            Problem::TooManyRequests { retry_after_s: retry_after_s.max(1) }
-        })
-    }
-
-    /// Forgets full buckets, once a minute, without end.
-    pub(crate) async fn keep_small(&self) {
-        loop {
-            tokio::time::sleep(FORGET_EVERY).await;
-            self.forget();
+    /// Limits for keys, with these for a key that has none of its own.
+    pub(crate) fn new(pool: PgPool, default: KeyLimits, bounds: Bounds) -> Self {
+        Self {
+            pool,
+            process: Uuid::now_v7(),
+            bounds,
+            known: Mutex::new(Known::new(default)),
+            under_way: AtomicUsize::new(0),
+            beating: tokio::sync::Mutex::new(()),
+            has_told: AtomicBool::new(false),
         }
     }
 
-    fn forget(&self) {
-        if let Some(buckets) = &self.0 {
-            buckets.retain_recent();
-            buckets.shrink_to_fit();
+    /// What is known of a secret.
+    pub(crate) fn knowledge(&self, secret: SecretHash) -> Knowledge {
+        self.known().of(secret, Instant::now())
+    }
+
+    /// Notes whose a secret is and what its limits are.
+    pub(crate) fn learn(&self, secret: SecretHash, caller: Option<Caller>) {
+        self.known().learn(secret, caller, Instant::now());
+    }
+
+    /// Lets a request of this key in, or says why not. The slot has from then on what its answer tells of the
+    /// limit, and its place among what is under way.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        key: KeyId,
+        scope: Scope,
+        slot: &Slot,
+    ) -> Result<(), Problem> {
+        let place = self.enter(key, scope, slot)?;
+        let mut taken = self.known().take(key, scope, Instant::now());
+        if let Some((Taken::Ungranted, _)) = taken {
+            self.join(key, scope).await?;
+            taken = self.known().take(key, scope, Instant::now());
+        }
+        slot.fill(key, place, taken.map(|(_, standing)| (scope, standing)));
+        match taken {
+            None | Some((Taken::Admitted, _)) => Ok(()),
+            Some((Taken::Refused, standing)) => {
+                metrics::refused(if scope == Scope::Writes { Refusal::Writes } else { Refusal::Reads });
+                Err(Problem::TooManyRequests { retry_after_s: standing.next_s })
+            }
+            Some((Taken::Ungranted, _)) => {
+                metrics::refused(Refusal::NoShare);
+                Err(Problem::ReducedCapacity)
+            }
+        }
+    }
+
+    fn enter(self: &Arc<Self>, key: KeyId, scope: Scope, slot: &Slot) -> Result<Place, Problem> {
+        if self.under_way.fetch_add(1, Ordering::Relaxed) >= self.bounds.all {
+            self.under_way.fetch_sub(1, Ordering::Relaxed);
+            metrics::refused(Refusal::All);
+            return Err(Problem::Unavailable);
+        }
+        let mut known = self.known();
+        if known.enter(key, Count::UnderWay, self.bounds.per_key) {
+            return Ok(Place { limit: self.clone(), key, count: Count::UnderWay });
+        }
+        let standing = known.standing(key, scope, Instant::now());
+        drop(known);
+        self.under_way.fetch_sub(1, Ordering::Relaxed);
+        slot.tell(standing.map(|standing| (scope, standing)));
+        metrics::refused(Refusal::UnderWay);
+        Err(Problem::TooManyUnderWay(self.bounds.per_key))
+    }
+
+    /// Has a request that waits counted among those, and no more among the others.
+    pub(crate) fn wait(self: &Arc<Self>, slot: &Slot) -> Result<(), Problem> {
+        let Some(key) = slot.key() else { return Ok(()) };
+        if !self.known().enter(key, Count::Waits, self.bounds.waits) {
+            metrics::refused(Refusal::Waits);
+            return Err(Problem::TooManyWaits(self.bounds.waits));
+        }
+        slot.change(Place { limit: self.clone(), key, count: Count::Waits });
+        Ok(())
+    }
+
+    /// Asks for a share at once, as the first request of a key does.
+    async fn join(&self, key: KeyId, scope: Scope) -> Result<(), Problem> {
+        let _one_at_a_time = self.beating.lock().await;
+        if !self.known().is_granted(key, scope, Instant::now()) {
+            self.beat().await?;
+        }
+        Ok(())
+    }
+
+    /// Keeps shares as they should be, until `shutdown`.
+    pub(crate) async fn keep(&self, shutdown: CancellationToken) {
+        let mut last = Instant::now();
+        while shutdown.run_until_cancelled(tokio::time::sleep(LOOK_EVERY)).await.is_some() {
+            let is_urgent = self.known().is_urgent(Instant::now());
+            if !is_urgent && last.elapsed() < BEAT_EVERY {
+                continue;
+            }
+            last = Instant::now();
+            let _one_at_a_time = self.beating.lock().await;
+            if let Err(why) = self.beat().await {
+                tracing::warn!(%why, "could not say what the keys' limits are used for");
+            }
+        }
+    }
+
+    /// Gives all shares back.
+    pub(crate) async fn leave(&self) {
+        if self.has_told.load(Ordering::Relaxed)
+            && let Err(why) = limits::share(&self.pool, self.process, &[]).await
+        {
+            tracing::debug!(%why, "shares of limits were not given back");
+        }
+    }
+
+    /// One heartbeat, and another one if the answer shows that others wait for what this process has. Without
+    /// a limit there is none.
+    async fn beat(&self) -> sqlx::Result<()> {
+        for _ in 0..2 {
+            let asked_at = Instant::now();
+            let asks = self.known().asks(asked_at);
+            if asks.is_empty() && !self.has_told.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let grants = limits::share(&self.pool, self.process, &asks).await?;
+            self.has_told.store(!asks.is_empty(), Ordering::Relaxed);
+            let now = Instant::now();
+            let mut known = self.known();
+            known.granted(&grants, asked_at, now);
+            if !known.has_too_much() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Nothing panics while it is held.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place among what is under way. Dropped, it is free again.
+pub(crate) struct Place {
+    limit: Arc<Limit>,
+    key: KeyId,
+    count: Count,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.limit.known().leave(self.key, self.count);
+        if self.count == Count::UnderWay {
+            self.limit.under_way.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limit(rate: &str) -> Limit {
-        Limit::new(Some(rate.parse().unwrap()))
-    }
-
-    #[test]
-    fn a_bucket_that_is_empty_is_remembered() {
-        let limit = limit("0.001");
-        let key = KeyId::generate();
-        assert_eq!(limit.take(key), Ok(()));
-
-        limit.forget();
-
-        assert!(matches!(limit.take(key), Err(Problem::TooManyRequests { retry_after_s: 1..=1000 })));
-    }
-
-    #[test]
-    fn a_bucket_that_is_full_again_is_forgotten() {
-        let limit = limit("1000000");
-        limit.take(KeyId::generate()).unwrap();
-
-        let is_forgotten = || {
-            limit.forget();
-            limit.0.as_ref().is_some_and(RateLimiter::is_empty)
-        };
-
-        assert!((0..1_000_000).any(|_| is_forgotten()));
-    }
-}
+mod tests;

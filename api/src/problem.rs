@@ -83,6 +83,19 @@ pub(crate) enum Problem {
     UnsupportedEncoding,
     #[error("too many requests with this API key; repeat this one after {retry_after_s} s")]
     TooManyRequests { retry_after_s: u64 },
+    #[error(
+        "{0} requests with this API key are under way at this process; repeat this one once some have ended"
+    )]
+    TooManyUnderWay(usize),
+    #[error("{0} requests with this API key wait for payments; ask without `wait`, or once some have ended")]
+    TooManyWaits(usize),
+    #[error(
+        "it is not known at the moment how much of this API key's limit is left; nothing is lost by repeating the request \
+         with the same Idempotency-Key"
+    )]
+    ReducedCapacity,
+    #[error("the path and the query together are longer than {0} bytes")]
+    UriTooLong(usize),
     #[error("not possible right now; nothing is lost by repeating the request with the same Idempotency-Key")]
     Unavailable,
     #[error(
@@ -161,6 +174,10 @@ impl Problem {
             Self::UnsupportedMediaType => Code::UnsupportedMediaType,
             Self::UnsupportedEncoding => Code::UnsupportedContentEncoding,
             Self::TooManyRequests { .. } => Code::TooManyRequests,
+            Self::TooManyUnderWay(_) => Code::TooManyConcurrentRequests,
+            Self::TooManyWaits(_) => Code::TooManyWaits,
+            Self::ReducedCapacity => Code::ReducedCapacity,
+            Self::UriTooLong(_) => Code::UriTooLong,
             Self::Unavailable => Code::Unavailable,
             Self::DatabaseBusy => Code::DatabaseBusy,
             Self::DatabaseUnavailable => Code::DatabaseUnavailable,

@@ -28,6 +28,7 @@ use crate::contract::{self, Serve as _, operations, reference};
 use crate::correlation::identify;
 use crate::fault::{Fault, Kind};
 use crate::head::well_formed;
+use crate::limit;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::request::BODY_BYTES_MAX;
@@ -53,6 +54,7 @@ pub(crate) fn router(app: App) -> Router {
         .merge(reconciliation::router())
         .merge(recovery::router())
         .route_layer(from_fn_with_state(app.pool.clone(), vouch))
+        .route_layer(from_fn(limit::told))
         .serve(&operations::GET_HEALTH, health)
         .serve(&operations::GET_LIVENESS, health)
         .serve(&operations::GET_READINESS, ready)

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use shared::merchant::limits::KeyLimits;
 use shared::platform::config::{self, InvalidSetting};
 use shared::platform::rate::Rate;
+use sqlx::PgPool;
 
 use crate::admin_key;
+use crate::limit::{Bounds, Limit};
 
 /// How the API serves; each field names its variable.
 #[derive(Clone)]
@@ -28,8 +31,17 @@ pub struct Settings {
     pub client_connections: usize,
     /// `CHAOS_MODE`: whether a client may ask, by a header, for a failure after its payment was recorded.
     pub chaos_mode: bool,
-    /// `API_RATE_PER_S` and `API_RATE_BURST`: the requests that an API key may make. None sets no limit.
+    /// `API_RATE_PER_S` and `API_RATE_BURST`: the requests that may change something, and those that only
+    /// read, which an API key without limits of its own may make. None sets no limit.
     pub rate: Option<Rate>,
+    /// `API_READS_PER_S` and `API_READS_BURST`: the same for reads alone. None: as many as the others.
+    pub reads: Option<Rate>,
+    /// `API_CONCURRENT`: the most requests with API keys at a time.
+    pub concurrent: usize,
+    /// `API_CONCURRENT_PER_KEY`: the most requests with one API key at a time.
+    pub concurrent_per_key: usize,
+    /// `API_WAITS_PER_KEY`: the most reads with one API key that wait for payments at a time.
+    pub waits_per_key: usize,
 }
 
 impl Settings {
@@ -46,6 +58,10 @@ impl Settings {
             client_connections: 4096,
             chaos_mode: false,
             rate: None,
+            reads: None,
+            concurrent: 8192,
+            concurrent_per_key: 4096,
+            waits_per_key: 100,
         }
     }
 
@@ -77,11 +93,23 @@ impl Settings {
             max_connections: connections_from_env(default.max_connections)?,
             api_addr: config::parsed("API_ADDR", default.api_addr)?,
             board_addr: config::parsed("BOARD_ADDR", default.board_addr)?,
-            client_connections: client_connections_from_env(default.client_connections)?,
+            client_connections: at_least_one("API_CONNECTIONS", default.client_connections)?,
             chaos_mode: config::parsed("CHAOS_MODE", default.chaos_mode)?,
-            rate: rate_from_env()?,
+            rate: rate_from_env("API_RATE_PER_S", "API_RATE_BURST")?,
+            reads: rate_from_env("API_READS_PER_S", "API_READS_BURST")?,
+            concurrent: at_least_one("API_CONCURRENT", default.concurrent)?,
+            concurrent_per_key: at_least_one("API_CONCURRENT_PER_KEY", default.concurrent_per_key)?,
+            waits_per_key: at_least_one("API_WAITS_PER_KEY", default.waits_per_key)?,
             ..default
         })
+    }
+
+    /// The limits of keys that these settings mean.
+    pub(crate) fn limit(&self, pool: PgPool) -> Limit {
+        let default = KeyLimits { writes: self.rate, reads: self.reads.or(self.rate) };
+        let bounds =
+            Bounds { all: self.concurrent, per_key: self.concurrent_per_key, waits: self.waits_per_key };
+        Limit::new(pool, default, bounds)
     }
 }
 
@@ -94,19 +122,19 @@ fn connections_from_env(default: u32) -> Result<u32, InvalidSetting> {
     Ok(connections)
 }
 
-fn client_connections_from_env(default: usize) -> Result<usize, InvalidSetting> {
-    match config::parsed("API_CONNECTIONS", default)? {
-        0 => Err(InvalidSetting::new("API_CONNECTIONS", "must be at least 1")),
-        connections => Ok(connections),
+fn at_least_one(name: &'static str, default: usize) -> Result<usize, InvalidSetting> {
+    match config::parsed(name, default)? {
+        0 => Err(InvalidSetting::new(name, "must be at least 1")),
+        number => Ok(number),
     }
 }
 
-fn rate_from_env() -> Result<Option<Rate>, InvalidSetting> {
-    let rate: Option<Rate> = config::parsed_optional("API_RATE_PER_S")?;
-    let burst = config::parsed_optional("API_RATE_BURST")?;
-    match (rate, burst) {
-        (Some(rate), Some(burst)) => Ok(Some(rate.with_burst(burst))),
-        (None, Some(_)) => Err(InvalidSetting::new("API_RATE_BURST", "needs API_RATE_PER_S")),
+fn rate_from_env(per_s: &'static str, burst: &'static str) -> Result<Option<Rate>, InvalidSetting> {
+    let rate: Option<Rate> = config::parsed_optional(per_s)?;
+    let at_once = config::parsed_optional(burst)?;
+    match (rate, at_once) {
+        (Some(rate), Some(at_once)) => Ok(Some(rate.with_burst(at_once))),
+        (None, Some(_)) => Err(InvalidSetting::new(burst, format!("needs {per_s}"))),
         (rate, None) => Ok(rate),
     }
 }
@@ -120,6 +148,10 @@ impl fmt::Debug for Settings {
             .field("client_connections", &self.client_connections)
             .field("chaos_mode", &self.chaos_mode)
             .field("rate", &self.rate)
+            .field("reads", &self.reads)
+            .field("concurrent", &self.concurrent)
+            .field("concurrent_per_key", &self.concurrent_per_key)
+            .field("waits_per_key", &self.waits_per_key)
             .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,6 @@
 //! `payonce keys`: who may use the API.
 
+use std::num::NonZeroU32;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,10 +18,14 @@ use terminal::{output, progress};
 
 use crate::migrate::connect;
 
+mod limit;
+
+use limit::Given;
+
 /// How far the journal of a new gateway is read.
 const JOURNAL: Bounds = Bounds { pages: usize::MAX, time: Duration::from_hours(1) };
 
-/// Make, list and revoke API keys. Needs `DATABASE_URL`.
+/// Make, list, limit and revoke API keys. Needs `DATABASE_URL`.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Make a key for a merchant, and the merchant if there is none of that name
@@ -70,6 +75,34 @@ Exit codes: 0 listed, 1 failed, 2 called wrongly.")]
         #[arg(long)]
         json: bool,
     },
+    /// Limit how many requests a key may make
+    ///
+    /// All api processes together let through so many. What is not said stays. They hold within seconds.
+    #[command(after_help = "\
+Example:
+  payonce keys limit key_01920f2d6a0b7c3e8f5a4b2c1d0e9f88 --writes 50 --reads 200
+  payonce keys limit key_01920f2d6a0b7c3e8f5a4b2c1d0e9f88 --writes default
+
+Exit codes: 0 limited; 1 no such key, or failed; 2 called wrongly.")]
+    Limit {
+        /// The key's id, as `payonce keys list` shows it
+        id: KeyId,
+        /// Requests in a second that may change something, or `default` for that of the settings
+        #[arg(long, value_name = "PER_S", required_unless_present = "reads")]
+        writes: Option<Given>,
+        /// As many of these at once after a pause; without it one second's worth
+        #[arg(long, value_name = "NUMBER", requires = "writes")]
+        writes_burst: Option<NonZeroU32>,
+        /// Requests in a second that only read, or `default` for that of the settings
+        #[arg(long, value_name = "PER_S")]
+        reads: Option<Given>,
+        /// As many of these at once after a pause; without it one second's worth
+        #[arg(long, value_name = "NUMBER", requires = "reads")]
+        reads_burst: Option<NonZeroU32>,
+        /// Print one line of JSON: {"id","limited":true}
+        #[arg(long)]
+        json: bool,
+    },
     /// End a key; clients that use it are refused from now on
     #[command(after_help = "\
 Example:
@@ -92,6 +125,9 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
             create((&merchant, which, gateway), &name, json).await?;
         }
         Command::List { json } => list(json).await?,
+        Command::Limit { id, writes, writes_burst, reads, reads_burst, json } => {
+            limit::set(id, (writes, writes_burst), (reads, reads_burst), json).await?;
+        }
         Command::Revoke { id, json } => revoke(id, json).await?,
     }
     Ok(ExitCode::SUCCESS)
@@ -192,7 +228,10 @@ async fn list(json: bool) -> Result<()> {
         return output::json(&keys.iter().map(as_json).collect::<Vec<_>>());
     }
     let rows: Vec<Vec<String>> = keys.iter().map(as_row).collect();
-    output::table(&["ID", "MERCHANT", "ITS ID", "NAME", "SECRET", "MADE", "REVOKED"], &rows)
+    output::table(
+        &["ID", "MERCHANT", "ITS ID", "NAME", "SECRET", "WRITES", "READS", "MADE", "REVOKED"],
+        &rows,
+    )
 }
 
 async fn revoke(id: KeyId, json: bool) -> Result<()> {
@@ -213,6 +252,8 @@ fn as_json(key: &KeySummary) -> serde_json::Value {
         "merchant_id": key.merchant_id,
         "name": key.name,
         "prefix": key.prefix,
+        "writes": limit::as_json(key.writes),
+        "reads": limit::as_json(key.reads),
         "created_at": key.created_at,
         "revoked_at": key.revoked_at,
     })
@@ -226,6 +267,8 @@ fn as_row(key: &KeySummary) -> Vec<String> {
         key.merchant_id.to_string(),
         key.name.clone(),
         format!("{}…", key.prefix),
+        limit::in_words(key.writes),
+        limit::in_words(key.reads),
         key.created_at.format(minute).to_string(),
         key.revoked_at.map_or_else(|| "-".to_owned(), |at| at.format(minute).to_string()),
     ]

@@ -10,6 +10,7 @@ use crate::database::InTime as _;
 use crate::platform::text;
 
 pub mod auth;
+pub mod limits;
 
 /// A business that posts payments.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,9 +13,12 @@ use futures::future::join_all;
 use rand::seq::SliceRandom as _;
 use serde_json::json;
 use shared::database::Seat;
-use shared::database::batch::Work as _;
+use shared::database::batch::{Batcher, Work as _};
 use shared::merchant::auth::{self, SecretHash};
-use shared::payment::transition::{self, Effect, Lease, NewPayment, Recorded, Settled, Settlement, Settling};
+use shared::payment::transition::{
+    self, Accepting, Effect, Lease, NewPayment, Recorded, Settled, Settlement, Settling,
+};
+use shared::queue::bell::Bell;
 use sqlx::PgPool;
 use tests::TestDatabase;
 use tests::claimant;
@@ -132,6 +135,34 @@ async fn keys_that_were_taken_before_tell_what_they_made_and_those_beside_them_a
     let again = transition::accept(&pool, std::slice::from_ref(&first)).await.unwrap();
     assert_eq!(again.get(&first.id), Some(&Recorded::New(made)));
     assert_eq!(count(&pool, "select count(*) from payment_events").await, 3);
+}
+
+#[tokio::test]
+async fn what_a_merchant_posts_behind_the_flood_of_another_one_is_recorded_with_the_next_batches() {
+    let database = TestDatabase::fresh().await;
+    let (pool, flooding) = callers(&database).await;
+    let merchant = shared::merchant::find_or_create(&pool, "another").await.unwrap();
+    let quiet = SecretHash::of(&auth::create_key(&pool, merchant.id, "key").await.unwrap().secret);
+    let work = Accepting { seat: Seat::new(pool.clone()), bell: Bell::new(pool.clone()) };
+    let accepts = Batcher::new(work);
+    let post = |api_key, key: String| {
+        let (accepts, payment) = (accepts.clone(), a_new_payment(api_key, &key));
+        tokio::spawn(async move { accepts.submit(payment).await.unwrap().is_some() })
+    };
+
+    let flood: Vec<_> = (0..2_000).map(|n| post(flooding, format!("flood-{n}"))).collect();
+    let own: Vec<_> = (0..5).map(|n| post(quiet, format!("own-{n}"))).collect();
+
+    for posted in flood.into_iter().chain(own) {
+        assert!(posted.await.unwrap());
+    }
+    // One batch is one transaction, and they follow each other.
+    let batches = "select count(distinct xmin::text) from payments";
+    assert!(count(&pool, batches).await >= 8);
+    let before = "select count(distinct p.xmin::text) from payments p
+                   where p.xmin::text::bigint < (select max(q.xmin::text::bigint) from payments q
+                                                   join merchants m on m.id = q.merchant_id where m.name = 'another')";
+    assert!(count(&pool, before).await <= 2, "they waited behind the flood");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use futures::future::join_all;
 use nix::sys::signal::Signal;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use sqlx::{Postgres, Transaction};
 use tests::client::send;
 use tests::contract::{Operation, operations};
 use tests::raw::exchange;
@@ -68,6 +69,19 @@ async fn ask<'a>(
     request: impl Fn(&Operation) -> RequestBuilder,
 ) -> Vec<(&'a Operation, Answer)> {
     join_all(operations.into_iter().map(async |it| (it, send(request(it)).await))).await
+}
+
+/// A transaction that keeps every table of ours locked until it is dropped.
+async fn all_tables_locked(system: &System) -> Transaction<'static, Postgres> {
+    let mut lock = system.database.pool.begin().await.unwrap();
+    let all = "do $$ declare each regclass; begin
+                 for each in select oid from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace
+                 loop execute format('lock table %s in access exclusive mode', each); end loop;
+               end $$";
+    for held in ["set local idle_in_transaction_session_timeout = 0", all] {
+        sqlx::query(held).execute(&mut *lock).await.unwrap();
+    }
+    lock
 }
 
 fn names(answer: &Answer) -> BTreeSet<String> {
@@ -209,14 +223,7 @@ async fn while_the_database_is_away_every_operation_is_a_503_that_says_so() {
 #[tokio::test]
 async fn while_somebody_keeps_the_tables_locked_every_operation_is_a_503_that_says_so() {
     let system = an_api(vec![]).await;
-    let mut lock = system.database.pool.begin().await.unwrap();
-    let all = "do $$ declare each regclass; begin
-                 for each in select oid from pg_class where relkind = 'r' and relnamespace = 'public'::regnamespace
-                 loop execute format('lock table %s in access exclusive mode', each); end loop;
-               end $$";
-    for held in ["set local idle_in_transaction_session_timeout = 0", all] {
-        sqlx::query(held).execute(&mut *lock).await.unwrap();
-    }
+    let _lock = all_tables_locked(&system).await;
 
     for (_, answer) in ask(&locked(), |it| whole(&system, it)).await {
         answer.assert_problem(503, "database_busy");
@@ -232,6 +239,30 @@ async fn beyond_the_limit_of_its_key_every_operation_of_a_merchant_is_a_429() {
     let all: Vec<_> = locked().into_iter().filter(|it| it.takes("api_key")).collect();
     for (_, answer) in ask(&all, |it| whole(&system, it)).await {
         answer.assert_problem(429, "too_many_requests");
+    }
+}
+
+#[tokio::test]
+async fn beyond_the_requests_that_its_key_may_have_under_way_every_operation_of_a_merchant_is_a_429() {
+    let system = an_api(vec![("API_CONCURRENT_PER_KEY", "1".to_owned())]).await;
+    let _lock = all_tables_locked(&system).await;
+    let all: Vec<_> = locked().into_iter().filter(|it| it.takes("api_key")).collect();
+    let create = all.iter().find(|it| it.id == "create_payment").unwrap();
+
+    // Of two at once, one is under way until the lock is given up, and the other one is refused.
+    for operation in &all {
+        let answers = tokio::join!(send(whole(&system, create)), send(whole(&system, operation)));
+        let codes = [answers.0.json()["code"].clone(), answers.1.json()["code"].clone()];
+        assert!(codes.contains(&json!("too_many_concurrent_requests")), "{}: {codes:?}", operation.id);
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_is_too_long_is_a_414_of_every_operation() {
+    let system = an_api(vec![]).await;
+    let long = "a".repeat(9000);
+    for (_, answer) in ask(&operations(), |it| whole(&system, it).query(&[("long", &long)])).await {
+        answer.assert_problem(414, "uri_too_long");
     }
 }
 

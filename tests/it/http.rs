@@ -2,11 +2,13 @@
 
 mod accept;
 mod board;
+mod bounds;
 mod card_number;
 mod chaos_mode;
 mod conditional;
 mod correlation;
 mod faults;
+mod fleet;
 mod health;
 mod idempotency_key;
 mod keys;

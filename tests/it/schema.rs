@@ -258,6 +258,7 @@ const KEPT: &[(&str, &str)] = &[
     ("late_evidence", "what the gateway said too late"),
     ("ledger_accounts", "our books"),
     ("ledger_transfers", "our books"),
+    ("limit_shares", "each heartbeat deletes the rows of processes that are gone"),
     ("merchants", "who is owed"),
     ("orphans", "charges of forgotten payments"),
     ("payment_events", "the truth about payments"),

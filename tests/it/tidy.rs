@@ -145,6 +145,10 @@ const NOT_DURABLE: &[(&str, &str)] = &[
     ("shared/src/gateway/outage.rs", "when a breaker was open, which moves no payment"),
     ("shared/src/merchant.rs", "merchants: the same again finds them"),
     ("shared/src/merchant/auth.rs", "keys, made and revoked by a person who sees the answer"),
+    (
+        "shared/src/merchant/limits.rs",
+        "limits that a person sets, and shares that the next heartbeat says again",
+    ),
     ("shared/src/operations/breaks.rs", "is part of a transaction"),
 ];
 

@@ -9,6 +9,7 @@ use domain::decide::Purpose;
 use domain::outcome::FailureKind;
 use domain::posting::AccountKind;
 use domain::status::{EventType, HeldReason, PaymentStatus};
+use shared::merchant::limits::Scope;
 use shared::operations::breaks;
 use shared::platform::metrics;
 use tests::TestDatabase;
@@ -91,6 +92,7 @@ fn checked(constraint: &str) -> Option<Words> {
         "corrections_kind_known" => kinds(correction::KINDS),
         "reconciliation_runs_step_known" => declared("shared/src/operations/reconciliation/run.rs", "Step"),
         "decisions_wish_known" => domain_words("held", &["look", "succeed", "fail", "reverse", "void"]),
+        "limit_shares_scope_known" => set(Scope::ALL.iter().map(|it| it.as_str())),
         _ => return None,
     })
 }
@@ -143,7 +145,7 @@ async fn every_check_of_the_database_that_lists_words_lists_those_of_the_code() 
             assert!(!lists_words || name == "ledger_transfers_code_known", "{name} is compared with nothing");
         }
     }
-    assert_eq!(compared, 14, "checks were renamed");
+    assert_eq!(compared, 15, "checks were renamed");
 }
 
 /// All statements and sources that write to the database.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::Answer;
 
 /// The problems that no test can bring about at will: faults of ours, and moments of overload.
-const UNFORESEEN: [&str; 2] = ["internal", "unavailable"];
+const UNFORESEEN: [&str; 3] = ["internal", "reduced_capacity", "unavailable"];
 
 static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(api::openapi()).expect("the document is JSON"));

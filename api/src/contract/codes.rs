@@ -106,6 +106,8 @@ codes! {
         "The payment of the dead letter is held. Replay it, or decide about the payment by its break.",
     PayloadTooLarge = "payload_too_large" PAYLOAD_TOO_LARGE Never
         "The body is longer than 65,536 bytes.",
+    UriTooLong = "uri_too_long" URI_TOO_LONG Never
+        "The path and the query together are longer than 8,192 bytes.",
     UnsupportedMediaType = "unsupported_media_type" UNSUPPORTED_MEDIA_TYPE Never
         "The body does not say that it is JSON. Send `Content-Type: application/json`.",
     UnsupportedContentEncoding = "unsupported_content_encoding" UNSUPPORTED_MEDIA_TYPE Never
@@ -115,10 +117,16 @@ codes! {
          `payment_id` the payment. Use a new key for a new payment.",
     TooManyRequests = "too_many_requests" TOO_MANY_REQUESTS After
         "The key has made too many requests. Repeat this one after the time in `Retry-After`.",
+    TooManyConcurrentRequests = "too_many_concurrent_requests" TOO_MANY_REQUESTS After
+        "Too many requests of the key are under way. Wait for some to end.",
+    TooManyWaits = "too_many_waits" TOO_MANY_REQUESTS After
+        "Too many requests of the key wait for payments. Ask without `wait`, or once some have ended.",
     Internal = "internal" INTERNAL_SERVER_ERROR Sometime
         "A fault of ours. Repeating the request with the same idempotency key is safe.",
     Unavailable = "unavailable" SERVICE_UNAVAILABLE After
         "Not possible right now. Nothing is lost by repeating the request with the same idempotency key.",
+    ReducedCapacity = "reduced_capacity" SERVICE_UNAVAILABLE After
+        "It is not known at the moment how much of the key's limit is left. Repeat the request later.",
     DatabaseBusy = "database_busy" SERVICE_UNAVAILABLE After
         "Another session of the database keeps locked what the request needs. Nothing is lost by repeating it \
          with the same idempotency key.",

@@ -45,12 +45,17 @@ const HEADERS: &[(&str, &str)] = &[
     ),
     ("Preference-Applied", "The preference of the request that was kept."),
     ("ETag", "The state of the object, weak and opaque. Send it back as `If-None-Match`."),
+    ("RateLimit", "What is left of the key's limit, and for how long, if it has one."),
+    ("RateLimit-Policy", "The key's limit, if it has one."),
     ("Retry-After", "The seconds after which the same request may well succeed."),
     ("WWW-Authenticate", "How to send a key."),
 ];
 
 /// The headers of every answer.
 const ALWAYS: &[&str] = &["Request-Id", "X-Correlation-Id"];
+
+/// The headers of every answer to a key that has a limit.
+const LIMITED: &[&str] = &["RateLimit", "RateLimit-Policy"];
 
 const INTRODUCTION: &str = "Payonce records payments once per idempotency key, and charges each of them once. \
     Money is a decimal in a string, times are in UTC by RFC 3339, and ids are opaque. A field that you do not \
@@ -167,7 +172,13 @@ fn described_parameter(parameter: &Parameter) -> utoipa::openapi::path::Paramete
 fn responses(operation: &Operation) -> utoipa::openapi::Responses {
     let mut responses = ResponsesBuilder::new();
     for answer in operation.answers {
-        responses = responses.response(answer.status.to_string(), described_answer(answer));
+        let mut described = described_answer(answer);
+        if operation.caller == Caller::Merchant {
+            for name in LIMITED {
+                described.headers.insert((*name).to_owned(), RefOr::Ref(header_reference(name)));
+            }
+        }
+        responses = responses.response(answer.status.to_string(), described);
     }
     let problems = operation.all_problems();
     for codes in problems.chunk_by(|a, b| a.status() == b.status()) {

@@ -31,6 +31,7 @@ use super::merchant::{ApiKey, Merchant, caller};
 use crate::contract::{Serve as _, operations};
 use crate::correlation::CorrelationId;
 use crate::etag::{Known, Tag};
+use crate::limit::Slot;
 use crate::pages::Pages;
 use crate::prefer::PREFERENCE_APPLIED;
 use crate::problem::Problem;
@@ -67,6 +68,7 @@ async fn create(
     State(app): State<App>,
     ApiKey(api_key): ApiKey,
     Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
+    Extension(slot): Extension<Slot>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let wait = prefer::wait(&sent.headers);
@@ -77,7 +79,9 @@ async fn create(
         tracing::warn!("simulating a failure after the payment was recorded");
         return Err(Problem::Internal);
     }
+    // A wait for which there is no place is a preference that cannot be kept.
     if let Some(secs) = wait
+        && app.limit.wait(&slot).is_ok()
         && let Some(payment) = at_rest_within(&app, told.payment_id(), api_key, secs).await
     {
         return Ok(told.at_rest(&payment, secs));
@@ -284,6 +288,7 @@ fn is_moving(payment: &Payment) -> bool {
 async fn read(
     State(app): State<App>,
     ApiKey(api_key): ApiKey,
+    Extension(slot): Extension<Slot>,
     known: Known,
     id: Result<Path<PaymentId>, PathRejection>,
     params: Params,
@@ -294,6 +299,7 @@ async fn read(
     };
     let mut payment = find(&app, id, api_key).await?;
     if let (true, Some(secs)) = (is_moving(&payment), wait) {
+        app.limit.wait(&slot)?;
         app.waiters.at_rest_within(id, Duration::from_secs(secs), &app.shutdown).await;
         payment = find(&app, id, api_key).await?;
     }

@@ -4,17 +4,25 @@
 //! items in and wait. One batch is under way at a time, and the items that have come meanwhile leave as the
 //! next one. There is no timer: a lone item leaves at once and pays nothing, a crowd pays once.
 //!
-//! Invariants: an item that was taken in is worked on, even if its task has stopped waiting. First come,
-//! first served. No item waits while no batch is under way. At most `CAPACITY` items wait, and any more are
-//! refused.
+//! Where more wait than one batch takes, their owners take turns. So one merchant's flood does not stand
+//! before another one's request.
+//!
+//! Invariants: an item that was taken in is worked on, even if its task has stopped waiting. Of one owner's
+//! items the first to come is the first to leave. An owner's first item leaves with the next batch, unless a
+//! whole batch of other owners' first items came before it. No item waits while no batch is under way. At
+//! most `CAPACITY` items wait, and any more are refused. The last quarter of these places is kept for owners
+//! that have less than a quarter of them.
 
-use std::collections::VecDeque;
+mod line;
+
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::StreamExt as _;
 use tokio::sync::oneshot;
 
+pub use self::line::Owner;
+use self::line::{Full, Line};
 use crate::database::failure::Failure;
 
 /// Items in one batch. Beyond some hundred rows a statement gains nothing more by being larger.
@@ -35,6 +43,13 @@ pub trait Work: Send + Sync + 'static {
     type Answer: Send + 'static;
     /// Why a whole batch failed.
     type Error: HasRemedy + Send + Sync + 'static;
+
+    /// Whose item it is: owners take turns where more wait than a batch takes. Two that have one number are
+    /// taken for one.
+    fn owner(item: &Self::Item) -> Owner {
+        let _ = item;
+        0
+    }
 
     /// Works on all of `items` together, or on none of them. There is one answer for each, in the order of
     /// the items.
@@ -123,7 +138,8 @@ impl<W: Work> Batcher<W> {
     /// The item was not taken in, or its batch failed.
     pub async fn submit(&self, item: W::Item) -> Result<W::Answer, Refused<W::Error>> {
         let (tell, told) = oneshot::channel();
-        let is_idle = self.line().push(Waiting { item, tell }).map_err(|Full| Refused::Full)?;
+        let owner = W::owner(&item);
+        let is_idle = self.line().push(owner, Waiting { item, tell }).map_err(|Full| Refused::Full)?;
         if is_idle {
             tokio::spawn(self.clone().run());
         }
@@ -158,8 +174,8 @@ impl<W: Work> Batcher<W> {
         loop {
             tokio::task::yield_now().await;
             let line = self.line();
-            let waiting = line.waiting.len();
-            if waiting <= before || waiting >= line.batch {
+            let waiting = line.waiting();
+            if waiting <= before || waiting >= line.batch() {
                 return;
             }
             before = waiting;
@@ -198,44 +214,6 @@ async fn worked_on<W: Work>(work: &W, items: &[W::Item]) -> Result<Vec<W::Answer
             work.work(items).await
         }
         done => done,
-    }
-}
-
-/// The line of waiting items, and whether a task works on it. It is a plain value that decides everything;
-/// tasks that share it lock it.
-#[derive(Debug)]
-struct Line<T> {
-    waiting: VecDeque<T>,
-    is_worked_on: bool,
-    batch: usize,
-    capacity: usize,
-}
-
-/// The line has no room.
-#[derive(Debug, PartialEq, Eq)]
-struct Full;
-
-impl<T> Line<T> {
-    const fn new(batch: usize, capacity: usize) -> Self {
-        Self { waiting: VecDeque::new(), is_worked_on: false, batch, capacity }
-    }
-
-    /// Takes an item in. It answers `true` if no task works on the line. Then the caller does, and must call
-    /// [`Self::take`] until nothing comes.
-    fn push(&mut self, item: T) -> Result<bool, Full> {
-        if self.waiting.len() >= self.capacity {
-            return Err(Full);
-        }
-        self.waiting.push_back(item);
-        let was_worked_on = std::mem::replace(&mut self.is_worked_on, true);
-        Ok(!was_worked_on)
-    }
-
-    /// The next batch. Once it is empty, the line is not the caller's any more.
-    fn take(&mut self) -> Vec<T> {
-        let batch: Vec<T> = self.waiting.drain(..self.waiting.len().min(self.batch)).collect();
-        self.is_worked_on = !batch.is_empty();
-        batch
     }
 }
 

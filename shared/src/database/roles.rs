@@ -21,6 +21,7 @@ const TABLES: &[(&str, &str)] = &[
     ("public.gateways", "insert"),
     ("public.merchants", "insert"),
     ("public.api_keys", "insert update"),
+    ("public.limit_shares", "insert update delete"),
     ("public.payments", "insert update"),
     ("public.payment_events", "insert"),
     ("public.idempotency_keys", "insert"),

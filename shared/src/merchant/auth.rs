@@ -9,6 +9,7 @@ use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 
+use super::limits::{KeyLimits, StoredLimit};
 use crate::database::batch::Work;
 use crate::database::{InTime as _, Lend, Seat};
 
@@ -50,6 +51,10 @@ pub struct KeySummary {
     pub created_at: DateTime<Utc>,
     /// Since when the key opens nothing; none while it does.
     pub revoked_at: Option<DateTime<Utc>>,
+    /// Its own limit of requests that may change something; none is the default.
+    pub writes: Option<StoredLimit>,
+    /// Its own limit of requests that only read; none is the default.
+    pub reads: Option<StoredLimit>,
 }
 
 /// A secret's SHA-256, by which its key is found. A secret has 256 random bits, so a slow hash would add
@@ -62,6 +67,12 @@ impl SecretHash {
     #[must_use]
     pub fn of(secret: &str) -> Self {
         Self(Sha256::digest(secret).into())
+    }
+
+    /// A number that two secrets hardly share.
+    pub(crate) fn number(self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
     }
 
     /// The hash as it is stored.
@@ -108,7 +119,8 @@ pub async fn create_key(pool: &PgPool, merchant: MerchantId, name: &str) -> sqlx
 /// Returns the database's error.
 pub async fn list_keys(pool: &PgPool) -> sqlx::Result<Vec<KeySummary>> {
     let rows = sqlx::query!(
-        "select k.id, m.name as merchant_name, k.name, k.prefix, k.created_at, k.revoked_at, k.merchant_id
+        "select k.id, m.name as merchant_name, k.name, k.prefix, k.created_at, k.revoked_at, k.merchant_id,
+                k.writes_per_s, k.writes_burst, k.reads_per_s, k.reads_burst
            from api_keys k
            join merchants m on m.id = k.merchant_id
           order by k.id"
@@ -125,6 +137,8 @@ pub async fn list_keys(pool: &PgPool) -> sqlx::Result<Vec<KeySummary>> {
             prefix: row.prefix,
             created_at: row.created_at,
             revoked_at: row.revoked_at,
+            writes: StoredLimit::of(row.writes_per_s, row.writes_burst),
+            reads: StoredLimit::of(row.reads_per_s, row.reads_burst),
         })
         .collect())
 }
@@ -150,6 +164,8 @@ pub struct Caller {
     pub key: KeyId,
     /// The merchant whose key it is.
     pub merchant: MerchantId,
+    /// The limits that are stored with the key.
+    pub limits: KeyLimits,
 }
 
 /// The callers with these secrets, in the same order; none for a secret that is unknown or was revoked. Keys
@@ -161,7 +177,8 @@ pub async fn find_callers(on: &impl Lend, secrets: &[SecretHash]) -> sqlx::Resul
     let hashes: Vec<_> = secrets.iter().map(|secret| secret.bytes()).collect();
     let mut connection = on.lend().await?;
     let found = sqlx::query!(
-        "select id, secret_hash, merchant_id from api_keys where secret_hash = any($1) and revoked_at is null",
+        "select id, secret_hash, merchant_id, writes_per_s, writes_burst, reads_per_s, reads_burst
+           from api_keys where secret_hash = any($1) and revoked_at is null",
         &hashes
     )
     .fetch_all(&mut *connection)
@@ -170,7 +187,14 @@ pub async fn find_callers(on: &impl Lend, secrets: &[SecretHash]) -> sqlx::Resul
     let by_hash: HashMap<_, _> = connection
         .back(found)?
         .into_iter()
-        .map(|key| (key.secret_hash, Caller { key: key.id.into(), merchant: key.merchant_id.into() }))
+        .map(|key| {
+            let limits = KeyLimits {
+                writes: StoredLimit::of(key.writes_per_s, key.writes_burst).and_then(StoredLimit::rate),
+                reads: StoredLimit::of(key.reads_per_s, key.reads_burst).and_then(StoredLimit::rate),
+            };
+            let caller = Caller { key: key.id.into(), merchant: key.merchant_id.into(), limits };
+            (key.secret_hash, caller)
+        })
         .collect();
     Ok(hashes.iter().map(|hash| by_hash.get(hash).copied()).collect())
 }

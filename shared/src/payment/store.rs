@@ -10,7 +10,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use super::{Event, Payment};
-use crate::database::batch::Work;
+use crate::database::batch::{Owner, Work};
 use crate::database::watermark::Looked;
 use crate::database::{InTime as _, Lend, Seat};
 use crate::merchant::auth::SecretHash;
@@ -71,6 +71,10 @@ impl Work for Reading {
     type Item = Asked;
     type Answer = Option<Payment>;
     type Error = sqlx::Error;
+
+    fn owner(asked: &Asked) -> Owner {
+        asked.api_key.number()
+    }
 
     async fn settled(&self) {
         self.seat.settled().await;

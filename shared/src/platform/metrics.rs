@@ -21,6 +21,10 @@ use metrics::{
 };
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
+mod refusal;
+
+pub use refusal::Refusal;
+
 /// The kind of number that a metric is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -58,6 +62,8 @@ metrics! {
         "Requests answered by the API, by method, route (its template) and status."
     HTTP_REQUEST_DURATION Histogram "http_request_duration_seconds"
         "How long the API took to answer, by method and route; without those that were asked to wait."
+    API_REFUSALS Counter "api_refusals_total"
+        "Requests with an API key that a limit refused, by limit: writes, reads (a second), `under_way` (of the key), all (keys), waits, `no_share` (503)."
     ACCEPTS Counter "payment_accepts_total"
         "Well-formed requests for a payment, by result: created, replayed, refused (another request had the key)."
     EVENTS Counter "payment_events_total"
@@ -168,6 +174,9 @@ fn describe() {
     }
     for &event in EventType::ALL {
         counter!(EVENTS, "event" => event.as_str()).increment(0);
+    }
+    for limit in Refusal::ALL {
+        counter!(API_REFUSALS, "limit" => limit.as_str()).increment(0);
     }
     for result in ["finished", "failed", "left"] {
         counter!(RECONCILIATIONS, "result" => result).increment(0);
@@ -325,6 +334,11 @@ pub fn ended(status: PaymentStatus, age: Duration) {
 /// Counts a result that came after its claim was gone.
 pub(crate) fn came_late() {
     counter!(LATE_EVIDENCE).increment(1);
+}
+
+/// Counts a request that a limit refused.
+pub fn refused(by: Refusal) {
+    counter!(API_REFUSALS, "limit" => by.as_str()).increment(1);
 }
 
 /// Counts a look that had to wait for the limit of gateway calls.

@@ -29,7 +29,16 @@ impl FromStr for Rate {
     type Err = NoRate;
 
     fn from_str(text: &str) -> Result<Self, NoRate> {
-        let per_s: Decimal = text.parse().map_err(|_| NoRate)?;
+        Self::per_s(text.parse().map_err(|_| NoRate)?)
+    }
+}
+
+impl Rate {
+    /// This many times in a second.
+    ///
+    /// # Errors
+    /// It is too rare, or too often.
+    pub fn per_s(per_s: Decimal) -> Result<Self, NoRate> {
         if !(RAREST..=MOST_OFTEN).contains(&per_s) {
             return Err(NoRate);
         }
@@ -38,9 +47,7 @@ impl FromStr for Rate {
         let quota = Quota::with_period(Duration::from_nanos(between)).ok_or(NoRate)?;
         Ok(Self(quota.allow_burst(burst)))
     }
-}
 
-impl Rate {
     /// The same rate, with this many at once after a pause.
     #[must_use]
     pub const fn with_burst(self, burst: NonZeroU32) -> Self {
@@ -51,6 +58,18 @@ impl Rate {
     #[must_use]
     pub const fn quota(self) -> Quota {
         self.0
+    }
+
+    /// The time from one to the next where they come evenly.
+    #[must_use]
+    pub const fn between(self) -> Duration {
+        self.0.replenish_interval()
+    }
+
+    /// How many may come at once after a pause.
+    #[must_use]
+    pub const fn burst(self) -> NonZeroU32 {
+        self.0.burst_size()
     }
 }
 

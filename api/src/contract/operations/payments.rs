@@ -127,7 +127,7 @@ pub(crate) static GET_PAYMENT: Operation = Operation {
             links: &[],
         },
     ],
-    problems: &[],
+    problems: &[Code::TooManyWaits],
 };
 
 pub(crate) static LIST_PAYMENT_EVENTS: Operation = Operation {

@@ -22,6 +22,9 @@ impl HasRemedy for Trouble {
     }
 }
 
+/// The items of the first owner are smaller than this, those of the second one smaller than twice this.
+const OF_EACH: u32 = 1_000_000;
+
 /// An item that fails every batch with it.
 const BAD: u32 = 666;
 /// An item that fails every batch with it, and has no remedy.
@@ -33,6 +36,10 @@ impl Work for Scripted {
     type Item = u32;
     type Answer = String;
     type Error = Trouble;
+
+    fn owner(item: &u32) -> Owner {
+        u64::from(item / OF_EACH)
+    }
 
     async fn work(&self, items: &[u32]) -> Result<Vec<String>, Trouble> {
         self.arrived.send(items.to_vec()).unwrap();
@@ -153,6 +160,100 @@ async fn a_batch_is_bounded_and_what_comes_first_leaves_first() {
 }
 
 #[tokio::test]
+async fn what_comes_behind_the_flood_of_another_owner_leaves_with_the_next_batch() {
+    const FIRST: u32 = 1_000;
+    const FLOOD: u32 = 2_000;
+    let mut lab = Lab::new(BATCH, CAPACITY);
+    let mut submitted = vec![lab.submit(0).await];
+    assert_eq!(lab.batch().await, [0]);
+    for item in FIRST..FIRST + FLOOD {
+        submitted.push(lab.submit(item).await);
+    }
+    let other: Vec<u32> = (0..5).map(|n| OF_EACH + n).collect();
+    for &item in &other {
+        submitted.push(lab.submit(item).await);
+    }
+
+    lab.go_on();
+
+    let next = lab.batch().await;
+    assert_eq!(next.len(), BATCH);
+    let is_other = |item: &u32| *item >= OF_EACH;
+    assert_eq!(next.iter().copied().filter(is_other).collect::<Vec<_>>(), other, "not among the next batch");
+    let of_flood = (FIRST..).take(BATCH - other.len()).collect::<Vec<u32>>();
+    assert_eq!(next.into_iter().filter(|item| !is_other(item)).collect::<Vec<_>>(), of_flood);
+    lab.may_go_on.add_permits(8);
+    for submitted in submitted {
+        assert!(submitted.await.unwrap().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn one_owner_cannot_take_the_last_quarter_of_the_places() {
+    let mut lab = Lab::new(10, 100);
+    let first = lab.submit(0).await;
+    assert_eq!(lab.batch().await, [0]);
+    let mut flood = Vec::new();
+    for item in 1..=75 {
+        flood.push(lab.submit(item).await);
+    }
+    assert!(matches!(lab.submit(76).await.await.unwrap(), Err(Refused::Full)));
+    let mut others = Vec::new();
+    for item in 0..25 {
+        others.push(lab.submit(OF_EACH + item).await);
+    }
+    assert!(
+        matches!(lab.submit(2 * OF_EACH).await.await.unwrap(), Err(Refused::Full)),
+        "all places are taken"
+    );
+
+    lab.may_go_on.add_permits(100);
+    for submitted in flood.into_iter().chain(others).chain([first]) {
+        assert!(submitted.await.unwrap().is_ok());
+    }
+}
+
+/// Whatever comes in whatever order: nothing is lost, no batch is too large, each owner's items keep their
+/// order, and nobody who waits is passed over for a second item of somebody else.
+#[test]
+fn owners_take_turns_whatever_comes() {
+    let mut state = 42_u64;
+    let mut random = move |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for _ in 0..2_000 {
+        let batch = usize::try_from(1 + random(8)).unwrap();
+        let mut line = Line::new(batch, 64);
+        let (mut waiting, mut next) = (Vec::<(u64, u64)>::new(), 0);
+        for _ in 0..60 {
+            if random(3) > 0 {
+                next += 1;
+                let owner = random(4);
+                if line.push(owner, (owner, next)).is_ok() {
+                    waiting.push((owner, next));
+                }
+                continue;
+            }
+            let taken = line.take();
+            assert_eq!(taken.len(), batch.min(waiting.len()));
+            let of = |items: &[(u64, u64)], owner| items.iter().filter(|it| it.0 == owner).count();
+            for owner in 0..4 {
+                let first = waiting.iter().filter(|it| it.0 == owner).take(of(&taken, owner));
+                assert!(first.eq(taken.iter().filter(|it| it.0 == owner)), "{owner} out of order");
+            }
+            let most = (0..4).map(|owner| of(&taken, owner)).max().unwrap();
+            for owner in 0..4 {
+                let (got, had) = (of(&taken, owner), of(&waiting, owner));
+                assert!(got == had || got + 1 >= most, "{owner} got {got} of {had}, another one {most}");
+            }
+            waiting.retain(|item| !taken.contains(item));
+            assert_eq!(line.waiting(), waiting.len());
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_bad_item_fails_alone() {
     let mut lab = Lab::new(10, 100);
     let first = lab.submit(1).await;
@@ -246,7 +347,7 @@ fn every_interleaving(batch: usize) {
             let tasks = (0..TASKS).map(|item| {
                 let (line, done) = (line.clone(), done.clone());
                 shuttle::thread::spawn(move || {
-                    if !line.lock().unwrap().push(item).unwrap() {
+                    if !line.lock().unwrap().push(0, item).unwrap() {
                         return;
                     }
                     loop {
@@ -263,12 +364,8 @@ fn every_interleaving(batch: usize) {
                 task.join().unwrap();
             }
             let line = line.lock().unwrap();
-            assert_eq!(
-                (done.load(Ordering::Relaxed), line.waiting.len()),
-                (TASKS, 0),
-                "an item was forgotten"
-            );
-            assert!(!line.is_worked_on, "the line was left to nobody");
+            assert_eq!((done.load(Ordering::Relaxed), line.waiting()), (TASKS, 0), "an item was forgotten");
+            assert!(!line.is_worked_on(), "the line was left to nobody");
         },
         None,
     );

@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::database::batch::{HasRemedy as _, Remedy, Work};
+use crate::database::batch::{HasRemedy as _, Owner, Remedy, Work};
 use crate::database::{self, InTime as _, Lend, Seat, durable};
 use crate::merchant::auth::SecretHash;
 use crate::platform::{fault, metrics};
@@ -160,6 +160,10 @@ impl Work for Accepting {
     /// None if a concurrent request took the key, or the API key opens nothing.
     type Answer = Option<Recorded>;
     type Error = sqlx::Error;
+
+    fn owner(payment: &NewPayment) -> Owner {
+        payment.api_key.number()
+    }
 
     async fn settled(&self) {
         self.seat.settled().await;
