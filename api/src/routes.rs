@@ -6,7 +6,6 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
-use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -14,14 +13,11 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use shared::database::{self, standby};
-use shared::operations::gauges;
 use shared::operations::installation;
 use shared::payment::store;
 use shared::platform::listener::Slow;
-use shared::platform::metrics;
 use sqlx::PgPool;
 
-use crate::App;
 use crate::body::Fields;
 use crate::correlation::identify;
 use crate::fault::{Fault, Kind};
@@ -29,18 +25,22 @@ use crate::head::well_formed;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::request::BODY_BYTES_MAX;
+use crate::{App, Settings, cors, packed, secured};
 
 mod admin;
 mod breaks;
 mod corrections;
 mod dead_letters;
 mod merchant;
+pub(crate) mod metrics;
 mod payments;
 mod reconciliation;
 mod recovery;
 
 /// All routes, with what holds for each of them.
-pub(crate) fn router(app: App) -> Router {
+pub(crate) fn router(app: App, settings: &Settings) -> Router {
+    let metrics =
+        if settings.metrics_on_api { metrics::router(app.pool.clone()) } else { Router::new() };
     Router::new()
         .merge(payments::router())
         .merge(breaks::router())
@@ -52,11 +52,14 @@ pub(crate) fn router(app: App) -> Router {
         .route("/health", get(health))
         .route("/health/live", get(health))
         .route("/health/ready", get(ready))
-        .route("/metrics", get(scrape))
+        .merge(metrics)
         .fallback(async || Problem::NotFound("path"))
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(well_formed))
+        .layer(from_fn(packed::packed))
+        .layer(from_fn_with_state(settings.cors_origins.clone(), cors::across))
+        .layer(from_fn(secured::data))
         .layer(from_fn(identify))
         .with_state(app)
 }
@@ -107,10 +110,6 @@ async fn lag_if_ready(pool: &PgPool) -> Result<Duration, Problem> {
         return Err(Problem::NotReady(why));
     }
     Ok(store::lag(pool).await?)
-}
-
-async fn scrape(State(app): State<App>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gauges::scrape(&app.pool).await)
 }
 
 /// A request with a body: its headers, its query and its body, however far that came.

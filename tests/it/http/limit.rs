@@ -48,7 +48,7 @@ async fn a_burst_beyond_the_bucket_is_refused_and_leaves_nothing_behind() {
     assert!((1..=1000).contains(&wait), "{wait} s");
     assert_eq!(system.stored().await, stored);
     let api = Scrape::of(&system.apis[0]).await;
-    assert_eq!(api.sum("http_requests_total", &[("status", "429")]), 5.0);
+    assert_eq!(api.sum("payonce_http_requests_total", &[("status", "429")]), 5.0);
 }
 
 #[tokio::test]

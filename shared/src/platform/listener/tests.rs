@@ -15,7 +15,7 @@ const NEVER: Duration = Duration::from_mins(10);
 const SHORT: Duration = Duration::from_millis(50);
 
 const PATIENT: Limits =
-    Limits { head: NEVER, body: NEVER, write: NEVER, grace: Duration::ZERO, connections: 100 };
+    Limits { head: NEVER, body: NEVER, write: NEVER, grace: Duration::ZERO, connections: 100, unread: u64::MAX };
 
 /// A listener. `/held` is answered once it is told to, `/large` by more than any socket holds; anything else
 /// at once, by what came of reading the body.
@@ -54,7 +54,7 @@ async fn served(limits: Limits) -> Served {
         }
     });
     let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(serve(listener, service, limits, shutdown.clone()));
+    let serving = tokio::spawn(serve(listener, None, service, limits, shutdown.clone()));
     Served { addr, begun, may_answer, shutdown, serving }
 }
 
