@@ -39,8 +39,7 @@ mod recovery;
 
 /// All routes, with what holds for each of them.
 pub(crate) fn router(app: App, settings: &Settings) -> Router {
-    let metrics =
-        if settings.metrics_on_api { metrics::router(app.pool.clone()) } else { Router::new() };
+    let metrics = if settings.metrics_on_api { metrics::router(app.pool.clone()) } else { Router::new() };
     Router::new()
         .merge(payments::router())
         .merge(breaks::router())

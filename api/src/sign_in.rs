@@ -14,7 +14,11 @@ use crate::admin_key::AdminKeys;
 use crate::operator::Operator;
 
 /// Lets nobody pass without an admin key, and says further on who it is.
-pub(crate) async fn admin_only(State(admin_keys): State<AdminKeys>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn admin_only(
+    State(admin_keys): State<AdminKeys>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     if let Some((user, password)) = request.headers().get(AUTHORIZATION).and_then(basic_credentials) {
         if let Some(credential) = admin_keys.whose(&password) {
             request.extensions_mut().insert(Operator::signed_in(user, &credential));

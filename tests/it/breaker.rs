@@ -49,7 +49,8 @@ async fn had_its_chances(system: &System) {
         system.count("select count(*) from apalis.jobs where status <> 'Done' and run_at <= now()").await == 0
     })
     .await;
-    let sweeps = async || Scrape::of(&system.workers[0]).await.sum("payonce_sweeps_total", &[("result", "ok")]);
+    let sweeps =
+        async || Scrape::of(&system.workers[0]).await.sum("payonce_sweeps_total", &[("result", "ok")]);
     let before = sweeps().await;
     wait_until("some sweeps", async || sweeps().await > before + 3.0).await;
 }

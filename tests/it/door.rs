@@ -238,7 +238,8 @@ async fn each_way_in_which_an_exchange_fails_has_its_word_in_history_and_metrics
             (&json!(kind), &json!(kind)),
             "{token}: {told}"
         );
-        let counted = Scrape::of(&system.workers[0]).await.sum("payonce_gateway_failures_total", &[("kind", kind)]);
+        let counted =
+            Scrape::of(&system.workers[0]).await.sum("payonce_gateway_failures_total", &[("kind", kind)]);
         assert!(counted > 0.0, "{kind}");
     }
 }

@@ -76,7 +76,10 @@ async fn counters_and_histograms_say_what_the_histories_say() {
     for (op, outcome) in
         [("charge", "charged"), ("charge", "declined"), ("charge", "not_executed"), ("charge", "timeout")]
     {
-        assert!(worker.sum("payonce_gateway_calls_total", &[("op", op), ("outcome", outcome)]) > 0.0, "{outcome}");
+        assert!(
+            worker.sum("payonce_gateway_calls_total", &[("op", op), ("outcome", outcome)]) > 0.0,
+            "{outcome}"
+        );
     }
     assert_eq!(
         worker.sum("payonce_gateway_calls_total", &[("op", "lookup")]),
@@ -204,18 +207,19 @@ async fn a_result_that_comes_too_late_is_counted() {
     })
     .await;
     let taken_over = [("event", "taken_over")];
-    assert_eq!(Scrape::of(&system.workers[other]).await.sum("payonce_payment_events_total", &taken_over), 1.0);
+    assert_eq!(
+        Scrape::of(&system.workers[other]).await.sum("payonce_payment_events_total", &taken_over),
+        1.0
+    );
 }
 
 #[tokio::test]
 async fn all_that_runs_in_dev_is_counted_together() {
     let data_dir: PathBuf = guardian::scratch().join(format!("metrics-{:016x}", rand::random::<u64>()));
-    let ports =
-        ["--api-addr", "--board-addr", "--gateway-addr"].into_iter().flat_map(|to| [to, "127.0.0.1:0"]);
     let dev = Launch::payonce(PROGRAM)
         .args(["dev", "--json", "--workers", "2", "--data-dir"])
         .args([data_dir])
-        .args(ports)
+        .args(tests::process::FREE_PORTS)
         .start()
         .await;
     let body =

@@ -117,7 +117,7 @@ fn containers_set_what_their_programs_need_and_nothing_that_does_not_exist() {
         assert!(unknown.is_empty(), "{name} sets {unknown:?}, which is no setting");
     }
     for (name, needs) in [
-        ("api", &["DATABASE_URL", "ADMIN_KEY", "API_ADDR", "BOARD_ADDR"][..]),
+        ("api", &["DATABASE_URL", "ADMIN_KEY", "API_ADDR", "OPS_ADDR", "METRICS_ADDR"][..]),
         ("worker", &["DATABASE_URL", "GATEWAY_URL"]),
         ("simgateway", &["GATEWAY_DATABASE_URL", "GATEWAY_ADDR"]),
         ("migrate", &["DATABASE_URL"]),

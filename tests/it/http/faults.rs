@@ -226,7 +226,7 @@ async fn a_body_that_is_coded_is_a_415_which_says_how_to_send_it() {
 #[tokio::test]
 async fn http_1_1_without_exactly_one_host_is_a_400_on_both_listeners() {
     let system = an_api().await;
-    for listener in ["api", "board"] {
+    for listener in ["api", "ops", "board"] {
         let base = system.apis[0].address(listener);
         let ask = async |version: &str, hosts: &str| {
             let request = format!("GET /health HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");

@@ -86,7 +86,12 @@ fn methods(arguments: &str) -> Vec<Method> {
 
 /// Asks the listener that has the path.
 pub(super) fn asks(system: &System, method: &Method, path: &str) -> RequestBuilder {
-    let listener = if path.starts_with("/ops") { "board" } else { "api" };
+    let listener = match path {
+        "/metrics" => "metrics",
+        "/" => "ops",
+        _ if path.starts_with("/ops") => "ops",
+        _ => "api",
+    };
     let url = format!("{}{path}", system.apis[0].address(listener));
     reqwest::Client::new().request(method.clone(), url).json(&json!({}))
 }

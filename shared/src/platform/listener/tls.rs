@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -53,10 +53,12 @@ pub struct Tls {
     current: Arc<Current>,
 }
 
-/// The certificate that is shown, and what the files held when it was read.
+/// The certificate that is shown, and what was seen last in the files.
 struct Current {
     files: Files,
     shown: RwLock<Arc<CertifiedKey>>,
+    /// None where they could not be read.
+    seen: Mutex<Option<Held>>,
 }
 
 /// What both files hold.
@@ -74,8 +76,9 @@ impl Tls {
     /// names the variable of the file.
     pub fn read(files: Files) -> Result<Self, InvalidSetting> {
         let provider = Arc::new(ring::default_provider());
-        let shown = files.held().and_then(|held| files.certified(&held, &provider))?;
-        let current = Arc::new(Current { files, shown: RwLock::new(Arc::new(shown)) });
+        let held = files.held()?;
+        let shown = RwLock::new(Arc::new(files.certified(&held, &provider)?));
+        let current = Arc::new(Current { files, shown, seen: Mutex::new(Some(held)) });
         let config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|why| InvalidSetting::new(CERT, why))?;
@@ -87,15 +90,17 @@ impl Tls {
     /// Reads the files anew whenever they changed, until `shutdown`. A certificate that cannot be used is
     /// logged once, and the one before it stays.
     pub async fn keep_current(self, shutdown: CancellationToken) {
-        let provider = Arc::new(ring::default_provider());
-        let mut seen = self.current.files.held().ok();
         loop {
             tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(LOOK_EVERY) => self.look(),
                 () = shutdown.cancelled() => return,
             }
-            self.current.look(&mut seen, &provider);
         }
+    }
+
+    /// Takes what the files hold, where that is not what was seen in them last.
+    pub(super) fn look(&self) {
+        self.current.look(&ring::default_provider());
     }
 
     /// Shakes hands with a client.
@@ -105,8 +110,9 @@ impl Tls {
 }
 
 impl Current {
-    /// Takes what the files hold, where that is not what was `seen` in them last.
-    fn look(&self, seen: &mut Option<Held>, provider: &CryptoProvider) {
+    /// Takes what the files hold, where that is not what was seen in them last.
+    fn look(&self, provider: &CryptoProvider) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let held = match self.files.held() {
             Ok(held) if seen.as_ref() == Some(&held) => return,
             Ok(held) => held,
@@ -151,9 +157,11 @@ impl Files {
         if chain.is_empty() {
             return Err(cert(&"holds no certificate"));
         }
-        let secret = PrivateKeyDer::from_pem_slice(&held.key).map_err(|_| key("holds no private key in PEM"))?;
+        let secret =
+            PrivateKeyDer::from_pem_slice(&held.key).map_err(|_| key("holds no private key in PEM"))?;
         let signs = provider.key_provider.load_private_key(secret);
-        let signs = signs.map_err(|_| key("holds a key of a kind that is not known: use ECDSA, Ed25519 or RSA"))?;
+        let signs =
+            signs.map_err(|_| key("holds a key of a kind that is not known: use ECDSA, Ed25519 or RSA"))?;
         let certified = CertifiedKey::new(chain, signs);
         match certified.keys_match() {
             Ok(()) => Ok(certified),
