@@ -8,8 +8,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use shared::platform::metrics;
 
-/// The requests whose counts stand at zero from the start: those that alerts and boards watch, with the status
-/// that each answers where all is well.
+/// The requests whose counts stand at zero from the start: those that alerts and boards watch, with the
+/// status that each answers where all is well.
 const WATCHED: [(&str, &str, u16); 4] = [
     ("POST", "/v1/payments", 202),
     ("GET", "/v1/payments", 200),

@@ -27,8 +27,8 @@ pub struct Settings {
     pub metrics_addr: SocketAddr,
     /// `METRICS_ON_API`: whether the listener of the API shows the metrics too.
     pub metrics_on_api: bool,
-    /// `TLS_CERT_FILE` and `TLS_KEY_FILE`: with them the API, the operators' pages and the job board speak TLS
-    /// and nothing else.
+    /// `TLS_CERT_FILE` and `TLS_KEY_FILE`: with them the API, the operators' pages and the job board speak
+    /// TLS and nothing else.
     pub tls: Option<TlsFiles>,
     /// `CORS_ORIGINS`: the origins whose pages may call the API from a browser.
     pub cors_origins: Origins,

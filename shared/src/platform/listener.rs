@@ -1,10 +1,10 @@
 //! Serves HTTP so that clients which are slow, silent or too many cost the others nothing.
 //!
-//! HTTP/1.1 and HTTP/2 are spoken, and over TLS where there is a certificate. A connection has a time for each
-//! thing that only the client can do: to send a whole head, to send a whole body, and to take an answer. Connections are counted, because each holds a file descriptor. Where no more
-//! may be open, one that has not sent a whole request makes room for the next, the oldest first. Then one
-//! makes room that waits between two requests. A connection with a request under way is never closed for
-//! another one.
+//! HTTP/1.1 and HTTP/2 are spoken, and over TLS where there is a certificate. A connection has a time for
+//! each thing that only the client can do: to send a whole head, to send a whole body, and to take an
+//! answer. Connections are counted, because each holds a file descriptor. Where no more may be open, one
+//! that has not sent a whole request makes room for the next, the oldest first. Then one makes room that
+//! waits between two requests. A connection with a request under way is never closed for another one.
 //!
 //! Invariant: what holds a connection open is either a request that the service is answering, or a client
 //! whose time has not run out.
@@ -87,7 +87,8 @@ pub struct Limits {
     pub grace: Duration,
     /// The most connections at a time, and the most requests of HTTP/2 at a time.
     pub connections: usize,
-    /// The most bytes of large answers that wait for clients. Beyond that, clients that do not read are let go.
+    /// The most bytes of large answers that wait for clients. Beyond that, clients that do not read are let
+    /// go.
     pub unread: u64,
 }
 

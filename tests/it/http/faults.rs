@@ -6,7 +6,7 @@ use tests::client::send;
 use tests::{Answer, System, a_payment, raw};
 
 use super::an_api;
-use super::keys::{asks, is_merchants, is_open, routes};
+use super::keys::{asks, is_merchants, is_open, is_page, routes};
 use crate::operator::ADAS_KEY;
 
 /// Words of the parser and of our source. No client knows them.
@@ -49,7 +49,7 @@ fn opened(system: &System, method: &Method, path: &str) -> RequestBuilder {
 /// Every path of the API itself that needs a key.
 fn locked() -> Vec<(Method, String)> {
     let all = routes("api/src").into_iter();
-    all.filter(|(_, path)| !is_open(path) && !path.starts_with("/ops")).collect()
+    all.filter(|(_, path)| !is_open(path) && !is_page(path)).collect()
 }
 
 #[tokio::test]

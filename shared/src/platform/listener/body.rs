@@ -115,8 +115,8 @@ impl Drop for Counted {
     }
 }
 
-/// The bytes of memory that an answer holds until its client has taken it, where its own length does not tell,
-/// among an answer's extensions.
+/// The bytes of memory that an answer holds until its client has taken it, where its own length does not
+/// tell, among an answer's extensions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holds(pub u64);
 

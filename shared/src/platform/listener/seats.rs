@@ -1,5 +1,5 @@
-//! Which connections there are, and which of them makes room where no more may be open, or where too many bytes
-//! of answers wait for clients that do not read.
+//! Which connections there are, and which of them makes room where no more may be open, or where too many
+//! bytes of answers wait for clients that do not read.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -139,12 +139,13 @@ impl Seat {
         let time_is_over = async {
             loop {
                 let now = Instant::now();
-                // What begins to be waited for meanwhile has at least as much time.
-                let next = self.doing().deadline(&limits).unwrap_or(now + limits.head.min(limits.write));
-                if next <= now {
+                let deadline = self.doing().deadline(&limits);
+                if deadline.is_some_and(|deadline| deadline <= now) {
                     return;
                 }
-                tokio::time::sleep_until(next).await;
+                // What begins to be waited for meanwhile has at least as much time.
+                let again = now + limits.head.min(limits.write);
+                tokio::time::sleep_until(deadline.map_or(again, |deadline| deadline.min(again))).await;
             }
         };
         tokio::select! {

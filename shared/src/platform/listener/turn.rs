@@ -41,8 +41,8 @@ enum Step {
     Sending(Instant),
     /// The service is answering.
     Answering,
-    /// The answer is on its way: since when the client is to take the next piece of it, and the bytes that are
-    /// left. None where the service has not made the next piece yet.
+    /// The answer is on its way: since when the client is to take the next piece of it, and the bytes that
+    /// are left. None where the service has not made the next piece yet.
     Sent(Option<Instant>, u64),
 }
 

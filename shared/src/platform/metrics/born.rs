@@ -1,5 +1,5 @@
-//! Series that stand at zero from the start: an increase from nothing is none, so a counter that is born by what
-//! it counts hides the first of it.
+//! Series that stand at zero from the start: an increase from nothing is none, so a counter that is born by
+//! what it counts hides the first of it.
 
 use domain::dead_letter::Class;
 use domain::decide::Purpose;
