@@ -14,6 +14,7 @@ mod merchant;
 mod problem;
 mod read;
 mod refusal;
+mod transport;
 
 use serde_json::Value;
 use tests::{Shape, System};

@@ -159,6 +159,32 @@ async fn every_metric_there_is_is_shown_and_explained() {
 }
 
 #[tokio::test]
+async fn what_is_known_to_be_counted_stands_at_zero_from_the_start_and_every_name_has_our_prefix() {
+    let system = System::start(PROGRAM).await;
+    let series = async || {
+        let scrapes = scraped(&system).await;
+        let all = scrapes.into_iter().flat_map(|scrape| scrape.samples);
+        all.map(|sample| format!("{} {:?}", sample.name, sample.labels)).collect::<BTreeSet<_>>()
+    };
+    let before = series().await;
+    for token in ["sim_ok", "sim_declined", "sim_503", "sim_timeout_charged", "sim_wrong_amount"] {
+        let id = system.accepted(a_payment().method(token)).await;
+        if token == "sim_wrong_amount" {
+            system.held(id).await
+        } else {
+            system.ended(id).await
+        };
+    }
+
+    let after = series().await;
+
+    assert!(after.iter().all(|name| name.starts_with("payonce_")), "{after:?}");
+    let born: Vec<&String> = after.difference(&before).collect();
+    assert!(born.is_empty(), "an increase from nothing is none: {born:?}");
+    assert!(before.iter().any(|it| it.contains("payonce_build_info") && it.contains("version")));
+}
+
+#[tokio::test]
 async fn nothing_that_a_client_makes_up_becomes_a_label() {
     let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     let id = system.accepted(a_payment()).await;
