@@ -1,5 +1,5 @@
-//! What holds for the head of every request, whatever it asks for: it names one host, and a correlation id can
-//! be followed.
+//! What holds for the head of every request, whatever it asks for: it names one host, and a correlation id
+//! can be followed.
 
 use axum::extract::Request;
 use axum::http::header::HOST;

@@ -169,8 +169,8 @@ async fn with_a_certificate_the_api_speaks_tls_alone_and_without_its_key_it_does
     let api = launch().env("TLS_KEY_FILE", &key).start().await;
 
     assert_eq!((exit, gone), (Exit::Code(1), Exit::Code(1)));
-    assert!(half.stderr().contains("TLS_CERT_FILE needs TLS_KEY_FILE"), "{}", half.stderr());
-    assert!(missing.stderr().contains("TLS_KEY_FILE cannot read /gone.pem"), "{}", missing.stderr());
+    assert!(half.stderr().contains("TLS_CERT_FILE: needs TLS_KEY_FILE"), "{}", half.stderr());
+    assert!(missing.stderr().contains("TLS_KEY_FILE: cannot read /gone.pem"), "{}", missing.stderr());
     for listener in ["api", "ops", "board"] {
         let url = api.address(listener);
         assert!(url.starts_with("https://"), "{url}");
