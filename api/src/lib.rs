@@ -179,6 +179,8 @@ impl Server {
         let board = self.board.map(|door| (door, board::router(&self.pool, admin_keys)));
         let metrics = routes::metrics::router(self.pool.clone());
         let tls = self.tls;
+        let keeping = tls.clone().map(|tls| tokio::spawn(tls.keep_current(shutdown.clone())));
+        let _keeping_current = keeping.map(AbortOnDropHandle::new);
         let serve = async {
             tokio::join!(
                 listener::serve(self.api.listener, tls.clone(), api, clients, shutdown.clone()),
@@ -203,11 +205,6 @@ impl Server {
                     Limits::with(WATCHERS),
                     shutdown.clone()
                 ),
-                async {
-                    if let Some(tls) = tls.clone() {
-                        tls.keep_current(shutdown.clone()).await;
-                    }
-                },
             )
         };
         let deadline = async {
