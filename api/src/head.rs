@@ -33,8 +33,8 @@ pub(crate) async fn one_host(request: Request, next: Next) -> Response {
     }
 }
 
-/// What is wrong with `Host` (RFC 9112, section 3.2), which stands for `:authority` where HTTP/2 sent no other
-/// one (RFC 9113, section 8.3.1). A proxy before us may have read another one of two.
+/// What is wrong with `Host` (RFC 9112, section 3.2), which stands for `:authority` where HTTP/2 sent no
+/// other one (RFC 9113, section 8.3.1). A proxy before us may have read another one of two.
 fn host(request: &Request) -> Option<Fault> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
