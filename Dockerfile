@@ -4,6 +4,8 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
+# Shown as payonce_build_info: docker build --build-arg PAYONCE_COMMIT=$(git rev-parse --short HEAD)
+ARG PAYONCE_COMMIT
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin api --bin worker --bin simgateway --bin payonce \
     && mkdir /programs \

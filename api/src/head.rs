@@ -1,5 +1,5 @@
-//! What holds for the head of every request, whatever it asks for: HTTP/1.1 names one host, a correlation id
-//! can be followed, and path and query are no longer than any of ours.
+//! What holds for the head of every request, whatever it asks for: it names one host, a correlation id can be
+//! followed, and path and query are no longer than any of ours.
 
 use axum::extract::Request;
 use axum::http::header::HOST;
@@ -39,18 +39,32 @@ pub(crate) async fn one_host(request: Request, next: Next) -> Response {
     }
 }
 
-/// What is wrong with `Host` (RFC 9112, section 3.2). A proxy before us may have read another one of two.
+/// What is wrong with `Host` (RFC 9112, section 3.2), which stands for `:authority` where HTTP/2 sent no
+/// other one (RFC 9113, section 8.3.1). A proxy before us may have read another one of two.
 fn host(request: &Request) -> Option<Fault> {
     let mut hosts = request.headers().get_all(HOST).iter();
+    let authority = request.uri().authority().filter(|_| request.version() == Version::HTTP_2);
     let (kind, detail) = match (hosts.next(), hosts.next()) {
         (None, _) if request.version() == Version::HTTP_11 => (Kind::Missing, "HTTP/1.1 needs a Host header"),
+        (None, _) if request.version() == Version::HTTP_2 => (Kind::Missing, "HTTP/2 needs an :authority"),
         (Some(_), Some(_)) => (Kind::Repeated, "send one Host header, not several"),
-        (Some(host), None) if Authority::try_from(host.as_bytes()).is_err() => {
+        (Some(host), None) if !is_host(host.as_bytes()) => {
             (Kind::Invalid, "Host must be a host, with its port where it has one")
+        }
+        (Some(host), None) if authority.is_some_and(|it| !is_same(it, host.as_bytes())) => {
+            (Kind::Invalid, "Host must be the same as :authority, or be left out")
         }
         (None, _) | (Some(_), None) => return None,
     };
     Some(Fault::header("Host", kind, detail))
+}
+
+fn is_host(text: &[u8]) -> bool {
+    Authority::try_from(text).is_ok() && !text.contains(&b'@')
+}
+
+fn is_same(authority: &Authority, host: &[u8]) -> bool {
+    authority.as_str().as_bytes().eq_ignore_ascii_case(host)
 }
 
 /// The correlation id that the client brought, if there is one. It stands in logs of ours and of others, so

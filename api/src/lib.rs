@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::middleware::from_fn_with_state;
 use shared::database::batch::Batcher;
 use shared::database::{self, Seat};
 use shared::merchant::auth::Authenticating;
 use shared::operations::installation;
 use shared::payment::store::Reading;
 use shared::payment::transition::Accepting;
-use shared::platform::listener::{self, Limits};
+use shared::platform::listener::{self, Limits, Tls};
 use shared::queue::bell::Bell;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -29,12 +30,14 @@ mod card_number;
 mod clean;
 mod contract;
 mod correlation;
+mod cors;
 mod etag;
 mod fault;
 mod head;
 mod limit;
 mod measure;
 mod operator;
+mod packed;
 mod pages;
 mod prefer;
 mod problem;
@@ -42,9 +45,12 @@ mod query;
 mod render;
 mod request;
 mod routes;
+mod secured;
 mod settings;
+mod sign_in;
 mod wait;
 
+pub use cors::{NoOrigin, Origins};
 pub use settings::Settings;
 
 /// The API's contract, as a document of OpenAPI 3.1.
@@ -74,48 +80,78 @@ struct Parts {
 /// The connections that accepting, reading and authenticating keep for themselves.
 const SEATS: u32 = 3;
 
-/// The most connections of operators at a time. Some of the job board's stay open.
-const OPERATORS: usize = 256;
+/// The most connections of operators at a time, to their pages and to the job board each. Some of the board's
+/// stay open.
+const OPERATORS: usize = 128;
+
+/// The most connections at a time of whoever reads the metrics.
+const WATCHERS: usize = 64;
 
 /// The API, bound to its addresses and ready to serve.
 pub struct Server {
     pool: PgPool,
     settings: Settings,
-    api: TcpListener,
-    board: TcpListener,
-    api_addr: SocketAddr,
-    board_addr: SocketAddr,
+    tls: Option<Tls>,
+    api: Door,
+    ops: Door,
+    board: Option<Door>,
+    metrics: Door,
+}
+
+/// An address that was taken.
+struct Door {
+    listener: TcpListener,
+    addr: SocketAddr,
 }
 
 impl Server {
-    /// Connects to the database, makes sure that its schema is up to date, and takes both addresses.
+    /// Connects to the database, makes sure that its schema is up to date, and takes all addresses.
     ///
     /// # Errors
     /// There is no database, or it lacks migrations, has too few connections, or is not the known one. Or an
-    /// address is taken.
+    /// address is taken, or the certificate cannot be used.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
         shared::platform::metrics::start();
+        measure::describe();
+        let tls = settings.tls.clone().map(Tls::read).transpose()?;
         let pool =
             database::connect_as(&settings.database_url, settings.max_connections - SEATS, "payonce api")
                 .await?;
         database::require_migrated(&pool).await?;
         database::check_room(&pool, settings.max_connections).await?;
         installation::admit(&pool).await?;
-        let (api, api_addr) = listen("API_ADDR", settings.api_addr).await?;
-        let (board, board_addr) = listen("BOARD_ADDR", settings.board_addr).await?;
-        Ok(Self { pool, settings, api, board, api_addr, board_addr })
+        let api = Door::open("API_ADDR", settings.api_addr).await?;
+        let ops = Door::open("OPS_ADDR", settings.ops_addr).await?;
+        let metrics = Door::open("METRICS_ADDR", settings.metrics_addr).await?;
+        let board = match settings.board_addr {
+            Some(addr) => Some(Door::open("BOARD_ADDR", addr).await?),
+            None => None,
+        };
+        Ok(Self { pool, settings, tls, api, ops, board, metrics })
     }
 
-    /// The address on which the API listens.
+    /// The URL of the API.
     #[must_use]
-    pub const fn api_addr(&self) -> SocketAddr {
-        self.api_addr
+    pub fn api_url(&self) -> String {
+        self.api.url(self.tls.is_some())
     }
 
-    /// The address on which the job board and the operator's page listen.
+    /// The URL of the listener of the operators' pages, which stand below `/ops`.
     #[must_use]
-    pub const fn board_addr(&self) -> SocketAddr {
-        self.board_addr
+    pub fn ops_url(&self) -> String {
+        self.ops.url(self.tls.is_some())
+    }
+
+    /// The URL of the job board, where there is one.
+    #[must_use]
+    pub fn board_url(&self) -> Option<String> {
+        self.board.as_ref().map(|board| board.url(self.tls.is_some()))
+    }
+
+    /// The URL of the listener of the metrics, which never speaks TLS.
+    #[must_use]
+    pub fn metrics_url(&self) -> String {
+        self.metrics.url(false)
     }
 
     /// Serves until `shutdown`, then lets the requests under way end.
@@ -127,8 +163,6 @@ impl Server {
         let seat = || Seat::new(self.pool.clone());
         let accepts = Batcher::new(Accepting { seat: seat(), bell: Bell::new(self.pool.clone()) });
         let admin_keys = admin_key::AdminKeys::new(&self.settings.admin_key, &self.settings.admin_keys);
-        let board = board::router(&self.pool, admin_keys.clone());
-        let chaos_mode = self.settings.chaos_mode;
         let limit = Arc::new(self.settings.limit(self.pool.clone()));
         let _keeping_shares = AbortOnDropHandle::new(tokio::spawn({
             let (limit, shutdown) = (limit.clone(), shutdown.clone());
@@ -140,17 +174,47 @@ impl Server {
             reads: Batcher::new(Reading { seat: seat() }),
             waiters,
             limit: limit.clone(),
-            admin_keys,
-            chaos_mode,
+            admin_keys: admin_keys.clone(),
+            chaos_mode: self.settings.chaos_mode,
             shutdown: shutdown.clone(),
             pool: self.pool.clone(),
         });
-        let room = listener::room_for(self.settings.client_connections + OPERATORS);
-        let clients = Limits::with(room.saturating_sub(OPERATORS).max(1));
+        let others = 2 * OPERATORS + WATCHERS;
+        let room = listener::room_for(self.settings.client_connections + others);
+        let clients = Limits::with(room.saturating_sub(others).max(1));
+        let is_tls = self.tls.is_some();
+        let api = routes::router(app, &self.settings).layer(from_fn_with_state(is_tls, secured::transport));
+        let ops = operator::listener(&self.pool, admin_keys.clone())
+            .layer(from_fn_with_state(is_tls, secured::transport));
+        let board = self.board.map(|door| (door, board::router(&self.pool, admin_keys)));
+        let metrics = routes::metrics::router(self.pool.clone());
+        let tls = self.tls;
+        let keeping = tls.clone().map(|tls| tokio::spawn(tls.keep_current(shutdown.clone())));
+        let _keeping_current = keeping.map(AbortOnDropHandle::new);
         let serve = async {
             tokio::join!(
-                listener::serve(self.api, routes::router(app), clients, shutdown.clone()),
-                listener::serve(self.board, board, Limits::with(OPERATORS), shutdown.clone()),
+                listener::serve(self.api.listener, tls.clone(), api, clients, shutdown.clone()),
+                listener::serve(
+                    self.ops.listener,
+                    tls.clone(),
+                    ops,
+                    Limits::with(OPERATORS),
+                    shutdown.clone()
+                ),
+                async {
+                    if let Some((door, board)) = board {
+                        let board = board.layer(from_fn_with_state(is_tls, secured::transport));
+                        let limits = Limits::with(OPERATORS);
+                        listener::serve(door.listener, tls.clone(), board, limits, shutdown.clone()).await;
+                    }
+                },
+                listener::serve(
+                    self.metrics.listener,
+                    None,
+                    metrics,
+                    Limits::with(WATCHERS),
+                    shutdown.clone()
+                ),
             )
         };
         let deadline = async {
@@ -167,12 +231,20 @@ impl Server {
     }
 }
 
-async fn listen(setting: &str, addr: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let taken =
-        || format!("{setting}: cannot listen on {addr}; choose another address, or port 0 for a free one");
-    let listener = TcpListener::bind(addr).await.with_context(taken)?;
-    let addr = listener.local_addr().with_context(taken)?;
-    Ok((listener, addr))
+impl Door {
+    async fn open(setting: &str, addr: SocketAddr) -> anyhow::Result<Self> {
+        let taken = || {
+            format!("{setting}: cannot listen on {addr}; choose another address, or port 0 for a free one")
+        };
+        let listener = TcpListener::bind(addr).await.with_context(taken)?;
+        let addr = listener.local_addr().with_context(taken)?;
+        Ok(Self { listener, addr })
+    }
+
+    fn url(&self, is_tls: bool) -> String {
+        let scheme = if is_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.addr)
+    }
 }
 
 /// The whole program, configured by the environment.
@@ -183,8 +255,10 @@ pub fn main() -> ExitCode {
         shared::platform::process::announce(&serde_json::json!({
             "event": "ready",
             "service": "api",
-            "api": format!("http://{}", server.api_addr()),
-            "board": format!("http://{}", server.board_addr()),
+            "api": server.api_url(),
+            "ops": server.ops_url(),
+            "board": server.board_url(),
+            "metrics": server.metrics_url(),
         }));
         server.run(shutdown).await
     })

@@ -8,7 +8,18 @@ use axum::middleware::Next;
 use axum::response::Response;
 use shared::platform::metrics;
 
+use crate::contract::operations;
 use crate::prefer;
+
+/// Shows the counts of requests from the start: of each operation that needs a key, by each status of it.
+pub(crate) fn describe() {
+    for operation in operations::all().filter(|operation| operation.path.starts_with("/v1/")) {
+        let answers = operation.answers.iter().map(|answer| answer.status);
+        let problems = operation.all_problems().into_iter().map(|code| code.status().as_u16());
+        let statuses: Vec<u16> = answers.chain(problems).collect();
+        metrics::describe_route(operation.verb.as_str(), operation.path, &statuses);
+    }
+}
 
 /// Counts a request by its method and its route's template, because nothing that a client makes up may become
 /// a label. A long poll is counted without its duration.

@@ -13,16 +13,18 @@ use axum::http::header::{
     X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::middleware::{Next, from_fn};
-use axum::response::{Html, IntoResponse, Response};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{any, get, post};
 use axum::{Form, Router};
 use shared::payment::transition::Person;
 use sqlx::PgPool;
 use tokio::task::JoinError;
 
-use crate::admin_key::Credential;
+use crate::admin_key::{AdminKeys, Credential};
+use crate::head::one_host;
 use crate::problem::Problem;
+use crate::sign_in;
 
 mod breaks;
 mod corrections;
@@ -58,8 +60,19 @@ impl Operator {
     }
 }
 
+/// The listener of the operators: the pages, and the way to them from `/`.
+pub(crate) fn listener(pool: &PgPool, admin_keys: AdminKeys) -> Router {
+    Router::new()
+        .route("/", get(async || Redirect::to("/ops")))
+        .fallback(async || Failure::NotFound("page"))
+        .layer(from_fn(guarded))
+        .merge(router(pool))
+        .layer(from_fn_with_state(admin_keys, sign_in::admin_only))
+        .layer(from_fn(one_host))
+}
+
 /// The pages, all below `/ops`. The caller makes sure that an [`Operator`] asks.
-pub(crate) fn router(pool: &PgPool) -> Router {
+fn router(pool: &PgPool) -> Router {
     Router::new()
         .route("/ops", get(overview::page))
         .route("/ops/payments", get(payments::page))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Path, Request, State};
-use axum::http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{ALLOW, CACHE_CONTROL};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -14,14 +14,11 @@ use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use shared::database::{self, standby};
-use shared::operations::gauges;
 use shared::operations::installation;
 use shared::payment::store;
 use shared::platform::listener::Slow;
-use shared::platform::metrics;
 use sqlx::PgPool;
 
-use crate::App;
 use crate::body::Fields;
 use crate::contract::recorder::record;
 use crate::contract::{self, Serve as _, operations, reference};
@@ -32,6 +29,7 @@ use crate::limit;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::request::BODY_BYTES_MAX;
+use crate::{App, Settings, cors, packed, secured};
 
 mod admin;
 mod breaks;
@@ -39,12 +37,14 @@ mod corrections;
 mod dead_letters;
 mod idempotency_keys;
 mod merchant;
+pub(crate) mod metrics;
 mod payments;
 mod reconciliation;
 mod recovery;
 
 /// All routes, with what holds for each of them.
-pub(crate) fn router(app: App) -> Router {
+pub(crate) fn router(app: App, settings: &Settings) -> Router {
+    let metrics = if settings.metrics_on_api { metrics::router(app.pool.clone()) } else { Router::new() };
     let routes = Router::new()
         .merge(payments::router())
         .merge(idempotency_keys::router())
@@ -58,15 +58,18 @@ pub(crate) fn router(app: App) -> Router {
         .serve(&operations::GET_HEALTH, health)
         .serve(&operations::GET_LIVENESS, health)
         .serve(&operations::GET_READINESS, ready)
-        .serve(&operations::GET_METRICS, scrape)
         .serve(&operations::GET_OPENAPI, reference::openapi)
         .serve(&operations::GET_REFERENCE, reference::page)
         .serve(&operations::GET_PROBLEM, reference::problem)
+        .merge(metrics)
         .fallback(no_path)
         .method_not_allowed_fallback(other_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(well_formed))
         .layer(from_fn(record))
+        .layer(from_fn(packed::packed))
+        .layer(from_fn_with_state(settings.cors_origins.clone(), cors::across))
+        .layer(from_fn(secured::data))
         .layer(from_fn(identify))
         .with_state(app);
     // From without, since a path adds the methods that it takes after its layers.
@@ -169,10 +172,6 @@ async fn lag_if_ready(pool: &PgPool) -> Result<Duration, Problem> {
         return Err(Problem::NotReady(why));
     }
     Ok(store::lag(pool).await?)
-}
-
-async fn scrape(State(app): State<App>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], gauges::scrape(&app.pool).await)
 }
 
 /// A request with a body: its headers, its query and its body, however far that came.

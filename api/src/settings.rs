@@ -5,10 +5,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use shared::merchant::limits::KeyLimits;
 use shared::platform::config::{self, InvalidSetting};
+use shared::platform::listener::TlsFiles;
 use shared::platform::rate::Rate;
 use sqlx::PgPool;
 
 use crate::admin_key;
+use crate::cors::Origins;
 use crate::limit::{Bounds, Limit};
 
 /// How the API serves; each field names its variable.
@@ -20,9 +22,20 @@ pub struct Settings {
     pub max_connections: u32,
     /// `API_ADDR`: the listener of the API.
     pub api_addr: SocketAddr,
-    /// `BOARD_ADDR`: the listener of the job board and the operator's page.
-    pub board_addr: SocketAddr,
-    /// `ADMIN_KEY`: the password of the board and the operator's page, for any user name, and the key of the
+    /// `OPS_ADDR`: the listener of the operators' pages.
+    pub ops_addr: SocketAddr,
+    /// `BOARD_ADDR`: the listener of the job board. None where there is no board.
+    pub board_addr: Option<SocketAddr>,
+    /// `METRICS_ADDR`: where metrics can be read.
+    pub metrics_addr: SocketAddr,
+    /// `METRICS_ON_API`: whether the listener of the API shows the metrics too.
+    pub metrics_on_api: bool,
+    /// `TLS_CERT_FILE` and `TLS_KEY_FILE`: with them the API, the operators' pages and the job board speak
+    /// TLS and nothing else.
+    pub tls: Option<TlsFiles>,
+    /// `CORS_ORIGINS`: the origins whose pages may call the API from a browser.
+    pub cors_origins: Origins,
+    /// `ADMIN_KEY`: the password of the board and the operators' pages, for any user name, and the key of the
     /// admin's paths. Empty where there are only keys with names.
     pub admin_key: String,
     /// `ADMIN_KEYS`: the same for each person: a name and that person's own key.
@@ -52,7 +65,12 @@ impl Settings {
             database_url,
             max_connections: 20,
             api_addr: (Ipv4Addr::LOCALHOST, 8080).into(),
-            board_addr: (Ipv4Addr::LOCALHOST, 8081).into(),
+            ops_addr: (Ipv4Addr::LOCALHOST, 8081).into(),
+            board_addr: None,
+            metrics_addr: (Ipv4Addr::LOCALHOST, 9460).into(),
+            metrics_on_api: false,
+            tls: None,
+            cors_origins: Origins::default(),
             admin_key,
             admin_keys: Vec::new(),
             client_connections: 4096,
@@ -92,7 +110,12 @@ impl Settings {
             admin_keys: named.transpose()?.unwrap_or_default(),
             max_connections: connections_from_env(default.max_connections)?,
             api_addr: config::parsed("API_ADDR", default.api_addr)?,
-            board_addr: config::parsed("BOARD_ADDR", default.board_addr)?,
+            ops_addr: config::parsed("OPS_ADDR", default.ops_addr)?,
+            board_addr: config::parsed_optional("BOARD_ADDR")?,
+            metrics_addr: config::parsed("METRICS_ADDR", default.metrics_addr)?,
+            metrics_on_api: config::parsed("METRICS_ON_API", default.metrics_on_api)?,
+            tls: tls_from_env()?,
+            cors_origins: config::parsed("CORS_ORIGINS", default.cors_origins)?,
             client_connections: at_least_one("API_CONNECTIONS", default.client_connections)?,
             chaos_mode: config::parsed("CHAOS_MODE", default.chaos_mode)?,
             rate: rate_from_env("API_RATE_PER_S", "API_RATE_BURST")?,
@@ -129,6 +152,15 @@ fn at_least_one(name: &'static str, default: usize) -> Result<usize, InvalidSett
     }
 }
 
+fn tls_from_env() -> Result<Option<TlsFiles>, InvalidSetting> {
+    match (config::optional("TLS_CERT_FILE"), config::optional("TLS_KEY_FILE")) {
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert: cert.into(), key: key.into() })),
+        (Some(_), None) => Err(InvalidSetting::new("TLS_CERT_FILE", "needs TLS_KEY_FILE")),
+        (None, Some(_)) => Err(InvalidSetting::new("TLS_KEY_FILE", "needs TLS_CERT_FILE")),
+        (None, None) => Ok(None),
+    }
+}
+
 fn rate_from_env(per_s: &'static str, burst: &'static str) -> Result<Option<Rate>, InvalidSetting> {
     let rate: Option<Rate> = config::parsed_optional(per_s)?;
     let at_once = config::parsed_optional(burst)?;
@@ -144,7 +176,12 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("max_connections", &self.max_connections)
             .field("api_addr", &self.api_addr)
+            .field("ops_addr", &self.ops_addr)
             .field("board_addr", &self.board_addr)
+            .field("metrics_addr", &self.metrics_addr)
+            .field("metrics_on_api", &self.metrics_on_api)
+            .field("tls", &self.tls)
+            .field("cors_origins", &self.cors_origins)
             .field("client_connections", &self.client_connections)
             .field("chaos_mode", &self.chaos_mode)
             .field("rate", &self.rate)

@@ -15,7 +15,7 @@ impl Histogram {
         let mut histogram = Self::default();
         let labels = "{method=\"POST\",route=\"/v1/payments\"";
         for line in text.lines() {
-            let Some(rest) = line.strip_prefix("http_request_duration_seconds_") else { continue };
+            let Some(rest) = line.strip_prefix("payonce_http_request_duration_seconds_") else { continue };
             let Some((kind, rest)) = rest.split_once(labels) else { continue };
             let Some((bound, value)) = rest.split_once("} ") else { continue };
             let Ok(value) = value.parse() else { continue };
@@ -61,13 +61,13 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "\
-# TYPE http_request_duration_seconds histogram
-http_request_duration_seconds_bucket{method=\"GET\",route=\"/v1/payments\",le=\"0.001\"} 9
-http_request_duration_seconds_bucket{method=\"POST\",route=\"/v1/payments\",le=\"0.001\"} 10
-http_request_duration_seconds_bucket{method=\"POST\",route=\"/v1/payments\",le=\"0.002\"} 30
-http_request_duration_seconds_bucket{method=\"POST\",route=\"/v1/payments\",le=\"+Inf\"} 30
-http_request_duration_seconds_sum{method=\"POST\",route=\"/v1/payments\"} 0.06
-http_request_duration_seconds_count{method=\"POST\",route=\"/v1/payments\"} 30
+# TYPE payonce_http_request_duration_seconds histogram
+payonce_http_request_duration_seconds_bucket{method=\"GET\",route=\"/v1/payments\",le=\"0.001\"} 9
+payonce_http_request_duration_seconds_bucket{method=\"POST\",route=\"/v1/payments\",le=\"0.001\"} 10
+payonce_http_request_duration_seconds_bucket{method=\"POST\",route=\"/v1/payments\",le=\"0.002\"} 30
+payonce_http_request_duration_seconds_bucket{method=\"POST\",route=\"/v1/payments\",le=\"+Inf\"} 30
+payonce_http_request_duration_seconds_sum{method=\"POST\",route=\"/v1/payments\"} 0.06
+payonce_http_request_duration_seconds_count{method=\"POST\",route=\"/v1/payments\"} 30
 ";
 
     #[test]

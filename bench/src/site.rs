@@ -49,7 +49,10 @@ impl<'a> Site<'a> {
         let api = [
             ("DATABASE_URL", server.url(DATABASE)),
             ("API_ADDR", "127.0.0.1:0".to_owned()),
-            ("BOARD_ADDR", "127.0.0.1:0".to_owned()),
+            ("OPS_ADDR", "127.0.0.1:0".to_owned()),
+            ("METRICS_ADDR", "127.0.0.1:0".to_owned()),
+            // Read over the connection that posts, so that nothing else is measured.
+            ("METRICS_ON_API", "true".to_owned()),
             ("ADMIN_KEY", "payonce_admin_of_a_bench".to_owned()),
         ];
         let api = Program::start(server, programs, "api", &api).await?;

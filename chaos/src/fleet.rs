@@ -327,6 +327,9 @@ fn api_environment(plan: &Plan, urls: &Urls, number: usize) -> Environment {
         ("ADMIN_KEY", ADMIN_KEY.to_owned()),
         ("CHAOS_MODE", plan.scenario.has(Trait::ChaosMode).to_string()),
         any_port("API_ADDR"),
+        any_port("OPS_ADDR"),
+        any_port("METRICS_ADDR"),
+        // Programs of an older version have their pages here.
         any_port("BOARD_ADDR"),
     ]);
     told.into_iter().chain(faults(plan, number)).collect()

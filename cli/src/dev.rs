@@ -39,9 +39,15 @@ pub(crate) struct Args {
     /// Where the API listens; port 0 takes a free one
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     api_addr: SocketAddr,
-    /// Where the job board listens
+    /// Where the operators' pages listen
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
+    ops_addr: SocketAddr,
+    /// Where the job board listens
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8082")]
     board_addr: SocketAddr,
+    /// Where metrics can be read
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9460")]
+    metrics_addr: SocketAddr,
     /// Where the simulated gateway listens
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
     gateway_addr: SocketAddr,
@@ -64,7 +70,9 @@ pub(crate) struct Args {
 struct Ready {
     event: &'static str,
     api: String,
-    board: String,
+    ops: String,
+    board: Option<String>,
+    metrics: String,
     gateway: String,
     api_key: String,
     admin_key: String,
@@ -128,8 +136,10 @@ async fn start_on(databases: &Databases, args: &Args) -> Result<(Ready, Services
     let services = Services::start(args, databases, &keys.admin_key).await?;
     let ready = Ready {
         event: "ready",
-        api: format!("http://{}", services.api_addr),
-        board: format!("http://{}", services.board_addr),
+        api: services.api.clone(),
+        ops: services.ops.clone(),
+        board: services.board.clone(),
+        metrics: services.metrics.clone(),
         gateway: format!("http://{}", services.gateway_addr),
         api_key: keys.api_key,
         admin_key: keys.admin_key,
@@ -163,7 +173,13 @@ async fn watch(
 
 /// Refuses a port that is taken before any part is started, and names the flag.
 fn refuse_taken_ports(args: &Args) -> Result<()> {
-    let wanted = [("api", args.api_addr), ("board", args.board_addr), ("gateway", args.gateway_addr)];
+    let wanted = [
+        ("api", args.api_addr),
+        ("ops", args.ops_addr),
+        ("board", args.board_addr),
+        ("metrics", args.metrics_addr),
+        ("gateway", args.gateway_addr),
+    ];
     for (name, addr) in wanted {
         TcpListener::bind(addr).map(drop).with_context(|| {
             format!(
@@ -175,8 +191,10 @@ fn refuse_taken_ports(args: &Args) -> Result<()> {
 }
 
 fn greeting(ready: &Ready, args: &Args) -> String {
-    let Ready { api, board, gateway, api_key, admin_key, database_url, gateway_database_url, .. } = ready;
+    let Ready { api, ops, metrics, gateway, api_key, admin_key, database_url, gateway_database_url, .. } =
+        ready;
     let Ready { owner_database_url, reader_database_url, .. } = ready;
+    let board = ready.board.as_deref().unwrap_or("none");
     let (workers, data_dir) = (args.workers, ready.data_dir.display());
     let program = this_program();
     format!(
@@ -184,7 +202,9 @@ fn greeting(ready: &Ready, args: &Args) -> String {
 Payonce is ready.
 
   API        {api}
-  operators  {board}/ops  (your name as user, the admin key as password; the job board is at /)
+  operators  {ops}/ops  (your name as user, the admin key as password)
+  job board  {board}  (the same)
+  metrics    {metrics}/metrics
   gateway    {gateway}  (simulated)
   API key    {api_key}
   admin key  {admin_key}

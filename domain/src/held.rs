@@ -54,6 +54,19 @@ pub enum Seen {
 }
 
 impl Outcome for Seen {
+    const WORDS: &'static [&'static str] = &[
+        "one",
+        "several",
+        "undecided",
+        "given_back",
+        "declined",
+        "nothing",
+        "unable",
+        "silent",
+        "refused",
+        "not_looked",
+    ];
+
     fn as_str(&self) -> &'static str {
         match self {
             Self::One(_) => "one",

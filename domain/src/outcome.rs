@@ -26,6 +26,9 @@ pub const LEFT: &str = "left";
 
 /// What an exchange came to, of whichever kind.
 pub trait Outcome {
+    /// The words of all outcomes, but for those that have the word of their failure.
+    const WORDS: &'static [&'static str];
+
     /// The word for it in logs and metrics.
     fn as_str(&self) -> &'static str;
 
@@ -71,6 +74,18 @@ pub enum ChargeOutcome {
 }
 
 impl Outcome for ChargeOutcome {
+    const WORDS: &'static [&'static str] = &[
+        "charged",
+        "charged_as_another",
+        "still_working",
+        "declined",
+        "invalid",
+        "key_reused",
+        "key_closed",
+        "key_busy",
+        "wrong_answer",
+    ];
+
     fn as_str(&self) -> &'static str {
         match self {
             Self::Charged(_) => "charged",
@@ -186,6 +201,18 @@ pub enum LookupOutcome {
 }
 
 impl Outcome for LookupOutcome {
+    const WORDS: &'static [&'static str] = &[
+        "charged",
+        "charged_as_another",
+        "declined",
+        "pending",
+        "key_closed",
+        "not_found",
+        "wrong_answer",
+        "contradiction",
+        "unsupported",
+    ];
+
     fn as_str(&self) -> &'static str {
         match self {
             Self::Charged(_) => "charged",

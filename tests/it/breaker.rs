@@ -27,7 +27,7 @@ async fn accepted(system: &System, count: usize) -> Vec<PaymentId> {
 
 async fn open(system: &System) {
     wait_until("the breaker to be open", async || {
-        Scrape::of(&system.workers[0]).await.sum("gateway_breaker_state", &[]) == 2.0
+        Scrape::of(&system.workers[0]).await.sum("payonce_gateway_breaker_state", &[]) == 2.0
     })
     .await;
     wait_until("what was under way to end", async || {
@@ -49,7 +49,8 @@ async fn had_its_chances(system: &System) {
         system.count("select count(*) from apalis.jobs where status <> 'Done' and run_at <= now()").await == 0
     })
     .await;
-    let sweeps = async || Scrape::of(&system.workers[0]).await.sum("sweeps_total", &[("result", "ok")]);
+    let sweeps =
+        async || Scrape::of(&system.workers[0]).await.sum("payonce_sweeps_total", &[("result", "ok")]);
     let before = sweeps().await;
     wait_until("some sweeps", async || sweeps().await > before + 3.0).await;
 }

@@ -17,12 +17,10 @@ fn a_directory(name: &str) -> PathBuf {
 }
 
 fn dev(data_dir: &std::path::Path) -> Launch {
-    let any_port =
-        ["--api-addr", "--board-addr", "--gateway-addr"].into_iter().flat_map(|flag| [flag, "127.0.0.1:0"]);
     Launch::payonce(PROGRAM)
         .args(["dev", "--json", "--data-dir"])
         .args([data_dir.as_os_str().to_owned()])
-        .args(any_port)
+        .args(tests::process::FREE_PORTS)
 }
 
 fn text<'a>(dev: &'a Process, name: &str) -> &'a str {
@@ -72,6 +70,8 @@ async fn dev_runs_everything_and_stops_in_order() {
         "event",
         "gateway",
         "gateway_database_url",
+        "metrics",
+        "ops",
         "owner_database_url",
         "postgres_pid",
         "reader_database_url",

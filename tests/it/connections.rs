@@ -220,7 +220,8 @@ async fn a_server_with_too_few_connections_for_us_is_told_of_at_start_and_where_
             .env("DATABASE_URL", &database.url)
             .env("DATABASE_CONNECTIONS", "20")
             .env("API_ADDR", "127.0.0.1:0")
-            .env("BOARD_ADDR", "127.0.0.1:0")
+            .env("OPS_ADDR", "127.0.0.1:0")
+            .env("METRICS_ADDR", "127.0.0.1:0")
             .env("ADMIN_KEY", "an-admin-key-for-tests")
     };
     let first = api().start().await;

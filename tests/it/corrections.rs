@@ -342,13 +342,13 @@ async fn a_correction_is_proposed_and_approved_by_command() {
 async fn a_correction_is_proposed_and_approved_on_the_pages() {
     let (system, id) = given_back().await;
     let form = |path: &str, key: &str, fields: &str| {
-        let url = format!("{}{path}", system.apis[0].address("board"));
+        let url = format!("{}{path}", system.apis[0].address("ops"));
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         let request = http.post(url).basic_auth("whoever", Some(key)).header("sec-fetch-site", "same-origin");
         send(request.header("content-type", "application/x-www-form-urlencoded").body(fields.to_owned()))
     };
     let text = async |path: &str, key: &str| {
-        let url = format!("{}{path}", system.apis[0].address("board"));
+        let url = format!("{}{path}", system.apis[0].address("ops"));
         let answer = send(reqwest::Client::new().get(url).basic_auth("whoever", Some(key))).await;
         String::from_utf8(answer.body.clone()).unwrap()
     };

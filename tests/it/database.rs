@@ -2,6 +2,7 @@
 //! written. Settings of its roles change nothing.
 
 use sqlx::{AssertSqlSafe, Executor as _, PgPool};
+use tests::process::FREE_PORTS;
 use tests::{Exit, Launch, PrivateServer, Process, Shape, System, TestDatabase, a_payment, wait_until};
 
 use crate::PROGRAM;
@@ -11,9 +12,8 @@ fn payonce(url: &str, arguments: &[&str]) -> Launch {
 }
 
 fn api(url: &str) -> Launch {
-    let any =
-        [("API_ADDR", "127.0.0.1:0"), ("BOARD_ADDR", "127.0.0.1:0"), ("ADMIN_KEY", "an-admin-key-for-tests")];
-    Launch::api(PROGRAM).envs(any).env("DATABASE_URL", url)
+    let any = ["API_ADDR", "OPS_ADDR", "METRICS_ADDR"].map(|name| (name, "127.0.0.1:0"));
+    Launch::api(PROGRAM).envs(any).env("ADMIN_KEY", "an-admin-key-for-tests").env("DATABASE_URL", url)
 }
 
 fn worker(url: &str) -> Launch {
@@ -46,8 +46,8 @@ async fn a_database_that_lacks_characters_is_refused_by_all_and_stays_as_it_is()
     let latin = "encoding 'LATIN1' lc_collate 'C' lc_ctype 'C' template template0";
     let database = TestDatabase::unfit(latin).await;
     let gateway = TestDatabase::fresh_empty().await;
-    let dev = payonce(&database.url, &["dev", "--data-dir", "nowhere", "--api-addr", "127.0.0.1:0"])
-        .args(["--board-addr", "127.0.0.1:0", "--gateway-addr", "127.0.0.1:0"])
+    let dev = payonce(&database.url, &["dev", "--data-dir", "nowhere"])
+        .args(FREE_PORTS)
         .env("GATEWAY_DATABASE_URL", &gateway.url);
 
     for launch in [

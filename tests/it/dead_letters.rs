@@ -89,7 +89,7 @@ async fn jobs_that_can_never_be_done_are_parked_as_they_came_and_the_worker_goes
     assert_eq!(system.ended(id).await["status"], "succeeded");
     assert!(!system.workers[0].stderr().contains("queue worker ended"), "{}", system.workers[0].stderr());
     let scraped = Scrape::of(&system.workers[0]).await;
-    assert_eq!(scraped.sum("dead_letters_total", &[("class", "non_retryable")]), 3.0);
+    assert_eq!(scraped.sum("payonce_dead_letters_total", &[("class", "non_retryable")]), 3.0);
 }
 
 #[tokio::test]
@@ -172,8 +172,8 @@ async fn a_letter_replayed_twice_has_one_effect_and_keeps_the_key_of_its_job() {
     assert_eq!((&letter["job_id"], &letter["job_key"]), (&json!(jobs[0].0), &json!(jobs[0].2)));
     assert_eq!(jobs[0].1, "Pending");
     let scraped = Scrape::of(&system.apis[0]).await;
-    assert_eq!(scraped.sum("dead_letter_replays_total", &[("result", "replayed")]), 1.0);
-    assert_eq!(scraped.sum("dead_letter_replays_total", &[("result", "duplicate")]), 2.0);
+    assert_eq!(scraped.sum("payonce_dead_letter_replays_total", &[("result", "replayed")]), 1.0);
+    assert_eq!(scraped.sum("payonce_dead_letter_replays_total", &[("result", "duplicate")]), 2.0);
     system.add_worker([("RUST_LOG", "info")]).await;
     assert_eq!(system.ended(id).await["status"], "succeeded");
     let charges = system.journal_of(id).await;

@@ -56,7 +56,7 @@ fn address(system: &System) -> String {
 }
 
 async fn is_open(system: &System) -> bool {
-    Scrape::of(&system.workers[0]).await.sum("gateway_breaker_state", &[]) == 2.0
+    Scrape::of(&system.workers[0]).await.sum("payonce_gateway_breaker_state", &[]) == 2.0
 }
 
 /// Asserts that nothing ended, nothing is held, and no try was used up.
@@ -238,7 +238,8 @@ async fn each_way_in_which_an_exchange_fails_has_its_word_in_history_and_metrics
             (&json!(kind), &json!(kind)),
             "{token}: {told}"
         );
-        let counted = Scrape::of(&system.workers[0]).await.sum("gateway_failures_total", &[("kind", kind)]);
+        let counted =
+            Scrape::of(&system.workers[0]).await.sum("payonce_gateway_failures_total", &[("kind", kind)]);
         assert!(counted > 0.0, "{kind}");
     }
 }
@@ -254,7 +255,7 @@ async fn a_worker_that_was_lost_and_a_gateway_that_cannot_be_reached_have_their_
     let reasons = "select count(*) from payment_events where type = 'taken_over' and reason = 'worker_lost'";
     assert_eq!(system.count(reasons).await, 1);
     let counted = async |kind| {
-        Scrape::of(&system.workers[second]).await.sum("gateway_failures_total", &[("kind", kind)])
+        Scrape::of(&system.workers[second]).await.sum("payonce_gateway_failures_total", &[("kind", kind)])
     };
     assert_eq!(counted("worker_lost").await, 1.0);
 

@@ -45,7 +45,7 @@ async fn a_gateway_that_wants_a_key_gets_it_with_every_call_and_without_it_payme
         let key = wrong.map(|key| ("GATEWAY_API_KEY", key));
         system.add_worker(key).await;
         wait_until("the worker to find itself locked out", async || {
-            Scrape::of(&system.workers[0]).await.sum("gateway_breaker_state", &[]) == 2.0
+            Scrape::of(&system.workers[0]).await.sum("payonce_gateway_breaker_state", &[]) == 2.0
         })
         .await;
         system.workers.remove(0).kill9();

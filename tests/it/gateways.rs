@@ -65,7 +65,9 @@ async fn while_one_gateway_is_dead_the_payments_of_the_other_feel_nothing() {
     second.process.kill9();
     let theirs = accepted(&merchant, 20).await;
     let breaker = async |system: &System, gateway: &str| {
-        Scrape::of(&system.workers[worker]).await.sum("gateway_breaker_state", &[("gateway", gateway)])
+        Scrape::of(&system.workers[worker])
+            .await
+            .sum("payonce_gateway_breaker_state", &[("gateway", gateway)])
     };
     wait_until("the second gateway to be found away", async || breaker(&system, SECOND).await > 0.0).await;
 

@@ -30,18 +30,18 @@ async fn who_holds_a_snapshot_is_in_the_gauges_and_the_dead_rows_too() {
     let shows =
         async |name: &str, labels: &[(&str, &str)]| Scrape::of(&system.apis[0]).await.sum(name, labels);
     wait_until("the holder to be named", async || {
-        shows("database_snapshot_pid", &[]).await == f64::from(pid)
-            && shows("database_snapshot_age_seconds", &[("held_by", KIND)]).await > 0.0
-            && shows("database_snapshot_age_transactions", &[("held_by", KIND)]).await > 0.0
-            && shows("database_dead_rows", &[("table", "payments")]).await > 0.0
+        shows("payonce_database_snapshot_pid", &[]).await == f64::from(pid)
+            && shows("payonce_database_snapshot_age_seconds", &[("held_by", KIND)]).await > 0.0
+            && shows("payonce_database_snapshot_age_transactions", &[("held_by", KIND)]).await > 0.0
+            && shows("payonce_database_dead_rows", &[("table", "payments")]).await > 0.0
     })
     .await;
-    assert_eq!(shows("database_sessions_hidden", &[]).await.to_bits(), 0.0_f64.to_bits());
+    assert_eq!(shows("payonce_database_sessions_hidden", &[]).await.to_bits(), 0.0_f64.to_bits());
     session.close().await.unwrap();
 
     wait_until("nobody to be named", async || {
-        let pid_is_another = shows("database_snapshot_pid", &[]).await != f64::from(pid);
-        pid_is_another && shows("database_snapshot_age_seconds", &[("held_by", KIND)]).await == 0.0
+        let pid_is_another = shows("payonce_database_snapshot_pid", &[]).await != f64::from(pid);
+        pid_is_another && shows("payonce_database_snapshot_age_seconds", &[("held_by", KIND)]).await == 0.0
     })
     .await;
 }

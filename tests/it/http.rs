@@ -21,6 +21,7 @@ mod problem;
 mod read;
 mod reference;
 mod refusal;
+mod transport;
 
 use serde_json::Value;
 use tests::{Shape, System};

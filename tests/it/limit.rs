@@ -34,7 +34,7 @@ async fn calls(system: &System) -> Vec<(DateTime<Utc>, String, String)> {
 }
 
 async fn put_off(system: &System) -> f64 {
-    Scrape::of(&system.workers[0]).await.sum("gateway_put_off_total", &[])
+    Scrape::of(&system.workers[0]).await.sum("payonce_gateway_put_off_total", &[])
 }
 
 #[tokio::test]
@@ -100,7 +100,8 @@ async fn what_is_new_does_not_overtake_what_the_limit_has_put_off() {
             == 0
     })
     .await;
-    let sweeps = async || Scrape::of(&system.workers[0]).await.sum("sweeps_total", &[("result", "ok")]);
+    let sweeps =
+        async || Scrape::of(&system.workers[0]).await.sum("payonce_sweeps_total", &[("result", "ok")]);
     let before = sweeps().await;
     wait_until("some sweeps", async || sweeps().await > before + 3.0).await;
 

@@ -135,7 +135,7 @@ async fn no_log_tells_a_secret_however_loud() {
     let http = reqwest::Client::new();
     send(http.get(&payments).header("x-api-key", &unknown)).await.assert_status(401);
     send(http.get(&payments).bearer_auth(&unknown)).await.assert_status(401);
-    let board = system.apis[0].address("board");
+    let board = system.apis[0].address("ops");
     send(http.get(board).basic_auth("any", Some(ADMIN_KEY))).await.assert_status(200);
     send(http.get(board).basic_auth("any", Some(&unknown))).await.assert_status(401);
 

@@ -59,37 +59,40 @@ async fn counters_and_histograms_say_what_the_histories_say() {
     }
 
     let events = "select type, count(*) from payment_events group by type";
-    assert_counted(&system, "payment_events_total", "event", counts(&system, events).await).await;
+    assert_counted(&system, "payonce_payment_events_total", "event", counts(&system, events).await).await;
     let ends = "select status, count(*) from payments group by status";
-    assert_counted(&system, "payment_e2e_seconds_count", "status", counts(&system, ends).await).await;
+    assert_counted(&system, "payonce_payment_e2e_seconds_count", "status", counts(&system, ends).await).await;
     let claims = "select case type when 'attempt_started' then 'charge' else 'verify' end, count(*)
                     from payment_events where type in ('attempt_started', 'taken_over', 'verifying') group by 1";
     let claims = counts(&system, claims).await;
-    assert_counted(&system, "claims_total", "purpose", claims.clone()).await;
-    assert_counted(&system, "event_queue_delay_seconds_count", "purpose", claims).await;
+    assert_counted(&system, "payonce_claims_total", "purpose", claims.clone()).await;
+    assert_counted(&system, "payonce_event_queue_delay_seconds_count", "purpose", claims).await;
 
     let worker = Scrape::of(&system.workers[0]).await;
     let settlements =
         ["retry_scheduled", "outcome_unknown", "succeeded", "failed", "void_started", "reversed", "held"];
-    let settled = settlements.map(|event| worker.sum("payment_events_total", &[("event", event)]));
-    assert_eq!(worker.sum("settle_duration_seconds_count", &[]), settled.iter().sum::<f64>());
+    let settled = settlements.map(|event| worker.sum("payonce_payment_events_total", &[("event", event)]));
+    assert_eq!(worker.sum("payonce_settle_duration_seconds_count", &[]), settled.iter().sum::<f64>());
     for (op, outcome) in
         [("charge", "charged"), ("charge", "declined"), ("charge", "not_executed"), ("charge", "timeout")]
     {
-        assert!(worker.sum("gateway_calls_total", &[("op", op), ("outcome", outcome)]) > 0.0, "{outcome}");
+        assert!(
+            worker.sum("payonce_gateway_calls_total", &[("op", op), ("outcome", outcome)]) > 0.0,
+            "{outcome}"
+        );
     }
     assert_eq!(
-        worker.sum("gateway_calls_total", &[("op", "lookup")]),
-        worker.sum("gateway_call_duration_seconds_count", &[("op", "lookup")])
+        worker.sum("payonce_gateway_calls_total", &[("op", "lookup")]),
+        worker.sum("payonce_gateway_call_duration_seconds_count", &[("op", "lookup")])
     );
     let api = Scrape::of(&system.apis[0]).await;
     for (result, count) in [("created", 4.0), ("replayed", 1.0), ("refused", 1.0)] {
-        assert_eq!(api.sum("payment_accepts_total", &[("result", result)]), count, "{result}");
+        assert_eq!(api.sum("payonce_payment_accepts_total", &[("result", result)]), count, "{result}");
     }
     let posts = |status| [("method", "POST"), ("route", "/v1/payments"), ("status", status)];
-    assert_eq!(api.sum("http_requests_total", &posts("202")), 5.0);
-    assert_eq!(api.sum("http_requests_total", &posts("422")), 1.0);
-    assert_eq!(api.sum("http_request_duration_seconds_count", &posts("202")[..2]), 6.0);
+    assert_eq!(api.sum("payonce_http_requests_total", &posts("202")), 5.0);
+    assert_eq!(api.sum("payonce_http_requests_total", &posts("422")), 1.0);
+    assert_eq!(api.sum("payonce_http_request_duration_seconds_count", &posts("202")[..2]), 6.0);
 }
 
 #[tokio::test]
@@ -107,12 +110,12 @@ async fn the_gauges_say_what_stands_in_the_database() {
     system.make_due(overdue).await;
 
     let expected = [
-        ("payments_open", "pending", 3.0),
-        ("payments_open", "processing", 0.0),
-        ("payments_overdue", "", 1.0),
-        ("payments_held", "", 1.0),
-        ("breaks_open", "", 1.0),
-        ("queue_jobs_waiting", "", 3.0),
+        ("payonce_payments_open", "pending", 3.0),
+        ("payonce_payments_open", "processing", 0.0),
+        ("payonce_payments_overdue", "", 1.0),
+        ("payonce_payments_held", "", 1.0),
+        ("payonce_breaks_open", "", 1.0),
+        ("payonce_queue_jobs_waiting", "", 3.0),
     ];
     for (name, status, count) in expected {
         let labels = [("status", status)];
@@ -123,7 +126,7 @@ async fn the_gauges_say_what_stands_in_the_database() {
         })
         .await;
     }
-    assert!(sum(&system, "queue_oldest_job_age_seconds", &[]).await > 0.0);
+    assert!(sum(&system, "payonce_queue_oldest_job_age_seconds", &[]).await > 0.0);
 }
 
 #[tokio::test]
@@ -156,6 +159,32 @@ async fn every_metric_there_is_is_shown_and_explained() {
 }
 
 #[tokio::test]
+async fn what_is_known_to_be_counted_stands_at_zero_from_the_start_and_every_name_has_our_prefix() {
+    let system = System::start(PROGRAM).await;
+    let series = async || {
+        let scrapes = scraped(&system).await;
+        let all = scrapes.into_iter().flat_map(|scrape| scrape.samples);
+        all.map(|sample| format!("{} {:?}", sample.name, sample.labels)).collect::<BTreeSet<_>>()
+    };
+    let before = series().await;
+    for token in ["sim_ok", "sim_declined", "sim_503", "sim_timeout_charged", "sim_wrong_amount"] {
+        let id = system.accepted(a_payment().method(token)).await;
+        if token == "sim_wrong_amount" {
+            system.held(id).await
+        } else {
+            system.ended(id).await
+        };
+    }
+
+    let after = series().await;
+
+    assert!(after.iter().all(|name| name.starts_with("payonce_")), "{after:?}");
+    let born: Vec<&String> = after.difference(&before).collect();
+    assert!(born.is_empty(), "an increase from nothing is none: {born:?}");
+    assert!(before.iter().any(|it| it.contains("payonce_build_info") && it.contains("version")));
+}
+
+#[tokio::test]
 async fn nothing_that_a_client_makes_up_becomes_a_label() {
     let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     let id = system.accepted(a_payment()).await;
@@ -184,8 +213,8 @@ async fn a_request_that_is_asked_to_wait_does_not_count_as_slow() {
 
     let api = Scrape::of(&system.apis[0]).await;
     let reads = [("route", "/v1/payments/{id}")];
-    assert_eq!(api.sum("http_requests_total", &reads), 1.0);
-    assert_eq!(api.sum("http_request_duration_seconds_count", &reads), 0.0);
+    assert_eq!(api.sum("payonce_http_requests_total", &reads), 1.0);
+    assert_eq!(api.sum("payonce_http_request_duration_seconds_count", &reads), 0.0);
 }
 
 #[tokio::test]
@@ -200,22 +229,23 @@ async fn a_result_that_comes_too_late_is_counted() {
     system.workers[frozen].cont();
 
     wait_until("the late result to be counted", async || {
-        Scrape::of(&system.workers[frozen]).await.sum("late_evidence_total", &[]) == 1.0
+        Scrape::of(&system.workers[frozen]).await.sum("payonce_late_evidence_total", &[]) == 1.0
     })
     .await;
     let taken_over = [("event", "taken_over")];
-    assert_eq!(Scrape::of(&system.workers[other]).await.sum("payment_events_total", &taken_over), 1.0);
+    assert_eq!(
+        Scrape::of(&system.workers[other]).await.sum("payonce_payment_events_total", &taken_over),
+        1.0
+    );
 }
 
 #[tokio::test]
 async fn all_that_runs_in_dev_is_counted_together() {
     let data_dir: PathBuf = guardian::scratch().join(format!("metrics-{:016x}", rand::random::<u64>()));
-    let ports =
-        ["--api-addr", "--board-addr", "--gateway-addr"].into_iter().flat_map(|to| [to, "127.0.0.1:0"]);
     let dev = Launch::payonce(PROGRAM)
         .args(["dev", "--json", "--workers", "2", "--data-dir"])
         .args([data_dir])
-        .args(ports)
+        .args(tests::process::FREE_PORTS)
         .start()
         .await;
     let body =
@@ -229,7 +259,7 @@ async fn all_that_runs_in_dev_is_counted_together() {
 
     wait_until("the payment to be counted by whoever did what", async || {
         let scrape = Scrape::of(&dev).await;
-        let event = |event| scrape.sum("payment_events_total", &[("event", event)]);
+        let event = |event| scrape.sum("payonce_payment_events_total", &[("event", event)]);
         [event("created"), event("attempt_started"), event("succeeded")] == [1.0, 1.0, 1.0]
     })
     .await;
@@ -280,7 +310,7 @@ async fn a_worker_that_cannot_sweep_is_not_ready_although_the_database_answers()
     sqlx::query("alter table payments rename to payments_gone").execute(&system.database.pool).await.unwrap();
 
     assert_eq!(not_ready(&system).await, "it has not swept for a while");
-    assert!(sum(&system, "sweeps_total", &[("result", "failed")]).await > 0.0);
+    assert!(sum(&system, "payonce_sweeps_total", &[("result", "failed")]).await > 0.0);
 }
 
 #[tokio::test]

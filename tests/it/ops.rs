@@ -111,7 +111,7 @@ fn every_event_of_a_payment_is_on_the_board() {
     let drawn: Vec<String> = panels()
         .iter()
         .flat_map(|(_, expressions)| expressions.clone())
-        .filter(|it| it.contains("payment_events_total"))
+        .filter(|it| it.contains("payonce_payment_events_total"))
         .collect();
     // An attempt is a claim to charge, which has a panel of its own.
     for event in EventType::ALL.iter().filter(|event| **event != EventType::AttemptStarted) {

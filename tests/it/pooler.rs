@@ -53,7 +53,8 @@ async fn a_pooler_that_hands_sessions_out_by_transaction_is_refused_at_start() {
         let (exit, api) = Launch::api(PROGRAM)
             .env("DATABASE_URL", &pooler.url)
             .env("API_ADDR", "127.0.0.1:0")
-            .env("BOARD_ADDR", "127.0.0.1:0")
+            .env("OPS_ADDR", "127.0.0.1:0")
+            .env("METRICS_ADDR", "127.0.0.1:0")
             .env("ADMIN_KEY", "an-admin-key-for-tests")
             .run()
             .await;

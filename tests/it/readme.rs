@@ -56,12 +56,10 @@ fn a_pattern_matches_what_it_stands_for() {
 #[tokio::test]
 async fn the_session_of_the_readme_goes_as_it_says() {
     let data_dir = guardian::scratch().join(format!("readme-{:016x}", rand::random::<u64>()));
-    let any_port =
-        ["--api-addr", "--board-addr", "--gateway-addr"].into_iter().flat_map(|flag| [flag, "127.0.0.1:0"]);
     let mut dev = Launch::payonce(PROGRAM)
         .args(["dev", "--json", "--data-dir"])
         .args([data_dir.into_os_string()])
-        .args(any_port)
+        .args(tests::process::FREE_PORTS)
         .start()
         .await;
     let named = |name: &str| dev.ready()[name].as_str().unwrap().to_owned();

@@ -206,12 +206,10 @@ async fn what_an_earlier_dev_left_is_handed_over_to_the_owner() {
     pool.close().await;
     server.stop().await.unwrap();
 
-    let any =
-        ["--api-addr", "--board-addr", "--gateway-addr"].into_iter().flat_map(|flag| [flag, "127.0.0.1:0"]);
     let dev = Launch::payonce(PROGRAM)
         .args(["dev", "--json", "--data-dir"])
         .args([data_dir.into_os_string()])
-        .args(any);
+        .args(tests::process::FREE_PORTS);
     let mut dev = dev.start().await;
 
     let url = |name: &str| dev.ready()[name].as_str().unwrap().to_owned();

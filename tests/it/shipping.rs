@@ -65,9 +65,11 @@ async fn what_the_example_says_are_the_defaults_is_what_the_programs_do_without_
     ] {
         let mut said = example.clone();
         if program == "worker" {
-            let of_a_worker = text(".env.example").split(" for a worker").next().unwrap().to_owned();
-            let number = of_a_worker.rsplit(' ').next().unwrap().to_owned();
-            said.insert("DATABASE_CONNECTIONS".to_owned(), number);
+            let example = text(".env.example");
+            let mut of_a_worker = example.split(" for a worker").map(|text| text.rsplit(' ').next().unwrap());
+            for name in ["DATABASE_CONNECTIONS", "METRICS_ADDR"] {
+                said.insert(name.to_owned(), of_a_worker.next().unwrap().to_owned());
+            }
         }
         let needed = said.iter().filter(|(name, _)| needs.contains(&name.as_str()));
         let needed: BTreeMap<String, String> =
@@ -117,7 +119,7 @@ fn containers_set_what_their_programs_need_and_nothing_that_does_not_exist() {
         assert!(unknown.is_empty(), "{name} sets {unknown:?}, which is no setting");
     }
     for (name, needs) in [
-        ("api", &["DATABASE_URL", "ADMIN_KEY", "API_ADDR", "BOARD_ADDR"][..]),
+        ("api", &["DATABASE_URL", "ADMIN_KEY", "API_ADDR", "OPS_ADDR", "METRICS_ADDR"][..]),
         ("worker", &["DATABASE_URL", "GATEWAY_URL"]),
         ("simgateway", &["GATEWAY_DATABASE_URL", "GATEWAY_ADDR"]),
         ("migrate", &["DATABASE_URL"]),

@@ -19,6 +19,20 @@ use crate::wait::{DEADLINE, wait_for, wait_for_within};
 
 const TAIL_LINES: usize = 40;
 
+/// The arguments with which `payonce dev` takes free ports, so that several run beside each other.
+pub const FREE_PORTS: [&str; 10] = [
+    "--api-addr",
+    "127.0.0.1:0",
+    "--ops-addr",
+    "127.0.0.1:0",
+    "--board-addr",
+    "127.0.0.1:0",
+    "--metrics-addr",
+    "127.0.0.1:0",
+    "--gateway-addr",
+    "127.0.0.1:0",
+];
+
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {

@@ -112,7 +112,9 @@ impl System {
         Launch::api(self.program)
             .env("DATABASE_URL", self.database.app_url())
             .env("API_ADDR", "127.0.0.1:0")
+            .env("OPS_ADDR", "127.0.0.1:0")
             .env("BOARD_ADDR", "127.0.0.1:0")
+            .env("METRICS_ADDR", "127.0.0.1:0")
             .env("ADMIN_KEY", ADMIN_KEY)
             .env("ADMIN_KEYS", ADMIN_KEYS)
     }

@@ -49,7 +49,7 @@ pub(crate) async fn serve(listener: TcpListener, shown: Shown) {
         .route("/health/live", get(live))
         .route("/health/ready", get(ready))
         .with_state(shown);
-    listener::serve(listener, router, Limits::with(CONNECTIONS), CancellationToken::new()).await;
+    listener::serve(listener, None, router, Limits::with(CONNECTIONS), CancellationToken::new()).await;
 }
 
 async fn scrape(State(shown): State<Shown>) -> impl IntoResponse {

@@ -64,6 +64,8 @@ codes! {
     IdempotencyKeyMissing = "idempotency_key_missing" BAD_REQUEST Never
         "The request has no `Idempotency-Key`. Send a value of your own, the same for every try of this one \
          request.",
+    TlsRequired = "tls_required" BAD_REQUEST Never
+        "The port speaks TLS, and plain HTTP came. Use https, and replace any key that was sent in the clear.",
     Unauthorized = "unauthorized" UNAUTHORIZED Never
         "The request has no valid key: it is missing, unknown, expired or revoked, or two different ones came. \
          This is told before anything else about the request.",
@@ -121,6 +123,8 @@ codes! {
         "Too many requests of the key are under way. Wait for some to end.",
     TooManyWaits = "too_many_waits" TOO_MANY_REQUESTS After
         "Too many requests of the key wait for payments. Ask without `wait`, or once some have ended.",
+    HeadersTooLarge = "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE Never
+        "The headers are too many or too long. Send at most 100 of them, and 32 kB.",
     Internal = "internal" INTERNAL_SERVER_ERROR Sometime
         "A fault of ours. Repeating the request with the same idempotency key is safe.",
     Unavailable = "unavailable" SERVICE_UNAVAILABLE After
@@ -133,7 +137,7 @@ codes! {
     DatabaseUnavailable = "database_unavailable" SERVICE_UNAVAILABLE After
         "The database is away, or takes no writes at the moment. Nothing is lost by repeating the request with \
          the same idempotency key.",
-    TooManyConnections = "too_many_connections" SERVICE_UNAVAILABLE Sometime
+    TooManyConnections = "too_many_connections" SERVICE_UNAVAILABLE After
         "Too many connections are open. Close those that you do not need, and try again later. This is told \
          before any request is read.",
     NotReady = "not_ready" SERVICE_UNAVAILABLE After

@@ -13,10 +13,12 @@ use tokio_util::sync::CancellationToken;
 use super::Args;
 use super::database::Databases;
 
-/// The services that were started, and their addresses.
+/// The services that were started, with the URLs of the API's listeners.
 pub(super) struct Services {
-    pub(super) api_addr: SocketAddr,
-    pub(super) board_addr: SocketAddr,
+    pub(super) api: String,
+    pub(super) ops: String,
+    pub(super) board: Option<String>,
+    pub(super) metrics: String,
     pub(super) gateway_addr: SocketAddr,
     /// The services in the order in which they are stopped.
     running: Vec<Service>,
@@ -43,10 +45,12 @@ impl Services {
 
         let mut settings = api::Settings::from_env_at(databases.urls.app.clone(), admin_key.to_owned())?;
         settings.api_addr = args.api_addr;
-        settings.board_addr = args.board_addr;
-        let api =
-            api::Server::bind(settings).await.context("cannot start the API (--api-addr, --board-addr)")?;
-        let (api_addr, board_addr) = (api.api_addr(), api.board_addr());
+        settings.ops_addr = args.ops_addr;
+        settings.board_addr = Some(args.board_addr);
+        settings.metrics_addr = args.metrics_addr;
+        let server = api::Server::bind(settings).await.context("cannot start the API")?;
+        let (api, ops) = (server.api_url(), server.ops_url());
+        let (board, metrics) = (server.board_url(), server.metrics_url());
 
         let mut workers = Vec::new();
         for _ in 0..args.workers {
@@ -57,7 +61,7 @@ impl Services {
             workers.push(worker::Worker::connect(settings).await.context("cannot start a worker")?);
         }
 
-        let mut running = vec![Service::spawn("API", |shutdown| api.run(shutdown))];
+        let mut running = vec![Service::spawn("API", |shutdown| server.run(shutdown))];
         if !workers.is_empty() {
             running.push(Service::spawn("workers", |shutdown| async move {
                 let mut loops = JoinSet::new();
@@ -68,7 +72,7 @@ impl Services {
             }));
         }
         running.push(Service::spawn("gateway", |shutdown| gateway.run(shutdown)));
-        Ok(Self { api_addr, board_addr, gateway_addr, running })
+        Ok(Self { api, ops, board, metrics, gateway_addr, running })
     }
 
     /// Waits until a part has ended without having been told to, and says how.

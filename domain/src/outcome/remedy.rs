@@ -21,6 +21,8 @@ pub enum Standing {
 }
 
 impl Outcome for Standing {
+    const WORDS: &'static [&'static str] = &["only_its", "anothers_too", "nothing", "unsupported"];
+
     fn as_str(&self) -> &'static str {
         match self {
             Self::OnlyIts => "only_its",

@@ -16,6 +16,8 @@ pub enum VoidOutcome {
 }
 
 impl Outcome for VoidOutcome {
+    const WORDS: &'static [&'static str] = &["confirmed", "unsupported"];
+
     fn as_str(&self) -> &'static str {
         match self {
             Self::Confirmed => "confirmed",

@@ -1,10 +1,10 @@
 //! Serves HTTP so that clients which are slow, silent or too many cost the others nothing.
 //!
-//! A connection has a time for each thing that only the client can do: to send a whole head, to send a whole
-//! body, and to take an answer. Connections are counted, because each holds a file descriptor. Where no more
-//! may be open, one that has not sent a whole request makes room for the next, the oldest first. Then one
-//! makes room that waits between two requests. A connection with a request under way is never closed for
-//! another one.
+//! HTTP/1.1 and HTTP/2 are spoken, and over TLS where there is a certificate. A connection has a time for
+//! each thing that only the client can do: to send a whole head, to send a whole body, and to take an
+//! answer. Connections are counted, because each holds a file descriptor. Where no more may be open, one
+//! that has not sent a whole request makes room for the next, the oldest first. Then one makes room that
+//! waits between two requests. A connection with a request under way is never closed for another one.
 //!
 //! Invariant: what holds a connection open is either a request that the service is answering, or a client
 //! whose time has not run out.
@@ -16,24 +16,30 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Incoming};
-use hyper::server::conn::http1;
+use hyper::header::{HOST, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::AsyncWriteExt as _;
+use hyper::{Request, Response, Version};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt as _};
 
 mod body;
+mod refusal;
 mod seats;
 mod socket;
+mod tls;
+mod turn;
 
-use body::Sent;
-pub use body::{Slow, Timely};
+use body::{Counted, Ending, Sent};
+pub use body::{Holds, Slow, Timely};
 use seats::{Seat, Seats};
 use socket::Socket;
+pub use tls::{Files as TlsFiles, Tls};
 
 /// The most bytes of a head: the request line and all headers. A longer one is answered 431.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
@@ -41,8 +47,24 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// The most headers of a request.
 const HEADERS_MAX: usize = 100;
 
-/// The bytes that a connection keeps of what it has read or is about to write.
+/// The bytes that a connection keeps of what it has read or is about to write. A head that is longer is
+/// answered 431 without having been read whole.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// The same as HTTP/2 counts it: without the request line, and with 32 bytes more for each header.
+const HEAD_LIST_MAX: u32 = 32 * 1024;
+
+/// The most bytes of the heads of all requests that are under way on one connection.
+const HEADS_BYTES_MAX: usize = 4 * HEAD_BYTES_MAX;
+
+/// The most requests at a time on one connection of HTTP/2. RFC 9113 advises against fewer.
+const STREAMS_MAX: u32 = 100;
+
+/// The bytes of a body that an HTTP/2 client may send before we have read them.
+const WINDOW: u32 = 64 * 1024;
+
+/// The time that a client has to take our goodbye at a shutdown.
+const GOODBYE: Duration = Duration::from_millis(500);
 
 /// The pause after the system refused to accept a connection, for lack of descriptors or of memory.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -50,9 +72,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The file descriptors that a process needs beside its clients' connections: for the database, gateways,
 /// logs and libraries.
 const OTHER_DESCRIPTORS: usize = 128;
-
-/// The problem that is told to a client for whom there is no room, before its request is read.
-const NO_ROOM: &str = r#"{"type":"/problems/too_many_connections","title":"Service Unavailable","status":503,"code":"too_many_connections","detail":"too many connections are open; try again later","retryable":true}"#;
 
 /// What a client may take, on one listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,8 +85,11 @@ pub struct Limits {
     pub write: Duration,
     /// The time that a connection has to send a request before another one may take its place.
     pub grace: Duration,
-    /// The most connections at a time.
+    /// The most connections at a time, and the most requests of HTTP/2 at a time.
     pub connections: usize,
+    /// The most bytes of large answers that wait for clients. Beyond that, clients that do not read are let
+    /// go.
+    pub unread: u64,
 }
 
 impl Limits {
@@ -80,6 +102,7 @@ impl Limits {
             write: Duration::from_secs(10),
             grace: Duration::from_millis(500),
             connections,
+            unread: 16 * 1024 * 1024,
         }
     }
 }
@@ -114,9 +137,14 @@ pub fn room_for(wanted: usize) -> usize {
     wanted.min(room)
 }
 
-/// Serves until `shutdown`, then lets the requests under way end.
-pub async fn serve<S, B>(listener: TcpListener, service: S, limits: Limits, shutdown: CancellationToken)
-where
+/// Serves until `shutdown`, then lets the requests under way end. With `tls` it serves nothing else.
+pub async fn serve<S, B>(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    service: S,
+    limits: Limits,
+    shutdown: CancellationToken,
+) where
     S: Service<Request<Timely>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -138,76 +166,172 @@ where
             }
         };
         let Some(seat) = seats.take() else {
-            connections.spawn(refuse(stream, limits.write));
+            connections.spawn(refusal::turn_away(stream, limits.write, refusal::NO_ROOM, tls.is_some()));
             continue;
         };
-        let served = connection(stream, client, service.clone(), limits, (seat, shutdown.clone()));
-        connections.spawn(served);
+        // An answer is small and complete: nothing is gained by waiting for more.
+        let _ = stream.set_nodelay(true);
+        let (tls, service, shutdown) = (tls.clone(), service.clone(), shutdown.clone());
+        connections.spawn(async move {
+            let opened = tokio::select! {
+                opened = open(stream, tls, limits) => opened,
+                () = seat.has_to_end() => return,
+                () = shutdown.cancelled() => return,
+            };
+            match opened {
+                Some(Open::Plain(socket)) => connection(socket, client, service, (seat, shutdown)).await,
+                Some(Open::Tls(socket)) => connection(*socket, client, service, (seat, shutdown)).await,
+                None => {}
+            }
+        });
     }
     drop(listener);
     connections.close();
     connections.wait().await;
 }
 
+/// A connection over which requests can come.
+enum Open {
+    Plain(Socket),
+    Tls(Box<tls::Stream>),
+}
+
+/// Opens a connection: where there is TLS, by its handshake. None where that failed, or where somebody did
+/// not speak TLS, who is told so.
+async fn open(stream: TcpStream, tls: Option<Tls>, limits: Limits) -> Option<Open> {
+    let Some(tls) = tls else { return Some(Open::Plain(Socket::new(stream, limits.write))) };
+    if !tls::begins(&stream).await {
+        refusal::turn_away(stream, limits.write, refusal::NO_TLS, false).await;
+        return None;
+    }
+    match tls.handshake(Socket::new(stream, limits.write)).await {
+        Ok(stream) => Some(Open::Tls(Box::new(stream))),
+        Err(why) => {
+            tracing::debug!(%why, "a handshake failed");
+            None
+        }
+    }
+}
+
 /// Serves one connection until it ends, its client's time runs out, or its place is needed.
-async fn connection<S, B>(
-    stream: TcpStream,
+async fn connection<I, S, B>(
+    socket: I,
     client: SocketAddr,
     service: S,
-    limits: Limits,
     (seat, shutdown): (Arc<Seat>, CancellationToken),
 ) where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     S: Service<Request<Timely>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    // An answer is small and complete: nothing is gained by waiting for more.
-    let _ = stream.set_nodelay(true);
     let answer = {
         let seat = seat.clone();
-        service_fn(move |request: Request<Incoming>| {
-            let (mut head, body) = request.into_parts();
-            head.extensions.insert(ClientAddress(client));
-            let body = Timely::new(body, limits.body, seat.clone());
-            let answered = service.clone().oneshot(Request::from_parts(head, body));
-            let seat = seat.clone();
-            async move { answered.await.map(|answer| answer.map(|body| Sent::new(body, seat))) }
-        })
+        service_fn(move |request| answer(request, client, service.clone(), seat.clone()))
     };
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_headers(HEADERS_MAX)
-        .max_header_size(HEAD_BYTES_MAX)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(Socket::new(stream, limits.write)), answer);
+    let builder = builder(&seat.seats.limits);
+    let served = builder.serve_connection(TokioIo::new(socket), answer);
     let mut served = std::pin::pin!(served);
     let ended = tokio::select! {
         ended = &mut served => ended,
-        () = seat.wanted() => return,
+        () = seat.has_to_end() => return,
         () = shutdown.cancelled() => {
             served.as_mut().graceful_shutdown();
-            served.await
+            tokio::select! {
+                ended = served => ended,
+                () = seat.has_to_end() => return,
+                () = said_goodbye(&seat) => return,
+            }
         }
     };
     if let Err(why) = ended {
-        tracing::debug!(%why, %client, "a connection ended before its time");
+        tracing::debug!(why, %client, "a connection ended before its time");
     }
 }
 
-/// Says that there is no room, to a client that may not be listening.
-async fn refuse(mut stream: TcpStream, time: Duration) {
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
-         connection: close\r\ncontent-length: {}\r\n\r\n{NO_ROOM}",
-        NO_ROOM.len()
-    );
-    let said = async {
-        stream.write_all(answer.as_bytes()).await?;
-        stream.shutdown().await
-    };
-    let _ = tokio::time::timeout(time, said).await;
+/// Returns once no request is under way and the client had time to take our goodbye.
+async fn said_goodbye(seat: &Seat) {
+    loop {
+        tokio::time::sleep(GOODBYE).await;
+        if seat.is_quiet() {
+            return;
+        }
+    }
+}
+
+/// How connections are served: by HTTP/2 where the client begins with its preface, and else by HTTP/1.1.
+fn builder(limits: &Limits) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_LIST_MAX)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(2 * WINDOW)
+        .max_send_buf_size(BUFFER_BYTES_MAX);
+    builder
+}
+
+/// Has the service answer a request, unless the listener refuses it.
+async fn answer<S, B>(
+    request: Request<Incoming>,
+    client: SocketAddr,
+    service: S,
+    seat: Arc<Seat>,
+) -> Result<Response<Sent<B>>, Infallible>
+where
+    S: Service<Request<Timely>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (mut head, body) = request.into_parts();
+    let bytes = head_bytes(&head);
+    let is_too_much = bytes > HEAD_BYTES_MAX
+        || head.headers.len() > HEADERS_MAX
+        || seat.doing().head_bytes() + bytes > HEADS_BYTES_MAX;
+    let turn = seat.begin(bytes);
+    let is_stream = head.version == Version::HTTP_2;
+    let counted = if is_stream { Counted::new(&seat.seats) } else { None };
+    let is_full = is_stream && counted.is_none();
+    let ending = Ending::new(turn.clone(), counted);
+    if is_too_much {
+        return Ok(refusal::answer(&refusal::HEADS, ending));
+    }
+    if is_full {
+        return Ok(refusal::answer(&refusal::NO_STREAM, ending));
+    }
+    if is_stream {
+        named_like_http1(&mut head);
+    }
+    head.extensions.insert(ClientAddress(client));
+    let body = Timely::new(body, seat.seats.limits.body, turn);
+    let answered = service.oneshot(Request::from_parts(head, body)).await?;
+    let holds = answered.extensions().get::<Holds>().copied();
+    Ok(answered.map(|body| Sent::new(body, holds, ending)))
+}
+
+/// The bytes of a head as its client sent it, near enough.
+fn head_bytes(head: &Parts) -> usize {
+    let target = head.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + target
+}
+
+/// Gives a request of HTTP/2 the `Host` that its `:authority` stands for (RFC 9113, section 8.3.1), so that
+/// nobody further on has to know of two. One that it brought stays, to be compared.
+fn named_like_http1(head: &mut Parts) {
+    if let Some(authority) = head.uri.authority()
+        && !head.headers.contains_key(HOST)
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.headers.insert(HOST, host);
+    }
 }
 
 #[cfg(test)]

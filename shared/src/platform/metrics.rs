@@ -8,6 +8,8 @@
 //! over processes. Counters and histograms are each process's own: take the `sum`. A worker's breaker is its
 //! own gauge; the `max` tells whether any is open.
 
+mod born;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -16,13 +18,12 @@ use domain::decide::Purpose;
 use domain::ids::GatewayName;
 use domain::outcome::FailureKind;
 use domain::status::{EventType, PaymentStatus};
-use metrics::{
-    SharedString, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
-};
+use metrics::{SharedString, counter, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 mod refusal;
 
+pub use born::{describe_gateway, describe_route};
 pub use refusal::Refusal;
 
 /// The kind of number that a metric is.
@@ -47,17 +48,20 @@ pub struct Metric {
     pub help: &'static str,
 }
 
-/// Declares every metric once: constant, kind, name and help.
+/// Declares every metric once: constant, kind, name and help. The prefix `payonce_` is added here, so that no
+/// name of ours can be taken for another program's.
 macro_rules! metrics {
     ($($constant:ident $kind:ident $name:literal $help:literal)+) => {
-        $(#[doc = $help] pub const $constant: &str = $name;)+
+        $(#[doc = $help] pub const $constant: &str = concat!("payonce_", $name);)+
 
         /// Every metric there is.
-        pub const ALL: &[Metric] = &[$(Metric { name: $name, kind: Kind::$kind, help: $help }),+];
+        pub const ALL: &[Metric] = &[$(Metric { name: $constant, kind: Kind::$kind, help: $help }),+];
     };
 }
 
 metrics! {
+    BUILD Gauge "build_info"
+        "Which program this is, by version and commit (unknown where the build was not told); always 1."
     HTTP_REQUESTS Counter "http_requests_total"
         "Requests answered by the API, by method, route (its template) and status."
     HTTP_REQUEST_DURATION Histogram "http_request_duration_seconds"
@@ -150,7 +154,7 @@ pub fn start() {
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::error!("metrics are recorded by somebody else");
         }
-        describe();
+        born::describe();
         let upkeep = handle.clone();
         tokio::spawn(async move {
             loop {
@@ -160,46 +164,6 @@ pub fn start() {
         });
         handle
     });
-}
-
-/// Tells the recorder what each metric means. Counters that may never grow are shown as zero, since an
-/// increase from nothing is none.
-fn describe() {
-    for metric in ALL {
-        match metric.kind {
-            Kind::Counter => describe_counter!(metric.name, metric.help),
-            Kind::Gauge => describe_gauge!(metric.name, metric.help),
-            Kind::Histogram => describe_histogram!(metric.name, metric.help),
-        }
-    }
-    for &event in EventType::ALL {
-        counter!(EVENTS, "event" => event.as_str()).increment(0);
-    }
-    for limit in Refusal::ALL {
-        counter!(API_REFUSALS, "limit" => limit.as_str()).increment(0);
-    }
-    for result in ["finished", "failed", "left"] {
-        counter!(RECONCILIATIONS, "result" => result).increment(0);
-    }
-    for &class in Class::ALL {
-        buried(class, 0);
-    }
-    for result in ["replayed", "duplicate"] {
-        counter!(DEAD_LETTER_REPLAYS, "result" => result).increment(0);
-    }
-    for kind in ["payment", "job", "void"] {
-        rescheduled(kind, 0);
-    }
-    counter!(LATE_EVIDENCE).increment(0);
-    counter!(SWEEP_FOUND).increment(0);
-}
-
-/// Shows the counters of a gateway from the start, as zero.
-pub fn describe_gateway(gateway: &GatewayName) {
-    for kind in FailureKind::ALL {
-        counter!(FAILURES, "gateway" => label(gateway), "kind" => kind.as_str()).increment(0);
-    }
-    counter!(PUT_OFF, "gateway" => label(gateway)).increment(0);
 }
 
 /// A gateway's name, as a label has it.
@@ -236,14 +200,21 @@ pub enum Accept {
     Refused,
 }
 
+impl Accept {
+    const ALL: [Self; 3] = [Self::Created, Self::Replayed, Self::Refused];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Replayed => "replayed",
+            Self::Refused => "refused",
+        }
+    }
+}
+
 /// Counts the answer to a well-formed request for a payment.
 pub fn accepted(accept: Accept) {
-    let result = match accept {
-        Accept::Created => "created",
-        Accept::Replayed => "replayed",
-        Accept::Refused => "refused",
-    };
-    counter!(ACCEPTS, "result" => result).increment(1);
+    counter!(ACCEPTS, "result" => accept.as_str()).increment(1);
 }
 
 /// Counts an event that was committed to a payment's history.
@@ -286,13 +257,18 @@ pub fn gateway_called(
     if let Some(kind) = failure {
         counter!(FAILURES, "gateway" => gateway.clone(), "kind" => kind.as_str()).increment(1);
     }
-    let op = match purpose {
+    let op = op(purpose);
+    counter!(GATEWAY_CALLS, "gateway" => gateway.clone(), "op" => op, "outcome" => outcome).increment(1);
+    histogram!(GATEWAY_CALL_DURATION, "gateway" => gateway, "op" => op).record(duration);
+}
+
+/// The name of the exchange that is made for this purpose.
+const fn op(purpose: Purpose) -> &'static str {
+    match purpose {
         Purpose::Charge => "charge",
         Purpose::Verify => "lookup",
         Purpose::Void => "void",
-    };
-    counter!(GATEWAY_CALLS, "gateway" => gateway.clone(), "op" => op, "outcome" => outcome).increment(1);
-    histogram!(GATEWAY_CALL_DURATION, "gateway" => gateway, "op" => op).record(duration);
+    }
 }
 
 /// Counts a read about no payment that did not find the gateway.
@@ -392,6 +368,7 @@ mod tests {
             };
             assert!(ends_well, "{metric:?}");
             assert!(metric.help.ends_with('.'), "{metric:?}");
+            assert!(metric.name.starts_with("payonce_"), "{metric:?}");
         }
     }
 }

@@ -32,7 +32,7 @@ async fn half_a_post(system: &System, beside: &Client) -> (tokio::net::TcpStream
 }
 
 async fn refusals(system: &System, limit: &str) -> f64 {
-    Scrape::of(&system.apis[0]).await.sum("api_refusals_total", &[("limit", limit)])
+    Scrape::of(&system.apis[0]).await.sum("payonce_api_refusals_total", &[("limit", limit)])
 }
 
 /// Asserts that it says when to come back.

@@ -6,7 +6,7 @@ use tests::client::send;
 use tests::{Answer, System, a_payment, raw};
 
 use super::an_api;
-use super::keys::{asks, is_merchants, is_open, routes_of_the_api};
+use super::keys::{asks, is_merchants, is_open, is_page, routes_of_the_api};
 use crate::operator::ADAS_KEY;
 
 /// Words of the parser and of our source. No client knows them.
@@ -49,7 +49,7 @@ fn opened(system: &System, method: &Method, path: &str) -> RequestBuilder {
 /// Every path of the API itself that needs a key.
 fn locked() -> Vec<(Method, String)> {
     let all = routes_of_the_api().into_iter();
-    all.filter(|(_, path)| !is_open(path) && !path.starts_with("/ops")).collect()
+    all.filter(|(_, path)| !is_open(path) && !is_page(path)).collect()
 }
 
 #[tokio::test]
@@ -226,7 +226,7 @@ async fn a_body_that_is_coded_is_a_415_which_says_how_to_send_it() {
 #[tokio::test]
 async fn http_1_1_without_exactly_one_host_is_a_400_on_both_listeners() {
     let system = an_api().await;
-    for listener in ["api", "board"] {
+    for listener in ["api", "ops", "board"] {
         let base = system.apis[0].address(listener);
         let ask = async |version: &str, hosts: &str| {
             let request = format!("GET /health HTTP/{version}\r\n{hosts}connection: close\r\n\r\n");

@@ -68,7 +68,8 @@ async fn an_api_on_an_empty_database_refuses_to_start_and_says_what_to_do() {
     let (exit, api) = Launch::api(PROGRAM)
         .env("DATABASE_URL", &database.url)
         .env("API_ADDR", "127.0.0.1:0")
-        .env("BOARD_ADDR", "127.0.0.1:0")
+        .env("OPS_ADDR", "127.0.0.1:0")
+        .env("METRICS_ADDR", "127.0.0.1:0")
         .env("ADMIN_KEY", "an-admin-key-for-tests")
         .run()
         .await;

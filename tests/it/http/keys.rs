@@ -93,9 +93,18 @@ fn methods(arguments: &str) -> Vec<Method> {
     all.into_iter().filter(|(name, _)| is_called(name)).map(|(_, method)| method).collect()
 }
 
+/// Whether the path is one of the operators' pages, which stand on a listener of their own.
+pub(super) fn is_page(path: &str) -> bool {
+    path == "/" || path.starts_with("/ops")
+}
+
 /// Asks the listener that has the path.
 pub(super) fn asks(system: &System, method: &Method, path: &str) -> RequestBuilder {
-    let listener = if path.starts_with("/ops") { "board" } else { "api" };
+    let listener = match path {
+        "/metrics" => "metrics",
+        _ if is_page(path) => "ops",
+        _ => "api",
+    };
     let url = format!("{}{path}", system.apis[0].address(listener));
     reqwest::Client::new().request(method.clone(), url).json(&json!({}))
 }
@@ -162,7 +171,7 @@ fn presented(asks: impl Fn() -> RequestBuilder, key: &str) -> [(&'static str, Re
 async fn every_path_opens_with_its_own_kind_of_key_presented_in_its_own_way_and_with_no_other() {
     let system = an_api().await;
     for (method, path) in routes_of_the_api().iter().filter(|(_, path)| !OPEN.contains(&path.as_str())) {
-        let (is_page, is_merchants) = (path.starts_with("/ops"), is_merchants(path));
+        let (is_page, is_merchants) = (is_page(path), is_merchants(path));
         for (key, is_its_own) in [(ADMIN_KEY, !is_merchants), (system.client.secret(), is_merchants)] {
             for (how, request) in presented(|| asks(&system, method, path), key) {
                 let opens = is_its_own && is_page == (how == "as a password");
@@ -214,10 +223,9 @@ fn every_path_of_the_api_stands_in_the_readme_and_an_admins_where_the_key_is_exp
     let table = table.split("\n\n- ").next().unwrap();
     let example = text(".env.example");
     let explained = example.split_once("\nADMIN_KEY=").unwrap().0.rsplit("\n\n").next().unwrap();
-    let of_pages = |path: &str| path.starts_with("/ops");
     let paths: BTreeSet<String> = routes_of_the_api().into_iter().map(|(_, path)| path).collect();
     assert!(paths.len() > 20, "{paths:?}");
-    for path in paths.iter().filter(|path| !of_pages(path)) {
+    for path in paths.iter().filter(|path| !is_page(path)) {
         let is_open = is_open(path);
         let path = path.replace("problems/1", "problems/{code}").replace("/1", "/{id}");
         let last = path.rsplit('/').next().unwrap_or_default();
@@ -238,7 +246,7 @@ async fn a_method_that_no_router_names_is_a_405_on_every_path() {
     let system = an_api().await;
     let routes = routes_of_the_api();
     let paths: BTreeSet<&String> = routes.iter().map(|(_, path)| path).collect();
-    for path in paths.into_iter().filter(|path| !path.starts_with("/ops")) {
+    for path in paths.into_iter().filter(|path| !is_page(path)) {
         for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             let is_routed = routes.contains(&(method.clone(), path.clone()));
             let answer = send(asks(&system, &method, path).header("x-api-key", ADMIN_KEY)).await;

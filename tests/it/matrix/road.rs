@@ -270,7 +270,7 @@ pub(super) async fn replay(lane: &mut Lane, cell: &Cell) -> PaymentId {
 /// A form, as a browser sends it with that key.
 fn form(api: &Process, path: &str, (key, fields): (&str, &str)) -> RequestBuilder {
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-    http.request(Method::POST, format!("{}{path}", api.address("board")))
+    http.request(Method::POST, format!("{}{path}", api.address("ops")))
         .basic_auth("ada", Some(key))
         .header("content-type", "application/x-www-form-urlencoded")
         .header("sec-fetch-site", "same-origin")

@@ -9,82 +9,82 @@ use crate::PROGRAM;
 
 /// The counters of what becomes of payments.
 const COUNTERS: [&str; 11] = [
-    "claims_total",
-    "dead_letters_total",
-    "event_queue_delay_seconds_count",
-    "gateway_call_duration_seconds_count",
-    "gateway_calls_total",
-    "gateway_failures_total",
-    "late_evidence_total",
-    "payment_accepts_total",
-    "payment_e2e_seconds_count",
-    "payment_events_total",
-    "settle_duration_seconds_count",
+    "payonce_claims_total",
+    "payonce_dead_letters_total",
+    "payonce_event_queue_delay_seconds_count",
+    "payonce_gateway_call_duration_seconds_count",
+    "payonce_gateway_calls_total",
+    "payonce_gateway_failures_total",
+    "payonce_late_evidence_total",
+    "payonce_payment_accepts_total",
+    "payonce_payment_e2e_seconds_count",
+    "payonce_payment_events_total",
+    "payonce_settle_duration_seconds_count",
 ];
 
 /// What one payment of each token moves.
 const MOVES: &[(&str, &str)] = &[
     (
         "sim_ok",
-        "claims_total charge taken 1
-         event_queue_delay_seconds_count charge 1
-         gateway_call_duration_seconds_count default charge 1
-         gateway_calls_total default charge charged 1
-         payment_accepts_total created 1
-         payment_e2e_seconds_count succeeded 1
-         payment_events_total attempt_started 1
-         payment_events_total created 1
-         payment_events_total succeeded 1
-         settle_duration_seconds_count 1",
+        "payonce_claims_total charge taken 1
+         payonce_event_queue_delay_seconds_count charge 1
+         payonce_gateway_call_duration_seconds_count default charge 1
+         payonce_gateway_calls_total default charge charged 1
+         payonce_payment_accepts_total created 1
+         payonce_payment_e2e_seconds_count succeeded 1
+         payonce_payment_events_total attempt_started 1
+         payonce_payment_events_total created 1
+         payonce_payment_events_total succeeded 1
+         payonce_settle_duration_seconds_count 1",
     ),
     (
         "sim_declined",
-        "claims_total charge taken 1
-         event_queue_delay_seconds_count charge 1
-         gateway_call_duration_seconds_count default charge 1
-         gateway_calls_total default charge declined 1
-         payment_accepts_total created 1
-         payment_e2e_seconds_count failed 1
-         payment_events_total attempt_started 1
-         payment_events_total created 1
-         payment_events_total failed 1
-         settle_duration_seconds_count 1",
+        "payonce_claims_total charge taken 1
+         payonce_event_queue_delay_seconds_count charge 1
+         payonce_gateway_call_duration_seconds_count default charge 1
+         payonce_gateway_calls_total default charge declined 1
+         payonce_payment_accepts_total created 1
+         payonce_payment_e2e_seconds_count failed 1
+         payonce_payment_events_total attempt_started 1
+         payonce_payment_events_total created 1
+         payonce_payment_events_total failed 1
+         payonce_settle_duration_seconds_count 1",
     ),
     (
         "sim_503",
-        "claims_total charge taken 3
-         event_queue_delay_seconds_count charge 3
-         gateway_call_duration_seconds_count default charge 3
-         gateway_calls_total default charge charged 1
-         gateway_calls_total default charge not_executed 2
-         gateway_failures_total default not_executed 2
-         payment_accepts_total created 1
-         payment_e2e_seconds_count succeeded 1
-         payment_events_total attempt_started 3
-         payment_events_total created 1
-         payment_events_total retry_scheduled 2
-         payment_events_total succeeded 1
-         settle_duration_seconds_count 3",
+        "payonce_claims_total charge taken 3
+         payonce_event_queue_delay_seconds_count charge 3
+         payonce_gateway_call_duration_seconds_count default charge 3
+         payonce_gateway_calls_total default charge charged 1
+         payonce_gateway_calls_total default charge not_executed 2
+         payonce_gateway_failures_total default not_executed 2
+         payonce_payment_accepts_total created 1
+         payonce_payment_e2e_seconds_count succeeded 1
+         payonce_payment_events_total attempt_started 3
+         payonce_payment_events_total created 1
+         payonce_payment_events_total retry_scheduled 2
+         payonce_payment_events_total succeeded 1
+         payonce_settle_duration_seconds_count 3",
     ),
     (
         "sim_500_charged",
-        "claims_total charge taken 1
-         claims_total verify taken 1
-         event_queue_delay_seconds_count charge 1
-         event_queue_delay_seconds_count verify 1
-         gateway_call_duration_seconds_count default charge 1
-         gateway_call_duration_seconds_count default lookup 1
-         gateway_calls_total default charge server_error 1
-         gateway_calls_total default lookup charged 1
-         gateway_failures_total default server_error 1
-         payment_accepts_total created 1
-         payment_e2e_seconds_count succeeded 1
-         payment_events_total attempt_started 1
-         payment_events_total created 1
-         payment_events_total outcome_unknown 1
-         payment_events_total succeeded 1
-         payment_events_total verifying 1
-         settle_duration_seconds_count 2",
+        "payonce_claims_total charge taken 1
+         payonce_claims_total verify taken 1
+         payonce_event_queue_delay_seconds_count charge 1
+         payonce_event_queue_delay_seconds_count verify 1
+         payonce_gateway_call_duration_seconds_count default charge 1
+         payonce_gateway_call_duration_seconds_count default lookup 1
+         payonce_gateway_calls_total default charge server_error 1
+         payonce_gateway_calls_total default lookup charged 1
+         payonce_gateway_failures_total default server_error 1
+         payonce_payment_accepts_total created 1
+         payonce_payment_e2e_seconds_count succeeded 1
+         payonce_payment_events_total attempt_started 1
+         payonce_payment_events_total created 1
+         payonce_payment_events_total outcome_unknown 1
+         payonce_payment_events_total succeeded 1
+         payonce_payment_events_total verifying 1
+         payonce_settle_duration_seconds_count 2",
     ),
 ];
 
@@ -103,7 +103,7 @@ async fn so_far(system: &System) -> BTreeMap<String, f64> {
 }
 
 fn ends(counted: &BTreeMap<String, f64>) -> f64 {
-    counted.iter().filter(|(name, _)| name.starts_with("payment_e2e_")).map(|(_, count)| count).sum()
+    counted.iter().filter(|(name, _)| name.starts_with("payonce_payment_e2e_")).map(|(_, count)| count).sum()
 }
 
 #[tokio::test]

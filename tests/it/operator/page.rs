@@ -16,7 +16,7 @@ fn asks(system: &System, method: Method, path: &str) -> reqwest::RequestBuilder 
 
 fn asks_as(user: &str, system: &System, method: Method, path: &str) -> reqwest::RequestBuilder {
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-    let url = format!("{}{path}", system.apis[0].address("board"));
+    let url = format!("{}{path}", system.apis[0].address("ops"));
     http.request(method, url).basic_auth(user, Some(ADMIN_KEY))
 }
 
@@ -51,7 +51,7 @@ async fn the_operators_page_is_shown_to_nobody_without_the_admin_key() {
         ["/ops", "/ops/payments", "/ops/breaks", "/ops/dead-letters", "/ops/style.css", "/ops/nothing"]
     {
         for key in ["", "wrong", system.client.secret()] {
-            let url = format!("{}{path}", system.apis[0].address("board"));
+            let url = format!("{}{path}", system.apis[0].address("ops"));
             let answer = send(reqwest::Client::new().get(url).basic_auth("ada", Some(key))).await;
 
             answer.assert_status(401);
@@ -183,7 +183,7 @@ async fn nothing_is_decided_from_elsewhere_or_without_a_name() {
     }
 
     assert_eq!(version(&system.client.payment(id).await), held);
-    let here = system.apis[0].address("board").to_owned();
+    let here = system.apis[0].address("ops").to_owned();
     send(post().header("origin", here)).await.assert_status(303);
     assert_eq!(system.client.payment(id).await["status"], "reversed");
 }

@@ -88,7 +88,7 @@ async fn nothing_is_claimed_behind_closed_doors_nor_what_is_another_installation
         let worker = system.add_worker([("RUST_LOG", "debug")]).await;
         // Each sweep after the first looked at what is due.
         wait_until("some sweeps", async || {
-            Scrape::of(&system.workers[worker]).await.sum("sweeps_total", &[("result", "ok")]) >= 3.0
+            Scrape::of(&system.workers[worker]).await.sum("payonce_sweeps_total", &[("result", "ok")]) >= 3.0
         })
         .await;
 

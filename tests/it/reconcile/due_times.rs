@@ -96,8 +96,8 @@ async fn a_worker_mends_it_by_itself_and_says_so() {
     );
     wait_until("it to be counted", async || {
         let scrape = tests::Scrape::of(&system.workers[worker]).await;
-        scrape.sum("rescheduled_total", &[("kind", "payment")]).to_string() == "1"
-            && scrape.sum("rescheduled_total", &[("kind", "job")]).to_string() == "1"
+        scrape.sum("payonce_rescheduled_total", &[("kind", "payment")]).to_string() == "1"
+            && scrape.sum("payonce_rescheduled_total", &[("kind", "job")]).to_string() == "1"
     })
     .await;
     assert_eq!(report(verify(&system, &[])).await.0, 0);

@@ -3,7 +3,7 @@
 use super::*;
 
 pub(super) const ALL: &[&Operation] =
-    &[&GET_HEALTH, &GET_LIVENESS, &GET_READINESS, &GET_METRICS, &GET_OPENAPI, &GET_REFERENCE, &GET_PROBLEM];
+    &[&GET_HEALTH, &GET_LIVENESS, &GET_READINESS, &GET_OPENAPI, &GET_REFERENCE, &GET_PROBLEM];
 
 const fn open(
     id: &'static str,
@@ -30,14 +30,6 @@ pub(crate) static GET_READINESS: Operation = open(
     "Says whether the process can do its work.",
     &[ok("It can.", Content::One(&o::READINESS))],
     &[Code::NotReady],
-);
-
-pub(crate) static GET_METRICS: Operation = open(
-    "get_metrics",
-    "/metrics",
-    "Tells the metrics of the process, in the text format of Prometheus.",
-    &[ok("The metrics.", Content::Other("text/plain"))],
-    &[],
 );
 
 pub(crate) static GET_OPENAPI: Operation = open(

@@ -1,18 +1,25 @@
-//! Which connections there are, and which of them makes room where no more may be open.
+//! Which connections there are, and which of them makes room where no more may be open, or where too many
+//! bytes of answers wait for clients that do not read.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Limits;
+use super::turn::{Doing, Turn};
 
 /// The places of a listener.
 #[derive(Debug)]
 pub(super) struct Seats {
-    limits: Limits,
+    pub(super) limits: Limits,
     taken: Mutex<Taken>,
+    /// The requests of HTTP/2 that are under way, on all connections.
+    pub(super) streams: AtomicUsize,
+    /// The bytes of large answers that no client has taken yet.
+    pub(super) unread: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -26,35 +33,21 @@ struct Taken {
 #[derive(Debug)]
 pub(super) struct Seat {
     number: u64,
-    seats: Arc<Seats>,
+    pub(super) seats: Arc<Seats>,
     client: Arc<Client>,
 }
 
 /// The client who has a place.
 #[derive(Debug)]
 struct Client {
-    state: Mutex<State>,
+    doing: Mutex<Doing>,
     wanted: CancellationToken,
-}
-
-/// What a connection is doing, and since when.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    /// It has sent no whole head yet.
-    New(Instant),
-    /// It has sent a head, and not the whole body yet.
-    Sending(Instant),
-    /// A request of it is being answered.
-    Busy,
-    /// It waits between two requests.
-    Idle(Instant),
-    /// It was told to make room.
-    Leaving,
 }
 
 impl Seats {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, taken: Mutex::default() }
+        let (streams, unread) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Self { limits, taken: Mutex::default(), streams, unread }
     }
 
     /// Takes a place, if need be that of a connection that asks for nothing. None where all are busy.
@@ -66,8 +59,8 @@ impl Seats {
         }
         let number = taken.next;
         taken.next += 1;
-        let state = Mutex::new(State::New(Instant::now()));
-        let client = Arc::new(Client { state, wanted: CancellationToken::new() });
+        let doing = Mutex::new(Doing::new());
+        let client = Arc::new(Client { doing, wanted: CancellationToken::new() });
         taken.clients.insert(number, client.clone());
         drop(taken);
         Some(Arc::new(Seat { number, seats: self.clone(), client }))
@@ -76,24 +69,39 @@ impl Seats {
     /// Tells one connection to make room: that which has gone without a whole request for longest, or else
     /// that which has been idle for longest.
     fn first_to_leave(&self, taken: &Taken) -> Option<u64> {
-        let now = Instant::now();
+        let latest = Instant::now().checked_sub(self.limits.grace);
         loop {
             let waiting = taken.clients.iter().filter_map(|(number, client)| {
-                let place = match *client.state() {
-                    State::New(since) | State::Sending(since)
-                        if now.duration_since(since) >= self.limits.grace =>
-                    {
-                        (0, since)
-                    }
-                    State::Idle(since) => (1, since),
-                    State::New(_) | State::Sending(_) | State::Busy | State::Leaving => return None,
-                };
+                let place = client.doing().place(latest)?;
                 Some((place, number, client))
             });
             let (_, number, client) = waiting.min_by_key(|(place, ..)| *place)?;
             // Its request may have come meanwhile.
-            if client.leave() {
+            if client.leave_if(Doing::asks_nothing) {
                 return Some(*number);
+            }
+        }
+    }
+
+    /// Ends connections whose clients do not take their answers, those that stand still for longest first,
+    /// until the rest is within the limit.
+    pub(super) fn end_unread(&self) {
+        let mut over = self.unread.load(Ordering::Relaxed).saturating_sub(self.limits.unread);
+        if over == 0 {
+            return;
+        }
+        let latest = Instant::now().checked_sub(self.limits.grace);
+        let taken = self.taken();
+        let mut still: Vec<_> =
+            taken.clients.values().filter_map(|it| Some((it.doing().stands_still(latest)?, it))).collect();
+        still.sort_by_key(|((since, _), _)| *since);
+        for ((_, left), client) in still {
+            if over == 0 {
+                return;
+            }
+            if client.leave_if(|doing| doing.stands_still(latest).is_some()) {
+                tracing::debug!(left, "a client does not read its answer, and others need the memory");
+                over = over.saturating_sub(left);
             }
         }
     }
@@ -105,51 +113,63 @@ impl Seats {
 }
 
 impl Seat {
-    /// Notes that a head has come.
-    pub(super) fn begin(&self) {
-        let mut state = self.client.state();
-        if *state != State::Leaving {
-            *state = State::Sending(Instant::now());
-        }
+    /// Notes that a head of so many bytes has come.
+    pub(super) fn begin(self: &Arc<Self>, head_bytes: usize) -> Arc<Turn> {
+        let number = self.doing().begin(head_bytes);
+        Arc::new(Turn::new(number, self.clone()))
     }
 
-    /// Notes that the body has come, or that nobody waits for it.
-    pub(super) fn received(&self) {
-        let mut state = self.client.state();
-        if matches!(*state, State::Sending(_)) {
-            *state = State::Busy;
-        }
+    pub(super) fn doing(&self) -> MutexGuard<'_, Doing> {
+        self.client.doing()
     }
 
-    /// Notes that the answer has gone.
-    pub(super) fn answered(&self) {
-        let mut state = self.client.state();
-        if *state != State::Leaving {
-            *state = State::Idle(Instant::now());
-        }
+    /// Whether no request of it is under way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.doing().is_quiet()
     }
 
-    /// Returns once the place is needed for another connection.
-    pub(super) async fn wanted(&self) {
-        self.client.wanted.cancelled().await;
+    /// Has the connection end at once.
+    pub(super) fn end(&self) {
+        self.client.leave_if(|_| true);
+    }
+
+    /// Returns once the connection has to end: its place is needed for another one, or its time is over.
+    pub(super) async fn has_to_end(&self) {
+        let limits = self.seats.limits;
+        let time_is_over = async {
+            loop {
+                let now = Instant::now();
+                let deadline = self.doing().deadline(&limits);
+                if deadline.is_some_and(|deadline| deadline <= now) {
+                    return;
+                }
+                // What begins to be waited for meanwhile has at least as much time.
+                let again = now + limits.head.min(limits.write);
+                tokio::time::sleep_until(deadline.map_or(again, |deadline| deadline.min(again))).await;
+            }
+        };
+        tokio::select! {
+            () = self.client.wanted.cancelled() => {}
+            () = time_is_over => {}
+        }
     }
 }
 
 impl Client {
-    /// Tells it to leave, unless its request has come meanwhile.
-    fn leave(&self) -> bool {
-        let mut state = self.state();
-        let may_leave = matches!(*state, State::New(_) | State::Sending(_) | State::Idle(_));
-        if may_leave {
-            *state = State::Leaving;
+    /// Tells it to leave, where this holds of what it does.
+    fn leave_if(&self, may_leave: impl FnOnce(&Doing) -> bool) -> bool {
+        let mut doing = self.doing();
+        let leaves = !doing.is_leaving && may_leave(&doing);
+        if leaves {
+            doing.is_leaving = true;
             self.wanted.cancel();
         }
-        may_leave
+        leaves
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn doing(&self) -> MutexGuard<'_, Doing> {
         // Nothing panics while it is held.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -2,23 +2,32 @@
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::StatusCode;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tower::service_fn as tower_fn;
 
 use super::*;
 
+mod http2;
+mod tls;
+
 /// Long enough to be never reached.
 const NEVER: Duration = Duration::from_mins(10);
 
 const SHORT: Duration = Duration::from_millis(50);
 
-const PATIENT: Limits =
-    Limits { head: NEVER, body: NEVER, write: NEVER, grace: Duration::ZERO, connections: 100 };
+const PATIENT: Limits = Limits {
+    head: NEVER,
+    body: NEVER,
+    write: NEVER,
+    grace: Duration::ZERO,
+    connections: 100,
+    unread: u64::MAX,
+};
 
-/// A listener. `/held` is answered once it is told to, `/large` by more than any socket holds; anything else
-/// at once, by what came of reading the body.
+/// A listener. `/held` is answered once it is told to, `/large` by more than any socket holds, `/host` by the
+/// host; anything else at once, by what came of reading the body.
 struct Served {
     addr: SocketAddr,
     /// One for each request to `/held` that has begun.
@@ -29,6 +38,10 @@ struct Served {
 }
 
 async fn served(limits: Limits) -> Served {
+    served_over(None, limits).await
+}
+
+async fn served_over(tls: Option<Tls>, limits: Limits) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     let may_answer = Arc::new(Semaphore::new(0));
@@ -37,12 +50,16 @@ async fn served(limits: Limits) -> Served {
     let service = tower_fn(move |request: Request<Timely>| {
         let (gate, tell) = (gate.clone(), tell.clone());
         async move {
-            if request.uri() == "/held" {
+            if request.uri().path() == "/held" {
                 tell.send(()).unwrap();
                 gate.acquire().await.unwrap().forget();
             }
-            if request.uri() == "/large" {
+            if request.uri().path() == "/large" {
                 return Ok(Response::new(Full::new(Bytes::from(vec![b'.'; 64 << 20]))));
+            }
+            if request.uri().path() == "/host" {
+                let host = request.headers().get(HOST).map_or(b"".as_slice(), HeaderValue::as_bytes);
+                return Ok(Response::new(Full::new(Bytes::copy_from_slice(host))));
             }
             let (status, said) = match request.into_body().collect().await {
                 Ok(body) => (StatusCode::OK, body.to_bytes()),
@@ -54,7 +71,7 @@ async fn served(limits: Limits) -> Served {
         }
     });
     let shutdown = CancellationToken::new();
-    let serving = tokio::spawn(serve(listener, service, limits, shutdown.clone()));
+    let serving = tokio::spawn(serve(listener, tls, service, limits, shutdown.clone()));
     Served { addr, begun, may_answer, shutdown, serving }
 }
 
@@ -205,4 +222,22 @@ async fn a_shutdown_lets_requests_end_and_takes_no_more() {
     served.may_answer.add_permits(1);
     assert!(to_its_end(&mut held).await.starts_with("HTTP/1.1 200"));
     served.serving.await.unwrap();
+}
+
+#[tokio::test]
+async fn where_answers_that_nobody_reads_are_too_many_bytes_the_oldest_are_let_go_and_who_reads_stays() {
+    let served = served(Limits { unread: 160 << 20, ..PATIENT }).await;
+    let large = "GET /large HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    let mut silent = Vec::new();
+    for _ in 0..2 {
+        let mut client = served.client(large).await;
+        assert!(answer(&mut client).await.starts_with("HTTP/1.1 200"));
+        silent.push(client);
+    }
+
+    let mut reads = served.client(large).await;
+    assert!(to_its_end(&mut reads).await.len() > 64 << 20);
+
+    assert!(to_its_end(&mut silent[0]).await.len() < 64 << 20, "the oldest was let go");
+    assert!(to_its_end(&mut silent[1]).await.len() > 60 << 20, "the other one has its time");
 }

@@ -1,0 +1,37 @@
+//! The headers that keep a browser from doing with an answer what it is not meant for.
+
+use axum::extract::{Request, State};
+use axum::http::header::{
+    CONTENT_SECURITY_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::Response;
+
+/// Half a year, in which a browser asks this host by nothing but TLS.
+const ONLY_TLS: &str = "max-age=15768000";
+
+/// The headers of answers that are data and no page. An answer that brings its own keeps it.
+const DATA: [(HeaderName, &str); 3] = [
+    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (REFERRER_POLICY, "no-referrer"),
+    (CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+];
+
+/// Marks every answer of the API as data.
+pub(crate) async fn data(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    for (name, value) in DATA {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// Has browsers come back by TLS alone, where a listener speaks it.
+pub(crate) async fn transport(State(is_tls): State<bool>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if is_tls {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(ONLY_TLS));
+    }
+    response
+}
