@@ -1,8 +1,10 @@
 //! The operators' listener: the job board (apalis-board), whose base path `/` is compiled in, and the
-//! operator's page below `/ops`. Both ask for HTTP Basic, with one's own name as user and one's admin key
-//! as password.
+//! operator's page below `/ops`. Both ask for HTTP Basic, with one's own name as user and one's admin key,
+//! or operator's key, as password.
 //!
 //! The board is read-only: its one writing route would let anybody enqueue, so only reads pass.
+
+use std::sync::Arc;
 
 use apalis_board::axum::framework::{ApiBuilder, RegisterRoute};
 use apalis_board::axum::sse::TracingBroadcaster;
@@ -11,7 +13,7 @@ use apalis_postgres::{Config, PostgresStorage};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
     WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderValue, Method, StatusCode};
@@ -20,18 +22,18 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use shared::platform::listener::ClientAddress;
 use sqlx::PgPool;
 
-use crate::admin_key::AdminKeys;
+use crate::admin_key::operators::{Asked, Operators};
 use crate::head::one_host;
 use crate::operator::{self, Operator};
+use crate::problem::Problem;
 
 /// The most bytes of a page of the board that are read. The board is one short page.
 const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// The routes of the board and of the operator's page.
-pub(crate) fn router(pool: &PgPool, admin_keys: AdminKeys) -> Router {
+pub(crate) fn router(pool: &PgPool, operators: Arc<Operators>) -> Router {
     let mut api = ApiBuilder::new(Router::new());
     for queue in [shared::queue::PAYMENTS, shared::queue::schedule::SCHEDULES] {
         let storage =
@@ -46,7 +48,7 @@ pub(crate) fn router(pool: &PgPool, admin_keys: AdminKeys) -> Router {
         .layer(from_fn(read_only))
         .layer(from_fn(fenced))
         .merge(operator::router(pool))
-        .layer(from_fn_with_state(admin_keys, admin_only))
+        .layer(from_fn_with_state(operators, admin_only))
         .layer(from_fn(one_host))
 }
 
@@ -101,18 +103,32 @@ async fn with_a_way_out(request: Request, next: Next) -> Response {
     }
 }
 
-async fn admin_only(State(admin_keys): State<AdminKeys>, mut request: Request, next: Next) -> Response {
-    if let Some((user, password)) = request.headers().get(AUTHORIZATION).and_then(basic_credentials) {
-        if let Some(credential) = admin_keys.whose(&password) {
+async fn admin_only(State(operators): State<Arc<Operators>>, mut request: Request, next: Next) -> Response {
+    let Some((user, password)) = request.headers().get(AUTHORIZATION).and_then(basic_credentials) else {
+        return refused(&Problem::Unauthorized);
+    };
+    let asked = Asked { method: request.method(), uri: request.uri(), extensions: request.extensions() };
+    match operators.sign_in(&password, asked).await {
+        Ok(credential) => {
             request.extensions_mut().insert(Operator::signed_in(user, &credential));
-            return next.run(request).await;
+            next.run(request).await
         }
-        // The name is not logged, because a secret may have been typed in its place.
-        let client = ClientAddress::of(request.extensions());
-        tracing::warn!(event = "admin_key_refused", client, "somebody came with another admin key");
+        Err(problem) => refused(&problem),
     }
-    let ask = [(WWW_AUTHENTICATE, "Basic realm=\"Payonce\", charset=\"UTF-8\"")];
-    (StatusCode::UNAUTHORIZED, ask, "your own name as user, and your admin key as password\n").into_response()
+}
+
+/// A refusal as a browser takes it: for want of a key that is known it asks for another one.
+fn refused(problem: &Problem) -> Response {
+    let mut response = (problem.status(), format!("{problem}\n")).into_response();
+    if let Some(seconds) = problem.retry_after_s() {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if *problem == Problem::Unauthorized {
+        let ask = [(WWW_AUTHENTICATE, "Basic realm=\"Payonce\", charset=\"UTF-8\"")];
+        response = (problem.status(), ask, "your own name as user, and your admin key as password\n")
+            .into_response();
+    }
+    response
 }
 
 /// The user and the password of HTTP Basic credentials (RFC 7617).

@@ -12,6 +12,8 @@ use anyhow::Context as _;
 use shared::database::batch::Batcher;
 use shared::database::{self, Seat};
 use shared::merchant::auth::Authenticating;
+use shared::merchant::pepper::Peppers;
+use shared::merchant::usage::Usage;
 use shared::operations::installation;
 use shared::payment::store::Reading;
 use shared::payment::transition::Accepting;
@@ -38,9 +40,12 @@ mod query;
 mod render;
 mod request;
 mod routes;
+mod seed;
 mod settings;
 mod wait;
 
+use admin_key::operators::Operators;
+use admin_key::tries::Tries;
 pub use settings::Settings;
 
 /// How long requests under way may take to end after the shutdown began.
@@ -56,7 +61,9 @@ struct Parts {
     reads: Batcher<Reading>,
     waiters: Arc<wait::Waiters>,
     limit: Arc<limit::Limit>,
-    admin_keys: admin_key::AdminKeys,
+    operators: Arc<Operators>,
+    peppers: Arc<Peppers>,
+    usage: Arc<Usage>,
     chaos_mode: bool,
     shutdown: CancellationToken,
 }
@@ -91,6 +98,7 @@ impl Server {
         database::require_migrated(&pool).await?;
         database::check_room(&pool, settings.max_connections).await?;
         installation::admit(&pool).await?;
+        seed::from_environment(&pool, &settings).await?;
         let (api, api_addr) = listen("API_ADDR", settings.api_addr).await?;
         let (board, board_addr) = listen("BOARD_ADDR", settings.board_addr).await?;
         Ok(Self { pool, settings, api, board, api_addr, board_addr })
@@ -116,21 +124,35 @@ impl Server {
         let waiters = wait::Waiters::start(self.pool.clone(), shutdown.clone());
         let seat = || Seat::new(self.pool.clone());
         let accepts = Batcher::new(Accepting { seat: seat(), bell: Bell::new(self.pool.clone()) });
-        let admin_keys = admin_key::AdminKeys::new(&self.settings.admin_key, &self.settings.admin_keys);
-        let board = board::router(&self.pool, admin_keys.clone());
+        let authentications = Batcher::new(Authenticating::by(&self.pool));
+        let (peppers, usage) = (Arc::new(self.settings.peppers.clone()), Arc::new(Usage::default()));
+        let operators = Arc::new(Operators {
+            keys: admin_key::AdminKeys::new(&self.settings.admin_key, &self.settings.admin_keys),
+            authentications: authentications.clone(),
+            peppers: peppers.clone(),
+            usage: usage.clone(),
+            tries: Tries::new(self.settings.admin_tries),
+        });
+        let board = board::router(&self.pool, operators.clone());
         let chaos_mode = self.settings.chaos_mode;
         let limit = Arc::new(limit::Limit::new(self.settings.rate));
         let _keeping_small = AbortOnDropHandle::new(tokio::spawn({
             let limit = limit.clone();
             async move { limit.keep_small().await }
         }));
+        let _noting_use = AbortOnDropHandle::new(tokio::spawn({
+            let (pool, peppers, usage) = (self.pool.clone(), peppers.clone(), usage.clone());
+            async move { usage.keep_written(&pool, &peppers).await }
+        }));
         let app = Arc::new(Parts {
-            authentications: Batcher::new(Authenticating { seat: seat() }),
+            authentications,
             accepts,
             reads: Batcher::new(Reading { seat: seat() }),
             waiters,
             limit,
-            admin_keys,
+            operators,
+            peppers,
+            usage,
             chaos_mode,
             shutdown: shutdown.clone(),
             pool: self.pool.clone(),

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use shared::database::batch::Refused;
 use shared::database::failure::Failure;
+use shared::merchant::scope::Scope;
 
 use crate::fault::{FAULTS_MAX, Fault, Kind};
 
@@ -30,10 +31,12 @@ pub(crate) enum Problem {
     KeyReused { fields: Vec<&'static str>, payment_id: String },
     #[error("another request with this Idempotency-Key has not ended yet; repeat this one later")]
     KeyInProgress,
-    #[error("send a valid API key, as X-API-Key or as a bearer token")]
+    #[error("send a valid key, as X-API-Key or as a bearer token")]
     Unauthorized,
-    #[error("send the admin key, as X-API-Key or as a bearer token")]
-    AdminOnly,
+    #[error("this key does not have the scope {0}, which is needed here; come with one that has it")]
+    InsufficientScope(Scope),
+    #[error("too many wrong keys came from this address; come back after {retry_after_s} s")]
+    TooManyTries { retry_after_s: u64 },
     #[error("{by} resolved this break already, because: {reason}")]
     BreakResolved { by: String, reason: String },
     #[error(
@@ -132,7 +135,7 @@ impl Problem {
     }
 
     /// The seconds after which the same request may well succeed. None where repeating does not help.
-    const fn retry_after_s(&self) -> Option<u64> {
+    pub(crate) const fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::KeyInProgress
             | Self::DecisionOpen
@@ -140,12 +143,14 @@ impl Problem {
             | Self::DatabaseBusy
             | Self::DatabaseUnavailable
             | Self::NotReady(_) => Some(1),
-            Self::TooManyRequests { retry_after_s } => Some(*retry_after_s),
+            Self::TooManyRequests { retry_after_s } | Self::TooManyTries { retry_after_s } => {
+                Some(*retry_after_s)
+            }
             Self::InvalidRequest(_)
             | Self::KeyMissing
             | Self::KeyReused { .. }
             | Self::Unauthorized
-            | Self::AdminOnly
+            | Self::InsufficientScope(_)
             | Self::BreakResolved { .. }
             | Self::LetterClosed { .. }
             | Self::LetterHeld
@@ -182,14 +187,14 @@ impl Problem {
             | Self::CorrectionOpen(_)
             | Self::CorrectionClosed(_)
             | Self::NotOver => StatusCode::CONFLICT,
-            Self::NamelessKey | Self::SamePerson => StatusCode::FORBIDDEN,
-            Self::Unauthorized | Self::AdminOnly => StatusCode::UNAUTHORIZED,
+            Self::NamelessKey | Self::SamePerson | Self::InsufficientScope(_) => StatusCode::FORBIDDEN,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType | Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyRequests { .. } | Self::TooManyTries { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::Unavailable | Self::DatabaseBusy | Self::DatabaseUnavailable | Self::NotReady(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -203,7 +208,9 @@ impl Problem {
             Self::KeyMissing => "idempotency_key_missing",
             Self::KeyReused { .. } => "idempotency_key_reused",
             Self::KeyInProgress => "idempotency_key_in_progress",
-            Self::Unauthorized | Self::AdminOnly => "unauthorized",
+            Self::Unauthorized => "unauthorized",
+            Self::InsufficientScope(_) => "insufficient_scope",
+            Self::TooManyTries { .. } => "too_many_tries",
             Self::BreakResolved { .. } => "break_resolved",
             Self::LetterClosed { .. } => "dead_letter_closed",
             Self::LetterHeld => "dead_letter_held",
@@ -270,7 +277,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_s() {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if matches!(self, Self::Unauthorized | Self::AdminOnly) {
+        if self == Self::Unauthorized {
             headers.insert("www-authenticate", HeaderValue::from_static("Bearer"));
         }
         if self == Self::UnsupportedEncoding {

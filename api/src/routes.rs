@@ -41,24 +41,40 @@ mod recovery;
 
 /// All routes, with what holds for each of them.
 pub(crate) fn router(app: App) -> Router {
-    Router::new()
-        .merge(payments::router())
-        .merge(breaks::router())
+    let merchants = payments::router()
+        .method_not_allowed_fallback(async |_: merchant::Merchant| Problem::MethodNotAllowed);
+    let operators = breaks::router()
         .merge(corrections::router())
         .merge(dead_letters::router())
         .merge(reconciliation::router())
         .merge(recovery::router())
+        .method_not_allowed_fallback(async |_: admin::Admin| Problem::MethodNotAllowed);
+    Router::new()
+        .merge(merchants)
+        .merge(operators)
         .route_layer(from_fn_with_state(app.pool.clone(), vouch))
         .route("/health", get(health))
         .route("/health/live", get(health))
         .route("/health/ready", get(ready))
         .route("/metrics", get(scrape))
-        .fallback(async || Problem::NotFound("path"))
+        .fallback(nowhere)
         .method_not_allowed_fallback(async || Problem::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(well_formed))
         .layer(from_fn(identify))
         .with_state(app)
+}
+
+/// No path at all. Below `/v1` only somebody with a key hears that it is none.
+async fn nowhere(State(app): State<App>, request: Request) -> Problem {
+    let (parts, _) = request.into_parts();
+    let path = parts.uri.path();
+    if path != "/v1" && !path.starts_with("/v1/") {
+        return Problem::NotFound("path");
+    }
+    let Some(secret) = merchant::secret(&parts) else { return Problem::Unauthorized };
+    let known = app.operators.must_be_known(secret.as_bytes(), admin::asked(&parts)).await;
+    known.err().unwrap_or(Problem::NotFound("path"))
 }
 
 /// The time that a readiness answer takes at most, whatever the database does.

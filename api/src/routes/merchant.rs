@@ -1,11 +1,13 @@
-//! The caller with an API key: a merchant, if the key has not made too many requests.
+//! The caller with an API key: a merchant, if the key has the scope and has not made too many requests.
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use domain::ids::MerchantId;
-use shared::merchant::auth::{self, Caller, SecretHash};
+use shared::merchant::auth::{Caller, Presented};
+use shared::merchant::scope::Scope;
+use shared::merchant::secret;
 
 use crate::App;
 use crate::problem::Problem;
@@ -18,21 +20,21 @@ impl FromRequestParts<App> for Merchant {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let caller = caller(app, presented(parts)?).await?;
+        let caller = caller(app, presented(parts, app)?).await?;
         app.limit.take(caller.key)?;
         Ok(Self(caller.merchant))
     }
 }
 
 /// The API key of a request, as an argument of a handler whose statement itself finds out which merchant it
-/// belongs to. Beyond the key's limit the handler does not run.
-pub(super) struct ApiKey(pub(super) SecretHash);
+/// belongs to, and whether it has the scope. Beyond the key's limit the handler does not run.
+pub(super) struct ApiKey(pub(super) Presented);
 
 impl FromRequestParts<App> for ApiKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let api_key = presented(parts)?;
+        let api_key = presented(parts, app)?;
         if app.limit.is_set() {
             app.limit.take(caller(app, api_key).await?.key)?;
         }
@@ -40,19 +42,31 @@ impl FromRequestParts<App> for ApiKey {
     }
 }
 
-/// The owner of an API key. A key that is unknown or revoked is a problem.
-pub(super) async fn caller(app: &App, api_key: SecretHash) -> Result<Caller, Problem> {
-    let Some(caller) = app.authentications.submit(api_key).await? else {
-        tracing::warn!(event = "key_refused", "an API key that is unknown or was revoked");
-        return Err(Problem::Unauthorized);
+/// The owner of an API key. A key that opens nothing, or not this, is a problem.
+pub(super) async fn caller(app: &App, api_key: Presented) -> Result<Caller, Problem> {
+    let Some(holder) = app.authentications.submit(api_key).await? else {
+        return Err(refused());
     };
+    let needs = api_key.needs();
+    let Some(caller) = holder.caller(needs) else {
+        tracing::warn!(event = "scope_refused", %needs, "a key without the scope");
+        return Err(Problem::InsufficientScope(needs));
+    };
+    app.usage.note(&api_key);
     Ok(caller)
 }
 
-fn presented(parts: &Parts) -> Result<SecretHash, Problem> {
-    let secret = secret(parts).ok_or(Problem::Unauthorized)?;
-    tracing::Span::current().record("key", auth::shown(secret));
-    Ok(SecretHash::of(secret))
+fn refused() -> Problem {
+    tracing::warn!(event = "key_refused", "an API key that is unknown, was revoked or has expired");
+    Problem::Unauthorized
+}
+
+/// The API key that came with a request. Reading takes one scope, and everything else the other.
+fn presented(parts: &Parts, app: &App) -> Result<Presented, Problem> {
+    let text = self::secret(parts).ok_or(Problem::Unauthorized)?;
+    tracing::Span::current().record("key", secret::shown(text));
+    let needs = if parts.method.is_safe() { Scope::PaymentsRead } else { Scope::PaymentsWrite };
+    Presented::read(text, &app.peppers, needs).ok_or_else(refused)
 }
 
 /// The secret of a request: `X-API-Key: K` or `Authorization: Bearer K`. A request that brings two different

@@ -19,7 +19,7 @@ use domain::status::PaymentStatus;
 use shared::database::batch::Refused;
 use shared::database::failure::Failure;
 use shared::database::{self, standby};
-use shared::merchant::auth::SecretHash;
+use shared::merchant::auth::Presented;
 use shared::payment::Payment;
 use shared::payment::store::{self, Asked, Filter};
 use shared::payment::transition::{self, NewPayment, Recorded};
@@ -109,7 +109,7 @@ fn checked_with(params: Params, request: &UncheckedRequest) -> Result<Money, Pro
 /// the key was used before, the request is compared with what the key made, under the rules of then.
 async fn recorded_before(
     app: &App,
-    api_key: SecretHash,
+    api_key: Presented,
     key: &Key,
     request: &UncheckedRequest,
     problem: Problem,
@@ -131,8 +131,12 @@ async fn accept(app: App, payment: NewPayment) -> Result<Response, Problem> {
     let mut waited_for = Problem::KeyInProgress;
     while Instant::now() < deadline {
         match record(&app, &payment, alone).await {
-            Ok(Some(Recorded::New(accepted))) => return Ok(created(&accepted)),
+            Ok(Some(Recorded::New(accepted))) => {
+                app.usage.note(&payment.api_key);
+                return Ok(created(&accepted));
+            }
             Ok(Some(Recorded::Before(remembered))) => {
+                app.usage.note(&payment.api_key);
                 standby::before_telling(&app.pool, remembered.accepted.created_at).await?;
                 let differing = idempotency::differences(&payment.request, payment.fingerprint, &remembered);
                 return replay(&remembered, differing);
@@ -252,9 +256,10 @@ fn asked_for(
     Ok((super::id(id, "payment")?, wait))
 }
 
-async fn find(app: &App, id: PaymentId, api_key: SecretHash) -> Result<Payment, Problem> {
+async fn find(app: &App, id: PaymentId, api_key: Presented) -> Result<Payment, Problem> {
     match app.reads.submit(Asked { id, api_key }).await? {
         Some(payment) => {
+            app.usage.note(&api_key);
             standby::before_telling(&app.pool, payment.updated_at).await?;
             Ok(payment)
         }
@@ -272,7 +277,7 @@ async fn told_of(app: &App, times: impl Iterator<Item = DateTime<Utc>>) -> Resul
 
 /// The problem that the caller is told: a merchant hears what is wrong with the request, anybody else only
 /// that the key is not valid.
-async fn told(app: &App, api_key: SecretHash, problem: Problem) -> Problem {
+async fn told(app: &App, api_key: Presented, problem: Problem) -> Problem {
     caller(app, api_key).await.err().unwrap_or(problem)
 }
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Args;
 use super::database::Databases;
+use super::keys::DevKeys;
 
 /// The services that were started, and their addresses.
 pub(super) struct Services {
@@ -29,7 +30,7 @@ struct Service {
 }
 
 impl Services {
-    pub(super) async fn start(args: &Args, databases: &Databases, admin_key: &str) -> Result<Self> {
+    pub(super) async fn start(args: &Args, databases: &Databases, keys: &DevKeys) -> Result<Self> {
         let settings = simgateway::Settings {
             addr: args.gateway_addr,
             database_url: databases.gateway_url.clone(),
@@ -41,7 +42,8 @@ impl Services {
             .context("cannot start the simulated gateway (--gateway-addr)")?;
         let gateway_addr = gateway.addr();
 
-        let mut settings = api::Settings::from_env_at(databases.urls.app.clone(), admin_key.to_owned())?;
+        let mut settings =
+            api::Settings::from_env_at(databases.urls.app.clone(), keys.admin_key.clone(), keys.peppers()?)?;
         settings.api_addr = args.api_addr;
         settings.board_addr = args.board_addr;
         let api =
