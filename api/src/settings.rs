@@ -34,7 +34,7 @@ pub struct Settings {
     pub admin_key: String,
     /// `ADMIN_KEYS`: the same for each person: a name and that person's own key.
     pub admin_keys: Vec<(String, String)>,
-    /// `ADMIN_TRIES_PER_MIN`: how many wrong keys one address may bring in a minute where operators are let in.
+    /// `ADMIN_TRIES_PER_MIN`: how many wrong keys an address may bring in a minute where operators come in.
     pub admin_tries: NonZeroU32,
     /// What API keys are hashed with, which [`Peppers::from_env`] reads.
     pub peppers: Peppers,

@@ -1,8 +1,8 @@
 //! Merchants: who posts payments, and to whom the money is owed.
 //!
 //! This wing may use `platform` and `database`. [`name`] keeps two merchants from having names that people
-//! would take for one another. Keys: [`secret`] has their text, [`keys`] makes and ends them, and [`auth`] says
-//! whose key a request brought.
+//! would take for one another. Keys: [`secret`] has their text, [`keys`] makes and ends them, and [`auth`]
+//! says whose key a request brought.
 
 use domain::ids::{GatewayName, MerchantId};
 use sqlx::PgPool;
@@ -111,8 +111,8 @@ pub async fn find_or_create(pool: &PgPool, name: &str) -> sqlx::Result<Merchant>
 ///
 /// # Errors
 /// The name is empty or longer than 255 characters, the gateway is none of this installation's, or the
-/// database's own error. `RowNotFound` if another merchant was made at the same moment whose name people would
-/// take for this one: [`name`] says which.
+/// database's own error. `RowNotFound` if another merchant was made at the same moment whose name people
+/// would take for this one: [`name`] says which.
 pub async fn find_or_create_at(pool: &PgPool, name: &str, gateway: &GatewayName) -> sqlx::Result<Merchant> {
     insert(pool, MerchantId::generate(), name, gateway).await?;
     find(pool, name).await?.ok_or(sqlx::Error::RowNotFound)

@@ -10,8 +10,8 @@ use crate::admin_key::Credential;
 use crate::admin_key::operators::Asked;
 use crate::problem::Problem;
 
-/// An operator, as an argument of a handler. Without a key that lets in an operator for this, the handler does
-/// not run.
+/// An operator, as an argument of a handler. Without a key that lets in an operator for this, the handler
+/// does not run.
 pub(super) struct Admin(Credential);
 
 impl Admin {

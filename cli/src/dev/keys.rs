@@ -29,8 +29,8 @@ pub(super) struct DevKeys {
 }
 
 impl DevKeys {
-    /// The keys of an earlier start, if this database knows them. Otherwise new ones. The pepper is that of the
-    /// environment, which is not kept, or else the one that stands beside them.
+    /// The keys of an earlier start, if this database knows them. Otherwise new ones. The pepper is that of
+    /// the environment, which is not kept, or else the one that stands beside them.
     pub(super) async fn load_or_create(data_dir: &Path, pool: &PgPool) -> Result<Self> {
         let path = data_dir.join(FILE);
         let saved = read(&path)?;

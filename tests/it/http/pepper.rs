@@ -100,7 +100,7 @@ async fn a_pepper_is_exchanged_in_three_steps_without_a_refused_request() {
     let (_first, client) = api_with(&system, &format!("{PEPPER},{NEXT}"), system.client.secret()).await;
     assert_eq!(status(&client).await, OPENS);
     assert_eq!(marks().await, [&*old; 3]);
-    // 2: the new one is that of new keys. Each key moves to it with its first use; processes of step 1 know it.
+    // 2: the new one is that of new keys. A key moves to it when it is used; processes of step 1 know it.
     let (_second, moving) = api_with(&system, &format!("{NEXT},{PEPPER}"), system.client.secret()).await;
     assert_eq!(status(&moving).await, OPENS);
     wait_until("the key to have moved", async || marks().await == [&*new, &*old, &*old]).await;

@@ -1,5 +1,5 @@
-//! A key's life: it expires, gets another secret, is revoked, and says when it was last used. Whatever happens
-//! to it holds with the next request, at every process.
+//! A key's life: it expires, gets another secret, is revoked, and says when it was last used. Whatever
+//! happens to it holds with the next request, at every process.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
