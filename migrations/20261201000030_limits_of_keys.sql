@@ -15,12 +15,12 @@ alter table api_keys
 create unlogged table limit_shares (
     process uuid             not null,
     key_id  uuid             not null,
-    scope   text             not null constraint limit_shares_scope_known check (scope in ('writes', 'reads')),
+    traffic   text             not null constraint limit_shares_traffic_known check (traffic in ('writes', 'reads')),
     -- What the key asks of this process, and what the process may let through, as parts of the limit.
     wanted  double precision not null constraint limit_shares_wanted_range check (wanted between 0 and 1),
     share   double precision not null constraint limit_shares_share_range check (share between 0 and 1),
     seen_at timestamptz      not null,
-    primary key (key_id, scope, process)
+    primary key (key_id, traffic, process)
 );
 
 -- The heartbeat of one process: all keys that it limits, what each asks of it, and the share that it would have. It answers the
@@ -32,30 +32,30 @@ create unlogged table limit_shares (
 -- before it, as this function is volatile.
 create function share_limits(this uuid, keys uuid[], scopes text[], wants double precision[], targets double precision[],
                              alive interval)
-    returns table (key_id uuid, scope text, share double precision, others bigint, others_want double precision)
+    returns table (key_id uuid, traffic text, share double precision, others bigint, others_want double precision)
     language plpgsql as $$
 #variable_conflict use_column
 begin
     perform pg_advisory_xact_lock(x'7061796f6c696d74'::bigint);
     delete from limit_shares
      where seen_at < clock_timestamp() - alive
-        or process = this and (key_id, scope) not in (select * from unnest(keys, scopes));
+        or process = this and (key_id, traffic) not in (select * from unnest(keys, scopes));
     return query
       with beside as materialized (
-            select asked.key_id, asked.scope, asked.wanted, asked.target, coalesce(sum(s.share) filter (where s.process <> this), 0) as held,
+            select asked.key_id, asked.traffic, asked.wanted, asked.target, coalesce(sum(s.share) filter (where s.process <> this), 0) as held,
                    coalesce(sum(s.share) filter (where s.process = this), 0) as own,
                    count(*) filter (where s.process <> this) as others,
                    coalesce(sum(s.wanted) filter (where s.process <> this), 0) as others_want
-              from unnest(keys, scopes, wants, targets) as asked (key_id, scope, wanted, target)
-              left join limit_shares s on s.key_id = asked.key_id and s.scope = asked.scope
-             group by asked.key_id, asked.scope, asked.wanted, asked.target),
+              from unnest(keys, scopes, wants, targets) as asked (key_id, traffic, wanted, target)
+              left join limit_shares s on s.key_id = asked.key_id and s.traffic = asked.traffic
+             group by asked.key_id, asked.traffic, asked.wanted, asked.target),
       written as (
-            insert into limit_shares as l (process, key_id, scope, wanted, share, seen_at)
-            select this, key_id, scope, wanted, greatest(0, least(target, greatest(own, 1 - held, (1.05 - held) / 2))), clock_timestamp()
+            insert into limit_shares as l (process, key_id, traffic, wanted, share, seen_at)
+            select this, key_id, traffic, wanted, greatest(0, least(target, greatest(own, 1 - held, (1.05 - held) / 2))), clock_timestamp()
               from beside
                 on conflict on constraint limit_shares_pkey do update
                set wanted = excluded.wanted, share = excluded.share, seen_at = excluded.seen_at
-            returning l.key_id, l.scope, l.share)
-      select key_id, scope, written.share, beside.others, beside.others_want
-        from written join beside using (key_id, scope);
+            returning l.key_id, l.traffic, l.share)
+      select key_id, traffic, written.share, beside.others, beside.others_want
+        from written join beside using (key_id, traffic);
 end $$;

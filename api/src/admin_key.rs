@@ -1,5 +1,5 @@
-//! The admin keys. Each is kept and compared as its hash, so that the time of a comparison tells nothing
-//! about the key.
+//! The admin keys of the environment, and who else is let in as an operator ([`operators`]). Each is kept and
+//! compared as its hash, so that the time of a comparison tells nothing about the key.
 //!
 //! Invariant: one key is one credential. A key with a name acts under that name, whatever else its bearer
 //! says. Only the nameless one, `ADMIN_KEY`, leaves the name to the person who uses it, and is one credential
@@ -7,13 +7,17 @@
 
 use std::sync::Arc;
 
+use domain::ids::KeyId;
 use sha2::{Digest as _, Sha256};
 use shared::payment::transition::Person;
 use shared::platform::config::InvalidSetting;
+use shared::platform::text;
+
+pub(crate) mod operators;
+pub(crate) mod tries;
 
 /// The fewest characters of a key: one that can be guessed is worse than none.
 const KEY_MIN: usize = 16;
-const NAME_MAX: usize = 64;
 
 /// The credential that has no name of its own. No name can be spelt like it.
 const NAMELESS: &str = "ADMIN_KEY";
@@ -26,7 +30,10 @@ pub(crate) struct AdminKeys(Arc<[(Credential, [u8; 32])]>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Credential {
     name: Option<String>,
+    /// What tells its key from all others.
     key: String,
+    /// The id of the key, where it is none of the environment.
+    key_id: Option<String>,
 }
 
 impl AdminKeys {
@@ -37,7 +44,7 @@ impl AdminKeys {
             // The mark tells two keys apart, and gives nothing away.
             let mark =
                 Sha256::digest(hash).iter().take(8).fold(0, |mark: u64, &byte| mark << 8 | u64::from(byte));
-            (Credential { name, key: format!("{mark:016x}") }, hash)
+            (Credential { name, key: format!("{mark:016x}"), key_id: None }, hash)
         };
         let nameless = (!nameless.is_empty()).then(|| known(None, nameless));
         let named = named.iter().map(|(name, key)| known(Some(name.clone()), key));
@@ -54,6 +61,16 @@ impl AdminKeys {
 }
 
 impl Credential {
+    /// That of the operator of this name, who came with a key of their own.
+    pub(crate) fn of(name: &str, key: KeyId) -> Self {
+        Self { name: Some(name.to_owned()), key: key.to_string(), key_id: Some(key.to_string()) }
+    }
+
+    /// The id of its key, for logs. None for a key of the environment, which has none.
+    pub(crate) fn key_id(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
     /// The word that tells this credential from all others.
     pub(crate) fn id(&self) -> &str {
         self.name.as_deref().unwrap_or(NAMELESS)
@@ -78,19 +95,16 @@ pub(crate) fn check(key: &str) -> Result<(), InvalidSetting> {
 }
 
 /// Reads `ada:<key>,bob:<key>`. Two names with one key would be one credential that looks like two.
-pub(crate) fn named(text: &str, nameless: &str) -> Result<Vec<(String, String)>, InvalidSetting> {
+pub(crate) fn named(given: &str, nameless: &str) -> Result<Vec<(String, String)>, InvalidSetting> {
     let invalid = |why: String| InvalidSetting::new("ADMIN_KEYS", why);
     let mut named: Vec<(String, String)> = Vec::new();
-    for (n, entry) in text.split(',').map(str::trim).enumerate() {
+    for (n, entry) in given.split(',').map(str::trim).enumerate() {
         // The message never shows the entry itself, which may be nothing but a key.
         let (name, key) = entry.split_once(':').ok_or_else(|| {
             invalid(format!("entry {} has no name; write them as ada:<key>,bob:<key>", n + 1))
         })?;
-        let is_name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
-        if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(is_name) {
-            let why =
-                format!("entry {}: a name has 1 to {NAME_MAX} of a-z, 0-9, dot, dash and underscore", n + 1);
-            return Err(invalid(why));
+        if let Err(why) = text::operator(name) {
+            return Err(invalid(format!("entry {}: {why}", n + 1)));
         }
         if key.len() < KEY_MIN {
             return Err(invalid(format!("the key of {name} must have at least {KEY_MIN} characters")));

@@ -3,6 +3,8 @@
 //!
 //! It is read-only: its one writing route would let anybody enqueue, so only reads pass.
 
+use std::sync::Arc;
+
 use apalis_board::axum::framework::{ApiBuilder, RegisterRoute};
 use apalis_board::axum::sse::TracingBroadcaster;
 use apalis_board::axum::ui::ServeUI;
@@ -17,12 +19,12 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
 use sqlx::PgPool;
 
-use crate::admin_key::AdminKeys;
+use crate::admin_key::operators::Operators;
 use crate::head::one_host;
 use crate::sign_in;
 
 /// The routes of the board.
-pub(crate) fn router(pool: &PgPool, admin_keys: AdminKeys) -> Router {
+pub(crate) fn router(pool: &PgPool, operators: Arc<Operators>) -> Router {
     let mut api = ApiBuilder::new(Router::new());
     for queue in [shared::queue::PAYMENTS, shared::queue::schedule::SCHEDULES] {
         let storage =
@@ -35,7 +37,7 @@ pub(crate) fn router(pool: &PgPool, admin_keys: AdminKeys) -> Router {
         .layer(Extension(TracingBroadcaster::create()))
         .layer(from_fn(read_only))
         .layer(from_fn(fenced))
-        .layer(from_fn_with_state(admin_keys, sign_in::admin_only))
+        .layer(from_fn_with_state(operators, sign_in::admin_only))
         .layer(from_fn(one_host))
 }
 

@@ -131,9 +131,17 @@ impl Operation {
         // Whatever the request is, its head may be wrong, and we may be.
         let mut all = vec![Code::InvalidRequest, Code::UriTooLong, Code::Internal];
         if self.caller != Caller::Anybody {
-            let of_callers =
-                [Code::Unauthorized, Code::Unavailable, Code::DatabaseBusy, Code::DatabaseUnavailable];
+            let of_callers = [
+                Code::Unauthorized,
+                Code::InsufficientScope,
+                Code::Unavailable,
+                Code::DatabaseBusy,
+                Code::DatabaseUnavailable,
+            ];
             all.extend(of_callers);
+        }
+        if self.caller == Caller::Operator {
+            all.push(Code::TooManyTries);
         }
         if self.caller == Caller::Merchant {
             all.extend([Code::TooManyRequests, Code::TooManyConcurrentRequests, Code::ReducedCapacity]);
@@ -162,6 +170,11 @@ pub(crate) fn allowed(path: &str) -> String {
     let verbs = [Verb::Get, Verb::Post].into_iter().filter(|verb| takes(*verb));
     let methods = verbs.flat_map(|verb| verb.methods().iter().copied());
     methods.chain(["OPTIONS"]).collect::<Vec<_>>().join(", ")
+}
+
+/// Who may ask for a path, by whichever method.
+pub(crate) fn caller(path: &str) -> Caller {
+    operations::all().find(|operation| operation.path == path).map_or(Caller::Anybody, |it| it.caller)
 }
 
 /// A router whose paths are those of operations.

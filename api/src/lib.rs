@@ -13,6 +13,8 @@ use axum::middleware::from_fn_with_state;
 use shared::database::batch::Batcher;
 use shared::database::{self, Seat};
 use shared::merchant::auth::Authenticating;
+use shared::merchant::pepper::Peppers;
+use shared::merchant::usage::Usage;
 use shared::operations::installation;
 use shared::payment::store::Reading;
 use shared::payment::transition::Accepting;
@@ -46,10 +48,13 @@ mod render;
 mod request;
 mod routes;
 mod secured;
+mod seed;
 mod settings;
 mod sign_in;
 mod wait;
 
+use admin_key::operators::Operators;
+use admin_key::tries::Tries;
 pub use cors::{NoOrigin, Origins};
 pub use settings::Settings;
 
@@ -72,7 +77,9 @@ struct Parts {
     reads: Batcher<Reading>,
     waiters: Arc<wait::Waiters>,
     limit: Arc<limit::Limit>,
-    admin_keys: admin_key::AdminKeys,
+    operators: Arc<Operators>,
+    peppers: Arc<Peppers>,
+    usage: Arc<Usage>,
     chaos_mode: bool,
     shutdown: CancellationToken,
 }
@@ -120,6 +127,7 @@ impl Server {
         database::require_migrated(&pool).await?;
         database::check_room(&pool, settings.max_connections).await?;
         installation::admit(&pool).await?;
+        seed::from_environment(&pool, &settings).await?;
         let api = Door::open("API_ADDR", settings.api_addr).await?;
         let ops = Door::open("OPS_ADDR", settings.ops_addr).await?;
         let metrics = Door::open("METRICS_ADDR", settings.metrics_addr).await?;
@@ -162,19 +170,33 @@ impl Server {
         let waiters = wait::Waiters::start(self.pool.clone(), shutdown.clone());
         let seat = || Seat::new(self.pool.clone());
         let accepts = Batcher::new(Accepting { seat: seat(), bell: Bell::new(self.pool.clone()) });
-        let admin_keys = admin_key::AdminKeys::new(&self.settings.admin_key, &self.settings.admin_keys);
+        let authentications = Batcher::new(Authenticating::by(&self.pool));
+        let (peppers, usage) = (Arc::new(self.settings.peppers.clone()), Arc::new(Usage::default()));
+        let operators = Arc::new(Operators {
+            keys: admin_key::AdminKeys::new(&self.settings.admin_key, &self.settings.admin_keys),
+            authentications: authentications.clone(),
+            peppers: peppers.clone(),
+            usage: usage.clone(),
+            tries: Tries::new(self.settings.admin_tries),
+        });
         let limit = Arc::new(self.settings.limit(self.pool.clone()));
         let _keeping_shares = AbortOnDropHandle::new(tokio::spawn({
             let (limit, shutdown) = (limit.clone(), shutdown.clone());
             async move { limit.keep(shutdown).await }
         }));
+        let _noting_use = AbortOnDropHandle::new(tokio::spawn({
+            let (pool, peppers, usage) = (self.pool.clone(), peppers.clone(), usage.clone());
+            async move { usage.keep_written(&pool, &peppers).await }
+        }));
         let app = Arc::new(Parts {
-            authentications: Batcher::new(Authenticating { seat: seat() }),
+            authentications,
             accepts,
             reads: Batcher::new(Reading { seat: seat() }),
             waiters,
             limit: limit.clone(),
-            admin_keys: admin_keys.clone(),
+            operators: operators.clone(),
+            peppers,
+            usage,
             chaos_mode: self.settings.chaos_mode,
             shutdown: shutdown.clone(),
             pool: self.pool.clone(),
@@ -184,9 +206,9 @@ impl Server {
         let clients = Limits::with(room.saturating_sub(others).max(1));
         let is_tls = self.tls.is_some();
         let api = routes::router(app, &self.settings).layer(from_fn_with_state(is_tls, secured::transport));
-        let ops = operator::listener(&self.pool, admin_keys.clone())
+        let ops = operator::listener(&self.pool, operators.clone())
             .layer(from_fn_with_state(is_tls, secured::transport));
-        let board = self.board.map(|door| (door, board::router(&self.pool, admin_keys)));
+        let board = self.board.map(|door| (door, board::router(&self.pool, operators)));
         let metrics = routes::metrics::router(self.pool.clone());
         let tls = self.tls;
         let keeping = tls.clone().map(|tls| tokio::spawn(tls.keep_current(shutdown.clone())));

@@ -24,8 +24,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use domain::ids::KeyId;
-use shared::merchant::auth::{Caller, SecretHash};
-use shared::merchant::limits::{self, KeyLimits, Scope};
+use shared::merchant::auth::{Caller, Presented};
+use shared::merchant::limits::{self, KeyLimits, Traffic};
 use shared::platform::metrics::{self, Refusal};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -87,12 +87,12 @@ impl Limit {
     }
 
     /// What is known of a secret.
-    pub(crate) fn knowledge(&self, secret: SecretHash) -> Knowledge {
+    pub(crate) fn knowledge(&self, secret: Presented) -> Knowledge {
         self.known().of(secret, Instant::now())
     }
 
     /// Notes whose a secret is and what its limits are.
-    pub(crate) fn learn(&self, secret: SecretHash, caller: Option<Caller>) {
+    pub(crate) fn learn(&self, secret: Presented, caller: Option<Caller>) {
         self.known().learn(secret, caller, Instant::now());
     }
 
@@ -101,20 +101,20 @@ impl Limit {
     pub(crate) async fn admit(
         self: &Arc<Self>,
         key: KeyId,
-        scope: Scope,
+        traffic: Traffic,
         slot: &Slot,
     ) -> Result<(), Problem> {
-        let place = self.enter(key, scope, slot)?;
-        let mut taken = self.known().take(key, scope, Instant::now());
+        let place = self.enter(key, traffic, slot)?;
+        let mut taken = self.known().take(key, traffic, Instant::now());
         if let Some((Taken::Ungranted, _)) = taken {
-            self.join(key, scope).await?;
-            taken = self.known().take(key, scope, Instant::now());
+            self.join(key, traffic).await?;
+            taken = self.known().take(key, traffic, Instant::now());
         }
-        slot.fill(key, place, taken.map(|(_, standing)| (scope, standing)));
+        slot.fill(key, place, taken.map(|(_, standing)| (traffic, standing)));
         match taken {
             None | Some((Taken::Admitted, _)) => Ok(()),
             Some((Taken::Refused, standing)) => {
-                metrics::refused(if scope == Scope::Writes { Refusal::Writes } else { Refusal::Reads });
+                metrics::refused(if traffic == Traffic::Writes { Refusal::Writes } else { Refusal::Reads });
                 Err(Problem::TooManyRequests { retry_after_s: standing.next_s })
             }
             Some((Taken::Ungranted, _)) => {
@@ -124,7 +124,7 @@ impl Limit {
         }
     }
 
-    fn enter(self: &Arc<Self>, key: KeyId, scope: Scope, slot: &Slot) -> Result<Place, Problem> {
+    fn enter(self: &Arc<Self>, key: KeyId, traffic: Traffic, slot: &Slot) -> Result<Place, Problem> {
         if self.under_way.fetch_add(1, Ordering::Relaxed) >= self.bounds.all {
             self.under_way.fetch_sub(1, Ordering::Relaxed);
             metrics::refused(Refusal::All);
@@ -134,10 +134,10 @@ impl Limit {
         if known.enter(key, Count::UnderWay, self.bounds.per_key) {
             return Ok(Place { limit: self.clone(), key, count: Count::UnderWay });
         }
-        let standing = known.standing(key, scope, Instant::now());
+        let standing = known.standing(key, traffic, Instant::now());
         drop(known);
         self.under_way.fetch_sub(1, Ordering::Relaxed);
-        slot.tell(standing.map(|standing| (scope, standing)));
+        slot.tell(standing.map(|standing| (traffic, standing)));
         metrics::refused(Refusal::UnderWay);
         Err(Problem::TooManyUnderWay(self.bounds.per_key))
     }
@@ -154,9 +154,9 @@ impl Limit {
     }
 
     /// Asks for a share at once, as the first request of a key does.
-    async fn join(&self, key: KeyId, scope: Scope) -> Result<(), Problem> {
+    async fn join(&self, key: KeyId, traffic: Traffic) -> Result<(), Problem> {
         let _one_at_a_time = self.beating.lock().await;
-        if !self.known().is_granted(key, scope, Instant::now()) {
+        if !self.known().is_granted(key, traffic, Instant::now()) {
             self.beat().await?;
         }
         Ok(())

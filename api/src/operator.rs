@@ -5,6 +5,8 @@
 //! in. These are `transition::{ask, withdraw, release, close_break}`, corrections, and `dead_letter::close`.
 //! The browser signs every request by itself, so a request that writes must also come from a page of ours.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{DefaultBodyLimit, Extension, Request};
@@ -21,7 +23,8 @@ use shared::payment::transition::Person;
 use sqlx::PgPool;
 use tokio::task::JoinError;
 
-use crate::admin_key::{AdminKeys, Credential};
+use crate::admin_key::Credential;
+use crate::admin_key::operators::Operators;
 use crate::head::one_host;
 use crate::problem::Problem;
 use crate::sign_in;
@@ -61,13 +64,13 @@ impl Operator {
 }
 
 /// The listener of the operators: the pages, and the way to them from `/`.
-pub(crate) fn listener(pool: &PgPool, admin_keys: AdminKeys) -> Router {
+pub(crate) fn listener(pool: &PgPool, operators: Arc<Operators>) -> Router {
     Router::new()
         .route("/", get(async || Redirect::to("/ops")))
         .fallback(async || Failure::NotFound("page"))
         .layer(from_fn(guarded))
         .merge(router(pool))
-        .layer(from_fn_with_state(admin_keys, sign_in::admin_only))
+        .layer(from_fn_with_state(operators, sign_in::admin_only))
         .layer(from_fn(one_host))
 }
 

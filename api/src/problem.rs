@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use shared::database::batch::Refused;
 use shared::database::failure::Failure;
+use shared::merchant::scope::Scope;
 
 use crate::contract::codes::{Code, Retry};
 use crate::fault::{FAULTS_MAX, Fault, Kind};
@@ -37,6 +38,10 @@ pub(crate) enum Problem {
     KeyNotFound,
     #[error("send a valid key, as X-API-Key or as a bearer token")]
     Unauthorized,
+    #[error("this key does not have the scope {0}, which is needed here; come with one that has it")]
+    InsufficientScope(Scope),
+    #[error("too many wrong keys came from this address; come back after {retry_after_s} s")]
+    TooManyTries { retry_after_s: u64 },
     #[error("{by} resolved this break already, because: {reason}")]
     BreakResolved { by: String, reason: String },
     #[error(
@@ -155,6 +160,8 @@ impl Problem {
             Self::KeyInProgress => Code::IdempotencyKeyInProgress,
             Self::KeyNotFound => Code::IdempotencyKeyNotFound,
             Self::Unauthorized => Code::Unauthorized,
+            Self::InsufficientScope(_) => Code::InsufficientScope,
+            Self::TooManyTries { .. } => Code::TooManyTries,
             Self::BreakResolved { .. } => Code::BreakResolved,
             Self::LetterClosed { .. } => Code::DeadLetterClosed,
             Self::LetterHeld => Code::DeadLetterHeld,
@@ -191,8 +198,8 @@ impl Problem {
     }
 
     /// The seconds after which the same request may well succeed. None where nobody knows, or never.
-    fn retry_after_s(&self) -> Option<u64> {
-        if let Self::TooManyRequests { retry_after_s } = self {
+    pub(crate) fn retry_after_s(&self) -> Option<u64> {
+        if let Self::TooManyRequests { retry_after_s } | Self::TooManyTries { retry_after_s } = self {
             return Some(*retry_after_s);
         }
         (self.code().retry() == Retry::After).then_some(1)

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{DefaultBodyLimit, FromRequest, MatchedPath, Path, Request, State};
+use axum::extract::{
+    DefaultBodyLimit, FromRequest, FromRequestParts as _, MatchedPath, Path, Request, State,
+};
 use axum::http::header::{ALLOW, CACHE_CONTROL};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -21,7 +22,7 @@ use sqlx::PgPool;
 
 use crate::body::Fields;
 use crate::contract::recorder::record;
-use crate::contract::{self, Serve as _, operations, reference};
+use crate::contract::{self, Caller, Serve as _, operations, reference};
 use crate::correlation::identify;
 use crate::fault::{Fault, Kind};
 use crate::head::well_formed;
@@ -76,32 +77,36 @@ pub(crate) fn router(app: App, settings: &Settings) -> Router {
     Router::new().fallback_service(routes).layer(from_fn(complete))
 }
 
-/// The answer to a path that there is not. Below `/v1`, who has no key hears nothing else.
+/// The answer to a path that there is not. Below `/v1` only somebody with a key hears that it is none.
 async fn no_path(State(app): State<App>, request: Request) -> Problem {
     let (parts, _) = request.into_parts();
-    stranger(&app, &parts).await.unwrap_or(Problem::NotFound("path"))
+    let path = parts.uri.path();
+    if path != "/v1" && !path.starts_with("/v1/") {
+        return Problem::NotFound("path");
+    }
+    let Some(secret) = merchant::secret(&parts) else { return Problem::Unauthorized };
+    let known = app.operators.must_be_known(secret.as_bytes(), admin::asked(&parts)).await;
+    known.err().unwrap_or(Problem::NotFound("path"))
 }
 
-/// The answer to a method that a path does not take: which ones it takes.
+/// The answer to a method that a path does not take: which ones it takes. Only who may ask for the path hears
+/// of them.
 async fn other_method(State(app): State<App>, request: Request) -> Response {
-    let (parts, _) = request.into_parts();
-    if let Some(problem) = stranger(&app, &parts).await {
+    let (mut parts, _) = request.into_parts();
+    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str).to_owned();
+    let refusal = match contract::caller(&path) {
+        Caller::Anybody => None,
+        Caller::Merchant => merchant::Merchant::from_request_parts(&mut parts, &app).await.err(),
+        Caller::Operator => admin::Admin::from_request_parts(&mut parts, &app).await.err(),
+    };
+    if let Some(problem) = refusal {
         return problem.into_response();
     }
-    let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let allow = [(ALLOW, contract::allowed(path))];
+    let allow = [(ALLOW, contract::allowed(&path))];
     match parts.method {
         Method::OPTIONS => (StatusCode::NO_CONTENT, allow).into_response(),
         _ => (allow, Problem::MethodNotAllowed).into_response(),
     }
-}
-
-/// What somebody is told who asks for something below `/v1` without a key of any kind.
-async fn stranger(app: &App, parts: &Parts) -> Option<Problem> {
-    if !parts.uri.path().starts_with("/v1/") || admin::is_known(app, parts) {
-        return None;
-    }
-    merchant::known(app, parts).await.err()
 }
 
 /// Whether such an answer tells what is recorded.

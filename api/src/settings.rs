@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 
 use shared::merchant::limits::KeyLimits;
+use shared::merchant::pepper::Peppers;
+use shared::merchant::secret;
 use shared::platform::config::{self, InvalidSetting};
 use shared::platform::listener::TlsFiles;
 use shared::platform::rate::Rate;
@@ -12,6 +15,13 @@ use sqlx::PgPool;
 use crate::admin_key;
 use crate::cors::Origins;
 use crate::limit::{Bounds, Limit};
+
+/// The wrong keys that an address may bring in a minute, unless something else is said.
+const ADMIN_TRIES_PER_MIN: NonZeroU32 = NonZeroU32::new(10).unwrap();
+
+/// The fewest and the most characters of a key that the environment brings.
+const API_KEY_MIN: usize = 16;
+const API_KEY_MAX: usize = 255;
 
 /// How the API serves; each field names its variable.
 #[derive(Clone)]
@@ -40,6 +50,12 @@ pub struct Settings {
     pub admin_key: String,
     /// `ADMIN_KEYS`: the same for each person: a name and that person's own key.
     pub admin_keys: Vec<(String, String)>,
+    /// `ADMIN_TRIES_PER_MIN`: how many wrong keys an address may bring in a minute where operators come in.
+    pub admin_tries: NonZeroU32,
+    /// What API keys are hashed with, which [`Peppers::from_env`] reads.
+    pub peppers: Peppers,
+    /// `API_KEY`: a key that the merchant `default` has from the start.
+    pub api_key: Option<String>,
     /// `API_CONNECTIONS`: the most clients' connections to the API at a time.
     pub client_connections: usize,
     /// `CHAOS_MODE`: whether a client may ask, by a header, for a failure after its payment was recorded.
@@ -58,9 +74,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults, for this database and this admin key.
+    /// The defaults, for this database, this admin key and these peppers.
     #[must_use]
-    pub fn new(database_url: String, admin_key: String) -> Self {
+    pub fn new(database_url: String, admin_key: String, peppers: Peppers) -> Self {
         Self {
             database_url,
             max_connections: 20,
@@ -73,6 +89,9 @@ impl Settings {
             cors_origins: Origins::default(),
             admin_key,
             admin_keys: Vec::new(),
+            admin_tries: ADMIN_TRIES_PER_MIN,
+            peppers,
+            api_key: None,
             client_connections: 4096,
             chaos_mode: false,
             rate: None,
@@ -96,18 +115,26 @@ impl Settings {
         if !admin_key.is_empty() {
             admin_key::check(&admin_key)?;
         }
-        Self::from_env_at(database_url, admin_key)
+        Self::from_env_at(database_url, admin_key, Peppers::from_env()?)
     }
 
-    /// Reads the environment, but for the database and the nameless admin key.
+    /// Reads the environment, but for the database, the nameless admin key and the peppers.
     ///
     /// # Errors
     /// A variable that cannot be read.
-    pub fn from_env_at(database_url: String, admin_key: String) -> Result<Self, InvalidSetting> {
+    pub fn from_env_at(
+        database_url: String,
+        admin_key: String,
+        peppers: Peppers,
+    ) -> Result<Self, InvalidSetting> {
         let named = config::optional("ADMIN_KEYS").map(|text| admin_key::named(&text, &admin_key));
-        let default = Self::new(database_url, admin_key);
+        let admin_keys = named.transpose()?.unwrap_or_default();
+        let api_key = api_key_from_env(&admin_key, &admin_keys)?;
+        let default = Self::new(database_url, admin_key, peppers);
         Ok(Self {
-            admin_keys: named.transpose()?.unwrap_or_default(),
+            admin_keys,
+            admin_tries: config::parsed("ADMIN_TRIES_PER_MIN", default.admin_tries)?,
+            api_key,
             max_connections: connections_from_env(default.max_connections)?,
             api_addr: config::parsed("API_ADDR", default.api_addr)?,
             ops_addr: config::parsed("OPS_ADDR", default.ops_addr)?,
@@ -134,6 +161,30 @@ impl Settings {
             Bounds { all: self.concurrent, per_key: self.concurrent_per_key, waits: self.waits_per_key };
         Limit::new(pool, default, bounds)
     }
+}
+
+/// The key that the environment brings. It is sent in a header, and must not be guessed.
+fn api_key_from_env(
+    admin_key: &str,
+    admin_keys: &[(String, String)],
+) -> Result<Option<String>, InvalidSetting> {
+    let Some(key) = config::optional("API_KEY") else { return Ok(None) };
+    let invalid = |why: &str| Err(InvalidSetting::new("API_KEY", why));
+    if !(API_KEY_MIN..=API_KEY_MAX).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
+        return invalid(
+            "must be 16 to 255 visible ASCII characters without blanks: openssl rand -hex 32 makes a good one",
+        );
+    }
+    if secret::named(&key) != Ok(None) {
+        return invalid(
+            "begins like a key that `payonce keys create` makes: give one of your own, or leave it out, as a key that was \
+             made is known already",
+        );
+    }
+    if key == admin_key || admin_keys.iter().any(|(_, known)| *known == key) {
+        return invalid("is an admin key, too; give merchants another one");
+    }
+    Ok(Some(key))
 }
 
 fn connections_from_env(default: u32) -> Result<u32, InvalidSetting> {
@@ -182,6 +233,8 @@ impl fmt::Debug for Settings {
             .field("metrics_on_api", &self.metrics_on_api)
             .field("tls", &self.tls)
             .field("cors_origins", &self.cors_origins)
+            .field("admin_tries", &self.admin_tries)
+            .field("peppers", &self.peppers)
             .field("client_connections", &self.client_connections)
             .field("chaos_mode", &self.chaos_mode)
             .field("rate", &self.rate)

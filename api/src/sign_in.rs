@@ -1,35 +1,51 @@
 //! Who comes to the operators' pages and to the job board: HTTP Basic, with one's own name as user and one's
-//! admin key as password.
+//! admin key, or operator's key, as password.
+
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::HeaderValue;
+use axum::http::header::{AUTHORIZATION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use shared::platform::listener::ClientAddress;
 
-use crate::admin_key::AdminKeys;
+use crate::admin_key::operators::{Asked, Operators};
 use crate::operator::Operator;
+use crate::problem::Problem;
 
-/// Lets nobody pass without an admin key, and says further on who it is.
+/// Lets nobody pass without an operator's key, and says further on who it is.
 pub(crate) async fn admin_only(
-    State(admin_keys): State<AdminKeys>,
+    State(operators): State<Arc<Operators>>,
     mut request: Request,
     next: Next,
 ) -> Response {
-    if let Some((user, password)) = request.headers().get(AUTHORIZATION).and_then(basic_credentials) {
-        if let Some(credential) = admin_keys.whose(&password) {
+    let Some((user, password)) = request.headers().get(AUTHORIZATION).and_then(basic_credentials) else {
+        return refused(&Problem::Unauthorized);
+    };
+    let asked = Asked { method: request.method(), uri: request.uri(), extensions: request.extensions() };
+    match operators.sign_in(&password, asked).await {
+        Ok(credential) => {
             request.extensions_mut().insert(Operator::signed_in(user, &credential));
-            return next.run(request).await;
+            next.run(request).await
         }
-        // The name is not logged, because a secret may have been typed in its place.
-        let client = ClientAddress::of(request.extensions());
-        tracing::warn!(event = "admin_key_refused", client, "somebody came with another admin key");
+        Err(problem) => refused(&problem),
     }
-    let ask = [(WWW_AUTHENTICATE, "Basic realm=\"Payonce\", charset=\"UTF-8\"")];
-    (StatusCode::UNAUTHORIZED, ask, "your own name as user, and your admin key as password\n").into_response()
+}
+
+/// A refusal as a browser takes it: for want of a key that is known it asks for another one.
+fn refused(problem: &Problem) -> Response {
+    let mut response = (problem.status(), format!("{problem}\n")).into_response();
+    if let Some(seconds) = problem.retry_after_s() {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if *problem == Problem::Unauthorized {
+        let ask = [(WWW_AUTHENTICATE, "Basic realm=\"Payonce\", charset=\"UTF-8\"")];
+        response = (problem.status(), ask, "your own name as user, and your admin key as password\n")
+            .into_response();
+    }
+    response
 }
 
 /// The user and the password of HTTP Basic credentials (RFC 7617).

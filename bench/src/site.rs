@@ -10,6 +10,7 @@ use futures::future::try_join_all;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use shared::merchant::pepper::Peppers;
 use sqlx::{Connection as _, PgConnection};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout};
@@ -22,6 +23,7 @@ use crate::server::{BenchServer, PATIENCE};
 
 pub(crate) const DATABASE: &str = "payonce";
 pub(crate) const GATEWAY_DATABASE: &str = "payonce_gateway";
+const PEPPER: &str = "payonce_pepper_of_a_bench_0123456";
 const FILL: &str = include_str!("../fill.sql");
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -54,6 +56,7 @@ impl<'a> Site<'a> {
             // Read over the connection that posts, so that nothing else is measured.
             ("METRICS_ON_API", "true".to_owned()),
             ("ADMIN_KEY", "payonce_admin_of_a_bench".to_owned()),
+            ("API_KEY_PEPPER", PEPPER.to_owned()),
         ];
         let api = Program::start(server, programs, "api", &api).await?;
         let host = api.address("api")?.trim_start_matches("http://").to_owned();
@@ -159,7 +162,8 @@ async fn prepare(server: &BenchServer, stored: u64) -> Result<String> {
     let pool = shared::database::connect(&server.url(DATABASE), 1).await?;
     shared::database::migrate(&pool).await?;
     let merchant = shared::merchant::find_or_create(&pool, "bench").await?;
-    let key = shared::merchant::auth::create_key(&pool, merchant.id, "bench").await?;
+    let peppers = Peppers::read(PEPPER)?;
+    let key = shared::merchant::keys::create_for(&pool, &peppers, merchant.id, "bench").await?;
     pool.close().await;
     let mut connection = server.connect(DATABASE).await?;
     fill(&mut connection, merchant.id.uuid(), stored).await?;

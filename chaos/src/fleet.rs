@@ -17,6 +17,7 @@ use super::plan::{Plan, Scenario, Trait};
 use super::process::Process;
 use super::proxy::{Healing, Proxy};
 use super::second;
+use super::shops;
 use super::timing;
 use crate::service;
 
@@ -102,7 +103,8 @@ impl Fleet {
         }
         let Gateways { first: gateway, second, stranger } =
             Gateways::start(plan.scenario, books, directory, guardian).await?;
-        let (merchants, secrets) = open_shops(&pool, plan.scenario, second.as_ref()).await?;
+        let old = plan.old.as_deref().map(|old| (old, database.url(DATABASE)));
+        let (merchants, secrets) = shops::open(&pool, plan.scenario, second.as_ref(), old).await?;
         let standby = if has_a_standby(plan) {
             Some(database.follow(&directory.join("database-2"), 0, guardian).await?)
         } else {
@@ -325,6 +327,7 @@ fn api_environment(plan: &Plan, urls: &Urls, number: usize) -> Environment {
         ("DATABASE_URL", urls.apis_database.clone()),
         ("DATABASE_CONNECTIONS", CONNECTIONS_PER_API.to_owned()),
         ("ADMIN_KEY", ADMIN_KEY.to_owned()),
+        ("API_KEY_PEPPER", shops::PEPPER.to_owned()),
         ("CHAOS_MODE", plan.scenario.has(Trait::ChaosMode).to_string()),
         any_port("API_ADDR"),
         any_port("OPS_ADDR"),
@@ -360,24 +363,4 @@ fn faults(plan: &Plan, number: usize) -> Option<(&'static str, String)> {
     });
     let all: Vec<String> = ours.into_iter().chain(skew).collect();
     (!all.is_empty()).then(|| (fault::VARIABLE, all.join(",")))
-}
-
-/// Makes the merchants, the last of them at the second gateway. Answers their ids and the API key of each.
-async fn open_shops(
-    pool: &PgPool,
-    scenario: Scenario,
-    second: Option<&Process>,
-) -> Result<(Vec<MerchantId>, Vec<String>)> {
-    let (mut merchants, mut secrets) = (Vec::new(), Vec::new());
-    for shop in 1..=scenario.shops() - usize::from(second.is_some()) {
-        let merchant = shared::merchant::find_or_create(pool, &format!("chaos {shop}")).await?;
-        secrets.push(shared::merchant::auth::create_key(pool, merchant.id, "payonce chaos").await?.secret);
-        merchants.push(merchant.id);
-    }
-    if let Some(second) = second {
-        let (merchant, secret) = second::open_shop(pool, second.address()).await?;
-        merchants.push(merchant);
-        secrets.push(secret);
-    }
-    Ok((merchants, secrets))
 }

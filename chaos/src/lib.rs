@@ -21,6 +21,7 @@ mod report;
 mod rest;
 mod second;
 pub mod service;
+mod shops;
 mod till;
 mod timing;
 

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use super::fleet::Fleet;
 use super::history::{Exchange, History};
 use super::load::Load;
+use super::shops;
 use super::till;
 use crate::service;
 
@@ -218,6 +219,13 @@ pub(super) async fn migrate_by(program: &Path, database: &str) -> Result<()> {
     run(command).await.map(drop)
 }
 
+/// Makes a merchant and a key by another payonce, and answers the JSON that it printed.
+pub(super) async fn new_key_by(program: &Path, database: &str, merchant: &str) -> Result<Value> {
+    let mut command = Command::new(program);
+    command.args(["keys", "create", "--merchant", merchant, "--json"]).env("DATABASE_URL", database);
+    Ok(serde_json::from_slice(&run(command).await?)?)
+}
+
 /// Takes a backup of the database, while others use it.
 pub(super) async fn dump(fleet: &Fleet, round: usize) -> Result<PathBuf> {
     let file = fleet.directory.join(format!("backup-{round}"));
@@ -247,7 +255,7 @@ pub(super) async fn payonce(fleet: &mut Fleet, arguments: &[&str]) -> Result<Val
         .env("DATABASE_URL", fleet.database_url())
         .env("GATEWAY_URL", fleet.gateway.address());
     command
-        .envs([("LEASE_MS", "2500"), ("GATEWAY_TIMEOUT_MS", "1000")])
+        .envs([("LEASE_MS", "2500"), ("GATEWAY_TIMEOUT_MS", "1000"), ("API_KEY_PEPPER", shops::PEPPER)])
         .env_remove(shared::platform::fault::VARIABLE);
     let printed = run(command).await?;
     fleet.reconnect().await?;

@@ -8,9 +8,11 @@ use anyhow::{Context as _, Result};
 use domain::ids::{GatewayName, MerchantId};
 use shared::gateway::Gateway;
 use shared::gateway::books::Bounds;
-use shared::merchant::{self, auth};
+use shared::merchant;
 use shared::operations::installation::newcomer;
 use sqlx::PgPool;
+
+use super::shops;
 
 /// The name of the second gateway.
 pub(super) const SECOND: &str = "second";
@@ -34,6 +36,5 @@ pub(super) async fn open_shop(pool: &PgPool, url: &str) -> Result<(MerchantId, S
     let gateway = Gateway::new(name.clone(), url, None, PATIENCE)?;
     newcomer::take_up(pool, &gateway, JOURNAL).await?;
     let merchant = merchant::find_or_create_at(pool, "chaos elsewhere", &name).await?;
-    let key = auth::create_key(pool, merchant.id, "payonce chaos").await?;
-    Ok((merchant.id, key.secret))
+    Ok((merchant.id, shops::new_key(pool, merchant.id).await?))
 }

@@ -76,6 +76,7 @@ struct Ready {
     gateway: String,
     api_key: String,
     admin_key: String,
+    api_key_pepper: String,
     /// The URL of the role that serves; below, those of the owner and the reader.
     database_url: String,
     owner_database_url: String,
@@ -133,7 +134,7 @@ async fn start_on(databases: &Databases, args: &Args) -> Result<(Ready, Services
     let keys = DevKeys::load_or_create(databases.data_dir(), &pool).await?;
     pool.close().await;
 
-    let services = Services::start(args, databases, &keys.admin_key).await?;
+    let services = Services::start(args, databases, &keys).await?;
     let ready = Ready {
         event: "ready",
         api: services.api.clone(),
@@ -143,6 +144,7 @@ async fn start_on(databases: &Databases, args: &Args) -> Result<(Ready, Services
         gateway: format!("http://{}", services.gateway_addr),
         api_key: keys.api_key,
         admin_key: keys.admin_key,
+        api_key_pepper: keys.pepper,
         database_url: databases.urls.app.clone(),
         owner_database_url: databases.urls.owner.clone(),
         reader_database_url: databases.urls.reader.clone(),

@@ -2,19 +2,19 @@
 -- Payments are made only for the keys that this statement inserted. For a key that was taken before it tells what that one made.
 -- A key that is neither was taken by a concurrent statement, which this one's snapshot cannot see: asked again, it can.
 -- `is true`, so that `in` is not made a join: without an index that reads each of a batch for each of it.
--- A request whose API key is unknown or was revoked is not wanted. A payment is charged at its merchant's gateway. Each API key
--- of the batch is looked for once: the requests say by its number which of them is theirs.
+-- A request whose API key opens nothing, or no payments, is not wanted. A payment is charged at its merchant's gateway. Each API
+-- key of the batch is looked for once: the requests say by its number which of them is theirs.
 -- The key at the gateway is derived from what makes the payment unique, and so is the same again where it was forgotten. Where a
 -- charge of a forgotten payment is known under that key, at whatever gateway, the new one is looked at first; where its own
 -- gateway shows nothing then, a person decides.
 with callers as materialized (
     select array_agg(api_key.merchant_id order by k.n) as merchants, array_agg(api_key.gateway order by k.n) as gateways
-      from unnest($17::bytea[]) with ordinality as k (secret_hash, n)
+      from unnest($17::uuid[], $18::bytea[], $19::bytea[]) with ordinality as k (named, hash, other_hash, n)
       left join lateral (
             select a.merchant_id, m.gateway
-              from api_keys a
+              from key_of(k.named, k.hash, k.other_hash) a
               join merchants m on m.id = a.merchant_id
-             where a.secret_hash = k.secret_hash and a.revoked_at is null
+             where 'payments:write' = any (a.scopes)
             offset 0) as api_key on true
 ),
 wanted as materialized (

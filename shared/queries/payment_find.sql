@@ -4,9 +4,9 @@
 select asked.n, p.id, p.customer_id, p.amount::text as amount, p.currency, p.payment_method, p.description, p.metadata, p.created_at,
        p.status, p.due_at, p.held_reason, p.attempt_count, p.gateway_transaction_id, p.failure_code, p.failure_message,
        p.failure_retryable, p.version, p.updated_at, p.terminal_at
-  from unnest($1::uuid[], $2::bytea[]) with ordinality as asked (id, secret_hash, n)
+  from unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::bytea[]) with ordinality as asked (id, named, hash, other_hash, n)
  cross join lateral (
-        select merchant_id from api_keys where secret_hash = asked.secret_hash and revoked_at is null
+        select merchant_id from key_of(asked.named, asked.hash, asked.other_hash) where 'payments:read' = any (scopes)
         offset 0) as api_key
  cross join lateral (
         select * from payments where id = asked.id

@@ -1,7 +1,8 @@
 //! Merchants: who posts payments, and to whom the money is owed.
 //!
 //! This wing may use `platform` and `database`. [`name`] keeps two merchants from having names that people
-//! would take for one another.
+//! would take for one another. Keys: [`secret`] has their text, [`keys`] makes and ends them, and [`auth`]
+//! says whose key a request brought.
 
 use domain::ids::{GatewayName, MerchantId};
 use sqlx::PgPool;
@@ -10,7 +11,12 @@ use crate::database::InTime as _;
 use crate::platform::text;
 
 pub mod auth;
+pub mod keys;
 pub mod limits;
+pub mod pepper;
+pub mod scope;
+pub mod secret;
+pub mod usage;
 
 /// A business that posts payments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,19 +112,22 @@ pub async fn find_or_create(pool: &PgPool, name: &str) -> sqlx::Result<Merchant>
 ///
 /// # Errors
 /// The name is empty or longer than 255 characters, the gateway is none of this installation's, or the
-/// database's own error.
+/// database's own error. `RowNotFound` if another merchant was made at the same moment whose name people
+/// would take for this one: [`name`] says which.
 pub async fn find_or_create_at(pool: &PgPool, name: &str, gateway: &GatewayName) -> sqlx::Result<Merchant> {
     insert(pool, MerchantId::generate(), name, gateway).await?;
     find(pool, name).await?.ok_or(sqlx::Error::RowNotFound)
 }
 
-/// Makes a merchant, unless the name or the id is taken.
+/// Makes a merchant, unless the name or the id is taken, or the name of one that was made since names are
+/// compared by the database is alike.
 async fn insert(pool: &PgPool, id: MerchantId, name: &str, gateway: &GatewayName) -> sqlx::Result<()> {
     sqlx::query!(
-        "insert into merchants (id, name, gateway) values ($1, $2, $3) on conflict do nothing",
+        "insert into merchants (id, name, gateway, folded) values ($1, $2, $3, nullif($4, '')) on conflict do nothing",
         id.uuid(),
         name,
-        gateway.as_str()
+        gateway.as_str(),
+        text::folded(name)
     )
     .execute(pool)
     .await

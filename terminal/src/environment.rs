@@ -14,15 +14,10 @@ pub const EXAMPLE: &str = include_str!("../../.env.example");
 const OF_TESTS: &[&str] = &["PAYONCE_FAULTS", "PAYONCE_TEST_KEEP"];
 
 /// Names by which similar systems call a setting of ours.
-const ALIASES: &[(&str, &str)] = &[("DB_URL", "DATABASE_URL")];
-
-const OUR_KEYS: &str = "is no setting: keys of clients are made by `payonce keys create --merchant <name>`, and \
-     `payonce load` reads PAYONCE_API_KEY";
+const ALIASES: &[(&str, &str)] = &[("DB_URL", "DATABASE_URL"), ("APP_API_KEY", "API_KEY")];
 
 /// Settings of similar systems that mean nothing here, each with the reason.
 const ELSEWHERE: &[(&str, &str)] = &[
-    ("API_KEY", OUR_KEYS),
-    ("APP_API_KEY", OUR_KEYS),
     ("CACHE_TTL", "is no setting: nothing is cached here, and every answer comes from PostgreSQL"),
     (
         "IDEMPOTENCY_TTL_SECONDS",
@@ -188,7 +183,7 @@ mod tests {
     #[test]
     fn every_setting_and_alias_is_known_and_a_setting_of_another_system_has_its_reason() {
         assert!(settings().count() > 40);
-        for name in settings().chain(["DB_URL", "PAYONCE_FAULTS"]) {
+        for name in settings().chain(["DB_URL", "APP_API_KEY", "PAYONCE_FAULTS"]) {
             assert_eq!(check_variable(name, "x"), Ok(()), "{name}");
             assert_eq!(check_name(name), Ok(()), "{name}");
         }
@@ -197,8 +192,6 @@ mod tests {
             ("REDIS_HOST", "needs no Redis"),
             ("IDEMPOTENCY_TTL_SECONDS", "never expire"),
             ("CACHE_TTL", "nothing is cached"),
-            ("API_KEY", "payonce keys create"),
-            ("APP_API_KEY", "payonce keys create"),
         ] {
             assert!(refused(name).contains(says), "{name}");
             assert!(check_name(name).unwrap_err().why.contains(says), "{name}");

@@ -26,7 +26,7 @@ pub const API: Program = Program {
     about: "The HTTP API of Payonce: takes payments and shows them; a second listener is the operators' page.",
     also: &[],
     reads_env_file: true,
-    example: "DATABASE_URL=postgres://payonce:password@127.0.0.1:5432/payonce ADMIN_KEY=$(openssl rand -hex 32) api",
+    example: "DATABASE_URL=postgres://payonce:password@127.0.0.1:5432/payonce ADMIN_KEY=$(openssl rand -hex 32) API_KEY_PEPPER=$(openssl rand -hex 32) api",
 };
 
 /// The program `worker`.

@@ -14,21 +14,22 @@ use rand::seq::SliceRandom as _;
 use serde_json::json;
 use shared::database::Seat;
 use shared::database::batch::{Batcher, Work as _};
-use shared::merchant::auth::{self, SecretHash};
+use shared::merchant::auth::Presented;
+use shared::merchant::keys;
 use shared::payment::transition::{
     self, Accepting, Effect, Lease, NewPayment, Recorded, Settled, Settlement, Settling,
 };
 use shared::queue::bell::Bell;
 use sqlx::PgPool;
 use tests::TestDatabase;
-use tests::claimant;
+use tests::{claimant, peppers, presented};
 
 const LEASE: Lease = Lease { lease: Duration::from_mins(5), send_window: Duration::from_secs(5) };
 
 /// Concurrent callers, each with a connection of its own: to the database they are processes.
 const CALLERS: u32 = 8;
 
-fn a_new_payment(api_key: SecretHash, key: &str) -> NewPayment {
+fn a_new_payment(api_key: Presented, key: &str) -> NewPayment {
     let request = PaymentRequest {
         money: domain::money::Money::parse("12.30", "EUR".parse().unwrap()).unwrap(),
         customer_id: "customer-1".to_owned(),
@@ -46,11 +47,11 @@ fn a_new_payment(api_key: SecretHash, key: &str) -> NewPayment {
     }
 }
 
-async fn callers(database: &TestDatabase) -> (PgPool, SecretHash) {
+async fn callers(database: &TestDatabase) -> (PgPool, Presented) {
     let pool = shared::database::connect(&database.url, CALLERS).await.unwrap();
     let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap();
-    let secret = auth::create_key(&pool, merchant.id, "key").await.unwrap().secret;
-    (pool, SecretHash::of(&secret))
+    let secret = keys::create_for(&pool, &peppers(), merchant.id, "key").await.unwrap().secret;
+    (pool, presented(&secret))
 }
 
 async fn count(pool: &PgPool, sql: &'static str) -> i64 {
@@ -64,7 +65,7 @@ fn shuffled<T: Clone>(items: &[T]) -> Vec<T> {
 }
 
 /// Accepts these keys, all in one statement, as payments of their own. Answers how many of them are new.
-async fn accept_all(pool: &PgPool, api_key: SecretHash, keys: &[String]) -> usize {
+async fn accept_all(pool: &PgPool, api_key: Presented, keys: &[String]) -> usize {
     let payments: Vec<_> = keys.iter().map(|key| a_new_payment(api_key, key)).collect();
     let recorded = transition::accept(pool, &payments).await.unwrap();
     recorded.values().filter(|recorded| matches!(recorded, Recorded::New(_))).count()
@@ -94,11 +95,11 @@ async fn of_one_batch_only_what_came_with_a_valid_api_key_is_recorded_and_replay
     let database = TestDatabase::fresh().await;
     let (pool, valid) = callers(&database).await;
     let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap();
-    let made = auth::create_key(&pool, merchant.id, "another").await.unwrap();
-    let revoked = SecretHash::of(&made.secret);
+    let made = keys::create_for(&pool, &peppers(), merchant.id, "another").await.unwrap();
+    let revoked = presented(&made.secret);
     transition::accept(&pool, &[a_new_payment(revoked, "taken")]).await.unwrap();
-    auth::revoke_key(&pool, made.id).await.unwrap();
-    let unknown = SecretHash::of("");
+    keys::revoke(&pool, made.id).await.unwrap();
+    let unknown = presented("");
     let batch = [(revoked, "taken"), (revoked, "a"), (valid, "b"), (unknown, "b"), (unknown, "c")]
         .map(|(api_key, key)| a_new_payment(api_key, key));
 
@@ -142,7 +143,7 @@ async fn what_a_merchant_posts_behind_the_flood_of_another_one_is_recorded_with_
     let database = TestDatabase::fresh().await;
     let (pool, flooding) = callers(&database).await;
     let merchant = shared::merchant::find_or_create(&pool, "another").await.unwrap();
-    let quiet = SecretHash::of(&auth::create_key(&pool, merchant.id, "key").await.unwrap().secret);
+    let quiet = presented(&keys::create_for(&pool, &peppers(), merchant.id, "key").await.unwrap().secret);
     let work = Accepting { seat: Seat::new(pool.clone()), bell: Bell::new(pool.clone()) };
     let accepts = Batcher::new(work);
     let post = |api_key, key: String| {

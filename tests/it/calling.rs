@@ -53,7 +53,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("LEASE_SM", "is no setting; did you mean LEASE_MS?"),
     ("REDIS_URL", "is no setting: Payonce needs no Redis"),
     ("IDEMPOTENCY_TTL_SECONDS", "keys never expire here"),
-    ("API_KEY", "payonce keys create"),
+    ("API_KEY_PEPPERS", "is no setting; did you mean API_KEY_PEPPER?"),
 ];
 
 #[tokio::test]
@@ -300,6 +300,29 @@ async fn a_merchant_and_a_key_have_names_that_show_and_that_nobody_takes_for_ano
     let merchants: i64 =
         sqlx::query_scalar("select count(*) from merchants").fetch_one(&database.pool).await.unwrap();
     assert_eq!((again, merchants), (Exit::Code(0), 1), "composed otherwise it is the same name");
+}
+
+#[tokio::test]
+async fn of_merchants_that_are_made_at_once_no_two_have_names_that_people_take_for_one_another() {
+    let database = TestDatabase::fresh().await;
+    let names = ["Acme", "acme", "ACME", "ac me", "ＡＣＭＥ", "acme\u{301}"];
+    let made = names.map(|name| {
+        let pool = database.pool.clone();
+        async move { shared::merchant::find_or_create(&pool, name).await.map(|it| it.name).ok() }
+    });
+
+    let made: Vec<String> = futures::future::join_all(made).await.into_iter().flatten().collect();
+
+    let stored: Vec<String> = sqlx::query_scalar("select name from merchants order by folded")
+        .fetch_all(&database.pool)
+        .await
+        .unwrap();
+    assert_eq!((made.len(), stored.len()), (2, 2), "{made:?} {stored:?}");
+    let another = names.iter().find(|name| !stored.iter().any(|it| it == *name)).unwrap();
+    let create = payonce(&["keys", "create", "--merchant", another]).env("DATABASE_URL", &database.url);
+    let (exit, refused) = create.run().await;
+    assert_eq!(exit, Exit::Code(1));
+    assert!(refused.stderr().contains("exists: say exactly that name"), "{}", said(&refused));
 }
 
 #[tokio::test]

@@ -64,6 +64,7 @@ async fn dev_runs_everything_and_stops_in_order() {
         "admin_key",
         "api",
         "api_key",
+        "api_key_pepper",
         "board",
         "data_dir",
         "database_url",
@@ -307,6 +308,15 @@ const REFUSED: &[(&str, Variables, &str)] = &[
             ("API_RATE_BURST", "5"),
         ],
         "API_RATE_BURST: needs API_RATE_PER_S",
+    ),
+    (
+        "api",
+        &[
+            ("DATABASE_URL", "postgres://127.0.0.1:1/none"),
+            ("ADMIN_KEY", "0123456789abcdef"),
+            ("ADMIN_TRIES_PER_MIN", "0"),
+        ],
+        "ADMIN_TRIES_PER_MIN: \"0\" cannot be used",
     ),
     ("worker", &[("DATABASE_URL", "postgres://127.0.0.1:1/none")], "GATEWAY_URL: is not set"),
     (

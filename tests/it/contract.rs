@@ -6,6 +6,7 @@ use futures::future::join_all;
 use nix::sys::signal::Signal;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
+use shared::merchant::scope::Scope;
 use sqlx::{Postgres, Transaction};
 use tests::client::send;
 use tests::contract::{Operation, operations};
@@ -13,6 +14,7 @@ use tests::raw::exchange;
 use tests::{Answer, PrivateServer, Shape, System, a_payment};
 
 use crate::PROGRAM;
+use crate::http::scopes::key_with;
 use crate::operator::ADAS_KEY;
 
 const NOBODYS: &str = "payonce_sk_unknown";
@@ -231,6 +233,29 @@ async fn while_somebody_keeps_the_tables_locked_every_operation_is_a_503_that_sa
 }
 
 #[tokio::test]
+async fn a_key_of_another_kind_is_a_403_of_every_operation() {
+    let system = an_api(vec![]).await;
+    let operators = key_with(&system, &[Scope::Ops, Scope::Admin]).await;
+    let other =
+        |it: &Operation| if it.takes("api_key") { operators.as_str() } else { system.client.secret() };
+    for (_, answer) in ask(&locked(), |it| bare(&system, it).header("x-api-key", other(it))).await {
+        answer.assert_problem(403, "insufficient_scope");
+    }
+}
+
+#[tokio::test]
+async fn who_brought_too_many_wrong_keys_gets_a_429_of_every_operation_of_operators() {
+    let system = an_api(vec![("ADMIN_TRIES_PER_MIN", "1".to_owned())]).await;
+    let all: Vec<_> = locked().into_iter().filter(|it| it.takes("admin_key")).collect();
+    assert!(all.len() >= 15, "{all:?}");
+    send(bare(&system, &all[0]).header("x-api-key", NOBODYS)).await.assert_problem(401, "unauthorized");
+
+    for (_, answer) in ask(&all, |it| bare(&system, it).header("x-api-key", NOBODYS)).await {
+        answer.assert_problem(429, "too_many_tries");
+    }
+}
+
+#[tokio::test]
 async fn beyond_the_limit_of_its_key_every_operation_of_a_merchant_is_a_429() {
     let rate = vec![("API_RATE_PER_S", "0.001".to_owned()), ("API_RATE_BURST", "1".to_owned())];
     let system = an_api(rate).await;
@@ -261,8 +286,9 @@ async fn beyond_the_requests_that_its_key_may_have_under_way_every_operation_of_
 async fn a_path_that_is_too_long_is_a_414_of_every_operation() {
     let system = an_api(vec![]).await;
     let long = "a".repeat(9000);
-    for (_, answer) in ask(&operations(), |it| whole(&system, it).query(&[("long", &long)])).await {
-        answer.assert_problem(414, "uri_too_long");
+    for operation in operations() {
+        let long = Operation { path: format!("{}?long={long}", operation.path), ..operation };
+        send(whole(&system, &long)).await.assert_problem(414, "uri_too_long");
     }
 }
 

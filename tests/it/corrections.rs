@@ -156,7 +156,7 @@ async fn nobody_approves_what_they_proposed_themselves_under_whichever_name() {
 
     approves(&system, &number, ADAS_KEY).await.assert_problem(403, "same_person");
     approves(&system, &number, ADMIN_KEY).await.assert_problem(403, "named_key_needed");
-    approves(&system, &number, system.client.secret()).await.assert_problem(401, "unauthorized");
+    approves(&system, &number, system.client.secret()).await.assert_problem(403, "insufficient_scope");
     approves(&system, &json!(4711), BOBS_KEY).await.assert_problem(404, "not_found");
     system.apis.insert(0, again);
     // The same name with another key is refused, and so is the same key under another name.

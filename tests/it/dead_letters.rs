@@ -220,7 +220,7 @@ async fn only_the_admin_key_opens_dead_letters() {
     ] {
         let refused = request(&system, method.clone(), path, None, "payonce_sk_nobody").await;
         refused.assert_problem(401, "unauthorized");
-        send(system.client.request(method, path)).await.assert_problem(401, "unauthorized");
+        send(system.client.request(method, path)).await.assert_problem(403, "insufficient_scope");
     }
     for (path, status) in [("/v1/dead-letters/1", 404), ("/v1/dead-letters?class=x", 400)] {
         let answer = request(&system, Method::GET, path, None, ADMIN_KEY).await;

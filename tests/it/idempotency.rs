@@ -19,7 +19,7 @@ use crate::PROGRAM;
 
 /// Held by the tests with crowds of clients. Two crowds at once would test the machine, and get 503s from
 /// full pools.
-static CROWD: Mutex<()> = Mutex::const_new(());
+pub(crate) static CROWD: Mutex<()> = Mutex::const_new(());
 
 /// A system with this number of APIs and no worker: an accepted payment stays as it was accepted.
 async fn apis(count: usize) -> System {

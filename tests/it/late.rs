@@ -11,11 +11,12 @@ use domain::outcome::{Charge, ChargeStatus};
 use domain::request::PaymentRequest;
 use domain::status::HeldReason;
 use serde_json::json;
-use shared::merchant::auth::{self, SecretHash};
+use shared::merchant::auth::Presented;
+use shared::merchant::keys;
 use shared::payment::transition::{self, Lease, NewPayment, Settlement};
 use sqlx::PgPool;
 use tests::TestDatabase;
-use tests::claimant;
+use tests::{claimant, peppers, presented};
 
 const LEASE: Lease = Lease { lease: Duration::from_mins(5), send_window: Duration::from_secs(5) };
 
@@ -46,7 +47,7 @@ async fn settle(pool: &PgPool, payment_id: PaymentId, token: ClaimToken, step: S
 }
 
 /// A payment that took these steps, each by a claim of its own.
-async fn after(pool: &PgPool, api_key: SecretHash, steps: Vec<Step>) -> PaymentId {
+async fn after(pool: &PgPool, api_key: Presented, steps: Vec<Step>) -> PaymentId {
     let request = PaymentRequest {
         money: Money::parse("12.30", "EUR".parse().unwrap()).unwrap(),
         customer_id: "customer-1".to_owned(),
@@ -115,7 +116,7 @@ async fn evidence_against_the_end_of_a_payment_opens_one_break_and_changes_nothi
     let database = TestDatabase::fresh().await;
     let pool = shared::database::connect(&database.url, 2).await.unwrap();
     let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap().id;
-    let api_key = SecretHash::of(&auth::create_key(&pool, merchant, "key").await.unwrap().secret);
+    let api_key = presented(&keys::create_for(&pool, &peppers(), merchant, "key").await.unwrap().secret);
     let ends = || {
         let start_void = Step::StartVoid { reason: Reason::DoubtDeadline, spends: Spends::Nothing };
         [

@@ -63,7 +63,8 @@ async fn one_correlation_id_leads_through_the_logs_of_api_worker_and_gateway() {
     for line in [&created, &started, &retried, &succeeded, &asked] {
         assert_eq!(line["correlation_id"], "trace-001", "{line}");
     }
-    assert_eq!(created["key"], system.client.secret()[..17], "whose key it was");
+    let secret = system.client.secret();
+    assert_eq!(created["key"], format!("key_{}", &secret[11..43]), "whose key it was");
     assert_eq!(started["claim"], retried["claim"]);
     assert_ne!(started["claim"], succeeded["claim"]);
     assert_eq!((&succeeded["status"], &succeeded["level"]), (&"succeeded".into(), &"INFO".into()));

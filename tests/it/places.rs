@@ -298,7 +298,7 @@ fn every_key_of_the_file_of_gateways_is_explained() {
 #[test]
 fn every_setting_of_the_api_that_is_no_secret_is_shown() {
     let text = text("api/src/settings.rs");
-    let secret = ["database_url", "admin_key", "admin_keys"];
+    let secret = ["database_url", "admin_key", "admin_keys", "api_key"];
     let fields = fields(&text);
     assert!(fields.len() > secret.len() + 3, "{fields:?}");
     for (field, _) in fields.iter().filter(|(field, _)| !secret.contains(&field.as_str())) {

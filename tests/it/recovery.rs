@@ -142,7 +142,7 @@ async fn a_report_says_what_the_lost_worker_was_doing() {
             "{report}"
         );
     }
-    system.client.get("/v1/recovery-reports").await.assert_status(401);
+    system.client.get("/v1/recovery-reports").await.assert_status(403);
 }
 
 const LEASE: Lease = Lease { lease: Duration::from_secs(600), send_window: Duration::from_secs(1) };

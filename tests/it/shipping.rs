@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use tests::process::PEPPER;
 use tests::{Exit, Launch};
 
 use crate::PROGRAM;
@@ -56,10 +57,11 @@ async fn understood(program: &str, variables: &BTreeMap<String, String>) -> Stri
 #[tokio::test]
 async fn what_the_example_says_are_the_defaults_is_what_the_programs_do_without_it() {
     let mut example = example();
-    // The one setting that must be made up, and has no default.
+    // What must be made up, and has no default.
     example.insert("ADMIN_KEY".to_owned(), "made up for this test".to_owned());
+    example.insert("API_KEY_PEPPER".to_owned(), PEPPER.to_owned());
     for (program, needs) in [
-        ("api", &["DATABASE_URL", "ADMIN_KEY"][..]),
+        ("api", &["DATABASE_URL", "ADMIN_KEY", "API_KEY_PEPPER"][..]),
         ("worker", &["DATABASE_URL", "GATEWAY_URL"]),
         ("simgateway", &["GATEWAY_DATABASE_URL"]),
     ] {
@@ -80,7 +82,9 @@ async fn what_the_example_says_are_the_defaults_is_what_the_programs_do_without_
         assert_eq!(understood(program, &said).await, by_default, "left: .env.example, right: {program}");
         let of = |name: &str| needed[name].clone();
         let coded = match program {
-            "api" => format!("{:#?}", api::Settings::new(of("DATABASE_URL"), of("ADMIN_KEY"))),
+            "api" => {
+                format!("{:#?}", api::Settings::new(of("DATABASE_URL"), of("ADMIN_KEY"), tests::peppers()))
+            }
             "worker" => format!("{:#?}", worker::Settings::new(of("DATABASE_URL"), of("GATEWAY_URL"))),
             _ => continue,
         };
@@ -119,7 +123,7 @@ fn containers_set_what_their_programs_need_and_nothing_that_does_not_exist() {
         assert!(unknown.is_empty(), "{name} sets {unknown:?}, which is no setting");
     }
     for (name, needs) in [
-        ("api", &["DATABASE_URL", "ADMIN_KEY", "API_ADDR", "OPS_ADDR", "METRICS_ADDR"][..]),
+        ("api", &["DATABASE_URL", "ADMIN_KEY", "API_KEY_PEPPER", "API_ADDR", "OPS_ADDR", "METRICS_ADDR"][..]),
         ("worker", &["DATABASE_URL", "GATEWAY_URL"]),
         ("simgateway", &["GATEWAY_DATABASE_URL", "GATEWAY_ADDR"]),
         ("migrate", &["DATABASE_URL"]),

@@ -100,8 +100,9 @@ fn the_example_environment_names_exactly_the_settings_that_are_read() {
         .flat_map(|(_, text)| names_in_quotes(text))
         .collect();
     // The log library reads the first, `payonce dev` the second, every process that starts on a database
-    // the third, `payonce load` the last.
+    // the third, `payonce load` the fourth, and who hashes API keys the last two.
     read.extend(["RUST_LOG", "PG_BIN", "ALLOW_NEWER_DATABASE", "PAYONCE_API_KEY"].map(str::to_owned));
+    read.extend(["API_KEY_PEPPER", "API_KEY_PEPPER_FILE"].map(str::to_owned));
     assert_eq!(named, read, "left: .env.example, right: the code");
 }
 
@@ -144,11 +145,12 @@ const NOT_DURABLE: &[(&str, &str)] = &[
     ("shared/src/gateway/door.rs", "who the gateway is: the same again says the same"),
     ("shared/src/gateway/outage.rs", "when a breaker was open, which moves no payment"),
     ("shared/src/merchant.rs", "merchants: the same again finds them"),
-    ("shared/src/merchant/auth.rs", "keys, made and revoked by a person who sees the answer"),
+    ("shared/src/merchant/keys.rs", "keys, made and ended by a person who sees the answer"),
     (
         "shared/src/merchant/limits.rs",
         "limits that a person sets, and shares that the next heartbeat says again",
     ),
+    ("shared/src/merchant/usage.rs", "when keys were last used: what is lost is written with the next use"),
     ("shared/src/operations/breaks.rs", "is part of a transaction"),
 ];
 

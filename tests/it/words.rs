@@ -9,7 +9,7 @@ use domain::decide::Purpose;
 use domain::outcome::FailureKind;
 use domain::posting::AccountKind;
 use domain::status::{EventType, HeldReason, PaymentStatus};
-use shared::merchant::limits::Scope;
+use shared::merchant::limits::Traffic;
 use shared::operations::breaks;
 use shared::platform::metrics;
 use tests::TestDatabase;
@@ -92,7 +92,7 @@ fn checked(constraint: &str) -> Option<Words> {
         "corrections_kind_known" => kinds(correction::KINDS),
         "reconciliation_runs_step_known" => declared("shared/src/operations/reconciliation/run.rs", "Step"),
         "decisions_wish_known" => domain_words("held", &["look", "succeed", "fail", "reverse", "void"]),
-        "limit_shares_scope_known" => set(Scope::ALL.iter().map(|it| it.as_str())),
+        "limit_shares_traffic_known" => set(Traffic::ALL.iter().map(|it| it.as_str())),
         _ => return None,
     })
 }

@@ -42,7 +42,7 @@ pub use self::database::{Dump, TestDatabase};
 pub use self::impostor::Impostor;
 pub use self::pooler::Pooler;
 pub use self::private_server::PrivateServer;
-pub use self::process::{Exit, Launch, Process};
+pub use self::process::{Exit, Launch, Process, peppers, presented};
 pub use self::scrape::Scrape;
 pub use self::second::{SECOND, Second};
 pub use self::system::{Shape, System};

@@ -13,6 +13,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde_json::Value;
+use shared::merchant::auth::Presented;
+use shared::merchant::pepper::Peppers;
+use shared::merchant::scope::Scope;
 
 use crate::guardian;
 use crate::wait::{DEADLINE, wait_for, wait_for_within};
@@ -32,6 +35,26 @@ pub const FREE_PORTS: [&str; 10] = [
     "--gateway-addr",
     "127.0.0.1:0",
 ];
+/// The pepper of all processes of a test.
+pub const PEPPER: &str = "a-pepper-for-tests-0123456789abcdef";
+
+/// The same pepper, for the test itself.
+///
+/// # Panics
+/// It does not: the pepper is long enough.
+#[must_use]
+pub fn peppers() -> Peppers {
+    Peppers::read(PEPPER).expect("a pepper")
+}
+
+/// A secret as an API hands it to a statement.
+///
+/// # Panics
+/// The secret is garbled.
+#[must_use]
+pub fn presented(secret: &str) -> Presented {
+    Presented::read(secret, &peppers(), Scope::PaymentsWrite).expect("a secret")
+}
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,6 +107,11 @@ impl Launch {
             if let Some(value) = std::env::var_os(passed_on) {
                 command.env(passed_on, value);
             }
+        }
+        command.env("API_KEY_PEPPER", PEPPER);
+        if role == "api" {
+            // Tests come with many wrong keys from one address.
+            command.env("ADMIN_TRIES_PER_MIN", "1000000");
         }
         Self { role, command }
     }

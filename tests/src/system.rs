@@ -10,7 +10,7 @@ use domain::ids::PaymentId;
 use serde_json::{Value, json};
 
 use crate::client::{Answer, Client, Request};
-use crate::{Launch, Process, TestDatabase, books, wait_for};
+use crate::{Launch, Process, TestDatabase, books, peppers, wait_for};
 
 /// The size and the settings of a system.
 #[derive(Debug, Clone, Default)]
@@ -283,7 +283,10 @@ impl System {
 
 async fn new_key(database: &TestDatabase, merchant: &str) -> String {
     let merchant = shared::merchant::find_or_create(&database.pool, merchant).await.expect("a merchant");
-    shared::merchant::auth::create_key(&database.pool, merchant.id, "test").await.expect("a key").secret
+    shared::merchant::keys::create_for(&database.pool, &peppers(), merchant.id, "test")
+        .await
+        .expect("a key")
+        .secret
 }
 
 /// Faults that make a share of all charge calls go wrong.

@@ -69,6 +69,9 @@ codes! {
     Unauthorized = "unauthorized" UNAUTHORIZED Never
         "The request has no valid key: it is missing, unknown, expired or revoked, or two different ones came. \
          This is told before anything else about the request.",
+    InsufficientScope = "insufficient_scope" FORBIDDEN Never
+        "The key is valid, and does not have the scope that this takes. The detail names the scope. Come with a \
+         key that has it.",
     NamedKeyNeeded = "named_key_needed" FORBIDDEN Never
         "What takes two people needs a key that belongs to one of them. The shared `ADMIN_KEY` does not.",
     SamePerson = "same_person" FORBIDDEN Never
@@ -125,6 +128,8 @@ codes! {
         "Too many requests of the key wait for payments. Ask without `wait`, or once some have ended.",
     HeadersTooLarge = "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE Never
         "The headers are too many or too long. Send at most 100 of them, and 32 kB.",
+    TooManyTries = "too_many_tries" TOO_MANY_REQUESTS After
+        "Too many wrong keys came from this address. Come back after the time in `Retry-After`.",
     Internal = "internal" INTERNAL_SERVER_ERROR Sometime
         "A fault of ours. Repeating the request with the same idempotency key is safe.",
     Unavailable = "unavailable" SERVICE_UNAVAILABLE After

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use domain::ids::KeyId;
-use shared::merchant::auth::{Caller, SecretHash};
-use shared::merchant::limits::{Ask, Grant, KeyLimits, Scope};
+use shared::merchant::auth::{Caller, Presented};
+use shared::merchant::limits::{Ask, Grant, KeyLimits, Traffic};
 
 use super::bucket::{Bucket, Standing, Taken};
 
@@ -44,10 +44,10 @@ struct Key {
 }
 
 impl Key {
-    const fn bucket(&mut self, scope: Scope) -> &mut Option<Bucket> {
-        match scope {
-            Scope::Writes => &mut self.writes,
-            Scope::Reads => &mut self.reads,
+    const fn bucket(&mut self, traffic: Traffic) -> &mut Option<Bucket> {
+        match traffic {
+            Traffic::Writes => &mut self.writes,
+            Traffic::Reads => &mut self.reads,
         }
     }
 
@@ -70,7 +70,7 @@ pub(super) enum Count {
 pub(super) struct Known {
     /// The limits of keys that have none of their own.
     default: KeyLimits,
-    secrets: HashMap<SecretHash, Secret>,
+    secrets: HashMap<Presented, Secret>,
     keys: HashMap<KeyId, Key>,
 }
 
@@ -80,7 +80,7 @@ impl Known {
     }
 
     /// What is known of a secret. One caller in [`KNOWN_FOR`] is told that it is old.
-    pub(super) fn of(&mut self, secret: SecretHash, now: Instant) -> Knowledge {
+    pub(super) fn of(&mut self, secret: Presented, now: Instant) -> Knowledge {
         let Some(known) = self.secrets.get_mut(&secret) else { return Knowledge::Nothing };
         if now < known.read_at + KNOWN_FOR {
             return Knowledge::Fresh(known.key);
@@ -90,7 +90,7 @@ impl Known {
     }
 
     /// Notes what was read of a secret. One that opens nothing is not kept.
-    pub(super) fn learn(&mut self, secret: SecretHash, caller: Option<Caller>, now: Instant) {
+    pub(super) fn learn(&mut self, secret: Presented, caller: Option<Caller>, now: Instant) {
         let Some(caller) = caller else {
             self.secrets.remove(&secret);
             return;
@@ -98,9 +98,9 @@ impl Known {
         self.secrets.insert(secret, Secret { key: caller.key, read_at: now });
         let new = || Key { writes: None, reads: None, under_way: 0, waits: 0, used_at: now };
         let key = self.keys.entry(caller.key).or_insert_with(new);
-        for scope in Scope::ALL {
-            let limit = caller.limits.of(scope).or(self.default.of(scope));
-            match (limit, key.bucket(scope)) {
+        for traffic in Traffic::ALL {
+            let limit = caller.limits.of(traffic).or(self.default.of(traffic));
+            match (limit, key.bucket(traffic)) {
                 (None, bucket) => *bucket = None,
                 (Some(limit), Some(bucket)) => bucket.limit(limit, now),
                 (Some(limit), bucket) => *bucket = Some(Bucket::new(limit, now)),
@@ -109,16 +109,16 @@ impl Known {
     }
 
     /// Takes one request from a limit of a key, and says how that stands. Nothing where there is no limit.
-    pub(super) fn take(&mut self, key: KeyId, scope: Scope, now: Instant) -> Option<(Taken, Standing)> {
+    pub(super) fn take(&mut self, key: KeyId, traffic: Traffic, now: Instant) -> Option<(Taken, Standing)> {
         let key = self.keys.get_mut(&key)?;
         key.used_at = now;
-        let bucket = key.bucket(scope).as_mut()?;
+        let bucket = key.bucket(traffic).as_mut()?;
         Some((bucket.take(now), bucket.standing(now)))
     }
 
     /// How a limit of a key stands, without taking from it.
-    pub(super) fn standing(&mut self, key: KeyId, scope: Scope, now: Instant) -> Option<Standing> {
-        Some(self.keys.get_mut(&key)?.bucket(scope).as_mut()?.standing(now))
+    pub(super) fn standing(&mut self, key: KeyId, traffic: Traffic, now: Instant) -> Option<Standing> {
+        Some(self.keys.get_mut(&key)?.bucket(traffic).as_mut()?.standing(now))
     }
 
     /// Counts one more, unless there are `most` already.
@@ -150,10 +150,10 @@ impl Known {
         self.secrets.retain(|_, secret| self.keys.contains_key(&secret.key));
         let mut asks = Vec::new();
         for (&id, key) in &mut self.keys {
-            for scope in Scope::ALL {
-                if let Some(bucket) = key.bucket(scope) {
+            for traffic in Traffic::ALL {
+                if let Some(bucket) = key.bucket(traffic) {
                     let (wanted, target) = bucket.ask(now);
-                    asks.push(Ask { key: id, scope, wanted, target });
+                    asks.push(Ask { key: id, traffic, wanted, target });
                 }
             }
         }
@@ -164,7 +164,7 @@ impl Known {
     pub(super) fn granted(&mut self, grants: &[Grant], asked_at: Instant, now: Instant) {
         for grant in grants {
             let key = self.keys.get_mut(&grant.key);
-            if let Some(bucket) = key.and_then(|key| key.bucket(grant.scope).as_mut()) {
+            if let Some(bucket) = key.and_then(|key| key.bucket(grant.traffic).as_mut()) {
                 bucket.granted(grant, asked_at, now);
             }
         }
@@ -177,9 +177,9 @@ impl Known {
     }
 
     /// Whether a limit of this key has a share.
-    pub(super) fn is_granted(&mut self, key: KeyId, scope: Scope, now: Instant) -> bool {
+    pub(super) fn is_granted(&mut self, key: KeyId, traffic: Traffic, now: Instant) -> bool {
         let key = self.keys.get_mut(&key);
-        key.and_then(|key| key.bucket(scope).as_mut()).is_none_or(|bucket| bucket.is_granted(now))
+        key.and_then(|key| key.bucket(traffic).as_mut()).is_none_or(|bucket| bucket.is_granted(now))
     }
 
     /// The share of a key's writes that is in use.

@@ -1,6 +1,9 @@
 //! The shares of one key's limit among simulated processes, over a clock of their own. Heartbeats are late,
 //! crossed and lost; processes come, go and stand still.
 
+use shared::merchant::auth::Presented;
+use shared::merchant::pepper::Peppers;
+use shared::merchant::scope::Scope;
 use std::collections::BTreeMap;
 
 use domain::ids::MerchantId;
@@ -32,7 +35,7 @@ impl Database {
         let own = self.rows.get(&process).map_or(0.0, |(_, share, _)| *share);
         let share = ask.target.min(room.max(own)).max(0.0);
         self.rows.insert(process, (ask.wanted, share, now));
-        Grant { key: ask.key, scope: ask.scope, share, others: count, others_want }
+        Grant { key: ask.key, traffic: ask.traffic, share, others: count, others_want }
     }
 }
 
@@ -59,11 +62,17 @@ struct Process {
     admitted: u64,
 }
 
+/// A secret of before, which names no key.
+fn secret() -> Presented {
+    let peppers = Peppers::read("a-pepper-for-tests-0123456789abcdef").unwrap();
+    Presented::read("secret", &peppers, Scope::PaymentsWrite).unwrap()
+}
+
 struct Fleet {
     now: Instant,
     start: Instant,
     key: KeyId,
-    secret: SecretHash,
+    secret: Presented,
     database: Database,
     processes: BTreeMap<usize, Process>,
     next: usize,
@@ -82,7 +91,7 @@ impl Fleet {
             now,
             start: now,
             key: KeyId::generate(),
-            secret: SecretHash::of("secret"),
+            secret: secret(),
             database: Database::default(),
             processes: BTreeMap::new(),
             next: 0,
@@ -169,7 +178,7 @@ impl Fleet {
         process.due += process.load * STEP.as_secs_f64();
         while process.due >= 1.0 {
             process.due -= 1.0;
-            match process.known.take(self.key, Scope::Writes, now) {
+            match process.known.take(self.key, Traffic::Writes, now) {
                 Some((Taken::Admitted, _)) => {
                     process.admitted += 1;
                     self.admitted += 1;

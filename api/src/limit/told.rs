@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
 use domain::ids::KeyId;
-use shared::merchant::limits::Scope;
+use shared::merchant::limits::Traffic;
 
 use super::Place;
 use super::bucket::Standing;
@@ -24,15 +24,15 @@ pub(crate) struct Slot(Arc<Mutex<Contents>>);
 struct Contents {
     key: Option<KeyId>,
     place: Option<Place>,
-    standing: Option<(Scope, Standing)>,
+    standing: Option<(Traffic, Standing)>,
 }
 
 impl Slot {
-    pub(super) fn fill(&self, key: KeyId, place: Place, standing: Option<(Scope, Standing)>) {
+    pub(super) fn fill(&self, key: KeyId, place: Place, standing: Option<(Traffic, Standing)>) {
         *self.contents() = Contents { key: Some(key), place: Some(place), standing };
     }
 
-    pub(super) fn tell(&self, standing: Option<(Scope, Standing)>) {
+    pub(super) fn tell(&self, standing: Option<(Traffic, Standing)>) {
         self.contents().standing = standing;
     }
 
@@ -59,19 +59,19 @@ pub(crate) async fn told(mut request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let mut contents = slot.contents();
     contents.place = None;
-    if let Some((scope, standing)) = contents.standing {
-        tell(response.headers_mut(), scope, standing);
+    if let Some((traffic, standing)) = contents.standing {
+        tell(response.headers_mut(), traffic, standing);
     }
     drop(contents);
     response
 }
 
-fn tell(headers: &mut HeaderMap, scope: Scope, standing: Standing) {
+fn tell(headers: &mut HeaderMap, traffic: Traffic, standing: Standing) {
     let Standing { quota, window_s, left, next_s } = standing;
-    let scope = scope.as_str();
+    let traffic = traffic.as_str();
     for (name, value) in [
-        (POLICY, format!("\"{scope}\";q={quota};w={window_s}")),
-        (LIMIT, format!("\"{scope}\";r={left};t={next_s}")),
+        (POLICY, format!("\"{traffic}\";q={quota};w={window_s}")),
+        (LIMIT, format!("\"{traffic}\";r={left};t={next_s}")),
     ] {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(name, value);

@@ -1,4 +1,4 @@
-//! The caller with an admin key: a person who operates the system.
+//! The caller with an admin key, or with an operator's key: a person who operates the system.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
@@ -7,9 +7,11 @@ use shared::payment::transition::Person;
 use super::merchant::secret;
 use crate::App;
 use crate::admin_key::Credential;
+use crate::admin_key::operators::Asked;
 use crate::problem::Problem;
 
-/// An administrator, as an argument of a handler. Without an admin key the handler does not run.
+/// An operator, as an argument of a handler. Without a key that lets in an operator for this, the handler
+/// does not run.
 pub(super) struct Admin(Credential);
 
 impl Admin {
@@ -36,21 +38,18 @@ impl Admin {
     }
 }
 
-/// Whether a request brings an admin key.
-pub(super) fn is_known(app: &App, parts: &Parts) -> bool {
-    secret(parts).is_some_and(|secret| app.admin_keys.whose(secret.as_bytes()).is_some())
-}
-
 impl FromRequestParts<App> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let secret = secret(parts).ok_or(Problem::Unauthorized)?;
-        if let Some(credential) = app.admin_keys.whose(secret.as_bytes()) {
-            return Ok(Self(credential));
-        }
-        // The key is not logged, as it may be a merchant's.
-        tracing::warn!(event = "admin_key_refused", "somebody came with another admin key");
-        Err(Problem::Unauthorized)
+        let credential = app.operators.sign_in(secret.as_bytes(), asked(parts)).await?;
+        tracing::Span::current().record("key", credential.key_id());
+        Ok(Self(credential))
     }
+}
+
+/// What a request asks the operators' guard for.
+pub(super) const fn asked(parts: &Parts) -> Asked<'_> {
+    Asked { method: &parts.method, uri: &parts.uri, extensions: &parts.extensions }
 }

@@ -1,13 +1,15 @@
-//! The caller with an API key: a merchant, if the key's limits let the request in.
+//! The caller with an API key: a merchant, if the key has the scope and its limits let the request in.
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderValue;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, Method};
 use domain::ids::KeyId;
 use domain::ids::MerchantId;
-use shared::merchant::auth::{self, Caller, SecretHash};
-use shared::merchant::limits::Scope;
+use shared::merchant::auth::{Caller, Presented};
+use shared::merchant::limits::Traffic;
+use shared::merchant::scope::Scope;
+use shared::merchant::secret;
 use tracing::Instrument as _;
 
 use crate::App;
@@ -22,7 +24,7 @@ impl FromRequestParts<App> for Merchant {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let api_key = presented(parts)?;
+        let api_key = presented(parts, app)?;
         let caller = caller(app, api_key).await?;
         admit(app, parts, caller.key).await?;
         Ok(Self(caller.merchant))
@@ -30,14 +32,14 @@ impl FromRequestParts<App> for Merchant {
 }
 
 /// The API key of a request, as an argument of a handler whose statement itself finds out which merchant it
-/// belongs to. Beyond the key's limit the handler does not run.
-pub(super) struct ApiKey(pub(super) SecretHash);
+/// belongs to, and whether it has the scope. Beyond the key's limit the handler does not run.
+pub(super) struct ApiKey(pub(super) Presented);
 
 impl FromRequestParts<App> for ApiKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let api_key = presented(parts)?;
+        let api_key = presented(parts, app)?;
         let key = match app.limit.knowledge(api_key) {
             Knowledge::Fresh(key) => key,
             Knowledge::Old(key) => {
@@ -52,40 +54,48 @@ impl FromRequestParts<App> for ApiKey {
     }
 }
 
-/// Makes sure that a request brings an API key.
-pub(super) async fn known(app: &App, parts: &Parts) -> Result<(), Problem> {
-    caller(app, presented(parts)?).await.map(drop)
-}
-
 /// Lets a request of this key in, as far as the key's limits allow.
 async fn admit(app: &App, parts: &Parts, key: KeyId) -> Result<(), Problem> {
-    let reads = [Method::GET, Method::HEAD].contains(&parts.method);
+    let traffic = if parts.method.is_safe() { Traffic::Reads } else { Traffic::Writes };
     let slot = parts.extensions.get::<Slot>().cloned().unwrap_or_default();
-    app.limit.admit(key, if reads { Scope::Reads } else { Scope::Writes }, &slot).await
+    app.limit.admit(key, traffic, &slot).await
 }
 
-/// The owner of an API key. A key that is unknown or revoked is a problem.
-pub(super) async fn caller(app: &App, api_key: SecretHash) -> Result<Caller, Problem> {
+/// The owner of an API key. A key that opens nothing, or not this, is a problem.
+pub(super) async fn caller(app: &App, api_key: Presented) -> Result<Caller, Problem> {
     let found = app.authentications.submit(api_key).await?;
-    app.limit.learn(api_key, found);
-    let Some(caller) = found else {
-        tracing::warn!(event = "key_refused", "an API key that is unknown or was revoked");
-        return Err(Problem::Unauthorized);
+    let needs = api_key.needs();
+    let caller = found.as_ref().and_then(|holder| holder.caller(needs));
+    app.limit.learn(api_key, caller);
+    if found.is_none() {
+        return Err(refused());
+    }
+    let Some(caller) = caller else {
+        tracing::warn!(event = "scope_refused", %needs, "a key without the scope");
+        return Err(Problem::InsufficientScope(needs));
     };
+    app.usage.note(&api_key);
     Ok(caller)
 }
 
 /// Reads a key's limits again, beside a request that does not wait for them. If that fails, they stay.
-async fn look_again(app: &App, api_key: SecretHash) {
+async fn look_again(app: &App, api_key: Presented) {
     if let Ok(found) = app.authentications.submit(api_key).await {
-        app.limit.learn(api_key, found);
+        app.limit.learn(api_key, found.and_then(|holder| holder.caller(api_key.needs())));
     }
 }
 
-fn presented(parts: &Parts) -> Result<SecretHash, Problem> {
-    let secret = secret(parts).ok_or(Problem::Unauthorized)?;
-    tracing::Span::current().record("key", auth::shown(secret));
-    Ok(SecretHash::of(secret))
+fn refused() -> Problem {
+    tracing::warn!(event = "key_refused", "an API key that is unknown, was revoked or has expired");
+    Problem::Unauthorized
+}
+
+/// The API key that came with a request. Reading takes one scope, and everything else the other.
+fn presented(parts: &Parts, app: &App) -> Result<Presented, Problem> {
+    let text = self::secret(parts).ok_or(Problem::Unauthorized)?;
+    tracing::Span::current().record("key", secret::shown(text));
+    let needs = if parts.method.is_safe() { Scope::PaymentsRead } else { Scope::PaymentsWrite };
+    Presented::read(text, &app.peppers, needs).ok_or_else(refused)
 }
 
 /// The secret of a request: `X-API-Key: K` or `Authorization: Bearer K`. A request that brings two different

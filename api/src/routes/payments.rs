@@ -18,7 +18,7 @@ use serde_json::json;
 use shared::database::batch::Refused;
 use shared::database::failure::Failure;
 use shared::database::{self, standby};
-use shared::merchant::auth::SecretHash;
+use shared::merchant::auth::Presented;
 use shared::payment::Payment;
 use shared::payment::store::{self, Asked};
 use shared::payment::transition::{self, NewPayment, Recorded};
@@ -92,7 +92,7 @@ async fn create(
 /// Records the payment, or finds the one that its key made before.
 async fn record_once(
     app: &App,
-    api_key: SecretHash,
+    api_key: Presented,
     correlation_id: String,
     sent: Sent,
 ) -> Result<Told, Problem> {
@@ -140,7 +140,7 @@ fn checked_with(params: Params, request: &UncheckedRequest) -> Result<Money, Pro
 /// the key was used before, the request is compared with what the key made, under the rules of then.
 async fn recorded_before(
     app: &App,
-    api_key: SecretHash,
+    api_key: Presented,
     key: &Key,
     request: &UncheckedRequest,
     problem: Problem,
@@ -163,8 +163,12 @@ async fn accept(app: App, payment: NewPayment) -> Result<Told, Problem> {
     let mut waited_for = Problem::KeyInProgress;
     while Instant::now() < deadline {
         match record(&app, &payment, alone).await {
-            Ok(Some(Recorded::New(accepted))) => return Ok(created(accepted)),
+            Ok(Some(Recorded::New(accepted))) => {
+                app.usage.note(&payment.api_key);
+                return Ok(created(accepted));
+            }
             Ok(Some(Recorded::Before(remembered))) => {
+                app.usage.note(&payment.api_key);
                 standby::before_telling(&app.pool, remembered.accepted.created_at).await?;
                 let differing = idempotency::differences(&payment.request, payment.fingerprint, &remembered);
                 return replay(remembered, differing);
@@ -274,7 +278,7 @@ impl Told {
 
 /// The payment, if it ends or is held within this time. None as well where that cannot be read: it is
 /// recorded, which can be told all the same.
-async fn at_rest_within(app: &App, id: PaymentId, api_key: SecretHash, secs: u64) -> Option<Payment> {
+async fn at_rest_within(app: &App, id: PaymentId, api_key: Presented, secs: u64) -> Option<Payment> {
     app.waiters.at_rest_within(id, Duration::from_secs(secs), &app.shutdown).await;
     find(app, id, api_key).await.ok().filter(|payment| !is_moving(payment))
 }
@@ -324,9 +328,10 @@ fn asked_for(
     Ok((super::id(id, "payment")?, wait))
 }
 
-async fn find(app: &App, id: PaymentId, api_key: SecretHash) -> Result<Payment, Problem> {
+async fn find(app: &App, id: PaymentId, api_key: Presented) -> Result<Payment, Problem> {
     match app.reads.submit(Asked { id, api_key }).await? {
         Some(payment) => {
+            app.usage.note(&api_key);
             standby::before_telling(&app.pool, payment.updated_at).await?;
             Ok(payment)
         }
@@ -344,7 +349,7 @@ async fn told_of(app: &App, times: impl Iterator<Item = DateTime<Utc>>) -> Resul
 
 /// The problem that the caller is told: a merchant hears what is wrong with the request, anybody else only
 /// that the key is not valid.
-async fn told(app: &App, api_key: SecretHash, problem: Problem) -> Problem {
+async fn told(app: &App, api_key: Presented, problem: Problem) -> Problem {
     caller(app, api_key).await.err().unwrap_or(problem)
 }
 

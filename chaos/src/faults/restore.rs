@@ -9,12 +9,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use shared::merchant::{self, auth};
+use shared::merchant;
 use sqlx::{AssertSqlSafe, PgPool};
 use tokio::time::sleep;
 
 use super::{Scene, gateway};
 use crate::past::{self, Client, Fate, Purchase};
+use crate::shops;
 use crate::till::{self, count};
 
 /// How often all of it is done in full.
@@ -130,7 +131,7 @@ impl Round {
         let name = format!("chaos newcomer {}", self.number);
         let made = merchant::find_or_create(&pool, &name).await?;
         let newcomer = Newcomer { name, id: made.id.to_string(), shop: scene.fleet.secrets.len() };
-        scene.fleet.secrets.push(auth::create_key(&pool, made.id, "before").await?.secret);
+        scene.fleet.secrets.push(shops::new_key(&pool, made.id).await?);
         self.buy(scene, (0, "sim_ok"), Fate::Adopted, 4).await?;
         self.buy(scene, (newcomer.shop, "sim_ok"), Fate::Adopted, 3).await?;
         self.buy(scene, (0, "sim_ok"), Fate::AnotherAmount, 2).await?;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Args;
 use super::database::Databases;
+use super::keys::DevKeys;
 
 /// The services that were started, with the URLs of the API's listeners.
 pub(super) struct Services {
@@ -31,7 +32,7 @@ struct Service {
 }
 
 impl Services {
-    pub(super) async fn start(args: &Args, databases: &Databases, admin_key: &str) -> Result<Self> {
+    pub(super) async fn start(args: &Args, databases: &Databases, keys: &DevKeys) -> Result<Self> {
         let settings = simgateway::Settings {
             addr: args.gateway_addr,
             database_url: databases.gateway_url.clone(),
@@ -43,7 +44,8 @@ impl Services {
             .context("cannot start the simulated gateway (--gateway-addr)")?;
         let gateway_addr = gateway.addr();
 
-        let mut settings = api::Settings::from_env_at(databases.urls.app.clone(), admin_key.to_owned())?;
+        let mut settings =
+            api::Settings::from_env_at(databases.urls.app.clone(), keys.admin_key.clone(), keys.peppers()?)?;
         settings.api_addr = args.api_addr;
         settings.ops_addr = args.ops_addr;
         settings.board_addr = Some(args.board_addr);

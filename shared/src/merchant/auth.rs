@@ -1,163 +1,124 @@
-//! API keys: a merchant's secret, kept only as its hash.
+//! Whose key a request brought.
+//!
+//! Invariant: nothing is remembered of keys. Each statement that serves a merchant finds the key itself, by
+//! the function `key_of`, so a revoked or expired key opens nothing from the next request on, at every
+//! process. A secret is compared as its hash under the pepper, so the time that it takes says nothing about
+//! what is stored.
 
-use std::collections::HashMap;
 use std::fmt;
 
-use chrono::{DateTime, Utc};
 use domain::ids::{KeyId, MerchantId};
-use rand::RngExt as _;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
+use uuid::Uuid;
 
 use super::limits::{KeyLimits, StoredLimit};
+use super::pepper::Peppers;
+use super::scope::Scope;
+use super::secret;
 use crate::database::batch::Work;
 use crate::database::{InTime as _, Lend, Seat};
 
-/// The beginning of every secret, by which people and secret scanners know what they have found.
-const PREFIX: &str = "payonce_sk_";
-
-/// How many characters of a secret are kept for people to tell keys apart.
-const SHOWN: usize = PREFIX.len() + 6;
-
-/// A key that was just made: the only moment at which its secret is known.
-#[derive(Clone)]
-pub struct NewKey {
-    /// The id, by which the key is revoked.
-    pub id: KeyId,
-    /// The secret that the client sends.
-    pub secret: String,
+/// A secret as a request brought it, and what it is to open.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Presented {
+    /// The key that the secret names.
+    named: Option<KeyId>,
+    /// Its hash under the pepper of new keys; the SHA-256 of a secret that names no key.
+    hash: [u8; 32],
+    /// Its hash under the other pepper, or the same once more.
+    other_hash: [u8; 32],
+    needs: Scope,
 }
 
-impl fmt::Debug for NewKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NewKey").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-/// A key as it is listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeySummary {
-    /// The id, by which the key is revoked.
-    pub id: KeyId,
-    /// The merchant whose key it is.
-    pub merchant_id: MerchantId,
-    /// The unique name of that merchant.
-    pub merchant_name: String,
-    /// The name that people gave the key.
-    pub name: String,
-    /// The first characters of its secret.
-    pub prefix: String,
-    /// When the key was made.
-    pub created_at: DateTime<Utc>,
-    /// Since when the key opens nothing; none while it does.
-    pub revoked_at: Option<DateTime<Utc>>,
-    /// Its own limit of requests that may change something; none is the default.
-    pub writes: Option<StoredLimit>,
-    /// Its own limit of requests that only read; none is the default.
-    pub reads: Option<StoredLimit>,
-}
-
-/// A secret's SHA-256, by which its key is found. A secret has 256 random bits, so a slow hash would add
-/// nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct SecretHash([u8; 32]);
-
-impl SecretHash {
-    /// The hash of a secret, or of any text that came in its place.
+impl Presented {
+    /// Reads what a client sent. None if it is garbled, and so surely no key.
     #[must_use]
-    pub fn of(secret: &str) -> Self {
-        Self(Sha256::digest(secret).into())
+    pub fn read(text: &str, peppers: &Peppers, needs: Scope) -> Option<Self> {
+        let named = secret::named(text).ok()?;
+        let (hash, other_hash) = match named {
+            Some(_) => peppers.hashes(text),
+            None => (sha256(text), sha256(text)),
+        };
+        Some(Self { named, hash, other_hash, needs })
     }
 
-    /// A number that two secrets hardly share.
-    pub(crate) fn number(self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.0;
-        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    /// The scope that a key must have for this request.
+    #[must_use]
+    pub const fn needs(&self) -> Scope {
+        self.needs
     }
 
-    /// The hash as it is stored.
-    pub(crate) fn bytes(self) -> Vec<u8> {
-        self.0.to_vec()
+    /// A number by which secrets take turns.
+    pub(crate) fn number(&self) -> u64 {
+        self.hash.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// What tells secrets apart.
+    pub(super) const fn hash(&self) -> [u8; 32] {
+        self.hash
     }
 }
 
-/// A new random secret: 256 bits, in hex.
-#[must_use]
-pub fn generate_secret() -> String {
-    format!("{PREFIX}{}", hex::encode(rand::rng().random::<[u8; 32]>()))
+impl fmt::Debug for Presented {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presented")
+            .field("named", &self.named)
+            .field("needs", &self.needs)
+            .finish_non_exhaustive()
+    }
 }
 
-/// The part of a secret that may be shown. Of a text that is no secret of ours nothing is shown: it may be
-/// somebody else's.
-#[must_use]
-pub fn shown(secret: &str) -> &str {
-    secret.get(..SHOWN).filter(|shown| shown.starts_with(PREFIX)).unwrap_or("no key of ours")
+/// The hash of a secret that names no key. Such a secret is random or long, so a slow hash would add nothing.
+pub(super) fn sha256(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
 }
 
-/// Makes a key for a merchant.
-///
-/// # Errors
-/// There is no such merchant, or the database's own error.
-pub async fn create_key(pool: &PgPool, merchant: MerchantId, name: &str) -> sqlx::Result<NewKey> {
-    let key = NewKey { id: KeyId::generate(), secret: generate_secret() };
-    sqlx::query!(
-        "insert into api_keys (id, merchant_id, name, prefix, secret_hash) values ($1, $2, $3, $4, $5)",
-        key.id.uuid(),
-        merchant.uuid(),
-        name,
-        shown(&key.secret),
-        SecretHash::of(&key.secret).bytes()
-    )
-    .execute(pool)
-    .await?;
-    Ok(key)
+/// Secrets as statements take them: the arguments of `key_of`, a column each.
+#[derive(Default)]
+pub(crate) struct Columns {
+    pub(crate) named: Vec<Option<Uuid>>,
+    pub(crate) hashes: Vec<Vec<u8>>,
+    pub(crate) other_hashes: Vec<Vec<u8>>,
 }
 
-/// All keys, oldest first.
-///
-/// # Errors
-/// Returns the database's error.
-pub async fn list_keys(pool: &PgPool) -> sqlx::Result<Vec<KeySummary>> {
-    let rows = sqlx::query!(
-        "select k.id, m.name as merchant_name, k.name, k.prefix, k.created_at, k.revoked_at, k.merchant_id,
-                k.writes_per_s, k.writes_burst, k.reads_per_s, k.reads_burst
-           from api_keys k
-           join merchants m on m.id = k.merchant_id
-          order by k.id"
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| KeySummary {
-            id: row.id.into(),
-            merchant_id: row.merchant_id.into(),
-            merchant_name: row.merchant_name,
-            name: row.name,
-            prefix: row.prefix,
-            created_at: row.created_at,
-            revoked_at: row.revoked_at,
-            writes: StoredLimit::of(row.writes_per_s, row.writes_burst),
-            reads: StoredLimit::of(row.reads_per_s, row.reads_burst),
-        })
-        .collect())
+impl Columns {
+    pub(crate) fn push(&mut self, presented: &Presented) {
+        self.named.push(presented.named.map(KeyId::uuid));
+        self.hashes.push(presented.hash.to_vec());
+        self.other_hashes.push(presented.other_hash.to_vec());
+    }
+
+    pub(crate) fn of<'a>(all: impl IntoIterator<Item = &'a Presented>) -> Self {
+        let mut columns = Self::default();
+        all.into_iter().for_each(|presented| columns.push(presented));
+        columns
+    }
 }
 
-/// Ends a key. Answers false if there is no such key. Ending it twice keeps the first time.
-///
-/// # Errors
-/// The database's error. The call may be repeated.
-pub async fn revoke_key(pool: &PgPool, id: KeyId) -> sqlx::Result<bool> {
-    let revoked = sqlx::query!(
-        "update api_keys set revoked_at = coalesce(revoked_at, clock_timestamp()) where id = $1",
-        id.uuid()
-    )
-    .execute(pool)
-    .await?;
-    Ok(revoked.rows_affected() == 1)
+/// Whose key it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Owner {
+    /// A merchant's.
+    Merchant(MerchantId),
+    /// An operator's, by name.
+    Operator(String),
 }
 
-/// The caller of the API, by its key.
+/// The key that a secret opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The id of the key.
+    pub key: KeyId,
+    /// Whose key it is.
+    pub owner: Owner,
+    /// What it opens.
+    pub scopes: Vec<Scope>,
+    /// The limits that are stored with the key.
+    pub limits: KeyLimits,
+}
+
+/// The merchant who calls the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caller {
     /// The id of the key.
@@ -168,69 +129,98 @@ pub struct Caller {
     pub limits: KeyLimits,
 }
 
-/// The callers with these secrets, in the same order; none for a secret that is unknown or was revoked. Keys
-/// are found by hash, so the time that it takes says nothing.
+impl Holder {
+    /// The merchant whose key this is, if the key has that scope.
+    #[must_use]
+    pub fn caller(&self, needs: Scope) -> Option<Caller> {
+        match self.owner {
+            Owner::Merchant(merchant) if self.scopes.contains(&needs) => {
+                Some(Caller { key: self.key, merchant, limits: self.limits })
+            }
+            Owner::Merchant(_) | Owner::Operator(_) => None,
+        }
+    }
+
+    /// The name of the operator whose key this is, if the key has that scope.
+    #[must_use]
+    pub fn operator(&self, needs: Scope) -> Option<&str> {
+        match &self.owner {
+            Owner::Operator(name) if self.scopes.contains(&needs) => Some(name),
+            Owner::Merchant(_) | Owner::Operator(_) => None,
+        }
+    }
+}
+
+/// The keys that these secrets open, in the same order; none for a secret that is unknown, was revoked or has
+/// expired.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn find_callers(on: &impl Lend, secrets: &[SecretHash]) -> sqlx::Result<Vec<Option<Caller>>> {
-    let hashes: Vec<_> = secrets.iter().map(|secret| secret.bytes()).collect();
+pub async fn find_callers(on: &impl Lend, secrets: &[Presented]) -> sqlx::Result<Vec<Option<Holder>>> {
+    let columns = Columns::of(secrets);
     let mut connection = on.lend().await?;
     let found = sqlx::query!(
-        "select id, secret_hash, merchant_id, writes_per_s, writes_burst, reads_per_s, reads_burst
-           from api_keys where secret_hash = any($1) and revoked_at is null",
-        &hashes
+        "select k.n as \"n!\", a.key_id as \"key!\", a.merchant_id, a.operator, a.scopes as \"scopes!\",
+                l.writes_per_s, l.writes_burst, l.reads_per_s, l.reads_burst
+           from unnest($1::uuid[], $2::bytea[], $3::bytea[]) with ordinality as k (named, hash, other_hash, n)
+          cross join lateral key_of(k.named, k.hash, k.other_hash) as a
+           join api_keys l on l.id = a.key_id",
+        &columns.named as &[Option<Uuid>],
+        &columns.hashes,
+        &columns.other_hashes
     )
     .fetch_all(&mut *connection)
     .in_time()
     .await;
-    let by_hash: HashMap<_, _> = connection
-        .back(found)?
-        .into_iter()
-        .map(|key| {
-            let limits = KeyLimits {
-                writes: StoredLimit::of(key.writes_per_s, key.writes_burst).and_then(StoredLimit::rate),
-                reads: StoredLimit::of(key.reads_per_s, key.reads_burst).and_then(StoredLimit::rate),
-            };
-            let caller = Caller { key: key.id.into(), merchant: key.merchant_id.into(), limits };
-            (key.secret_hash, caller)
-        })
-        .collect();
-    Ok(hashes.iter().map(|hash| by_hash.get(hash).copied()).collect())
+    let mut holders = vec![None; secrets.len()];
+    for row in connection.back(found)? {
+        let owner = match (row.merchant_id, row.operator) {
+            (Some(merchant), _) => Owner::Merchant(merchant.into()),
+            (None, Some(name)) => Owner::Operator(name),
+            (None, None) => continue,
+        };
+        let limits = KeyLimits {
+            writes: StoredLimit::of(row.writes_per_s, row.writes_burst).and_then(StoredLimit::rate),
+            reads: StoredLimit::of(row.reads_per_s, row.reads_burst).and_then(StoredLimit::rate),
+        };
+        let holder = Holder { key: row.key.into(), owner, scopes: scopes(&row.scopes), limits };
+        if let Some(place) = usize::try_from(row.n - 1).ok().and_then(|n| holders.get_mut(n)) {
+            *place = Some(holder);
+        }
+    }
+    Ok(holders)
 }
 
-/// Finds the callers of many requests at once. The database is asked for every request, so that a revoked key
-/// is refused from then on.
+/// Scopes as they are stored. A word of a later version opens nothing here.
+pub(super) fn scopes(words: &[String]) -> Vec<Scope> {
+    words.iter().filter_map(|word| word.parse().ok()).collect()
+}
+
+/// Finds the keys of many requests at once.
 pub struct Authenticating {
     /// The connection to the keys.
     pub seat: Seat,
 }
 
+impl Authenticating {
+    /// One that asks by a connection of this pool.
+    #[must_use]
+    pub fn by(pool: &PgPool) -> Self {
+        Self { seat: Seat::new(pool.clone()) }
+    }
+}
+
 impl Work for Authenticating {
-    type Item = SecretHash;
-    /// None if the secret is unknown or was revoked.
-    type Answer = Option<Caller>;
+    type Item = Presented;
+    /// None if the secret is unknown, was revoked or has expired.
+    type Answer = Option<Holder>;
     type Error = sqlx::Error;
 
     async fn settled(&self) {
         self.seat.settled().await;
     }
 
-    async fn work(&self, secrets: &[SecretHash]) -> sqlx::Result<Vec<Option<Caller>>> {
+    async fn work(&self, secrets: &[Presented]) -> sqlx::Result<Vec<Option<Holder>>> {
         find_callers(&self.seat, secrets).await
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_secret_only_its_first_characters_are_shown_and_of_any_other_word_none() {
-        let secret = generate_secret();
-        assert_eq!(shown(&secret), &secret[..17]);
-        for other in ["", "payonce_sk_1234", "hunter2hunter2hunter2", "pässwörd-pässwörd-pässwörd"] {
-            assert_eq!(shown(other), "no key of ours", "{other}");
-        }
     }
 }

@@ -19,14 +19,14 @@ pub const ALIVE: Duration = Duration::from_secs(10);
 
 /// What a request takes from: its key's limit of writes, or that of reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub enum Traffic {
     /// Requests that may change something.
     Writes,
     /// Requests that only read.
     Reads,
 }
 
-impl Scope {
+impl Traffic {
     /// Both, in the order in which they are shown.
     pub const ALL: [Self; 2] = [Self::Writes, Self::Reads];
 
@@ -50,12 +50,12 @@ pub struct KeyLimits {
 }
 
 impl KeyLimits {
-    /// The limit of one scope.
+    /// The limit of one traffic.
     #[must_use]
-    pub const fn of(self, scope: Scope) -> Option<Rate> {
-        match scope {
-            Scope::Writes => self.writes,
-            Scope::Reads => self.reads,
+    pub const fn of(self, traffic: Traffic) -> Option<Rate> {
+        match traffic {
+            Traffic::Writes => self.writes,
+            Traffic::Reads => self.reads,
         }
     }
 }
@@ -144,7 +144,7 @@ pub struct Ask {
     /// The key.
     pub key: KeyId,
     /// Which of its limits.
-    pub scope: Scope,
+    pub traffic: Traffic,
     /// The part of the limit that its requests ask of this process, 0 to 1.
     pub wanted: f64,
     /// The share that the process would have, 0 to 1.
@@ -157,7 +157,7 @@ pub struct Grant {
     /// The key.
     pub key: KeyId,
     /// Which of its limits.
-    pub scope: Scope,
+    pub traffic: Traffic,
     /// The part of the limit that is this process's own, 0 to 1.
     pub share: f64,
     /// The number of other processes that have the key in use.
@@ -173,12 +173,12 @@ pub struct Grant {
 /// The database's error. The call may be repeated.
 pub async fn share(on: &impl Lend, process: Uuid, asks: &[Ask]) -> sqlx::Result<Vec<Grant>> {
     let keys: Vec<Uuid> = asks.iter().map(|ask| ask.key.uuid()).collect();
-    let scopes: Vec<String> = asks.iter().map(|ask| ask.scope.as_str().to_owned()).collect();
+    let scopes: Vec<String> = asks.iter().map(|ask| ask.traffic.as_str().to_owned()).collect();
     let wants: Vec<f64> = asks.iter().map(|ask| ask.wanted).collect();
     let targets: Vec<f64> = asks.iter().map(|ask| ask.target).collect();
     let mut connection = on.lend().await?;
     let rows = sqlx::query!(
-        r#"select key_id as "key_id!", scope as "scope!", share as "share!", others as "others!", others_want as "others_want!"
+        r#"select key_id as "key_id!", traffic as "traffic!", share as "share!", others as "others!", others_want as "others_want!"
              from share_limits($1, $2, $3, $4, $5, make_interval(secs => $6))"#,
         process,
         &keys,
@@ -191,9 +191,15 @@ pub async fn share(on: &impl Lend, process: Uuid, asks: &[Ask]) -> sqlx::Result<
     .in_time()
     .await;
     let grants = connection.back(rows)?.into_iter().filter_map(|row| {
-        let scope = Scope::ALL.into_iter().find(|scope| scope.as_str() == row.scope)?;
+        let traffic = Traffic::ALL.into_iter().find(|traffic| traffic.as_str() == row.traffic)?;
         let others = u32::try_from(row.others).unwrap_or(u32::MAX);
-        Some(Grant { key: row.key_id.into(), scope, share: row.share, others, others_want: row.others_want })
+        Some(Grant {
+            key: row.key_id.into(),
+            traffic,
+            share: row.share,
+            others,
+            others_want: row.others_want,
+        })
     });
     Ok(grants.collect())
 }

@@ -13,7 +13,7 @@ use super::{Event, Payment};
 use crate::database::batch::{Owner, Work};
 use crate::database::watermark::Looked;
 use crate::database::{InTime as _, Lend, Seat};
-use crate::merchant::auth::SecretHash;
+use crate::merchant::auth::{Columns, Presented};
 
 /// The longest time between a due time and the moment at which it is visible: no statement that makes a
 /// payment due takes longer.
@@ -24,22 +24,24 @@ const LATE: TimeDelta = TimeDelta::seconds(6);
 pub struct Asked {
     /// The payment that is asked for.
     pub id: PaymentId,
-    /// The hash of the API key that came with the question, which says who asks.
-    pub api_key: SecretHash,
+    /// The API key that came with the question, which says who asks.
+    pub api_key: Presented,
 }
 
 /// The payments that are asked for, in the order of the questions. None if there is no such payment of that
-/// merchant, or if the API key is unknown or was revoked.
+/// merchant, or if the API key opens nothing, or no payments.
 ///
 /// # Errors
 /// Returns the database's error.
 pub async fn find(on: &impl Lend, asked: &[Asked]) -> sqlx::Result<Vec<Option<Payment>>> {
     let ids: Vec<Uuid> = asked.iter().map(|asked| asked.id.uuid()).collect();
-    let api_keys: Vec<Vec<u8>> = asked.iter().map(|asked| asked.api_key.bytes()).collect();
+    let keys = Columns::of(asked.iter().map(|asked| &asked.api_key));
     let mut connection = on.lend().await?;
     let found = sqlx::query_as(include_str!("../../queries/payment_find.sql"))
         .bind(ids)
-        .bind(api_keys)
+        .bind(keys.named)
+        .bind(keys.hashes)
+        .bind(keys.other_hashes)
         .fetch_all(&mut *connection)
         .in_time()
         .await;

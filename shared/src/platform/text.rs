@@ -23,6 +23,19 @@ pub fn name(given: &str) -> Result<String, &'static str> {
     if fits && name.trim() == name && name.chars().all(is_shown) { Ok(name) } else { Err(NAME) }
 }
 
+/// The longest name of an operator.
+const OPERATOR_MAX: usize = 64;
+
+/// The name of an operator, under which what they do is recorded.
+///
+/// # Errors
+/// It is none, as the text says.
+pub fn operator(given: &str) -> Result<&str, &'static str> {
+    let is_one = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-".contains(c);
+    let fits = (1..=OPERATOR_MAX).contains(&given.len()) && given.chars().all(is_one);
+    if fits { Ok(given) } else { Err("a name has 1 to 64 of a-z, 0-9, dot, dash and underscore") }
+}
+
 /// A text of several lines as it is stored: without blanks around it, with plain line ends, composed. None if
 /// it is empty, too long or has characters that hide.
 #[must_use]

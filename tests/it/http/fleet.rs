@@ -44,12 +44,12 @@ async fn accepted(system: &System) -> i64 {
 
 /// The largest share of writes that a process has.
 async fn largest_share(system: &System) -> f64 {
-    let share = "select coalesce(max(share), 0) from limit_shares where scope = 'writes'";
+    let share = "select coalesce(max(share), 0) from limit_shares where traffic = 'writes'";
     sqlx::query_scalar(share).fetch_one(&system.database.pool).await.unwrap()
 }
 
 async fn shares(system: &System) -> i64 {
-    system.count("select count(*) from limit_shares where scope = 'writes'").await
+    system.count("select count(*) from limit_shares where traffic = 'writes'").await
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn three_processes_together_admit_no_more_than_the_limit() {
     let admitted = f64::from(i32::try_from(accepted(&system).await).unwrap());
     let bound = 1.1 * (BURST + PER_S * (end - start).as_seconds_f64()) + 3.0;
     assert!(admitted <= bound, "{admitted} admitted, and {bound:.1} allowed");
-    let together: f64 = sqlx::query_scalar("select sum(share) from limit_shares where scope = 'writes'")
+    let together: f64 = sqlx::query_scalar("select sum(share) from limit_shares where traffic = 'writes'")
         .fetch_one(&system.database.pool)
         .await
         .unwrap();
@@ -107,14 +107,14 @@ async fn a_process_that_is_gone_leaves_no_row_and_the_others_have_its_share() {
 #[tokio::test]
 async fn however_heartbeats_cross_no_more_than_the_limit_is_granted() {
     use domain::ids::KeyId;
-    use shared::merchant::limits::{self, Ask, Scope};
+    use shared::merchant::limits::{self, Ask, Traffic};
 
     let database = tests::TestDatabase::fresh().await;
     let pool = shared::database::connect(&database.url, 10).await.unwrap();
     let key = KeyId::generate();
     for round in 0..20 {
         let beats = (0..8).map(|_| {
-            let ask = Ask { key, scope: Scope::Reads, wanted: 1.0, target: 1.0 };
+            let ask = Ask { key, traffic: Traffic::Reads, wanted: 1.0, target: 1.0 };
             let pool = pool.clone();
             async move { limits::share(&pool, uuid::Uuid::now_v7(), &[ask]).await.unwrap()[0].share }
         });
@@ -130,7 +130,7 @@ async fn however_heartbeats_cross_no_more_than_the_limit_is_granted() {
         .await
         .unwrap();
 
-    let ask = Ask { key, scope: Scope::Reads, wanted: 1.0, target: 1.0 };
+    let ask = Ask { key, traffic: Traffic::Reads, wanted: 1.0, target: 1.0 };
     let alone = limits::share(&pool, uuid::Uuid::now_v7(), &[ask]).await.unwrap();
 
     assert_eq!((alone[0].share, alone[0].others), (1.0, 0), "the dead are forgotten");

@@ -30,7 +30,9 @@ fn refused_for(answer: &Answer) -> u64 {
 async fn another_key(system: &System) -> Client {
     let merchant = shared::merchant::find_or_create(&system.database.pool, "first").await.unwrap();
     let key =
-        shared::merchant::auth::create_key(&system.database.pool, merchant.id, "another").await.unwrap();
+        shared::merchant::keys::create_for(&system.database.pool, &tests::peppers(), merchant.id, "another")
+            .await
+            .unwrap();
     system.client.with_secret(key.secret)
 }
 

@@ -24,11 +24,11 @@ async fn a_revoked_key(system: &System) -> String {
     let id = system.accepted(a_payment()).await;
     let before = client.get(&format!("/v1/payments/{id}")).await;
     before.assert_problem(404, "not_found");
-    let keys = shared::merchant::auth::list_keys(&system.database.pool).await;
-    let key = keys.into_iter().flatten().find(|key| key.merchant_name == "revoked");
+    let keys = shared::merchant::keys::list(&system.database.pool).await;
+    let key = keys.into_iter().flatten().find(|key| key.merchant_name.as_deref() == Some("revoked"));
     let revoked = match key {
         Some(key) => {
-            shared::merchant::auth::revoke_key(&system.database.pool, key.id).await.is_ok_and(|found| found)
+            shared::merchant::keys::revoke(&system.database.pool, key.id).await.is_ok_and(|found| found)
         }
         None => false,
     };
@@ -77,8 +77,8 @@ async fn a_key_that_was_revoked_is_refused_from_then_on_and_replays_nothing() {
     let system = an_api().await;
     let request = || a_payment().key("order-77");
     system.pay(request()).await.assert_status(202);
-    let keys = shared::merchant::auth::list_keys(&system.database.pool).await.unwrap();
-    shared::merchant::auth::revoke_key(&system.database.pool, keys[0].id).await.unwrap();
+    let keys = shared::merchant::keys::list(&system.database.pool).await.unwrap();
+    shared::merchant::keys::revoke(&system.database.pool, keys[0].id).await.unwrap();
 
     system.pay(request()).await.assert_problem(401, "unauthorized");
     system.pay(a_payment()).await.assert_problem(401, "unauthorized");

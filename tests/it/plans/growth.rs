@@ -17,14 +17,15 @@ use domain::money::Money;
 use domain::outcome::{Charge, ChargeStatus};
 use domain::request::PaymentRequest;
 use domain::status::PaymentStatus;
-use shared::merchant::auth::{self, SecretHash};
+use shared::merchant::auth::{self, Owner, Presented};
+use shared::merchant::keys;
 use shared::payment::list::{self, Filter};
 use shared::payment::store::{self, Asked};
 use shared::payment::transition::{self, Claim, NewPayment, Recorded, Settlement};
 use shared::queue::{self, rows};
 use sqlx::{AssertSqlSafe, PgPool};
 use tests::PrivateServer;
-use tests::claimant;
+use tests::{claimant, peppers, presented};
 use uuid::Uuid;
 
 use super::{LEASE, Reads};
@@ -62,7 +63,7 @@ struct Scene {
     /// A merchant with one payment.
     newcomer: MerchantId,
     /// The API key of `merchant`.
-    api_key: SecretHash,
+    api_key: Presented,
     /// Whether lists are read. They are planned by what is known of the merchants, which is nothing before
     /// statistics are taken for the first time.
     lists: bool,
@@ -77,8 +78,9 @@ impl Scene {
         let pool = shared::database::connect(&url, 1).await.unwrap();
         let merchant = shared::merchant::find_or_create(&pool, "merchant").await.unwrap().id;
         let newcomer = shared::merchant::find_or_create(&pool, "newcomer").await.unwrap().id;
-        let key_of =
-            async |merchant| SecretHash::of(&auth::create_key(&pool, merchant, "key").await.unwrap().secret);
+        let key_of = async |merchant| {
+            presented(&keys::create_for(&pool, &peppers(), merchant, "key").await.unwrap().secret)
+        };
         let (api_key, newcomers) = (key_of(merchant).await, key_of(newcomer).await);
         transition::accept(&pool, &[a_new_payment(newcomers)]).await.unwrap();
         sqlx::raw_sql(PAYMENT).execute(&pool).await.unwrap();
@@ -201,8 +203,11 @@ impl Scene {
         self.counted(when, "lag", pool, store::lag(pool)).await;
         let secrets = [self.api_key];
         let callers = self.counted(when, "API key", pool, auth::find_callers(pool, &secrets)).await;
-        let merchants: Vec<_> = callers.iter().map(|caller| caller.as_ref().map(|it| it.merchant)).collect();
-        assert_eq!((overdue.len(), merchants), (usize::try_from(BATCH).unwrap(), vec![Some(self.merchant)]));
+        let merchants: Vec<_> = callers.iter().flatten().map(|it| it.owner.clone()).collect();
+        assert_eq!(
+            (overdue.len(), merchants),
+            (usize::try_from(BATCH).unwrap(), vec![Owner::Merchant(self.merchant)])
+        );
     }
 
     async fn lists(&mut self, when: &str, pool: &PgPool) {
@@ -270,7 +275,7 @@ impl Scene {
     }
 }
 
-fn a_new_payment(api_key: SecretHash) -> NewPayment {
+fn a_new_payment(api_key: Presented) -> NewPayment {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let request = PaymentRequest {

@@ -124,7 +124,7 @@ async fn only_the_admin_key_opens_breaks_and_runs() {
             .await
             .assert_problem(401, "unauthorized");
         let answer = send(system.client.request(method, path)).await;
-        answer.assert_problem(401, "unauthorized");
+        answer.assert_problem(403, "insufficient_scope");
     }
     for path in ["/v1/breaks/1", "/v1/breaks/x"] {
         asks(&system, Method::GET, path, None, ADMIN_KEY).await.assert_problem(404, "not_found");

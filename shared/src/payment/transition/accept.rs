@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::database::batch::{HasRemedy as _, Owner, Remedy, Work};
 use crate::database::{self, InTime as _, Lend, Seat, durable};
-use crate::merchant::auth::SecretHash;
+use crate::merchant::auth::{Columns, Presented};
 use crate::platform::{fault, metrics};
 use crate::queue;
 use crate::queue::bell::Bell;
@@ -23,9 +23,9 @@ use crate::queue::bell::Bell;
 pub struct NewPayment {
     /// The id that the payment will have if its key is free.
     pub id: PaymentId,
-    /// The hash of the API key that came with the request, which says whose payment it is. A key that opens
-    /// nothing records nothing.
-    pub api_key: SecretHash,
+    /// The API key that came with the request, which says whose payment it is. A key that opens nothing
+    /// records nothing.
+    pub api_key: Presented,
     /// The client's idempotency key.
     pub key: Key,
     /// The SHA-256 of the normalised request.
@@ -87,7 +87,7 @@ impl Row {
 
 /// Records the payments whose keys are free, each with its key, event and job. Each result stands under the
 /// id that the payment was to have. A missing one lost to a concurrent request with the same key, or came
-/// with an API key that is unknown or was revoked.
+/// with an API key that may make no payments.
 ///
 /// # Errors
 /// The database's error; then nothing was recorded. If the connection broke, all may be: ask again with the
@@ -123,7 +123,9 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Has
             CREATE_PAYMENT,
             RENDERER,
             queue_of_jobs(),
-            &api_keys
+            &api_keys.named as &[Option<Uuid>],
+            &api_keys.hashes,
+            &api_keys.other_hashes
         )
         .fetch_all(&mut *connection)
         .in_time()
@@ -189,12 +191,12 @@ impl Work for Accepting {
 }
 
 /// The API keys that came with the requests, each once, and which of them is each request's, counted from 1.
-fn callers(payments: &[NewPayment]) -> (Vec<Vec<u8>>, Vec<i32>) {
-    let (mut keys, mut numbers) = (Vec::new(), HashMap::new());
+fn callers(payments: &[NewPayment]) -> (Columns, Vec<i32>) {
+    let (mut keys, mut numbers) = (Columns::default(), HashMap::new());
     let callers = payments.iter().map(|payment| {
         *numbers.entry(payment.api_key).or_insert_with(|| {
-            keys.push(payment.api_key.bytes());
-            i32::try_from(keys.len()).unwrap_or(i32::MAX)
+            keys.push(&payment.api_key);
+            i32::try_from(keys.hashes.len()).unwrap_or(i32::MAX)
         })
     });
     let callers = callers.collect();
