@@ -91,7 +91,7 @@ fn value_of(name: &str) -> Option<String> {
 
 /// Refuses one variable of the environment. An empty one says nothing, as that of a setting does.
 fn check_variable(name: &str, value: &str) -> Result<(), Refused> {
-    if value.is_empty() || is_known(name) || is_of_kubernetes(name) {
+    if value.is_empty() || is_known(name) || OF_OTHERS.contains(&name) || is_of_kubernetes(name) {
         return Ok(());
     }
     meant_for_us(name).map_or(Ok(()), |why| Err(Refused { name: name.to_owned(), why }))
@@ -110,6 +110,9 @@ fn meant_for_us(name: &str) -> Option<String> {
     let nearly = || nearly::meant(name, settings()).map(|it| format!("is no setting; did you mean {it}?"));
     elsewhere.or_else(nearly)
 }
+
+/// Names of others that nearly are ours: OpenSSL and what follows it read the certificates to trust from these.
+const OF_OTHERS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Whether Kubernetes may have set it, to tell of a service: one called `api`, `gateway` or `redis` has such
 /// names for its addresses.
@@ -172,6 +175,9 @@ mod tests {
             "REDIS_PORT",
             "REDIS_PORT_6379_TCP",
             "METRICS_PORT",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "NIX_SSL_CERT_FILE",
             "API_URL",
             "ADMIN_TOKEN",
         ] {

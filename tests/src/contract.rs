@@ -107,7 +107,8 @@ pub fn operations() -> Vec<Operation> {
 pub(crate) fn check(method: &str, path: &str, answer: &Answer) {
     let method = if method == "HEAD" { return } else { method };
     // Workers have paths of these names, too.
-    if !path.starts_with("/v1/") || answer.body.is_empty() {
+    let is_packed = answer.headers.contains_key("content-encoding");
+    if !path.starts_with("/v1/") || answer.body.is_empty() || is_packed {
         return;
     }
     let all = operations();

@@ -90,6 +90,7 @@ fn the_reference_names_every_token() {
     let tokens: Vec<_> = tokens.split("name:").skip(1).filter_map(|rest| rest.split('"').nth(1)).collect();
     assert!(tokens.len() >= 18, "{tokens:?}");
     for token in tokens {
-        assert!(named.contains(token), "{PAGE} does not name the token {token}");
+        let is_told = named.contains(token) || named.contains(&format!("{token}…"));
+        assert!(is_told, "{PAGE} does not name the token {token}");
     }
 }

@@ -98,7 +98,7 @@ async fn pages_of_the_named_origins_may_call_and_no_others() {
     assert_eq!(ours.header("access-control-allow-origin"), "https://shop.example");
     assert!(ours.header("access-control-allow-headers").contains("idempotency-key"));
     assert!(!other.headers.contains_key("access-control-allow-origin"), "{:?}", other.headers);
-    plain.assert_problem(405, "method_not_allowed");
+    plain.assert_problem(401, "unauthorized");
     assert_eq!(read.header("access-control-allow-origin"), "https://shop.example");
     assert!(read.header("access-control-expose-headers").contains("request-id"));
     assert!(!read.headers.contains_key("access-control-allow-credentials"));
@@ -108,7 +108,7 @@ async fn pages_of_the_named_origins_may_call_and_no_others() {
 async fn without_named_origins_a_preflight_is_a_request_like_all_others() {
     let system = an_api().await;
     let answer = preflight(&system, "https://shop.example").await;
-    answer.assert_problem(405, "method_not_allowed");
+    answer.assert_problem(401, "unauthorized");
     assert!(!answer.headers.contains_key("access-control-allow-origin"));
 }
 

@@ -51,7 +51,7 @@ fn object(schema: &Schema) -> Described {
             object = object.required(field.name);
         }
     }
-    // A field that we do not know is refused, as it may be a misspelt one. Answers may have more fields later.
+    // A field that is not known is refused, as it may be a misspelt one. Answers may have more fields later.
     if operations::all().filter_map(|operation| operation.body).any(|body| body.name == schema.name) {
         object = object.additional_properties(Some(AdditionalProperties::FreeForm(false)));
     }
