@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run install test openapi chaos failover versions matrix bench bench-quick bench-programs check fmt sqlx-prepare
+.PHONY: help setup run install test openapi requests chaos failover versions matrix bench bench-quick bench-programs check fmt sqlx-prepare
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +18,10 @@ install: ## build the programs as fast as they get, and install them where cargo
 test: setup ## run all tests, for which it installs what they need; then check that they have seen each answer of the contract
 	@scripts/setup-tests
 	@scripts/run-tests
+
+requests: setup ## make up 20,000 requests from the document of the API, and check that each answer is one of the document's
+	@scripts/setup-clients
+	PAYONCE_REQUESTS=150 cargo test --locked -p tests --test it -- clients::requests --nocapture
 
 chaos: setup ## break everything under load, for about three hours, and check that nothing was lost; then the matrix (best as root)
 	@scripts/chaos

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::Router;
 use axum::middleware::from_fn_with_state;
 use shared::database::batch::Batcher;
 use shared::database::{self, Seat};
@@ -194,62 +195,55 @@ impl Server {
             reads: Batcher::new(Reading { seat: seat() }),
             waiters,
             limit: limit.clone(),
-            operators: operators.clone(),
+            operators,
             peppers,
             usage,
             chaos_mode: self.settings.chaos_mode,
             shutdown: shutdown.clone(),
             pool: self.pool.clone(),
         });
-        let others = 2 * OPERATORS + WATCHERS;
-        let room = listener::room_for(self.settings.client_connections + others);
-        let clients = Limits::with(room.saturating_sub(others).max(1));
-        let is_tls = self.tls.is_some();
-        let api = routes::router(app, &self.settings).layer(from_fn_with_state(is_tls, secured::transport));
-        let ops = operator::listener(&self.pool, operators.clone())
-            .layer(from_fn_with_state(is_tls, secured::transport));
-        let board = self.board.map(|door| (door, board::router(&self.pool, operators)));
-        let metrics = routes::metrics::router(self.pool.clone());
-        let tls = self.tls;
-        let keeping = tls.clone().map(|tls| tokio::spawn(tls.keep_current(shutdown.clone())));
-        let _keeping_current = keeping.map(AbortOnDropHandle::new);
-        let serve = async {
-            tokio::join!(
-                listener::serve(self.api.listener, tls.clone(), api, clients, shutdown.clone()),
-                listener::serve(
-                    self.ops.listener,
-                    tls.clone(),
-                    ops,
-                    Limits::with(OPERATORS),
-                    shutdown.clone()
-                ),
-                async {
-                    if let Some((door, board)) = board {
-                        let board = board.layer(from_fn_with_state(is_tls, secured::transport));
-                        let limits = Limits::with(OPERATORS);
-                        listener::serve(door.listener, tls.clone(), board, limits, shutdown.clone()).await;
-                    }
-                },
-                listener::serve(
-                    self.metrics.listener,
-                    None,
-                    metrics,
-                    Limits::with(WATCHERS),
-                    shutdown.clone()
-                ),
-            )
-        };
+        let (pool, serve) = (self.pool.clone(), self.serve(app, shutdown.clone()));
         let deadline = async {
             shutdown.cancelled().await;
             tokio::time::sleep(DRAIN_DEADLINE).await;
         };
         tokio::select! {
-            _ = serve => {}
+            () = serve => {}
             () = deadline => tracing::warn!("requests still under way at the shutdown deadline; cut off"),
         }
         limit.leave().await;
-        database::close(&self.pool).await;
+        database::close(&pool).await;
         Ok(())
+    }
+
+    /// Serves on all addresses, until `shutdown` and the end of the requests under way.
+    async fn serve(self, app: App, shutdown: CancellationToken) {
+        let others = 2 * OPERATORS + WATCHERS;
+        let room = listener::room_for(self.settings.client_connections + others);
+        let clients = Limits::with(room.saturating_sub(others).max(1));
+        let is_tls = self.tls.is_some();
+        let marked = |router: Router| router.layer(from_fn_with_state(is_tls, secured::transport));
+        let operators = app.operators.clone();
+        let api = marked(routes::router(app, &self.settings));
+        let ops = marked(operator::listener(&self.pool, operators.clone()));
+        let board = self.board.map(|door| (door, marked(board::router(&self.pool, operators))));
+        let metrics = routes::metrics::router(self.pool.clone());
+        let tls = self.tls;
+        let keeping = tls.clone().map(|tls| tokio::spawn(tls.keep_current(shutdown.clone())));
+        let _keeping_current = keeping.map(AbortOnDropHandle::new);
+        let at = |door: Door, tls: Option<Tls>, router: Router, limits: Limits| {
+            listener::serve(door.listener, tls, router, limits, shutdown.clone())
+        };
+        tokio::join!(
+            at(self.api, tls.clone(), api, clients),
+            at(self.ops, tls.clone(), ops, Limits::with(OPERATORS)),
+            async {
+                if let Some((door, board)) = board {
+                    at(door, tls.clone(), board, Limits::with(OPERATORS)).await;
+                }
+            },
+            at(self.metrics, None, metrics, Limits::with(WATCHERS)),
+        );
     }
 }
 

@@ -111,7 +111,7 @@ fn meant_for_us(name: &str) -> Option<String> {
     elsewhere.or_else(nearly)
 }
 
-/// Names of others that nearly are ours: OpenSSL and what follows it read the certificates to trust from these.
+/// Names of others that nearly are ours: OpenSSL, and what follows it, reads the certificates to trust there.
 const OF_OTHERS: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// Whether Kubernetes may have set it, to tell of a service: one called `api`, `gateway` or `redis` has such

@@ -8,12 +8,13 @@ from payonce_client import AuthenticatedClient
 from payonce_client.api.payments import create_payment, get_payment, list_payment_events, list_payments
 from payonce_client.models.payment import Payment
 from payonce_client.models.payment_request import PaymentRequest
+from payonce_client.models.payment_request_currency import PaymentRequestCurrency
 from payonce_client.models.problem import Problem
 
 address, key = sys.argv[1:]
 client = AuthenticatedClient(base_url=address, token=key)
 order = str(uuid.uuid4())
-request = PaymentRequest(amount="12.50", currency="EUR", customer_id="cus_1", payment_method="sim_ok")
+request = PaymentRequest(amount="12.50", currency=PaymentRequestCurrency.EUR, customer_id="cus_1", payment_method="sim_ok")
 
 first = create_payment.sync_detailed(client=client, body=request, idempotency_key=order)
 assert first.status_code == 202, first

@@ -30,11 +30,11 @@ fn ours(name: &str) -> PathBuf {
     root().join("tests/clients").join(name)
 }
 
-/// Runs a program to its end, and answers what it said if it succeeded.
+/// Runs a program that `scripts/setup-clients` has installed, and answers what it said if it succeeded.
 async fn run(place: &Path, program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> String {
     let mut command = Command::new(program);
     command.args(arguments).current_dir(place).stdin(Stdio::null()).kill_on_drop(true);
-    let done = command.output().await.expect("scripts/setup-clients has installed it");
+    let done = command.output().await.unwrap();
     let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{arguments:?}: {said}");
     said.into_owned()
@@ -61,7 +61,7 @@ async fn a_python_client_that_was_generated_pays_repeats_waits_lists_and_reads_e
     fs::copy(ours("try.py"), place.join("try.py")).unwrap();
 
     let address = system.apis[0].address("api");
-    let said = run(&place, bin.join("python"), &["try.py", &address, system.client.secret()]).await;
+    let said = run(&place, bin.join("python"), &["try.py", address, system.client.secret()]).await;
 
     assert_eq!(said, "ok\n");
 }
@@ -87,7 +87,7 @@ async fn a_typescript_client_that_was_generated_pays_repeats_waits_lists_and_rea
     run(&place, bin.join("tsc"), &compile).await;
 
     let address = system.apis[0].address("api");
-    let said = run(&place, "node", &["try.js", &address, system.client.secret()]).await;
+    let said = run(&place, "node", &["try.js", address, system.client.secret()]).await;
 
     assert_eq!(said, "ok\n");
 }
@@ -98,9 +98,13 @@ async fn the_document_is_valid() {
     run(&workshop(), python, &["-m", "openapi_spec_validator", "openapi.json"]).await;
 }
 
-/// The number of requests that are made up for each operation in each phase. The variable asks for more.
-fn examples() -> String {
-    std::env::var("PAYONCE_SCHEMATHESIS_EXAMPLES").unwrap_or_else(|_| "12".to_owned())
+/// How many requests are made up for each operation in each phase, and from which seed. `make requests` asks
+/// for more, and for others each time.
+fn made_up() -> (String, String) {
+    match std::env::var("PAYONCE_REQUESTS") {
+        Ok(examples) => (examples, rand::random::<u32>().to_string()),
+        Err(_) => ("12".to_owned(), "1".to_owned()),
+    }
 }
 
 #[tokio::test]
@@ -114,7 +118,7 @@ async fn requests_that_are_made_up_from_the_document_have_only_answers_of_the_do
     for (tags, key) in [(vec!["payments"], system.client.secret()), (vec!["operators", "service"], ADAS_KEY)]
     {
         let header = format!("X-API-Key: {key}");
-        let (seed, examples) = (rand::random::<u32>().to_string(), examples());
+        let (examples, seed) = made_up();
         let mut arguments = vec![
             "run",
             &document,

@@ -34,6 +34,8 @@ pub(crate) enum Kind {
     Constant(&'static str),
     /// This prefix and 32 hexadecimal digits.
     Id(&'static str),
+    /// An idempotency key. A quoted string is taken, too, and means what is in the quotes.
+    Key,
     /// A whole number of 64 bits.
     Number,
     /// A whole number from the one to the other.
@@ -95,6 +97,7 @@ impl Kind {
             Self::Word(words) => format!("one of {}", words().join(", ")),
             Self::Constant(word) => format!("\"{word}\""),
             Self::Id(prefix) => format!("id that begins with {prefix}"),
+            Self::Key => "1 to 255 visible ASCII characters, bare or as a quoted string".to_owned(),
             Self::Number => "whole number".to_owned(),
             Self::Range(min, max) => format!("whole number from {min} to {max}"),
             Self::Flag => "true or false".to_owned(),

@@ -26,14 +26,18 @@ impl FromRequestParts<App> for Merchant {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let api_key = presented(parts, app)?;
         let caller = caller(app, api_key).await?;
-        admit(app, parts, caller.key).await?;
+        drop(admit(app, parts, caller.key).await?);
         Ok(Self(caller.merchant))
     }
 }
 
 /// The API key of a request, as an argument of a handler whose statement itself finds out which merchant it
 /// belongs to, and whether it has the scope. Beyond the key's limit the handler does not run.
-pub(super) struct ApiKey(pub(super) Presented);
+pub(super) struct ApiKey {
+    pub(super) key: Presented,
+    /// The place of the request among those of its key that are under way.
+    pub(super) slot: Slot,
+}
 
 impl FromRequestParts<App> for ApiKey {
     type Rejection = Problem;
@@ -49,16 +53,17 @@ impl FromRequestParts<App> for ApiKey {
             }
             Knowledge::Nothing => caller(app, api_key).await?.key,
         };
-        admit(app, parts, key).await?;
-        Ok(Self(api_key))
+        let slot = admit(app, parts, key).await?;
+        Ok(Self { key: api_key, slot })
     }
 }
 
 /// Lets a request of this key in, as far as the key's limits allow.
-async fn admit(app: &App, parts: &Parts, key: KeyId) -> Result<(), Problem> {
+async fn admit(app: &App, parts: &Parts, key: KeyId) -> Result<Slot, Problem> {
     let traffic = if parts.method.is_safe() { Traffic::Reads } else { Traffic::Writes };
     let slot = parts.extensions.get::<Slot>().cloned().unwrap_or_default();
-    app.limit.admit(key, traffic, &slot).await
+    app.limit.admit(key, traffic, &slot).await?;
+    Ok(slot)
 }
 
 /// The owner of an API key. A key that opens nothing, or not this, is a problem.

@@ -31,7 +31,6 @@ use super::merchant::{ApiKey, Merchant, caller};
 use crate::contract::{Serve as _, operations};
 use crate::correlation::CorrelationId;
 use crate::etag::{Known, Tag};
-use crate::limit::Slot;
 use crate::pages::Pages;
 use crate::prefer::PREFERENCE_APPLIED;
 use crate::problem::Problem;
@@ -66,9 +65,8 @@ pub(super) fn router() -> Router<App> {
 /// wait gets the payment as it stands, once it has ended or is held: 201, and 200 for a repeat.
 async fn create(
     State(app): State<App>,
-    ApiKey(api_key): ApiKey,
+    ApiKey { key: api_key, slot }: ApiKey,
     Extension(CorrelationId(correlation_id)): Extension<CorrelationId>,
-    Extension(slot): Extension<Slot>,
     sent: Sent,
 ) -> Result<Response, Problem> {
     let wait = prefer::wait(&sent.headers);
@@ -291,8 +289,7 @@ fn is_moving(payment: &Payment) -> bool {
 /// ended or is held, or the time is over. A client that knows what there is to show then gets 304.
 async fn read(
     State(app): State<App>,
-    ApiKey(api_key): ApiKey,
-    Extension(slot): Extension<Slot>,
+    ApiKey { key: api_key, slot }: ApiKey,
     known: Known,
     id: Result<Path<PaymentId>, PathRejection>,
     params: Params,

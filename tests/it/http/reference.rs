@@ -16,8 +16,8 @@ fn named(page: &str) -> BTreeSet<String> {
 }
 
 /// The name and the words of everything below a key of the document.
-fn entries<'a>(of: &'a Value) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    of.as_object().expect("an object").iter().map(|(name, what)| (name.as_str(), what))
+fn entries(of: &Value) -> impl Iterator<Item = (&str, &Value)> {
+    of.as_object().unwrap().iter().map(|(name, what)| (name.as_str(), what))
 }
 
 #[test]

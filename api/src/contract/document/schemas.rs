@@ -20,6 +20,9 @@ const NEXT_CURSOR: Field = Field::or_null(
     "What to send as `cursor` for the next page. Null on the last one.",
 );
 
+/// An idempotency key without quotes.
+const BARE_KEY: &str = "^[!#-~][!-~]{0,254}$";
+
 /// A decimal, as it stands in answers.
 const DECIMAL: &str = r"^-?[0-9]+(\.[0-9]+)?$";
 
@@ -137,6 +140,7 @@ pub(super) fn of(kind: Kind) -> Described {
         Kind::Word(words) => simple(Type::String).enum_values(Some(words())).into(),
         Kind::Constant(word) => simple(Type::String).enum_values(Some([word])).into(),
         Kind::Id(prefix) => simple(Type::String).pattern(Some(format!("^{prefix}[0-9a-f]{{32}}$"))).into(),
+        Kind::Key => simple(Type::String).pattern(Some(BARE_KEY)).into(),
         Kind::Number => {
             simple(Type::Integer).format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64))).into()
         }

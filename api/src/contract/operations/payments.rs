@@ -26,7 +26,7 @@ pub(crate) static CREATE_PAYMENT: Operation = Operation {
             Place::Header,
             true,
             "Idempotency-Key",
-            Kind::Length(1, 255),
+            Kind::Key,
             "A value of your own, the same for every try of this one payment. It never expires.",
         ),
         header(
@@ -158,7 +158,7 @@ pub(crate) static GET_IDEMPOTENCY_KEY: Operation = Operation {
     caller: Caller::Merchant,
     about: "Tells what became of a request whose answer was lost, without sending it again.",
     takes: &[
-        parameter(Place::Query, true, "key", Kind::Length(1, 255), "The idempotency key of the request."),
+        parameter(Place::Query, true, "key", Kind::Key, "The idempotency key of the request."),
         parameter(Place::Query, true, "customer_id", Kind::Text, "The customer of the request."),
         query("operation", Kind::Constant("create_payment"), "The operation of the request."),
     ],
