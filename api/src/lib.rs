@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+mod accounts;
 mod admin_key;
 mod board;
 mod body;
@@ -35,6 +36,7 @@ mod measure;
 mod operator;
 mod problem;
 mod query;
+mod refusal;
 mod render;
 mod request;
 mod routes;
@@ -54,6 +56,7 @@ struct Parts {
     authentications: Batcher<Authenticating>,
     accepts: Batcher<Accepting>,
     reads: Batcher<Reading>,
+    accounts: accounts::Accounts,
     waiters: Arc<wait::Waiters>,
     limit: Arc<limit::Limit>,
     admin_keys: admin_key::AdminKeys,
@@ -61,8 +64,9 @@ struct Parts {
     shutdown: CancellationToken,
 }
 
-/// The connections that accepting, reading and authenticating keep for themselves.
-const SEATS: u32 = 3;
+/// The connections that accepting, reading, authenticating, moving money and reading its keys keep for
+/// themselves.
+const SEATS: u32 = 5;
 
 /// The most connections of operators at a time. Some of the job board's stay open.
 const OPERATORS: usize = 256;
@@ -128,6 +132,7 @@ impl Server {
             authentications: Batcher::new(Authenticating { seat: seat() }),
             accepts,
             reads: Batcher::new(Reading { seat: seat() }),
+            accounts: accounts::Accounts::new(&self.pool),
             waiters,
             limit,
             admin_keys,

@@ -10,11 +10,13 @@ use axum::body::Body;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use domain::ids::AccountId;
 use serde_json::{Value, json};
 use shared::database::batch::Refused;
 use shared::database::failure::Failure;
 
 use crate::fault::{FAULTS_MAX, Fault, Kind};
+use crate::refusal::NotMoved;
 
 /// Everything that can be wrong with a request, or with us.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +32,15 @@ pub(crate) enum Problem {
     KeyReused { fields: Vec<&'static str>, payment_id: String },
     #[error("another request with this Idempotency-Key has not ended yet; repeat this one later")]
     KeyInProgress,
+    #[error("this Idempotency-Key came with another request before; use a new key for a new request")]
+    KeyOfAnother,
+    /// Nothing moved, for a reason of the accounts.
+    #[error("{0}")]
+    Refused(NotMoved),
+    #[error(
+        "another session of the database keeps account {0} locked; repeat this request with the same Idempotency-Key"
+    )]
+    AccountBusy(AccountId),
     #[error("send a valid API key, as X-API-Key or as a bearer token")]
     Unauthorized,
     #[error("send the admin key, as X-API-Key or as a bearer token")]
@@ -135,6 +146,7 @@ impl Problem {
     const fn retry_after_s(&self) -> Option<u64> {
         match self {
             Self::KeyInProgress
+            | Self::AccountBusy(_)
             | Self::DecisionOpen
             | Self::Unavailable
             | Self::DatabaseBusy
@@ -144,6 +156,8 @@ impl Problem {
             Self::InvalidRequest(_)
             | Self::KeyMissing
             | Self::KeyReused { .. }
+            | Self::KeyOfAnother
+            | Self::Refused(_)
             | Self::Unauthorized
             | Self::AdminOnly
             | Self::BreakResolved { .. }
@@ -170,7 +184,8 @@ impl Problem {
     pub(crate) const fn status(&self) -> StatusCode {
         match self {
             Self::InvalidRequest(_) | Self::KeyMissing => StatusCode::BAD_REQUEST,
-            Self::KeyReused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::KeyReused { .. } | Self::KeyOfAnother => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Refused(refused) => refused.status(),
             Self::KeyInProgress
             | Self::BreakResolved { .. }
             | Self::LetterClosed { .. }
@@ -190,9 +205,11 @@ impl Problem {
             Self::TooSlow(_) => StatusCode::REQUEST_TIMEOUT,
             Self::UnsupportedMediaType | Self::UnsupportedEncoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManyRequests { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unavailable | Self::DatabaseBusy | Self::DatabaseUnavailable | Self::NotReady(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Unavailable
+            | Self::AccountBusy(_)
+            | Self::DatabaseBusy
+            | Self::DatabaseUnavailable
+            | Self::NotReady(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -201,7 +218,9 @@ impl Problem {
         match self {
             Self::InvalidRequest(_) => "invalid_request",
             Self::KeyMissing => "idempotency_key_missing",
-            Self::KeyReused { .. } => "idempotency_key_reused",
+            Self::KeyReused { .. } | Self::KeyOfAnother => "idempotency_key_reused",
+            Self::Refused(refused) => refused.code(),
+            Self::AccountBusy(_) => "account_busy",
             Self::KeyInProgress => "idempotency_key_in_progress",
             Self::Unauthorized | Self::AdminOnly => "unauthorized",
             Self::BreakResolved { .. } => "break_resolved",
@@ -253,6 +272,12 @@ impl Problem {
         if let Self::KeyReused { fields, payment_id } = self {
             body["differing_fields"] = json!(fields);
             body["payment_id"] = json!(payment_id);
+        }
+        if let Self::Refused(refused) = self {
+            refused.tell(&mut body);
+        }
+        if let Self::AccountBusy(account) = self {
+            body["account"] = json!(account);
         }
         let faults = self.faults();
         if !faults.is_empty() {

@@ -9,6 +9,8 @@ use shared::operations::reconciliation::Stored;
 use shared::payment::{Event, Payment};
 use shared::platform::time::rfc3339;
 
+pub(crate) mod account;
+
 /// A payment; its fields stand in the order in which they are read.
 #[derive(Serialize)]
 pub(crate) struct PaymentView<'a> {

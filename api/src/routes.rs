@@ -30,6 +30,7 @@ use crate::problem::Problem;
 use crate::query::Params;
 use crate::request::BODY_BYTES_MAX;
 
+mod accounts;
 mod admin;
 mod breaks;
 mod corrections;
@@ -38,11 +39,14 @@ mod merchant;
 mod payments;
 mod reconciliation;
 mod recovery;
+mod transfers;
 
 /// All routes, with what holds for each of them.
 pub(crate) fn router(app: App) -> Router {
     Router::new()
         .merge(payments::router())
+        .merge(accounts::router())
+        .merge(transfers::router())
         .merge(breaks::router())
         .merge(corrections::router())
         .merge(dead_letters::router())

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::database::failure::Failure;
 
-/// Items in one batch. Beyond some hundred rows a statement gains nothing more by being larger.
+/// Items in one batch, if each weighs 1. Beyond some hundred rows a statement gains nothing more by being larger.
 const BATCH: usize = 256;
 
 /// The items of a failed batch that are tried by themselves at a time, so that one which is held up holds up
@@ -35,6 +35,14 @@ pub trait Work: Send + Sync + 'static {
     type Answer: Send + 'static;
     /// Why a whole batch failed.
     type Error: HasRemedy + Send + Sync + 'static;
+
+    /// The most that a batch may weigh.
+    const BATCH: usize = BATCH;
+
+    /// What an item weighs. One that weighs more than a batch may is a batch by itself.
+    fn weight(_: &Self::Item) -> usize {
+        1
+    }
 
     /// Works on all of `items` together, or on none of them. There is one answer for each, in the order of
     /// the items.
@@ -114,7 +122,10 @@ impl<W: Work> Clone for Batcher<W> {
 impl<W: Work> Batcher<W> {
     /// A batcher for this work, with nothing in its line.
     pub fn new(work: W) -> Self {
-        Self { work: Arc::new(work), line: Arc::new(Mutex::new(Line::new(BATCH, CAPACITY))) }
+        Self {
+            work: Arc::new(work),
+            line: Arc::new(Mutex::new(Line::new(W::BATCH, CAPACITY, |it: &Waiting<W>| W::weight(&it.item)))),
+        }
     }
 
     /// Hands an item in and waits for its answer. The work goes on if the caller stops waiting.
@@ -209,6 +220,7 @@ struct Line<T> {
     is_worked_on: bool,
     batch: usize,
     capacity: usize,
+    weight: fn(&T) -> usize,
 }
 
 /// The line has no room.
@@ -216,8 +228,8 @@ struct Line<T> {
 struct Full;
 
 impl<T> Line<T> {
-    const fn new(batch: usize, capacity: usize) -> Self {
-        Self { waiting: VecDeque::new(), is_worked_on: false, batch, capacity }
+    const fn new(batch: usize, capacity: usize, weight: fn(&T) -> usize) -> Self {
+        Self { waiting: VecDeque::new(), is_worked_on: false, batch, capacity, weight }
     }
 
     /// Takes an item in. It answers `true` if no task works on the line. Then the caller does, and must call
@@ -233,7 +245,16 @@ impl<T> Line<T> {
 
     /// The next batch. Once it is empty, the line is not the caller's any more.
     fn take(&mut self) -> Vec<T> {
-        let batch: Vec<T> = self.waiting.drain(..self.waiting.len().min(self.batch)).collect();
+        let mut room = self.batch;
+        let fits = |item: &&T| match room.checked_sub((self.weight)(item)) {
+            Some(left) => {
+                room = left;
+                true
+            }
+            None => false,
+        };
+        let fitting = self.waiting.iter().take_while(fits).count();
+        let batch: Vec<T> = self.waiting.drain(..self.waiting.len().min(fitting.max(1))).collect();
         self.is_worked_on = !batch.is_empty();
         batch
     }

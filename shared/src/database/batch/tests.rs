@@ -59,7 +59,7 @@ impl Lab {
         let (tell, arrived) = mpsc::unbounded_channel();
         let may_go_on = Arc::new(Semaphore::new(0));
         let work = Scripted { arrived: tell, may_go_on: may_go_on.clone() };
-        let line = Arc::new(Mutex::new(Line::new(batch, capacity)));
+        let line = Arc::new(Mutex::new(Line::new(batch, capacity, |_| 1)));
         Self { batcher: Batcher { work: Arc::new(work), line }, arrived, may_go_on }
     }
 
@@ -241,7 +241,7 @@ fn every_interleaving(batch: usize) {
     shuttle::check_dfs(
         move || {
             const TASKS: usize = 2;
-            let line = Arc::new(shuttle::sync::Mutex::new(Line::new(batch, 10)));
+            let line = Arc::new(shuttle::sync::Mutex::new(Line::new(batch, 10, |_| 1)));
             let done = Arc::new(AtomicUsize::new(0));
             let tasks = (0..TASKS).map(|item| {
                 let (line, done) = (line.clone(), done.clone());
