@@ -32,7 +32,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode> {
     let Command::Audit { json } = command;
     let pool = connect().await?;
     database::require_migrated(&pool).await?;
-    let audit = progress::during("adding up all accounts", async { Ok(audit::audit(&pool).await?) }).await?;
+    let audit = progress::during("adding up all accounts", audit::audit(&pool)).await?;
     pool.close().await;
     if json {
         output::json(&shown(&audit))?;

@@ -65,10 +65,12 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode> {
     }
     pool.close().await;
     if args.json {
-        let shown: Vec<_> = made.iter().map(|(number, id)| json!({ "external_id": number, "id": id })).collect();
+        let shown: Vec<_> =
+            made.iter().map(|(number, id)| json!({ "external_id": number, "id": id })).collect();
         output::json(&shown)?;
     } else {
-        let rows: Vec<_> = made.into_iter().map(|(number, id)| vec![number, id.to_string(), money.to_string()]).collect();
+        let rows: Vec<_> =
+            made.into_iter().map(|(number, id)| vec![number, id.to_string(), money.to_string()]).collect();
         output::table(&["EXTERNAL ID", "ACCOUNT", "FUNDED WITH"], &rows)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -89,7 +91,8 @@ async fn account(
         id: AccountId::generate(),
         merchant,
         currency,
-        owner: number.map_or_else(|| "the till of payonce seed".to_owned(), |number| format!("user-{number}")),
+        owner: number
+            .map_or_else(|| "the till of payonce seed".to_owned(), |number| format!("user-{number}")),
         external_id: number.map(|number| number.to_string()),
         allow_negative: number.is_none(),
         key: key(&format!("payonce-seed-{}", currency.code()))?,
@@ -102,7 +105,10 @@ async fn account(
             Ok(found.context("the account was taken back meanwhile; run this again")?.object_id.into())
         }
         Err(why) => Err(why).with_context(|| {
-            format!("cannot open the account {}; if another one has that number, use another --first", new.owner)
+            format!(
+                "cannot open the account {}; if another one has that number, use another --first",
+                new.owner
+            )
         }),
     }
 }

@@ -47,6 +47,22 @@ words! {
 }
 
 words! {
+    /// How a transfer changes its two accounts, on either side. A transfer has at most one of each.
+    EntryCode {
+        /// It posts the amount at once.
+        Transfer = "transfer",
+        /// It reserves the amount.
+        Pending = "pending",
+        /// It posts what was reserved, or a part of it, and gives back the rest.
+        Post = "post",
+        /// It gives back what was reserved, because somebody said so.
+        Void = "void",
+        /// It gives back what was reserved, because its time was over.
+        Expire = "expire",
+    }
+}
+
+words! {
     /// Why nothing moved. If several are true at once, the first of them is told.
     Refusal {
         /// Both sides of the transfer are one account.

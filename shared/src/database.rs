@@ -353,8 +353,8 @@ pub fn is_locked_out(error: &sqlx::Error) -> bool {
 #[must_use]
 pub fn row_waited_for(error: &sqlx::Error) -> Option<&str> {
     let told = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
-    // "while inserting index tuple (0,1) in relation …". For a table the server says nothing of the kind, but may
-    // name the functions that the statement was in.
+    // "while inserting index tuple (0,1) in relation …". For a table the server says nothing of the kind, but
+    // may name the functions that the statement was in.
     told.r#where().filter(|told| is_locked_out(error) && names_a_row(told))
 }
 

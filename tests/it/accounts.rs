@@ -1,8 +1,9 @@
-//! Accounts of a merchant's customers, and transfers between them: each request has one effect and one answer,
-//! no account owes, and nothing waits for long.
+//! Accounts of a merchant's customers, and transfers between them: each request has one effect and one
+//! answer, no account owes, and nothing waits for long.
 
 mod bank;
 mod codes;
+mod commands;
 mod crashes;
 mod groups;
 mod guards;

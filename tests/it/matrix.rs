@@ -253,8 +253,7 @@ pub(crate) const RESTORE_POINTS: &[&str] = &[
 /// The points of a gateway that is named for the first time: a test of their own kills what passes them
 /// (`gateways/named.rs`).
 pub(crate) const GATEWAY_POINTS: &[&str] = &["take_up_gateway.before", "take_up_gateway.committed"];
-/// The points of accounts, which no payment passes: tests of their own kill, stop and fail what passes them
-/// (`accounts/crashes.rs`).
+/// The points of accounts, which no payment passes. `accounts/crashes.rs` kills and stops what does.
 pub(crate) const ACCOUNT_POINTS: &[&str] =
     &["move.before", "move.committed", "open_account.before", "open_account.committed"];
 const INSTALLATION_POINTS: &[&str] = &[

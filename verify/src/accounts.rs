@@ -36,6 +36,8 @@ struct EntryRow {
     sums: Vec<String>,
     /// Whether it is not older than the entry before it.
     is_in_time: bool,
+    /// Whether its transfer exists.
+    has_transfer: bool,
 }
 
 /// A row of `transfers`, with its entries in words.
@@ -98,6 +100,11 @@ impl Folded {
         }
         if !allow_negative && credits - debits - reserved < 0 {
             return Some(format!("owed after its entry {}, of {transfer}", entry.version));
+        }
+        if !entry.has_transfer {
+            let says =
+                format!("has an entry {} of a transfer that does not exist, {transfer}", entry.version);
+            return Some(says);
         }
         (!entry.is_in_time)
             .then(|| format!("has an entry {} that is older than the one before", entry.version))
@@ -239,7 +246,8 @@ async fn entries(pool: &PgPool, from: (Uuid, i64), last: Uuid) -> Result<Vec<Ent
         r#"select e.account_id, e.version, e.transfer_id, e.side, e.posted::text as "posted!", e.pending::text as "pending!",
                   array[e.credits_posted::text, e.debits_posted::text, e.credits_pending::text, e.debits_pending::text] as "sums!",
                   coalesce(e.at >= (select b.at from account_entries b
-                                     where b.account_id = e.account_id and b.version = e.version - 1), true) as "is_in_time!"
+                                     where b.account_id = e.account_id and b.version = e.version - 1), true) as "is_in_time!",
+                  exists (select from transfers t where t.id = e.transfer_id) as "has_transfer!"
              from account_entries e
             where (e.account_id, e.version) > ($1, $2) and e.account_id <= $3
             order by e.account_id, e.version limit $4"#,

@@ -1,4 +1,5 @@
-//! Gives back what holds of accounts reserve whose time is over. Nobody can post such a hold even before that.
+//! Gives back what holds of accounts reserve whose time is over. Nobody can post such a hold even before
+//! that.
 
 use std::time::Duration;
 

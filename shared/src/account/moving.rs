@@ -97,7 +97,8 @@ pub struct Request {
     pub merchant: Option<MerchantId>,
     /// The key that remembers the outcome. None if we act by ourselves.
     pub key: Option<TakenKey>,
-    /// The id that the key will stand for: of the transfer or the group that is asked for, or of this request.
+    /// The id that the key will stand for: of the transfer or the group that is asked for, or of this
+    /// request.
     pub object_id: Uuid,
     /// What is to be done, in this order. At least one.
     pub movements: Vec<Movement>,
@@ -132,8 +133,8 @@ pub enum Moved {
 /// What to do about accounts that are not free.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Patience {
-    /// Leave out the requests that need one of these. Wait a moment for each other account, and then fail as a
-    /// whole.
+    /// Leave out the requests that need one of these. Wait a moment for each other account, and then fail as
+    /// a whole.
     WaitsUnlessFor(Vec<Uuid>),
     /// The same, but leave out the requests that need any account which is not free.
     PassesOver(Vec<Uuid>),

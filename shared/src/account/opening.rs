@@ -74,6 +74,6 @@ pub async fn open(pool: &PgPool, account: &NewAccount) -> sqlx::Result<bool> {
 /// Returns the database's error.
 pub async fn is_merchant(pool: &PgPool, id: MerchantId) -> sqlx::Result<bool> {
     let found =
-        sqlx::query_scalar!(r#"select exists (select from merchants where id = $1) as "exists!""#, id.uuid());
+        sqlx::query_scalar!("select exists (select from merchants where id = $1) as \"exists!\"", id.uuid());
     found.fetch_one(pool).in_time().await
 }

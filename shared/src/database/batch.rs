@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 
 use crate::database::failure::Failure;
 
-/// Items in one batch, if each weighs 1. Beyond some hundred rows a statement gains nothing more by being larger.
+/// Items in one batch, if each weighs 1. Beyond some hundred rows a statement gains nothing more by being
+/// larger.
 const BATCH: usize = 256;
 
 /// The items of a failed batch that are tried by themselves at a time, so that one which is held up holds up

@@ -1,5 +1,5 @@
-//! Processes that die, fail, freeze or pause around the statements of accounts. The client repeats its request
-//! under its key, at another process, and there is one effect. Who is frozen holds nobody up.
+//! Processes that die, fail, freeze or pause around the statements of accounts. The client repeats its
+//! request under its key, at another process, and there is one effect. Who is frozen holds nobody up.
 
 use serde_json::{Value, json};
 use sqlx::Connection as _;
@@ -183,11 +183,14 @@ async fn whose_account_another_session_has_is_told_so_and_the_neighbours_go_on()
     let bank = Bank::start().await;
     let (ann, bob) = (bank.funded("ann", "100").await, bank.funded("bob", "100").await);
     let (cid, dan) = (bank.funded("cid", "100").await, bank.open("dan").await);
-    let mut session = bank.system.database.pool.begin().await.unwrap();
+    // A session of nobody's, which no timeout of ours ends.
+    let mut session =
+        sqlx::PgConnection::connect_with(&bank.system.database.pool.connect_options()).await.unwrap();
+    sqlx::query("begin").execute(&mut session).await.unwrap();
     let held = ann.trim_start_matches("acc_").parse::<uuid::Uuid>().unwrap();
     sqlx::query("select from accounts where id = $1 for update")
         .bind(held)
-        .execute(&mut *session)
+        .execute(&mut session)
         .await
         .unwrap();
     let waiting_key = key();
@@ -205,7 +208,7 @@ async fn whose_account_another_session_has_is_told_so_and_the_neighbours_go_on()
     let problem = waiting.assert_problem(503, "account_busy");
     assert_eq!(problem["account"], ann);
     assert_eq!(waiting.header("retry-after"), "1");
-    session.rollback().await.unwrap();
+    sqlx::query("rollback").execute(&mut session).await.unwrap();
     bank.transfer(&waiting_key, sixty(&ann, &bob)).await.assert_status(201);
     bank.assert_adds_up().await;
 }

@@ -22,7 +22,8 @@ async fn an_account_is_opened_once_per_key_and_its_first_answer_stays_as_it_was(
     let again = post(client, "/v1/accounts", "k", &body).await;
     assert_eq!((again.status, &again.body), (201, &first.body));
     assert_eq!(again.header("idempotent-replayed"), "true");
-    // The same key for another owner is another account, as the same key for another customer is another payment.
+    // The same key for another owner is another account, as the same key for another customer is another
+    // payment.
     let other = post(client, "/v1/accounts", "k", &json!({ "currency": "USD", "owner": "bob" })).await;
     assert_ne!(super::id(&other), id);
     let changed = post(client, "/v1/accounts", "k", &json!({ "currency": "EUR", "owner": "ann" })).await;
