@@ -4,7 +4,7 @@
 //! - [`moving`]: the statement that moves money, and its batches;
 //! - [`remembered`]: what a key stands for;
 //! - [`opening`]: new accounts;
-//! - [`store`]: reads;
+//! - [`mod@store`]: what is read;
 //! - [`expiry`]: the holds whose time is over;
 //! - [`audit`]: whether it all adds up.
 //!

@@ -19,6 +19,7 @@ use shared::account::store::{self, Account, Filter, Past};
 use shared::database::failure::Failure;
 use shared::database::standby;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::Sent;
 use super::admin::Admin;
@@ -66,8 +67,10 @@ async fn open_as_admin(
     id: Result<Path<MerchantId>, PathRejection>,
     sent: Sent,
 ) -> Result<Response, Problem> {
-    let merchant = super::id(id, "merchant")?;
-    let new = asked(&sent, merchant, Some(()))?;
+    // What is wrong with the body is told first, as on every path.
+    let merchant = super::id(id, "merchant");
+    let new = asked(&sent, merchant.as_ref().map_or(Uuid::nil().into(), |id| *id), Some(()))?;
+    let merchant = merchant?;
     if !opening::is_merchant(&app.pool, merchant).await? {
         return Err(Problem::NotFound("merchant"));
     }

@@ -349,10 +349,13 @@ impl Work for Moving {
     /// If a whole table is locked, each of the batch would wait for it by itself. A batch that took too long
     /// may have waited a little for each of many accounts.
     fn remedy(error: &sqlx::Error) -> Remedy {
-        match Failure::of(error) {
-            _ if database::is_table_locked(error) => Remedy::None,
-            Failure::Canceled => Remedy::OneByOne,
-            failure => failure.remedy(),
+        let failure = Failure::of(error);
+        if database::is_table_locked(error) {
+            Remedy::None
+        } else if failure == Failure::Canceled {
+            Remedy::OneByOne
+        } else {
+            failure.remedy()
         }
     }
 }

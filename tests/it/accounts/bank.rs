@@ -109,3 +109,22 @@ async fn crossed_transfers_meet_no_deadlock_and_leave_the_total_as_it_was() {
     assert_eq!(bank.system.count(deadlocks).await, 0);
     bank.assert_adds_up().await;
 }
+
+#[tokio::test]
+async fn a_key_that_many_send_at_once_is_one_transfer_and_one_answer() {
+    let bank = two_apis().await;
+    let (ann, shop) = (bank.funded("ann", "1000").await, bank.open("shop").await);
+    for _ in 0..50 {
+        let (key, body) = (key(), json!({ "from": ann, "to": shop, "amount": "1", "currency": "USD" }));
+
+        let answers = join_all((0..16).map(|_| bank.transfer(&key, body.clone()))).await;
+
+        for answer in &answers {
+            assert_eq!((answer.status, &answer.body), (201, &answers[0].body), "{:?}", answer.json());
+        }
+        let firsts = answers.iter().filter(|it| it.header("idempotent-replayed") == "false");
+        assert_eq!(firsts.count(), 1);
+    }
+    assert_eq!(bank.balance(&shop).await[0], "50.00");
+    bank.assert_adds_up().await;
+}

@@ -22,7 +22,7 @@ async fn a_book() -> (Bank, [String; 2]) {
 const REFUSED: &[(&str, &str)] = &[
     ("update accounts set credits_posted = credits_posted + 1, version = version + 1", "has no entry that says so"),
     ("update accounts set version = 0, credits_posted = 0, debits_posted = 0, credits_pending = 0, debits_pending = 0", "what was posted stays posted"),
-    ("update accounts set allow_negative = true, version = version + 1", "whose account it is was fixed"),
+    ("update accounts set allow_negative = not allow_negative", "whose account it is was fixed"),
     ("delete from accounts", "accounts are never deleted"),
     ("truncate accounts", "accounts are never deleted"),
     ("update account_entries set posted = 1", "a mistake is corrected by another transfer"),

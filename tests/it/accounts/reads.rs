@@ -1,6 +1,8 @@
 //! Accounts as they are shown: opened once per key, listed, with every change, and as they stood in the past.
 
 use serde_json::{Value, json};
+use sqlx::Connection as _;
+use tests::wait_until;
 
 use super::{Bank, key, open, post};
 
@@ -109,6 +111,65 @@ async fn what_was_told_of_the_past_stays_true_while_money_moves() {
     for (time, available) in told {
         let answer = bank.system.client.get(&format!("/v1/accounts/{ann}?at={time}")).await;
         assert_eq!(answer.json()["available"], available, "{time}");
+    }
+}
+
+/// Has each transfer wait with its accounts locked and its time fixed, until this lock is free.
+const WAITS: &str = "
+    create function wait_for_the_test() returns trigger language plpgsql set lock_timeout = 0 as $$
+    begin
+        perform pg_advisory_xact_lock_shared(78);
+        return null;
+    end $$;
+    create trigger transfers_wait_for_the_test after insert on transfers for each statement
+        execute function wait_for_the_test();";
+
+#[tokio::test]
+async fn a_reading_of_the_past_waits_for_who_may_still_write_it() {
+    let bank = Bank::start().await;
+    let (ann, shop) = (bank.funded("ann", "100").await, bank.open("shop").await);
+    let pool = &bank.system.database.pool;
+    sqlx::raw_sql(WAITS).execute(pool).await.unwrap();
+    let mut lock = sqlx::PgConnection::connect_with(&pool.connect_options()).await.unwrap();
+    sqlx::query("select pg_advisory_lock(78)").execute(&mut lock).await.unwrap();
+    let count = async |sql: &'static str| sqlx::query_scalar::<_, i64>(sql).fetch_one(pool).await.unwrap();
+    let key = key();
+    let writing = bank.transfer(&key, json!({ "from": ann, "to": shop, "amount": "1", "currency": "USD" }));
+    let reading = async {
+        let written =
+            "select count(*) from pg_locks where locktype = 'advisory' and objid = 78 and not granted";
+        wait_until("the transfer to have its time", async || count(written).await == 1).await;
+        let time: String =
+            sqlx::query_scalar("select to_char(clock_timestamp(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+                .fetch_one(pool)
+                .await
+                .unwrap();
+        let path = format!("/v1/accounts/{ann}?at={time}");
+        let mut reading = Box::pin(bank.system.client.get(&path));
+        let waits =
+            "select count(*) from pg_locks where locktype in ('tuple', 'transactionid') and not granted";
+        let told = tokio::select! {
+            answer = &mut reading => Some(answer),
+            () = wait_until("the reading to wait", async || count(waits).await > 0) => None,
+        };
+        sqlx::query("select pg_advisory_unlock(78)").execute(&mut lock).await.unwrap();
+        (
+            path.clone(),
+            match told {
+                Some(told) => told,
+                None => reading.await,
+            },
+        )
+    };
+
+    let (written, (path, told)) = tokio::join!(writing, reading);
+
+    written.assert_status(201);
+    // Where the machine is slow, the reading may have waited in vain. Then it has told nothing.
+    if told.status != 503 {
+        let again = bank.system.client.get(&path).await;
+        assert_eq!(told.json(), again.json());
+        assert_eq!(again.json()["available"], "99.00");
     }
 }
 
