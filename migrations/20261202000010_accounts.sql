@@ -112,7 +112,7 @@ create trigger accounts_facts_are_fixed before update on accounts for each row
 create trigger accounts_only_grow before update on accounts for each row
     when (new.version <= old.version or new.credits_posted < old.credits_posted or new.debits_posted < old.debits_posted)
     execute function refuse_change('what was posted stays posted');
-create trigger transfers_facts_are_fixed before update on transfers for each row
+create trigger transfers_are_as_asked_for before update on transfers for each row
     when (new.id is distinct from old.id or new.merchant_id is distinct from old.merchant_id
           or new.debited is distinct from old.debited or new.credited is distinct from old.credited
           or new.amount is distinct from old.amount or new.currency is distinct from old.currency

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::join_all;
 use serde_json::json;
-use tests::Shape;
+use sqlx::AssertSqlSafe;
+use tests::{Client, Shape};
 
-use super::{Bank, key, sixty};
+use super::{Bank, key, post, sixty};
 
 /// How many rounds of two transfers there are.
 const ROUNDS: usize = 1_000;
@@ -126,5 +127,43 @@ async fn a_key_that_many_send_at_once_is_one_transfer_and_one_answer() {
         assert_eq!(firsts.count(), 1);
     }
     assert_eq!(bank.balance(&shop).await[0], "50.00");
+    bank.assert_adds_up().await;
+}
+
+/// How many transfers there are at each isolation.
+const ISOLATED: usize = 600;
+
+#[tokio::test]
+async fn whatever_isolation_is_the_default_the_same_holds_and_no_client_sees_an_error() {
+    let bank = Bank::start().await;
+    let pool = &bank.system.database.pool;
+    let mut ids = Vec::new();
+    for owner in ["a", "b", "c", "d"] {
+        ids.push(bank.funded(owner, "50").await);
+    }
+    let database: String =
+        sqlx::query_scalar("select current_database()::text").fetch_one(pool).await.unwrap();
+    for isolation in ["read committed", "repeatable read", "serializable"] {
+        let sql = format!("alter database {database} set default_transaction_isolation = '{isolation}'");
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(pool).await.unwrap();
+        let api = bank.system.api().start().await;
+        let client = Client::new(vec![api.address("api").to_owned()], bank.system.client.secret().to_owned());
+        let next = AtomicUsize::new(0);
+        let lane = async || {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= ISOLATED {
+                    return;
+                }
+                let (from, to) = (&ids[n % 4], &ids[(n + 1 + n / 4 % 3) % 4]);
+                let body = json!({ "from": from, "to": to, "amount": n % 30 + 1, "currency": "USD" });
+                let answer = post(&client, "/v1/transfers", &key(), &body).await;
+                assert!([201, 422].contains(&answer.status), "{isolation}: {:?}", answer.json());
+            }
+        };
+        join_all((0..16).map(|_| lane())).await;
+    }
+    let total = "select sum(credits_posted - debits_posted)::bigint from accounts where not allow_negative";
+    assert_eq!(bank.system.count(total).await, 200);
     bank.assert_adds_up().await;
 }

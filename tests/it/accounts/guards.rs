@@ -31,7 +31,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("delete from transfers", "transfers are never deleted"),
     ("truncate transfers", "transfers are never deleted"),
     ("update transfers set amount = 1 where status = 'pending'", "what is transferred was fixed"),
-    ("update transfers set ended_at = now() where status = 'posted'", "a transfer ends once"),
+    ("update transfers set ended_at = now() where status = 'posted' and expires_at is not null", "a transfer ends once"),
     (
         "update transfers set status = 'voided', ended_at = now() where status = 'pending'",
         "it has no entries that say so",
