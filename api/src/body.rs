@@ -24,6 +24,8 @@ const DEPTH_MAX: usize = 32;
 
 /// The fields of a body, and what was found wrong with them so far.
 pub(crate) struct Fields<'a> {
+    /// Where the object stands in the body: nowhere deeper, if it is the whole body.
+    within: Vec<String>,
     left: BTreeMap<String, &'a RawValue>,
     known: Vec<&'static str>,
     faults: Vec<Fault>,
@@ -46,17 +48,64 @@ impl<'a> Fields<'a> {
             return Err(Fault::body(Kind::Invalid, detail).into());
         }
         let entries = object(raw).map_err(|why| Problem::from(why.of_body()))?;
-        let mut fields = Self { left: BTreeMap::new(), known: Vec::new(), faults: Vec::new() };
+        Ok(Self::of(Vec::new(), entries))
+    }
+
+    /// The fields of an object that stands there in the body.
+    fn of(within: Vec<String>, entries: Vec<(String, &'a RawValue)>) -> Self {
+        let mut fields = Self { within, left: BTreeMap::new(), known: Vec::new(), faults: Vec::new() };
+        let mut repeated = Vec::new();
         for (name, value) in entries {
             match fields.left.entry(name) {
                 Entry::Vacant(free) => drop(free.insert(value)),
-                Entry::Occupied(taken) => {
-                    let detail = format!("{} stands twice in the body; send it once", shown(taken.key()));
-                    fields.faults.push(Fault::field(&[taken.key()], Kind::Repeated, detail));
+                Entry::Occupied(taken) => repeated.push(taken.key().clone()),
+            }
+        }
+        for name in repeated {
+            let detail = format!("{} stands twice in the body; send it once", shown(&name));
+            fields.fault(&name, Kind::Repeated, detail);
+        }
+        fields
+    }
+
+    /// Whether there is such a field.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.left.contains_key(name)
+    }
+
+    /// An array of objects that must be there, each read by `read`, which leaves its faults in the fields.
+    pub(crate) fn objects<T>(
+        &mut self,
+        name: &'static str,
+        mut read: impl FnMut(&mut Fields<'_>) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        let raw = self.take(name)?;
+        let is_array = |raw: &RawValue| raw.get().starts_with('[');
+        let Some(elements) = Some(raw)
+            .filter(|raw| is_array(raw))
+            .and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok())
+        else {
+            let detail = format!("{name} must be an array of objects, it is {}", kind(raw.get()));
+            self.fault(name, Kind::WrongType, detail);
+            return None;
+        };
+        let mut all = Vec::with_capacity(elements.len());
+        for (at, element) in elements.into_iter().enumerate() {
+            let within = [&self.within[..], &[name.to_owned(), at.to_string()]].concat();
+            let path: Vec<&str> = within.iter().map(String::as_str).collect();
+            match object(element) {
+                Ok(entries) => {
+                    let mut fields = Fields::of(within, entries);
+                    all.push(read(&mut fields));
+                    self.faults.extend(fields.faults());
+                }
+                Err(_) => {
+                    let detail = format!("each of {name} must be an object, one is {}", kind(element.get()));
+                    self.faults.push(Fault::field(&path, Kind::WrongType, detail));
                 }
             }
         }
-        Ok(fields)
+        all.into_iter().collect()
     }
 
     /// Takes a field, whatever its value is.
@@ -65,8 +114,10 @@ impl<'a> Fields<'a> {
         self.left.remove(name)
     }
 
-    fn fault(&mut self, name: &str, kind: Kind, detail: impl ToString) {
-        self.faults.push(Fault::field(&[name], kind, detail));
+    /// Notes what is wrong with a field.
+    pub(crate) fn fault(&mut self, name: &str, kind: Kind, detail: impl ToString) {
+        let path: Vec<&str> = self.within.iter().map(String::as_str).chain([name]).collect();
+        self.faults.push(Fault::field(&path, kind, detail));
     }
 
     /// A field that must be there, read from the text of its JSON.
@@ -83,7 +134,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A field that may be left out, or be null.
-    fn optional<T>(
+    pub(crate) fn optional<T>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(&str) -> Result<T, (Kind, String)>,
@@ -111,6 +162,17 @@ impl<'a> Fields<'a> {
     /// A string that may be left out.
     pub(crate) fn optional_text(&mut self, name: &'static str) -> Option<String> {
         self.optional(name, |raw| text(name, raw))
+    }
+
+    /// A string that may be left out, and is read further. `wants` says what it must be.
+    pub(crate) fn optional_parsed<T>(
+        &mut self,
+        name: &'static str,
+        wants: &str,
+        read: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let invalid = || (Kind::Invalid, format!("{name} must be {wants}"));
+        self.optional(name, |raw| read(&text(name, raw)?).ok_or_else(invalid))
     }
 
     /// A boolean that is false where it is left out.
@@ -161,7 +223,8 @@ impl<'a> Fields<'a> {
         for name in self.left.keys() {
             let known = self.known.join(", ");
             let detail = format!("there is no field {} here; the fields are {known}", shown(name));
-            self.faults.push(Fault::field(&[name], Kind::Unknown, detail));
+            let path: Vec<&str> = self.within.iter().map(String::as_str).chain([name.as_str()]).collect();
+            self.faults.push(Fault::field(&path, Kind::Unknown, detail));
         }
         self.faults
     }

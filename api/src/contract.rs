@@ -31,7 +31,7 @@ pub(crate) struct Operation {
     /// What it does, in one sentence.
     pub(crate) about: &'static str,
     pub(crate) takes: &'static [Parameter],
-    pub(crate) body: Option<&'static Schema>,
+    pub(crate) body: Option<Asked>,
     pub(crate) answers: &'static [Answer],
     /// The problems of its own, beside those that its caller, its path and its body bring.
     pub(crate) problems: &'static [Code],
@@ -71,6 +71,14 @@ pub(crate) struct Parameter {
     pub(crate) field: Field,
 }
 
+/// The body of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asked {
+    One(&'static Schema),
+    /// One of two.
+    Either(&'static Schema, &'static Schema),
+}
+
 /// An answer to a request that succeeds.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -89,6 +97,8 @@ pub(crate) enum Content {
     One(&'static Schema),
     /// A page of a list of these.
     Page(&'static Schema),
+    /// One of these, or a page of them.
+    OneOrPage(&'static Schema),
     /// One of two.
     Either(&'static Schema, &'static Schema),
     /// No body at all.
@@ -114,11 +124,22 @@ impl Verb {
     }
 }
 
+impl Asked {
+    /// The objects that it may be.
+    pub(crate) fn schemas(self) -> impl Iterator<Item = &'static Schema> {
+        let (one, other) = match self {
+            Self::One(one) => (one, None),
+            Self::Either(one, other) => (one, Some(other)),
+        };
+        std::iter::once(one).chain(other)
+    }
+}
+
 impl Content {
     /// The media type.
     pub(crate) const fn media_type(self) -> &'static str {
         match self {
-            Self::One(_) | Self::Page(_) | Self::Either(..) => "application/json",
+            Self::One(_) | Self::Page(_) | Self::OneOrPage(_) | Self::Either(..) => "application/json",
             Self::Empty => "",
             Self::Other(media_type) => media_type,
         }
@@ -175,6 +196,17 @@ pub(crate) fn allowed(path: &str) -> String {
 /// Who may ask for a path, by whichever method.
 pub(crate) fn caller(path: &str) -> Caller {
     operations::all().find(|operation| operation.path == path).map_or(Caller::Anybody, |it| it.caller)
+}
+
+/// Whether a POST to that path, as a client writes it, takes an idempotency key.
+pub(crate) fn takes_a_key(path: &str) -> bool {
+    let is_of = |operation: &Operation| {
+        let (mine, asked) = (operation.path.split('/'), path.split('/'));
+        mine.clone().count() == asked.clone().count()
+            && mine.zip(asked).all(|(mine, asked)| mine.starts_with('{') || mine == asked)
+    };
+    let is_key = |parameter: &Parameter| matches!(parameter.field.kind, Kind::Key);
+    operations::all().any(|it| it.verb == Verb::Post && it.takes.iter().any(is_key) && is_of(it))
 }
 
 /// A router whose paths are those of operations.

@@ -26,6 +26,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+mod accounts;
 mod admin_key;
 mod board;
 mod body;
@@ -45,6 +46,7 @@ mod pages;
 mod prefer;
 mod problem;
 mod query;
+mod refusal;
 mod render;
 mod request;
 mod routes;
@@ -76,6 +78,7 @@ struct Parts {
     authentications: Batcher<Authenticating>,
     accepts: Batcher<Accepting>,
     reads: Batcher<Reading>,
+    accounts: accounts::Accounts,
     waiters: Arc<wait::Waiters>,
     limit: Arc<limit::Limit>,
     operators: Arc<Operators>,
@@ -85,8 +88,9 @@ struct Parts {
     shutdown: CancellationToken,
 }
 
-/// The connections that accepting, reading and authenticating keep for themselves.
-const SEATS: u32 = 3;
+/// The connections that accepting, reading, authenticating, moving money and reading its keys keep for
+/// themselves.
+const SEATS: u32 = 5;
 
 /// The most connections of operators at a time, to their pages and to the job board each. Some of the board's
 /// stay open.
@@ -193,6 +197,7 @@ impl Server {
             authentications,
             accepts,
             reads: Batcher::new(Reading { seat: seat() }),
+            accounts: accounts::Accounts::new(&self.pool),
             waiters,
             limit: limit.clone(),
             operators,

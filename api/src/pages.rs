@@ -6,7 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use domain::ids::PaymentId;
+use domain::ids::{AccountId, PaymentId};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -37,6 +37,22 @@ pub(crate) trait Place: Copy {
 
 impl Place for PaymentId {
     const WANTS: &'static str = "the id of a payment: pay_ and 32 lower-case hex digits";
+
+    fn parse(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+
+    fn number(self) -> u128 {
+        self.uuid().as_u128()
+    }
+
+    fn of_number(number: u128) -> Option<Self> {
+        Some(Uuid::from_u128(number).into())
+    }
+}
+
+impl Place for AccountId {
+    const WANTS: &'static str = "the id of an account: acc_ and 32 lower-case hex digits";
 
     fn parse(text: &str) -> Option<Self> {
         text.parse().ok()
@@ -133,11 +149,11 @@ impl<P: Place> Pages<P> {
     }
 
     /// The page, of entries found by [`Self::one_more`].
-    pub(crate) fn page<T, V>(
+    pub(crate) fn page<'a, T, V>(
         &self,
-        found: &[T],
+        found: &'a [T],
         place: impl Fn(&T) -> P,
-        view: impl Fn(&T) -> V,
+        view: impl Fn(&'a T) -> V,
     ) -> ListView<V> {
         let last = self.rows.checked_sub(1).and_then(|last| found.get(last));
         let next = last.filter(|_| found.len() > self.rows).map(place);

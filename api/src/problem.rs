@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use domain::ids::AccountId;
 use serde_json::{Value, json};
 use shared::database::batch::Refused;
 use shared::database::failure::Failure;
@@ -17,6 +18,7 @@ use shared::merchant::scope::Scope;
 
 use crate::contract::codes::{Code, Retry};
 use crate::fault::{FAULTS_MAX, Fault, Kind};
+use crate::refusal::NotMoved;
 
 /// Everything that can be wrong with a request, or with us.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +38,15 @@ pub(crate) enum Problem {
         "nothing is recorded under this key, customer_id and operation; a request that is still under way may yet be"
     )]
     KeyNotFound,
+    #[error("this Idempotency-Key came with another request before; use a new key for a new request")]
+    KeyOfAnother,
+    /// Nothing moved, for a reason of the accounts.
+    #[error("{0}")]
+    Refused(NotMoved),
+    #[error(
+        "another session of the database keeps account {0} locked; repeat this request with the same Idempotency-Key"
+    )]
+    AccountBusy(AccountId),
     #[error("send a valid key, as X-API-Key or as a bearer token")]
     Unauthorized,
     #[error("this key does not have the scope {0}, which is needed here; come with one that has it")]
@@ -156,7 +167,9 @@ impl Problem {
         match self {
             Self::InvalidRequest(_) => Code::InvalidRequest,
             Self::KeyMissing => Code::IdempotencyKeyMissing,
-            Self::KeyReused { .. } => Code::IdempotencyKeyReused,
+            Self::KeyReused { .. } | Self::KeyOfAnother => Code::IdempotencyKeyReused,
+            Self::Refused(refused) => refused.code(),
+            Self::AccountBusy(_) => Code::AccountBusy,
             Self::KeyInProgress => Code::IdempotencyKeyInProgress,
             Self::KeyNotFound => Code::IdempotencyKeyNotFound,
             Self::Unauthorized => Code::Unauthorized,
@@ -222,6 +235,12 @@ impl Problem {
         if let Self::KeyReused { fields, payment_id } = self {
             body["differing_fields"] = json!(fields);
             body["payment_id"] = json!(payment_id);
+        }
+        if let Self::Refused(refused) = self {
+            refused.tell(&mut body);
+        }
+        if let Self::AccountBusy(account) = self {
+            body["account"] = json!(account);
         }
         let faults = self.faults();
         if !faults.is_empty() {

@@ -12,6 +12,8 @@ use shared::platform::time::{rfc3339, with_instants};
 
 use crate::problem::Problem;
 
+pub(crate) mod account;
+
 /// A payment; its fields stand in the order in which they are read.
 #[derive(Serialize)]
 pub(crate) struct PaymentView<'a> {

@@ -187,7 +187,7 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Key, Problem> {
 
 /// The amount that a JSON string or number says. Its digits are read as the client wrote them, because a
 /// float would not be exact.
-fn amount(raw: &str) -> Result<Decimal, (Kind, String)> {
+pub(crate) fn amount(raw: &str) -> Result<Decimal, (Kind, String)> {
     let digits = match raw.as_bytes().first() {
         Some(b'"') => body::text("amount", raw)?,
         Some(b'-' | b'0'..=b'9') => raw.to_owned(),

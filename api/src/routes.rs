@@ -32,6 +32,7 @@ use crate::query::Params;
 use crate::request::BODY_BYTES_MAX;
 use crate::{App, Settings, cors, packed, secured};
 
+mod accounts;
 mod admin;
 mod breaks;
 mod corrections;
@@ -42,6 +43,7 @@ pub(crate) mod metrics;
 mod payments;
 mod reconciliation;
 mod recovery;
+mod transfers;
 
 /// All routes, with what holds for each of them.
 pub(crate) fn router(app: App, settings: &Settings) -> Router {
@@ -49,6 +51,8 @@ pub(crate) fn router(app: App, settings: &Settings) -> Router {
     let routes = Router::new()
         .merge(payments::router())
         .merge(idempotency_keys::router())
+        .merge(accounts::router())
+        .merge(transfers::router())
         .merge(breaks::router())
         .merge(corrections::router())
         .merge(dead_letters::router())
@@ -120,7 +124,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Completes the headers of every answer. Nobody may keep it who was not told so, for it is about money. And
 /// an answer to a request with an idempotency key says whether it is that of an earlier one.
 async fn complete(request: Request, next: Next) -> Response {
-    let takes_a_key = request.method() == Method::POST && request.uri().path() == payments::PATH;
+    let takes_a_key = request.method() == Method::POST && contract::takes_a_key(request.uri().path());
     let mut response = next.run(request).await;
     let is_refusal = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();

@@ -14,6 +14,7 @@ mod dev;
 mod doors;
 mod gateway;
 mod keys;
+mod ledger;
 mod load;
 mod migrate;
 mod moved;
@@ -24,6 +25,7 @@ mod rebuild;
 mod reconcile;
 mod recovery;
 mod restored;
+mod seed;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -72,6 +74,9 @@ enum Command {
     Corrections(corrections::Args),
     #[command(subcommand, alias = "dlq")]
     DeadLetters(dead_letters::Command),
+    #[command(subcommand)]
+    Ledger(ledger::Command),
+    Seed(seed::Args),
     Completions(completions::Args),
     Openapi(openapi::Args),
 }
@@ -134,6 +139,8 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Breaks(command) => breaks::run(command).await,
         Command::Corrections(args) => corrections::run(args).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
+        Command::Ledger(command) => ledger::run(command).await,
+        Command::Seed(args) => seed::run(args).await,
     }
 }
 

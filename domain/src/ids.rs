@@ -118,6 +118,16 @@ typed_id!(
     "key_"
 );
 typed_id!(
+    /// The id of an account of a merchant's customer.
+    AccountId,
+    "acc_"
+);
+typed_id!(
+    /// The id of a transfer between two accounts.
+    TransferId,
+    "trf_"
+);
+typed_id!(
     /// The token of a claim. Every write of the claim's outcome must name it.
     ClaimToken,
     "clm_"

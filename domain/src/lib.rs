@@ -10,10 +10,12 @@
 //! - [`outcome`]: what an answer of the gateway means;
 //! - [`decide`]: what to do next;
 //! - [`posting`]: which money moves;
+//! - [`account`]: what may be asked of a customer's account, and why it may be refused;
 //! - [`held`] and [`correction`]: what a person may do;
 //! - [`request`] and [`idempotency`]: what a client asks, once;
 //! - [`money`], [`ids`], [`words`](mod@words), [`dead_letter`].
 
+pub mod account;
 pub mod correction;
 pub mod dead_letter;
 pub mod decide;

@@ -338,6 +338,10 @@ async fn caused_by(error: sqlx::Error, sites: Vec<Arc<Site>>) -> sqlx::Error {
     sqlx::Error::Io(io::Error::other(failure::NoConnection(cause)))
 }
 
+fn names_a_row(told: &str) -> bool {
+    told.starts_with("while ")
+}
+
 /// Whether a statement waited in vain for what another session has locked.
 #[must_use]
 pub fn is_locked_out(error: &sqlx::Error) -> bool {
@@ -349,8 +353,9 @@ pub fn is_locked_out(error: &sqlx::Error) -> bool {
 #[must_use]
 pub fn row_waited_for(error: &sqlx::Error) -> Option<&str> {
     let told = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
-    // "while inserting index tuple (0,1) in relation …". For a table the server says nothing of the kind.
-    told.r#where().filter(|_| is_locked_out(error))
+    // "while inserting index tuple (0,1) in relation …". For a table the server says nothing of the kind, but
+    // may name the functions that the statement was in.
+    told.r#where().filter(|told| is_locked_out(error) && names_a_row(told))
 }
 
 /// Whether a statement waited in vain for a whole table.

@@ -7,12 +7,14 @@
 //!    Statements of other wings name its tables too.
 //! 4. [`gateway`]: the only wing that calls a payment gateway.
 //! 5. [`merchant`]: who posts payments, and by which key.
-//! 6. [`payment`]: the writer of payments. Only the steps of `payonce restored`, in [`operations`], write
+//! 6. [`account`]: accounts of a merchant's customers, and transfers between them.
+//! 7. [`payment`]: the writer of payments. Only the steps of `payonce restored`, in [`operations`], write
 //!    them too.
-//! 7. [`operations`]: reconciliation, breaks, recovery, restore, and what operators see.
+//! 8. [`operations`]: reconciliation, breaks, recovery, restore, and what operators see.
 //!
 //! `tests/it/house.rs` compares this order with the `use` lines.
 
+pub mod account;
 pub mod database;
 pub mod gateway;
 pub mod merchant;

@@ -38,6 +38,11 @@ fn body(operation: &Operation) -> Option<Value> {
         "Proposal" => {
             json!({"payment_id": nobodys, "kind": "charge_missing", "amount": "0", "reason": "why"})
         }
+        "AccountRequest" | "FundingAccountRequest" => json!({"currency": "EUR", "owner": "cus_1"}),
+        "TransferRequest" => json!({
+            "from": format!("acc_{:032}", 1), "to": format!("acc_{:032}", 2), "amount": "1.00", "currency": "EUR",
+        }),
+        "PostingRequest" => json!({}),
         "Resolution" | "Closing" | "Withdrawal" => json!({"reason": "why"}),
         other => unreachable!("no {other} is known here"),
     })
@@ -153,8 +158,13 @@ async fn what_is_not_there_is_a_404_of_every_operation_that_takes_an_id() {
     let system = an_api(vec![]).await;
     let all: Vec<_> = operations().into_iter().filter(|it| it.path.contains('{')).collect();
     assert!(all.len() >= 12, "{all:?}");
-    for (_, answer) in ask(&all, |it| whole(&system, it)).await {
-        answer.assert_problem(404, "not_found");
+    for (operation, answer) in ask(&all, |it| whole(&system, it)).await {
+        let code = match operation.path.split('/').nth(2).unwrap_or_default() {
+            "accounts" => "account_not_found",
+            "transfers" => "transfer_not_found",
+            _ => "not_found",
+        };
+        answer.assert_problem(404, code);
     }
     let proposal = operations().into_iter().find(|it| it.id == "propose_correction").unwrap();
     send(whole(&system, &proposal)).await.assert_problem(404, "not_found");

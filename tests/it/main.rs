@@ -1,6 +1,7 @@
 //! The integration tests: one program, so that they share a database server and link once.
 #![expect(clippy::unwrap_used, reason = "a test reports by failing")]
 
+mod accounts;
 mod apart;
 mod batches;
 mod benchmark;

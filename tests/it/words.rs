@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use domain::account::{EntryCode, TransferStatus};
 use domain::correction;
 use domain::dead_letter::Class;
 use domain::decide::Purpose;
@@ -87,6 +88,8 @@ fn checked(constraint: &str) -> Option<Words> {
         "payments_terminal_iff_ended" => terminal(),
         "payments_held_reason_known" => held_reasons(),
         "payment_events_type_known" => events(),
+        "transfers_status_known" => set(TransferStatus::ALL.iter().map(|it| it.as_str())),
+        "account_entries_code_known" => set(EntryCode::ALL.iter().map(|it| it.as_str())),
         "ledger_accounts_kind_known" => set(AccountKind::ALL.iter().map(|it| it.as_str())),
         "dead_letters_class_known" => classes(),
         "corrections_kind_known" => kinds(correction::KINDS),
@@ -108,6 +111,7 @@ fn domain_words(file: &str, words: &[&str]) -> Words {
 
 /// Checks of words that are no enum's: some statement writes each of them.
 const ONLY_WRITTEN: &[&str] = &[
+    "account_entries_side_known",
     "corrections_outcome_known",
     "dead_letters_closed_as_known",
     "decisions_outcome_known",
@@ -145,7 +149,7 @@ async fn every_check_of_the_database_that_lists_words_lists_those_of_the_code() 
             assert!(!lists_words || name == "ledger_transfers_code_known", "{name} is compared with nothing");
         }
     }
-    assert_eq!(compared, 15, "checks were renamed");
+    assert_eq!(compared, 18, "checks were renamed");
 }
 
 /// All statements and sources that write to the database.

@@ -51,8 +51,10 @@ impl Operation {
     /// The name of the body's object, if it takes a body.
     #[must_use]
     pub fn body(&self) -> Option<&'static str> {
-        let schema = &self.described["requestBody"]["content"]["application/json"]["schema"]["$ref"];
-        schema.as_str()?.rsplit('/').next()
+        let schema = &self.described["requestBody"]["content"]["application/json"]["schema"];
+        // Of two, the first one.
+        let schema = if schema["oneOf"].is_array() { &schema["oneOf"][0] } else { schema };
+        schema["$ref"].as_str()?.rsplit('/').next()
     }
 
     /// The path for these values of its parameters.
@@ -66,8 +68,13 @@ impl Operation {
     /// The path of an object that there is not.
     #[must_use]
     pub fn path_of_nothing(&self) -> String {
-        let of_payment = self.path.starts_with("/v1/payments/");
-        self.path_with(if of_payment { "pay_00000000000000000000000000000000" } else { "999999999" })
+        let parameters = self.described["parameters"].as_array().into_iter().flatten();
+        let mut patterns = parameters.filter(|it| it["in"] == "path").map(|it| &it["schema"]["pattern"]);
+        let pattern = patterns.next().and_then(Value::as_str).unwrap_or_default();
+        match pattern.trim_start_matches('^').split_once('[') {
+            Some((prefix, _)) => self.path_with(&format!("{prefix}{}", "0".repeat(32))),
+            None => self.path_with("999999999"),
+        }
     }
 
     fn takes_path(&self, path: &str) -> bool {

@@ -146,13 +146,13 @@ async fn read(
 ) -> Result<Vec<KeyRow>> {
     let keys = sqlx::query_as!(
         KeyRow,
-        r#"select k.merchant_id, k.operation, k.customer_id, k.key, array_agg(k.payment_id) as "payment_ids!",
+        r#"select k.merchant_id, k.operation, k.customer_id, k.key, array_agg(coalesce(k.payment_id, '00000000-0000-0000-0000-000000000000')) as "payment_ids!",
                   array_agg(p.gateway_key) as "gateway_keys!: Vec<Option<String>>",
                   array_agg(coalesce(p.created_at >= $6, true)) as "is_own!",
                   bool_and(octet_length(k.fingerprint) = 32) as "has_fingerprint!"
              from idempotency_keys k
              left join payments p on p.id = k.payment_id
-            where (k.merchant_id, k.operation, k.customer_id, k.key) > ($1, $2, $3, $4)
+            where (k.merchant_id, k.operation, k.customer_id, k.key) > ($1, $2, $3, $4) and k.operation = 'create_payment'
             group by k.merchant_id, k.operation, k.customer_id, k.key
             order by k.merchant_id, k.operation, k.customer_id, k.key
             limit $5"#,

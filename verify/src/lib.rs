@@ -7,6 +7,7 @@
 //! It reads our books first, then the journal to its end, then every suspect again. A payment that moved in
 //! between is no violation, so the check can be run at any time.
 
+mod accounts;
 mod acknowledged;
 mod amount;
 mod by_hand;
@@ -50,10 +51,11 @@ const SUSPECTS: usize = 1_000;
 /// Check our books against the gateway's: nothing charged twice, lost or forgotten
 ///
 /// Reads the database and the gateway's journal, and writes nothing. Safe to run at any time, also under
-/// load. It makes seven checks. `charge`: the gateway took what the payments say. `ledger`: each success is
-/// posted once. `history`: the events make the payments. `by_hand`: what people decided is borne out.
-/// `idempotency`: each payment has one key. `liveness`: no payment is forgotten, or only taken over again and
-/// again. `acknowledged`, with --history: what clients were told is there.
+/// load. It makes eight checks. `charge`: the gateway took what the payments say. `ledger`: each success is
+/// posted once. `accounts`: each balance is what its entries add up to, and each book adds up to nothing.
+/// `history`: the events make the payments. `by_hand`: what people decided is borne out. `idempotency`: each
+/// payment has one key. `liveness`: no payment is forgotten, or only taken over again and again.
+/// `acknowledged`, with --history: what clients were told is there.
 #[derive(clap::Args)]
 #[command(after_help = "\
 Example:
@@ -144,6 +146,7 @@ struct Checks {
     charge: Check,
     clients: Option<Clients>,
     ledger: Check,
+    accounts: Check,
     history: Check,
     by_hand: Check,
     idempotency: Check,
@@ -160,6 +163,7 @@ impl Checks {
             charge: Check::new("charge"),
             clients,
             ledger: Check::new("ledger"),
+            accounts: Check::new("accounts"),
             history: Check::new("history"),
             by_hand: Check::new("by_hand"),
             idempotency: Check::new("idempotency"),
@@ -171,10 +175,11 @@ impl Checks {
 
     async fn run(mut self, pool: &PgPool, journals: &mut [Journal]) -> Result<Report> {
         progress::during("reading our payments", self.read_ours(pool)).await?;
-        let Self { register, clients, idempotency, .. } = &mut self;
+        let Self { register, clients, idempotency, accounts, .. } = &mut self;
         register.learn_orphans(past::orphans(pool).await?);
         let keys = idempotency::check(pool, register, clients, idempotency);
         progress::during("reading our idempotency keys", keys).await?;
+        progress::during("reading our accounts", accounts::check(pool, accounts)).await?;
         let booked = journal::read_to_their_ends(journals, |gateway, row| register.book(gateway, row));
         progress::during("reading the gateway's journal", booked).await?;
         progress::during("looking at suspects again", self.look_again(pool, journals)).await?;
@@ -243,7 +248,14 @@ impl Checks {
         let (acknowledged, counts) = self.clients.map(Clients::conclude).unzip();
         let mut checks = vec![self.charge];
         checks.extend(acknowledged);
-        checks.extend([self.ledger, self.history, self.by_hand, self.idempotency, self.liveness.check]);
+        checks.extend([
+            self.ledger,
+            self.accounts,
+            self.history,
+            self.by_hand,
+            self.idempotency,
+            self.liveness.check,
+        ]);
         Report {
             violations: Report::sum(&checks),
             checks,

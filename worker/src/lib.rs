@@ -23,6 +23,7 @@ mod breaker;
 mod correction;
 mod decision;
 mod desk;
+mod holds;
 mod home;
 mod http;
 mod limit;
@@ -102,6 +103,7 @@ impl Worker {
             fetch_jobs(&desks, &door_read, &shutdown),
             join_all(desks.each().map(|desk| at_desk(desk, &settings, &door_read, &shutdown))),
             schedule::run(&desks, &settings, &shutdown),
+            holds::run(&desks.pool, settings.sweep, &shutdown),
             async {
                 // Attempts that still wait for their turn claim nothing any more.
                 shutdown.cancelled().await;

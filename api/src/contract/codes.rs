@@ -66,6 +66,12 @@ codes! {
          request.",
     TlsRequired = "tls_required" BAD_REQUEST Never
         "The port speaks TLS, and plain HTTP came. Use https, and replace any key that was sent in the clear.",
+    AccountsAreTheSame = "accounts_are_the_same" BAD_REQUEST Never
+        "Both sides of a transfer are one account. Nothing is recorded.",
+    ExpiryOutOfRange = "expiry_out_of_range" BAD_REQUEST Never
+        "A hold ends in the future, and at most 90 days away. Nothing is recorded.",
+    TooManyDigits = "too_many_digits" BAD_REQUEST Never
+        "The amount has more digits after the point than the currency of the transfer. Nothing is recorded.",
     Unauthorized = "unauthorized" UNAUTHORIZED Never
         "The request has no valid key: it is missing, unknown, expired or revoked, or two different ones came. \
          This is told before anything else about the request.",
@@ -76,6 +82,10 @@ codes! {
         "What takes two people needs a key that belongs to one of them. The shared `ADMIN_KEY` does not.",
     SamePerson = "same_person" FORBIDDEN Never
         "Who proposed a correction cannot approve it. Another person must, with a key of their own.",
+    AccountNotFound = "account_not_found" NOT_FOUND Never
+        "There is no such account of yours. `account` names it. Nothing is recorded.",
+    TransferNotFound = "transfer_not_found" NOT_FOUND Never
+        "There is no such transfer of yours. Nothing is recorded.",
     NotFound = "not_found" NOT_FOUND Never
         "There is no such path or object, or it belongs to somebody else.",
     IdempotencyKeyNotFound = "idempotency_key_not_found" NOT_FOUND Never
@@ -103,6 +113,11 @@ codes! {
         "Another correction of the payment has not ended. Approve it or take it back first.",
     CorrectionClosed = "correction_closed" CONFLICT Never
         "The correction has ended or was approved already. The detail says how.",
+    TransferExpired = "transfer_expired" CONFLICT Never
+        "The time of the transfer is over, and what it reserved went back. The refusal is remembered.",
+    TransferNotPending = "transfer_not_pending" CONFLICT Never
+        "The transfer has ended by something else, or never was pending. `transfer` says how. The refusal is \
+         remembered.",
     PaymentNotOver = "payment_not_over" CONFLICT Never
         "Only a payment that is over can be corrected.",
     DeadLetterClosed = "dead_letter_closed" CONFLICT Never
@@ -120,6 +135,15 @@ codes! {
     IdempotencyKeyReused = "idempotency_key_reused" UNPROCESSABLE_ENTITY Never
         "The idempotency key made another payment before. `differing_fields` names the fields that differ, and \
          `payment_id` the payment. Use a new key for a new payment.",
+    CurrencyMismatch = "currency_mismatch" UNPROCESSABLE_ENTITY Never
+        "An account is in another currency than the transfer. `currency` names it. Nothing is recorded.",
+    AmountExceedsPending = "amount_exceeds_pending" UNPROCESSABLE_ENTITY Never
+        "The transfer reserves less, as `pending` says. The refusal is remembered.",
+    InsufficientFunds = "insufficient_funds" UNPROCESSABLE_ENTITY Never
+        "The account has less available, as `available` says. The refusal is remembered under the key: once there \
+         is more, ask again under a new one.",
+    LinkedTransferFailed = "linked_transfer_failed" UNPROCESSABLE_ENTITY Never
+        "Another transfer of the same group was refused. It stands in the list `transfers` of a problem.",
     TooManyRequests = "too_many_requests" TOO_MANY_REQUESTS After
         "The key has made too many requests. Repeat this one after the time in `Retry-After`.",
     TooManyConcurrentRequests = "too_many_concurrent_requests" TOO_MANY_REQUESTS After
@@ -136,6 +160,9 @@ codes! {
         "Not possible right now. Nothing is lost by repeating the request with the same idempotency key.",
     ReducedCapacity = "reduced_capacity" SERVICE_UNAVAILABLE After
         "It is not known at the moment how much of the key's limit is left. Repeat the request later.",
+    AccountBusy = "account_busy" SERVICE_UNAVAILABLE After
+        "Another session of the database keeps the account locked. Repeat the request with the same idempotency \
+         key.",
     DatabaseBusy = "database_busy" SERVICE_UNAVAILABLE After
         "Another session of the database keeps locked what the request needs. Nothing is lost by repeating it \
          with the same idempotency key.",

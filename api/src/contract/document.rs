@@ -23,7 +23,7 @@ use utoipa::openapi::{
 
 use super::codes::{Code, Retry};
 use super::kinds::{Kind, Schema};
-use super::{Answer, Caller, Content, Operation, Parameter, Place, Verb, objects, operations};
+use super::{Answer, Asked, Caller, Content, Operation, Parameter, Place, Verb, objects, operations};
 
 mod schemas;
 
@@ -120,10 +120,15 @@ fn described(operation: &Operation) -> utoipa::openapi::path::Operation {
     for parameter in operation.takes {
         described = described.parameter(described_parameter(parameter));
     }
-    if let Some(schema) = operation.body {
-        let mut content = ContentBuilder::new().schema(Some(reference(schema)));
-        if let Ok(example) = serde_json::from_str(schema.example) {
-            content = content.example(Some(example));
+    if let Some(asked) = operation.body {
+        let schema = match asked {
+            Asked::One(schema) => reference(schema),
+            Asked::Either(one, other) => schemas::either(reference(one), reference(other)),
+        };
+        let mut content = ContentBuilder::new().schema(Some(schema));
+        let example = asked.schemas().find_map(|schema| serde_json::from_str(schema.example).ok());
+        if example.is_some() {
+            content = content.example(example);
         }
         let body = RequestBodyBuilder::new().required(Some(Required::True));
         described = described.request_body(Some(body.content("application/json", content.build()).build()));
@@ -193,6 +198,10 @@ fn described_answer(answer: &Answer) -> Response {
     let schema = match answer.content {
         Content::One(schema) => Some(reference(schema)),
         Content::Page(schema) => Some(Ref::from_schema_name(schemas::page_name(schema)).into()),
+        Content::OneOrPage(schema) => {
+            let page = Ref::from_schema_name(schemas::page_name(schema)).into();
+            Some(schemas::either(reference(schema), page))
+        }
         Content::Either(one, other) => Some(schemas::either(reference(one), reference(other))),
         Content::Empty | Content::Other(_) => None,
     };
@@ -267,12 +276,12 @@ fn components() -> Components {
 fn needed() -> (Vec<&'static Schema>, Vec<&'static Schema>) {
     let (mut whole, mut paged, mut seen) = (vec![&objects::PROBLEM], Vec::new(), BTreeSet::new());
     for operation in operations::all() {
-        whole.extend(operation.body);
+        whole.extend(operation.body.into_iter().flat_map(Asked::schemas));
         for answer in operation.answers {
             match answer.content {
                 Content::One(schema) => whole.push(schema),
                 Content::Either(one, other) => whole.extend([one, other]),
-                Content::Page(schema) => {
+                Content::Page(schema) | Content::OneOrPage(schema) => {
                     whole.push(schema);
                     paged.push(schema);
                 }

@@ -2,10 +2,12 @@
 
 use super::kinds::{Field, Kind, Schema};
 
+mod accounts;
 mod operators;
 mod payments;
 mod service;
 
+pub(crate) use accounts::*;
 pub(crate) use operators::*;
 pub(crate) use payments::*;
 pub(crate) use service::*;

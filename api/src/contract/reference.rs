@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::codes::{Code, Retry};
 use super::document::{DOCUMENT, summary, tag, tag_about};
 use super::kinds::{Field, Schema};
-use super::{Caller, Content, Operation, Place, objects, operations};
+use super::{Asked, Caller, Content, Operation, Place, objects, operations};
 use crate::problem::Problem;
 use crate::query::NoParams;
 
@@ -92,11 +92,11 @@ fn objects() -> Vec<&'static Schema> {
     let mut found: Vec<&'static Schema> = Vec::new();
     for operation in operations::all() {
         let of_answers = operation.answers.iter().flat_map(|answer| match answer.content {
-            Content::One(schema) | Content::Page(schema) => vec![schema],
+            Content::One(schema) | Content::Page(schema) | Content::OneOrPage(schema) => vec![schema],
             Content::Either(one, other) => vec![one, other],
             Content::Empty | Content::Other(_) => Vec::new(),
         });
-        for schema in operation.body.into_iter().chain(of_answers) {
+        for schema in operation.body.into_iter().flat_map(Asked::schemas).chain(of_answers) {
             add(&mut found, schema);
         }
     }
@@ -137,6 +137,7 @@ impl Content {
         match self {
             Self::One(schema) => schema.name.to_owned(),
             Self::Page(schema) => format!("page of {}", schema.name),
+            Self::OneOrPage(schema) => format!("{0}, or page of {0}", schema.name),
             Self::Either(one, other) => format!("{} or {}", one.name, other.name),
             Self::Empty => "none".to_owned(),
             Self::Other(media_type) => media_type.to_owned(),

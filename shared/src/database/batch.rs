@@ -25,7 +25,8 @@ pub use self::line::Owner;
 use self::line::{Full, Line};
 use crate::database::failure::Failure;
 
-/// Items in one batch. Beyond some hundred rows a statement gains nothing more by being larger.
+/// Items in one batch, if each weighs 1. Beyond some hundred rows a statement gains nothing more by being
+/// larger.
 const BATCH: usize = 256;
 
 /// The items of a failed batch that are tried by themselves at a time, so that one which is held up holds up
@@ -43,6 +44,14 @@ pub trait Work: Send + Sync + 'static {
     type Answer: Send + 'static;
     /// Why a whole batch failed.
     type Error: HasRemedy + Send + Sync + 'static;
+
+    /// The most that a batch may weigh.
+    const BATCH: usize = BATCH;
+
+    /// What an item weighs. One that weighs more than a batch may is a batch by itself.
+    fn weight(_: &Self::Item) -> usize {
+        1
+    }
 
     /// Whose item it is: owners take turns where more wait than a batch takes. Two that have one number are
     /// taken for one.
@@ -129,7 +138,7 @@ impl<W: Work> Clone for Batcher<W> {
 impl<W: Work> Batcher<W> {
     /// A batcher for this work, with nothing in its line.
     pub fn new(work: W) -> Self {
-        Self { work: Arc::new(work), line: Arc::new(Mutex::new(Line::new(BATCH, CAPACITY))) }
+        Self { work: Arc::new(work), line: Arc::new(Mutex::new(Line::new(W::BATCH, CAPACITY))) }
     }
 
     /// Hands an item in and waits for its answer. The work goes on if the caller stops waiting.
@@ -138,8 +147,9 @@ impl<W: Work> Batcher<W> {
     /// The item was not taken in, or its batch failed.
     pub async fn submit(&self, item: W::Item) -> Result<W::Answer, Refused<W::Error>> {
         let (tell, told) = oneshot::channel();
-        let owner = W::owner(&item);
-        let is_idle = self.line().push(owner, Waiting { item, tell }).map_err(|Full| Refused::Full)?;
+        let (owner, weight) = (W::owner(&item), W::weight(&item));
+        let is_idle =
+            self.line().push(owner, weight, Waiting { item, tell }).map_err(|Full| Refused::Full)?;
         if is_idle {
             tokio::spawn(self.clone().run());
         }

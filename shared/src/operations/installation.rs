@@ -61,7 +61,8 @@ pub struct Installation {
     pub must_restore: Option<String>,
     /// Whether this row stands where it was written, and was not loaded or copied.
     pub is_as_written: bool,
-    /// Whether nothing could have been forgotten: there is no payment, and no gateway was ever met.
+    /// Whether nothing could have been forgotten: there is no payment and no account, and no gateway was ever
+    /// met.
     pub is_empty: bool,
 }
 
@@ -73,8 +74,8 @@ pub async fn read(pool: &PgPool) -> sqlx::Result<Installation> {
     let row = sqlx::query!(
         "select id, epoch, key_scheme, returned_at, system_identifier, database_oid, timeline, must_restore,
                 xmin::text::bigint = written_xid as \"is_as_written!\",
-                not exists (select from payments) and not exists (select from gateway_identities)
-                and not exists (select from gateway_cursors) as \"is_empty!\"
+                not exists (select from payments) and not exists (select from accounts)
+                and not exists (select from gateway_identities) and not exists (select from gateway_cursors) as \"is_empty!\"
            from installation"
     )
     .fetch_one(pool)

@@ -18,7 +18,7 @@ const OPEN: [&str; 7] =
     ["/docs", "/openapi.json", "/problems/1", "/health", "/health/live", "/health/ready", "/metrics"];
 
 /// Below these a merchant's key opens, and everywhere else an admin's.
-const MERCHANTS: [&str; 2] = ["/v1/payments", "/v1/idempotency-keys"];
+const MERCHANTS: [&str; 4] = ["/v1/payments", "/v1/idempotency-keys", "/v1/accounts", "/v1/transfers"];
 
 const NOBODYS: &str = "payonce_sk_unknown";
 

@@ -48,6 +48,13 @@ fn the_reference_names_every_field_of_what_merchants_send_and_get() {
         "GatewayCharge",
         "Event",
         "IdempotencyKey",
+        "AccountRequest",
+        "Account",
+        "Entry",
+        "TransferRequest",
+        "TransferGroupRequest",
+        "Transfer",
+        "PostingRequest",
         "Problem",
     ];
     for object in of_merchants {

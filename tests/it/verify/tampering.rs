@@ -388,7 +388,8 @@ async fn many_pages_are_read_to_their_end() {
         (1, &6_501.into(), &6_500.into()),
         "{report}"
     );
-    for check in report["checks"].as_array().unwrap() {
+    let checks = report["checks"].as_array().unwrap().iter();
+    for check in checks.filter(|check| check["name"] != "accounts") {
         let expected = if check["name"] == "charge" { 6_500 } else { 0 };
         assert_eq!((&check["checked"], &check["violations"]), (&6_501.into(), &expected.into()), "{check}");
     }

@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{
 use utoipa::openapi::{Ref, RefOr, Schema as AnySchema};
 
 use crate::contract::kinds::{Field, Kind, Schema};
-use crate::contract::operations;
+use crate::contract::{Asked, operations};
 
 type Described = RefOr<AnySchema>;
 
@@ -55,7 +55,9 @@ fn object(schema: &Schema) -> Described {
         }
     }
     // A field that is not known is refused, as it may be a misspelt one. Answers may have more fields later.
-    if operations::all().filter_map(|operation| operation.body).any(|body| body.name == schema.name) {
+    let asked: Vec<_> = operations::all().filter_map(|it| it.body).flat_map(Asked::schemas).collect();
+    let within = asked.iter().flat_map(|body| body.fields).filter_map(|field| field.kind.schema());
+    if asked.iter().copied().chain(within).any(|body| body.name == schema.name) {
         object = object.additional_properties(Some(AdditionalProperties::FreeForm(false)));
     }
     if let Ok(example) = serde_json::from_str::<Value>(schema.example) {

@@ -14,7 +14,7 @@ pub(crate) fn currencies() -> Vec<&'static str> {
     Currency::all().map(Currency::code).collect()
 }
 
-fn currencies_of_new_payments() -> Vec<&'static str> {
+pub(super) fn currencies_of_new_payments() -> Vec<&'static str> {
     Currency::all().filter_map(|it| it.for_new_payment().ok()).map(Currency::code).collect()
 }
 

@@ -46,8 +46,36 @@ pub(crate) static PROBLEM: Schema = Schema {
             Kind::Many(&Kind::Text),
             "The fields in which the request differs.",
         ),
+        Field::optional("account", Kind::Id("acc_"), "The account that there is not, or that is busy."),
+        Field::optional("available", Kind::Amount, "What the account has available."),
+        Field::optional("pending", Kind::Amount, "What the transfer reserves."),
+        Field::optional("currency", Kind::Text, "The currency of the account."),
+        Field::optional("transfer", Kind::One(&ENDED), "How the transfer ended."),
+        Field::optional("index", Kind::Range(0, 99), "Which transfer of the group was refused."),
+        Field::optional(
+            "transfers",
+            Kind::Many(&Kind::One(&LINKED)),
+            "What became of each transfer of the group.",
+        ),
         Field::optional("payment_id", Kind::Id("pay_"), "The payment that the idempotency key made."),
     ],
+    example: "",
+};
+
+static ENDED: Schema = Schema {
+    name: "EndedTransfer",
+    about: "How a transfer ended.",
+    fields: &[
+        text("status", "Where it stands."),
+        Field::or_null("posted_amount", Kind::Amount, "What was moved."),
+    ],
+    example: "",
+};
+
+static LINKED: Schema = Schema {
+    name: "LinkedTransfer",
+    about: "What became of a transfer of a group that was refused.",
+    fields: &[text("code", "Why it was refused; `linked_transfer_failed` where another one was.")],
     example: "",
 };
 

@@ -74,7 +74,7 @@ pub(crate) static RESOLVE_BREAK: Operation = Operation {
     about: "Closes a break, or decides about the payment that is held over it, which closes it. The same request \
             repeated by the same person changes nothing and has the same answer.",
     takes: &[NUMBER],
-    body: Some(&o::RESOLUTION),
+    body: Some(Asked::One(&o::RESOLUTION)),
     answers: &[
         ok(
             "The break is closed, or the decision is done: the break where nothing had to be decided, else the \
@@ -119,7 +119,7 @@ pub(crate) static PROPOSE_CORRECTION: Operation = Operation {
     caller: Caller::Operator,
     about: "Proposes a correction of a payment that is over. Another person has to approve it.",
     takes: &[],
-    body: Some(&o::PROPOSAL),
+    body: Some(Asked::One(&o::PROPOSAL)),
     answers: &[Answer {
         status: 201,
         about: "The correction is proposed, or was by the same request before.",
@@ -157,7 +157,7 @@ pub(crate) static WITHDRAW_CORRECTION: Operation = Operation {
     caller: Caller::Operator,
     about: "Takes a correction back, by any person, until it has ended.",
     takes: &[NUMBER],
-    body: Some(&o::WITHDRAWAL),
+    body: Some(Asked::One(&o::WITHDRAWAL)),
     answers: &[ok("The correction.", Content::One(&o::CORRECTION))],
     problems: &[Code::CorrectionClosed],
 };
@@ -191,7 +191,7 @@ pub(crate) static REPLAY_DEAD_LETTER: Operation = Operation {
     caller: Caller::Operator,
     about: "Does the job of a dead letter once more, and only once.",
     takes: &[NUMBER],
-    body: Some(&o::CLOSING),
+    body: Some(Asked::One(&o::CLOSING)),
     answers: &[ok("The letter.", Content::One(&o::DEAD_LETTER))],
     problems: &[Code::DeadLetterClosed],
 };
@@ -203,7 +203,7 @@ pub(crate) static DISCARD_DEAD_LETTER: Operation = Operation {
     caller: Caller::Operator,
     about: "Closes a dead letter without doing its job.",
     takes: &[NUMBER],
-    body: Some(&o::CLOSING),
+    body: Some(Asked::One(&o::CLOSING)),
     answers: &[ok("The letter.", Content::One(&o::DEAD_LETTER))],
     problems: &[Code::DeadLetterClosed, Code::DeadLetterHeld],
 };

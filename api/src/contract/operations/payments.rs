@@ -22,19 +22,13 @@ pub(crate) static CREATE_PAYMENT: Operation = Operation {
     about: "Records a payment once per idempotency key. Every try with one key has the same answer, byte for \
             byte, and the payment is charged once.",
     takes: &[
-        parameter(
-            Place::Header,
-            true,
-            "Idempotency-Key",
-            Kind::Key,
-            "A value of your own, the same for every try of this one payment. It never expires.",
-        ),
+        KEY,
         header(
             "Prefer",
             "`wait=n` has the answer wait up to n seconds, 1 to 60, for the payment to end or to be held.",
         ),
     ],
-    body: Some(&o::PAYMENT_REQUEST),
+    body: Some(Asked::One(&o::PAYMENT_REQUEST)),
     answers: &[
         Answer {
             status: 200,

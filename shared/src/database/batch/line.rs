@@ -8,10 +8,19 @@ pub type Owner = u64;
 
 #[derive(Debug)]
 pub(super) struct Line<T> {
-    waiting: VecDeque<(Owner, T)>,
+    waiting: VecDeque<Waiting<T>>,
+    /// What all that waits weighs.
+    weight: usize,
     is_worked_on: bool,
     batch: usize,
     capacity: usize,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    owner: Owner,
+    weight: usize,
+    item: T,
 }
 
 /// The line has no room.
@@ -20,7 +29,7 @@ pub(super) struct Full;
 
 impl<T> Line<T> {
     pub(super) const fn new(batch: usize, capacity: usize) -> Self {
-        Self { waiting: VecDeque::new(), is_worked_on: false, batch, capacity }
+        Self { waiting: VecDeque::new(), weight: 0, is_worked_on: false, batch, capacity }
     }
 
     /// The number of waiting items.
@@ -28,7 +37,7 @@ impl<T> Line<T> {
         self.waiting.len()
     }
 
-    /// The most items of a batch.
+    /// The most that a batch may weigh.
     pub(super) const fn batch(&self) -> usize {
         self.batch
     }
@@ -40,19 +49,21 @@ impl<T> Line<T> {
 
     /// Takes an item in. It answers `true` if no task works on the line. Then the caller does, and must call
     /// [`Self::take`] until nothing comes.
-    pub(super) fn push(&mut self, owner: Owner, item: T) -> Result<bool, Full> {
+    pub(super) fn push(&mut self, owner: Owner, weight: usize, item: T) -> Result<bool, Full> {
         if !self.has_room_for(owner) {
             return Err(Full);
         }
-        self.waiting.push_back((owner, item));
+        self.waiting.push_back(Waiting { owner, weight, item });
+        self.weight += weight;
         let was_worked_on = std::mem::replace(&mut self.is_worked_on, true);
         Ok(!was_worked_on)
     }
 
     /// The next batch. Once it is empty, the line is not the caller's any more.
     pub(super) fn take(&mut self) -> Vec<T> {
-        let batch: Vec<T> = if self.waiting.len() <= self.batch {
-            self.waiting.drain(..).map(|(_, item)| item).collect()
+        let batch: Vec<T> = if self.weight <= self.batch {
+            self.weight = 0;
+            self.waiting.drain(..).map(|it| it.item).collect()
         } else {
             self.take_in_turns()
         };
@@ -67,50 +78,41 @@ impl<T> Line<T> {
         if waiting < self.capacity - quarter {
             return true;
         }
-        waiting < self.capacity && self.waiting.iter().filter(|(other, _)| *other == owner).count() < quarter
+        waiting < self.capacity && self.waiting.iter().filter(|it| it.owner == owner).count() < quarter
     }
 
-    /// The first item of each owner, then the second of each, and so on, until the batch is full.
+    /// The first item of each owner, then the second of each, and so on, until the next one does not fit into
+    /// the batch. The batch keeps the order in which they came.
     fn take_in_turns(&mut self) -> Vec<T> {
         let mut of_owner: HashMap<Owner, usize> = HashMap::new();
-        let turns: Vec<usize> = self
-            .waiting
-            .iter()
-            .map(|(owner, _)| {
-                let turn = of_owner.entry(*owner).or_default();
-                *turn += 1;
-                *turn
-            })
-            .collect();
-        if of_owner.len() == 1 {
-            return self.waiting.drain(..self.batch).map(|(_, item)| item).collect();
+        let mut turns: Vec<(usize, usize)> = Vec::with_capacity(self.waiting.len());
+        for (at, it) in self.waiting.iter().enumerate() {
+            let turn = of_owner.entry(it.owner).or_default();
+            *turn += 1;
+            turns.push((*turn, at));
         }
-        let (last, mut of_last) = last_turn(&turns, self.batch);
-        let (mut batch, mut left) = (Vec::with_capacity(self.batch), VecDeque::new());
-        for ((owner, item), turn) in self.waiting.drain(..).zip(turns) {
-            let is_of_last = turn == last && of_last > 0;
-            of_last -= usize::from(is_of_last);
-            if turn < last || is_of_last {
-                batch.push(item);
+        turns.sort_unstable();
+        let mut is_taken = vec![false; turns.len()];
+        let mut weight = 0;
+        for (taken, (_, at)) in turns.into_iter().enumerate() {
+            let heavier = weight + self.waiting[at].weight;
+            // What weighs more than a batch may is a batch by itself.
+            if heavier > self.batch && taken > 0 {
+                break;
+            }
+            weight = heavier;
+            is_taken[at] = true;
+        }
+        self.weight -= weight;
+        let (mut batch, mut left) = (Vec::new(), VecDeque::with_capacity(self.waiting.len()));
+        for (it, is_taken) in self.waiting.drain(..).zip(is_taken) {
+            if is_taken {
+                batch.push(it.item);
             } else {
-                left.push_back((owner, item));
+                left.push_back(it);
             }
         }
         self.waiting = left;
         batch
     }
-}
-
-/// The turn at which a batch is full, and how many items of that turn it takes.
-fn last_turn(turns: &[usize], batch: usize) -> (usize, usize) {
-    let mut items = vec![0; turns.iter().max().map_or(1, |most| most + 1)];
-    turns.iter().for_each(|&turn| items[turn] += 1);
-    let mut room = batch;
-    for (turn, &items) in items.iter().enumerate() {
-        if items > room {
-            return (turn, room);
-        }
-        room -= items;
-    }
-    (items.len(), 0)
 }

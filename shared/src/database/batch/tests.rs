@@ -230,7 +230,7 @@ fn owners_take_turns_whatever_comes() {
             if random(3) > 0 {
                 next += 1;
                 let owner = random(4);
-                if line.push(owner, (owner, next)).is_ok() {
+                if line.push(owner, 1, (owner, next)).is_ok() {
                     waiting.push((owner, next));
                 }
                 continue;
@@ -347,7 +347,7 @@ fn every_interleaving(batch: usize) {
             let tasks = (0..TASKS).map(|item| {
                 let (line, done) = (line.clone(), done.clone());
                 shuttle::thread::spawn(move || {
-                    if !line.lock().unwrap().push(0, item).unwrap() {
+                    if !line.lock().unwrap().push(0, 1, item).unwrap() {
                         return;
                     }
                     loop {

@@ -119,7 +119,7 @@ async fn latest(pool: &PgPool, filter: &Filter) -> sqlx::Result<Vec<Uuid>> {
         // One column of the index is given, and the order names both: that says which index to read.
         Some(merchant) => {
             sqlx::query_scalar!(
-                "select payment_id as id from idempotency_keys
+                "select payment_id as \"id!\" from idempotency_keys
                   where substr(operation, 1) = 'create_payment' and merchant_id >= $1 and (merchant_id, payment_id) < ($1, $2)
                   order by merchant_id desc, payment_id desc limit $3",
                 merchant.uuid(),
@@ -163,7 +163,7 @@ async fn of_customer(
     status: Option<PaymentStatus>,
 ) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
-        "select found.id
+        "select found.id as \"id!\"
            from merchants m
           cross join lateral (
                 select k.payment_id as id from idempotency_keys k
