@@ -10,7 +10,7 @@ use tokio::process::Command;
 
 use crate::PROGRAM;
 use crate::operator::ADAS_KEY;
-use crate::tidy::root;
+use crate::tidy::{root, text};
 
 /// What `scripts/setup-clients` installs.
 fn tools() -> PathBuf {
@@ -66,6 +66,10 @@ async fn a_python_client_that_was_generated_pays_repeats_waits_lists_and_reads_e
     assert_eq!(said, "ok\n");
 }
 
+/// How TypeScript is checked and compiled, as strictly as it can be.
+const STRICT: [&str; 8] =
+    ["--strict", "--skipLibCheck", "--module", "nodenext", "--target", "es2022", "--types", "node"];
+
 #[tokio::test]
 async fn a_typescript_client_that_was_generated_pays_repeats_waits_lists_and_reads_events() {
     let system = System::start(PROGRAM).await;
@@ -73,23 +77,40 @@ async fn a_typescript_client_that_was_generated_pays_repeats_waits_lists_and_rea
     std::os::unix::fs::symlink(tools().join("node_modules"), place.join("node_modules")).unwrap();
     run(&place, bin.join("openapi-typescript"), &["openapi.json", "-o", "api.d.ts"]).await;
     fs::copy(ours("try.ts"), place.join("try.ts")).unwrap();
-    let compile = [
-        "--strict",
-        "--skipLibCheck",
-        "--module",
-        "nodenext",
-        "--target",
-        "es2022",
-        "--types",
-        "node",
-        "try.ts",
-    ];
+    let compile = [&STRICT[..], &["try.ts"]].concat();
     run(&place, bin.join("tsc"), &compile).await;
 
     let address = system.apis[0].address("api");
     let said = run(&place, "node", &["try.js", address, system.client.secret()]).await;
 
     assert_eq!(said, "ok\n");
+}
+
+/// The first program in this language in the reference.
+fn quick_start(language: &str) -> String {
+    let page = text("docs/API.md");
+    let (_, program) = page.split_once(&format!("```{language}\n")).unwrap();
+    program.split("```").next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_quick_starts_of_the_reference_run_and_are_one_payment() {
+    let system = System::start(PROGRAM).await;
+    let (place, tools) = (workshop(), tools());
+    fs::write(place.join("start.py"), quick_start("python")).unwrap();
+    fs::write(place.join("start.ts"), quick_start("ts")).unwrap();
+    std::os::unix::fs::symlink(tools.join("node_modules"), place.join("node_modules")).unwrap();
+    let compile = [&STRICT[..], &["start.ts"]].concat();
+    run(&place, tools.join("node_modules/.bin/tsc"), &compile).await;
+
+    for (program, file) in [(tools.join("venv/bin/python"), "start.py"), ("node".into(), "start.js")] {
+        let mut command = Command::new(program);
+        command.env("PAYONCE_URL", system.apis[0].address("api")).env("PAYONCE_KEY", system.client.secret());
+        let done = command.arg(file).current_dir(&place).output().await.unwrap();
+        let said = String::from_utf8_lossy(&done.stdout) + String::from_utf8_lossy(&done.stderr);
+        assert_eq!(said, "succeeded\n", "{file}");
+    }
+    assert_eq!(system.count("select count(*) from payments").await, 1);
 }
 
 #[tokio::test]
