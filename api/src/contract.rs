@@ -167,7 +167,9 @@ impl Operation {
         if self.caller == Caller::Merchant {
             all.extend([Code::TooManyRequests, Code::TooManyConcurrentRequests, Code::ReducedCapacity]);
         }
-        if self.takes.iter().any(|parameter| parameter.place == Place::Path) {
+        // A transfer that there is not has a code of its own, whatever its id looks like.
+        let has_own = self.problems.contains(&Code::TransferNotFound);
+        if self.takes.iter().any(|parameter| parameter.place == Place::Path) && !has_own {
             all.push(Code::NotFound);
         }
         if self.body.is_some() {

@@ -2,6 +2,7 @@
 //! answer, no account owes, and nothing waits for long.
 
 mod bank;
+mod busy;
 mod codes;
 mod commands;
 mod crashes;

@@ -18,6 +18,7 @@ use shared::account::opening::{self, NewAccount};
 use shared::account::store::{self, Account, Filter, Past};
 use shared::database::failure::Failure;
 use shared::database::standby;
+use shared::payment::transition;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -144,16 +145,20 @@ async fn opened(app: App, new: NewAccount) -> Result<Response, Problem> {
                 let id = AccountId::from(found.object_id);
                 return shown(&app, new.merchant, id, id != new.id).await;
             }
-            match opening::open(&app.pool, &new).await {
+            let waited_for = match opening::open(&app.pool, &new).await {
                 Ok(true) => return shown(&app, new.merchant, new.id, false).await,
-                // Another request has the key now, or has it under way. The connection may also have broken
-                // after the commit.
-                Ok(false) => {}
-                Err(error) if is_worth_another_try(&error) => tracing::debug!(%error, "opening again"),
+                // Another request took the key a moment ago.
+                Ok(false) => Problem::KeyInProgress,
+                // Another request has the key under way, or another session the table. The connection may
+                // also have broken after the commit.
+                Err(error) if is_worth_another_try(&error) => {
+                    tracing::debug!(%error, "opening again");
+                    if transition::key_is_held(&error) { Problem::KeyInProgress } else { error.into() }
+                }
                 Err(error) => return Err(error.into()),
-            }
+            };
             if Instant::now() >= deadline {
-                return Err(Problem::KeyInProgress);
+                return Err(waited_for);
             }
         }
     });

@@ -188,7 +188,6 @@ pub(crate) static VOID_TRANSFER: Operation = Operation {
     problems: &[
         Code::IdempotencyKeyMissing,
         Code::IdempotencyKeyInProgress,
-        Code::IdempotencyKeyReused,
         Code::TransferNotFound,
         Code::TransferExpired,
         Code::TransferNotPending,
