@@ -182,6 +182,26 @@ async fn a_letter_replayed_twice_has_one_effect_and_keeps_the_key_of_its_job() {
 }
 
 #[tokio::test]
+async fn a_letter_is_shown_and_discarded_once() {
+    let system = System::start(PROGRAM).await;
+    push(&system, "", b"nonsense", "by-hand").await;
+    let letter = parked(&system, 1).await.remove(0);
+    let path = format!("/v1/dead-letters/{}", letter["id"]);
+    assert_eq!(get(&system, &path).await, letter);
+    let discard = format!("{path}/discard");
+    let said = json!({ "by": "ada", "reason": "pushed by mistake" });
+
+    let first = asks(&system, &discard, said.clone()).await;
+    let again = asks(&system, &discard, said).await;
+    let otherwise = asks(&system, &discard, json!({ "reason": "why not" })).await;
+
+    first.assert_status(200);
+    assert_eq!(first.json()["closed_as"], "discarded");
+    assert_eq!(again.body, first.body);
+    otherwise.assert_problem(409, "dead_letter_closed");
+}
+
+#[tokio::test]
 async fn the_command_line_lists_shows_replays_and_discards() {
     let system = System::start(PROGRAM).await;
     push(&system, "", b"nonsense", "by-hand").await;

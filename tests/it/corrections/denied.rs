@@ -1,8 +1,10 @@
 //! A charge that the gateway denies after it had confirmed it, and that two people put right.
 
+use reqwest::Method;
+use serde_json::json;
 use tests::{System, a_payment};
 
-use super::{ADAS_KEY, BOBS_KEY, approves, proposes};
+use super::{ADAS_KEY, BOBS_KEY, approves, asks, proposes};
 use crate::PROGRAM;
 use crate::reconcile::{first_tick_over, open_breaks, reconcile};
 
@@ -29,4 +31,20 @@ async fn a_charge_that_the_gateway_denies_is_told_unless_two_people_have_agreed_
     sqlx::query(withdrawn).execute(&system.database.pool).await.unwrap();
     assert_eq!(reconcile(&system).await.0, 3);
     assert_eq!(open_breaks(&system).await, [format!("charge_denied of {id}")]);
+}
+
+#[tokio::test]
+async fn what_was_taken_back_is_approved_by_nobody() {
+    let system = System::start(PROGRAM).await;
+    let id = system.accepted(a_payment()).await;
+    system.ended(id).await;
+    let proposed = proposes(&system, id, "charge_missing", ("0", None), ADAS_KEY).await.json();
+    let withdraw = format!("/v1/corrections/{}/withdraw", proposed["id"]);
+
+    let withdrawn =
+        asks(&system, Method::POST, &withdraw, Some(json!({ "reason": "a mistake" })), BOBS_KEY).await;
+
+    withdrawn.assert_status(200);
+    assert_eq!(withdrawn.json()["state"], "withdrawn");
+    approves(&system, &proposed["id"], BOBS_KEY).await.assert_problem(409, "correction_closed");
 }

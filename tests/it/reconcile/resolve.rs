@@ -110,6 +110,32 @@ async fn a_break_of_a_held_payment_is_resolved_by_a_decision() {
 }
 
 #[tokio::test]
+async fn there_is_nothing_to_decide_about_a_payment_that_is_not_held() {
+    let (system, it) = a_break().await;
+
+    let decided = resolve(&system, &it["id"], json!({ "reason": "x", "decision": "release" })).await;
+
+    decided.assert_problem(409, "nothing_to_decide");
+}
+
+#[tokio::test]
+async fn a_decision_that_no_worker_checks_is_taken_up_and_keeps_another_one_out() {
+    let mut system = System::start(PROGRAM).await;
+    let id = system.accepted(a_payment().method("sim_wrong_amount")).await;
+    system.held(id).await;
+    system.workers[0].kill9();
+    let it = get(&system, "/v1/breaks").await["data"][0].clone();
+
+    let asked = resolve(&system, &it["id"], json!({ "by": "ada", "reason": "x", "decision": "void" })).await;
+    let other =
+        resolve(&system, &it["id"], json!({ "by": "bob", "reason": "y", "decision": "reverse" })).await;
+
+    asked.assert_status(202);
+    assert_eq!((&asked.json()["object"], &asked.json()["outcome"]), (&"decision".into(), &Value::Null));
+    other.assert_problem(409, "decision_open");
+}
+
+#[tokio::test]
 async fn only_the_admin_key_opens_breaks_and_runs() {
     let system = System::start(PROGRAM).await;
     let merchants = system.pay(a_payment()).await;
