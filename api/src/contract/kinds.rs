@@ -55,6 +55,8 @@ pub(crate) enum Kind {
     Anything,
     One(&'static Schema),
     Many(&'static Self),
+    /// As many of these at least, and at most.
+    Between(usize, usize, &'static Self),
 }
 
 impl Field {
@@ -83,7 +85,7 @@ impl Kind {
     /// The object that it is, or of which it is a list. None for what is no object of the contract.
     pub(crate) fn schema(self) -> Option<&'static Schema> {
         let mut kind = self;
-        while let Self::Many(each) = kind {
+        while let Self::Many(each) | Self::Between(_, _, each) = kind {
             kind = *each;
         }
         if let Self::One(schema) = kind { Some(schema) } else { None }
@@ -109,6 +111,7 @@ impl Kind {
             Self::Anything => "any JSON".to_owned(),
             Self::One(schema) => schema.name.to_owned(),
             Self::Many(kind) => format!("list of {}", kind.in_words()),
+            Self::Between(min, max, kind) => format!("list of {min} to {max} of {}", kind.in_words()),
         }
     }
 }

@@ -167,6 +167,9 @@ pub(super) fn of(kind: Kind) -> Described {
         Kind::Anything => ObjectBuilder::new().schema_type(SchemaType::AnyValue).into(),
         Kind::One(schema) => reference(schema),
         Kind::Many(kind) => ArrayBuilder::new().items(of(*kind)).into(),
+        Kind::Between(min, max, kind) => {
+            ArrayBuilder::new().items(of(*kind)).min_items(Some(min)).max_items(Some(max)).into()
+        }
     }
 }
 

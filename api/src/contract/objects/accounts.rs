@@ -1,6 +1,6 @@
 //! What merchants send and get about the accounts of their customers.
 
-use domain::account::{EntryCode, TransferStatus};
+use domain::account::{EntryCode, GROUP_MAX, TransferStatus};
 
 use super::payments::{currencies, currencies_of_new_payments};
 use super::{Field, Kind, Schema, at, id, maybe_at, object, text};
@@ -130,7 +130,7 @@ pub(crate) static GROUP_REQUEST: Schema = Schema {
     about: "1 to 100 transfers that happen together or not at all.",
     fields: &[Field::new(
         "transfers",
-        Kind::Many(&Kind::One(&TRANSFER_REQUEST)),
+        Kind::Between(1, GROUP_MAX, &Kind::One(&TRANSFER_REQUEST)),
         "The transfers, in their order.",
     )],
     example: "",
