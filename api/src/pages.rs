@@ -35,37 +35,28 @@ pub(crate) trait Place: Copy {
     fn of_number(number: u128) -> Option<Self>;
 }
 
-impl Place for PaymentId {
-    const WANTS: &'static str = "the id of a payment: pay_ and 32 lower-case hex digits";
+macro_rules! place_by_id {
+    ($id:ty, $wants:literal) => {
+        impl Place for $id {
+            const WANTS: &'static str = $wants;
 
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
+            fn parse(text: &str) -> Option<Self> {
+                text.parse().ok()
+            }
 
-    fn number(self) -> u128 {
-        self.uuid().as_u128()
-    }
+            fn number(self) -> u128 {
+                self.uuid().as_u128()
+            }
 
-    fn of_number(number: u128) -> Option<Self> {
-        Some(Uuid::from_u128(number).into())
-    }
+            fn of_number(number: u128) -> Option<Self> {
+                Some(Uuid::from_u128(number).into())
+            }
+        }
+    };
 }
 
-impl Place for AccountId {
-    const WANTS: &'static str = "the id of an account: acc_ and 32 lower-case hex digits";
-
-    fn parse(text: &str) -> Option<Self> {
-        text.parse().ok()
-    }
-
-    fn number(self) -> u128 {
-        self.uuid().as_u128()
-    }
-
-    fn of_number(number: u128) -> Option<Self> {
-        Some(Uuid::from_u128(number).into())
-    }
-}
+place_by_id!(PaymentId, "the id of a payment: pay_ and 32 lower-case hex digits");
+place_by_id!(AccountId, "the id of an account: acc_ and 32 lower-case hex digits");
 
 /// The id of what operators see.
 impl Place for i64 {

@@ -8,9 +8,13 @@ use std::convert::Infallible;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
+use chrono::{DateTime, Datelike as _, Utc};
 
 use crate::fault::{Fault, Kind, shown};
 use crate::problem::Problem;
+
+/// What a time must be. RFC 3339 has years of four digits, and Postgres none that are much older.
+const TIME: &str = "a time by RFC 3339 with a year from 0000 to 9999, such as 2026-01-31T12:00:00Z; a + in it is written %2B";
 
 /// The parameters of a query, and what was found wrong with them so far.
 #[derive(Clone)]
@@ -69,6 +73,11 @@ impl Params {
         self.parsed(name, wants, read)
     }
 
+    /// A parameter that is a time.
+    pub(crate) fn time(&mut self, name: &'static str) -> Option<DateTime<Utc>> {
+        self.parsed(name, TIME, time)
+    }
+
     /// A parameter that is one of these words.
     pub(crate) fn word(&mut self, name: &'static str, words: &[&str]) -> Option<String> {
         let wants = format!("one of {}", words.join(", "));
@@ -120,6 +129,11 @@ impl Params {
     pub(crate) fn end(self) -> Result<(), Problem> {
         Problem::unless(self.faults())
     }
+}
+
+/// A time with a year of four digits.
+pub(crate) fn time(text: &str) -> Option<DateTime<Utc>> {
+    text.parse().ok().filter(|at: &DateTime<Utc>| (0..=9999).contains(&at.year()))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Params {

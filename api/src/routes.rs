@@ -9,7 +9,7 @@ use axum::extract::{
     DefaultBodyLimit, FromRequest, FromRequestParts as _, MatchedPath, Path, Request, State,
 };
 use axum::http::header::{ALLOW, CACHE_CONTROL};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
@@ -44,6 +44,12 @@ mod payments;
 mod reconciliation;
 mod recovery;
 mod transfers;
+
+/// The header that says whether an answer is that of an earlier request with the same key.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// How long a request waits for another one with the same key to end.
+const KEY_WAIT: Duration = Duration::from_secs(5);
 
 /// All routes, with what holds for each of them.
 pub(crate) fn router(app: App, settings: &Settings) -> Router {
@@ -133,7 +139,7 @@ async fn complete(request: Request, next: Next) -> Response {
         // Every refusal for want of a key looks the same, so that none tells which paths there are.
         headers.remove(ALLOW);
     } else if takes_a_key {
-        headers.entry(payments::REPLAYED).or_insert(HeaderValue::from_static("false"));
+        headers.entry(REPLAYED).or_insert(HeaderValue::from_static("false"));
     }
     response
 }

@@ -1,14 +1,11 @@
 //! Accounts of a merchant's own customers: opened once per key, and read, also as they stood in the past.
 
-use std::time::Duration;
-
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use chrono::{DateTime, Datelike as _, Utc};
 use domain::ids::{AccountId, MerchantId};
 use domain::money::Currency;
 use rust_decimal::Decimal;
@@ -22,9 +19,9 @@ use shared::payment::transition;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::Sent;
 use super::admin::Admin;
 use super::merchant::Merchant;
+use super::{KEY_WAIT, REPLAYED, Sent};
 use crate::body::Fields;
 use crate::clean::unclean;
 use crate::contract::{Serve as _, operations};
@@ -36,16 +33,8 @@ use crate::refusal::NotMoved;
 use crate::render::account as render;
 use crate::{App, request};
 
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-
-/// How long a request waits for another one with the same key.
-const KEY_WAIT: Duration = Duration::from_secs(5);
-
 /// The longest owner, in characters.
 const OWNER_MAX: usize = 255;
-
-/// What a time is.
-const TIME: &str = "a time by RFC 3339 with a year from 0000 to 9999, such as 2026-01-31T12:00:00Z; a + in it is written %2B";
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -190,9 +179,7 @@ async fn read(
     id: Result<Path<AccountId>, PathRejection>,
     mut params: Params,
 ) -> Result<Response, Problem> {
-    let at = params.parsed("at", TIME, |text| {
-        text.parse().ok().filter(|at: &DateTime<Utc>| (0..=9999).contains(&at.year()))
-    });
+    let at = params.time("at");
     params.end()?;
     let id = account_id(id)?;
     let account = find(&app, merchant, id).await?;

@@ -26,8 +26,8 @@ use shared::platform::metrics::{self, Accept};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::Sent;
 use super::merchant::{ApiKey, Merchant, caller};
+use super::{KEY_WAIT, REPLAYED, Sent};
 use crate::contract::{Serve as _, operations};
 use crate::correlation::CorrelationId;
 use crate::etag::{Known, Tag};
@@ -44,12 +44,6 @@ const SIMULATE_CHAOS: HeaderName = HeaderName::from_static("x-simulate-chaos");
 
 /// The path at which payments are made and listed.
 pub(super) const PATH: &str = "/v1/payments";
-
-/// The header that says whether an answer is that of an earlier request with the same key.
-pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-
-/// How long a request waits for another one with the same key to end.
-const KEY_WAIT: Duration = Duration::from_secs(5);
 
 const WAIT_MAX: u64 = 60;
 

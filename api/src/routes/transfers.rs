@@ -4,10 +4,9 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
-use chrono::{DateTime, Datelike as _, Utc};
 use domain::account::{
     CREATE_TRANSFER, GROUP_MAX, HoldEnd, NewTransfer, POST_TRANSFER, Refusal, UncheckedTransfer,
     VOID_TRANSFER, fingerprint_of_act, fingerprint_of_transfers,
@@ -20,20 +19,18 @@ use shared::account::{Transfer, store};
 use shared::database::standby;
 use uuid::Uuid;
 
-use super::Sent;
 use super::merchant::Merchant;
+use super::{REPLAYED, Sent};
 use crate::accounts::Outcome;
 use crate::body::Fields;
 use crate::contract::{Serve as _, operations};
 use crate::fault::{Fault, Kind};
 use crate::problem::Problem;
-use crate::query::NoParams;
+use crate::query::{NoParams, time};
 use crate::refusal::NotMoved;
 use crate::render::account as render;
 use crate::render::list;
 use crate::{App, request};
-
-const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
 /// What the id of an account is.
 const ACCOUNT_ID: &str = "the id of an account: acc_ and 32 lower-case hex digits";
@@ -116,9 +113,7 @@ fn transfer(fields: &mut Fields<'_>) -> Option<UncheckedTransfer> {
     let amount = fields.needed("amount", request::amount);
     let currency = fields.text("currency");
     let is_pending = fields.flag("pending");
-    let expires_at = fields.optional_parsed("expires_at", TIME, |text| {
-        text.parse().ok().filter(|at: &DateTime<Utc>| (0..=9999).contains(&at.year()))
-    });
+    let expires_at = fields.optional_parsed("expires_at", TIME, time);
     if expires_at.is_some() && !is_pending {
         fields.fault(
             "expires_at",

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
-use chrono::{DateTime, Datelike as _, TimeDelta, Utc};
+use chrono::TimeDelta;
 use domain::ids::MerchantId;
 use domain::money::{self, Currency};
 use domain::status::PaymentStatus;
@@ -17,9 +17,6 @@ use crate::pages::Pages;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::{App, render};
-
-/// What a time must be. RFC 3339 has years of four digits, and Postgres none that are much older.
-const TIME: &str = "a time by RFC 3339 with a year from 0000 to 9999, such as 2026-01-31T12:00:00Z; a + in it is written %2B";
 
 const AMOUNT: &str = "a decimal number, such as 12.30";
 
@@ -53,8 +50,8 @@ fn filter(params: &mut Params) -> Filter {
     let currency = params.parsed("currency", "the code of a currency, such as EUR", |code| {
         code.parse().ok().map(|currency: Currency| currency.code().to_owned())
     });
-    let created_after = params.parsed("created_after", TIME, time);
-    let created_before = params.parsed("created_before", TIME, time);
+    let created_after = params.time("created_after");
+    let created_before = params.time("created_before");
     let amounts = ["amount", "amount_min", "amount_max"]
         .map(|name| params.parsed(name, AMOUNT, |amount| money::decimal(amount).ok()).map(|it| (name, it)));
     let metadata = params.entries("metadata", "metadata[name]");
@@ -90,10 +87,6 @@ fn filter(params: &mut Params) -> Filter {
         metadata,
         ..Filter::default()
     }
-}
-
-fn time(text: &str) -> Option<DateTime<Utc>> {
-    text.parse().ok().filter(|at: &DateTime<Utc>| (0..=9999).contains(&at.year()))
 }
 
 /// What tells this list from every other one, for its cursors.
