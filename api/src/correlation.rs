@@ -3,7 +3,6 @@
 
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
-use axum::middleware::Next;
 use axum::response::Response;
 use shared::platform::listener::ClientAddress;
 use tracing::{Instrument as _, field};
@@ -21,7 +20,10 @@ pub(crate) struct CorrelationId(pub(crate) String);
 
 /// Gives every request its ids, and every answer the ids of its request, be it a replay. What is within is
 /// measured. A correlation id that is refused is not repeated.
-pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
+pub(crate) async fn identify<F: Future<Output = Response>>(
+    mut request: Request,
+    within: impl FnOnce(Request) -> F,
+) -> Response {
     let request_id = format!("req_{}", Uuid::now_v7().as_simple());
     let brought = head::correlation_id(request.headers()).ok().flatten();
     let correlation_id = brought.unwrap_or(&request_id).to_owned();
@@ -31,7 +33,7 @@ pub(crate) async fn identify(mut request: Request, next: Next) -> Response {
     let span = tracing::error_span!("request", request_id, correlation_id, client, key = field::Empty);
     let ids = [(REQUEST_ID, request_id), (CORRELATION_ID, correlation_id.clone())];
     request.extensions_mut().insert(CorrelationId(correlation_id));
-    let response = measure(request, next).instrument(span).await;
+    let response = measure(request, within).instrument(span).await;
     let mut response = with_request_id(response, &ids[0].1);
     for (name, id) in ids {
         if let Ok(value) = HeaderValue::from_str(&id) {

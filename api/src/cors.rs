@@ -3,16 +3,16 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::ready;
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, AUTHORIZATION, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION, ORIGIN,
     RETRY_AFTER,
 };
 use axum::http::{HeaderName, HeaderValue, Method, Uri};
-use axum::middleware::Next;
 use axum::response::Response;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -59,17 +59,25 @@ impl fmt::Debug for Origins {
 
 /// Tells browsers which origins may call, and answers what they ask beforehand: before any key, as they send
 /// none with it. Any other `OPTIONS` is a request like all others.
-pub(crate) async fn across(State(origins): State<Origins>, request: Request, next: Next) -> Response {
+pub(crate) async fn across<F: Future<Output = Response>>(
+    origins: &Origins,
+    request: Request,
+    within: impl FnOnce(Request) -> F,
+) -> Response {
     let headers = request.headers();
     let is_preflight = headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-    if origins.0.is_empty() || (request.method() == Method::OPTIONS && !is_preflight) {
-        return next.run(request).await;
+    let is_options = request.method() == Method::OPTIONS;
+    if origins.0.is_empty() || (is_options && !is_preflight) {
+        return within(request).await;
     }
-    let inner = service_fn(move |request| {
-        let next = next.clone();
-        async move { Ok::<_, Infallible>(next.run(request).await) }
-    });
-    match layer(origins).layer(inner).oneshot(request).await {
+    let mut asked: Request = Request::default();
+    *asked.headers_mut() = headers.clone();
+    request.method().clone_into(asked.method_mut());
+    // What a browser asks beforehand is answered by the layer alone.
+    let mut response = if is_options { Response::default() } else { within(request).await };
+    let inner = service_fn(move |_| ready(Ok::<_, Infallible>(std::mem::take(&mut response))));
+    // Boxed, since it is a large part of the future, and few installations need it.
+    match Box::pin(layer(origins.clone()).layer(inner).oneshot(asked)).await {
         Ok(response) => response,
         Err(never) => match never {},
     }

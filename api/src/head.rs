@@ -1,7 +1,7 @@
 //! What holds for the head of every request, whatever it asks for: it names one host, a correlation id can be
 //! followed, and path and query are no longer than any of ours.
 
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::header::HOST;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Version};
@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 
 use crate::fault::{Fault, Kind};
 use crate::problem::Problem;
+use crate::request::BODY_BYTES_MAX;
 
 pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static("x-correlation-id");
 
@@ -19,14 +20,20 @@ const CORRELATION_ID_MAX: usize = 128;
 /// The most bytes of path and query together. The longest query of ours is a list's, with all its filters.
 const URI_BYTES_MAX: usize = 8 * 1024;
 
-/// Refuses a request whose head is not well formed.
-pub(crate) async fn well_formed(request: Request, next: Next) -> Response {
+/// Refuses a request whose head is not well formed, and bounds the body of any other.
+pub(crate) async fn well_formed<F: Future<Output = Response>>(
+    mut request: Request,
+    within: impl FnOnce(Request) -> F,
+) -> Response {
     if request.uri().path_and_query().is_some_and(|it| it.as_str().len() > URI_BYTES_MAX) {
         return Problem::UriTooLong(URI_BYTES_MAX).into_response();
     }
     let faults = [host(&request), correlation_id(request.headers()).err()];
     match Problem::unless(faults.into_iter().flatten().collect()) {
-        Ok(()) => next.run(request).await,
+        Ok(()) => {
+            DefaultBodyLimit::max(BODY_BYTES_MAX).apply(&mut request);
+            within(request).await
+        }
         Err(problem) => problem.into_response(),
     }
 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::http::Request;
+use axum::middleware::map_response;
 use shared::database::batch::Batcher;
 use shared::database::{self, Seat};
 use shared::merchant::auth::Authenticating;
@@ -19,12 +20,13 @@ use shared::merchant::usage::Usage;
 use shared::operations::installation;
 use shared::payment::store::Reading;
 use shared::payment::transition::Accepting;
-use shared::platform::listener::{self, Limits, Tls};
+use shared::platform::listener::{self, Limits, Timely, Tls};
 use shared::queue::bell::Bell;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tower::ServiceExt;
 
 mod accounts;
 mod admin_key;
@@ -227,9 +229,11 @@ impl Server {
         let room = listener::room_for(self.settings.client_connections + others);
         let clients = Limits::with(room.saturating_sub(others).max(1));
         let is_tls = self.tls.is_some();
-        let marked = |router: Router| router.layer(from_fn_with_state(is_tls, secured::transport));
+        let marked =
+            |router: Router| if is_tls { router.layer(map_response(secured::by_tls)) } else { router };
         let operators = app.operators.clone();
         let api = marked(routes::router(app, &self.settings));
+        let api = ServiceExt::<Request<Timely>>::map_response(api, routes::without_paths);
         let ops = marked(operator::listener(&self.pool, operators.clone()));
         let board = self.board.map(|door| (door, marked(board::router(&self.pool, operators))));
         let metrics = routes::metrics::router(self.pool.clone());
@@ -240,7 +244,7 @@ impl Server {
             listener::serve(door.listener, tls, router, limits, shutdown.clone())
         };
         tokio::join!(
-            at(self.api, tls.clone(), api, clients),
+            listener::serve(self.api.listener, tls.clone(), api, clients, shutdown.clone()),
             at(self.ops, tls.clone(), ops, Limits::with(OPERATORS)),
             async {
                 if let Some((door, board)) = board {

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
 use axum::http::Method;
-use axum::middleware::Next;
 use axum::response::Response;
 use shared::platform::metrics;
 
@@ -23,13 +22,16 @@ pub(crate) fn describe() {
 
 /// Counts a request by its method and its route's template, because nothing that a client makes up may become
 /// a label. A long poll is counted without its duration.
-pub(crate) async fn measure(request: Request, next: Next) -> Response {
+pub(crate) async fn measure<F: Future<Output = Response>>(
+    request: Request,
+    within: impl FnOnce(Request) -> F,
+) -> Response {
     let started = Instant::now();
     let method = known_method(request.method());
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let waits = request.uri().query().is_some_and(|query| query.contains("wait="))
         || prefer::wait(request.headers()).is_some();
-    let response = next.run(request).await;
+    let response = within(request).await;
     let (status, duration) = (response.status().as_u16(), started.elapsed());
     tracing::debug!(method, route, status, ?duration, "answered");
     metrics::http_answered(method, route, status, (!waits).then_some(duration));

@@ -5,12 +5,12 @@
 //! compressed: they hold no key and no other secret, and no page elsewhere can have a browser ask for them.
 
 use std::convert::Infallible;
+use std::future::ready;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
 use axum::response::Response;
 use shared::platform::listener::Holds;
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -25,23 +25,26 @@ const BYTES_MIN: u64 = 1400;
 const CODINGS: [&str; 2] = ["br", "gzip"];
 
 /// Compresses the answer to a read by a coding that the client takes.
-pub(crate) async fn packed(mut request: Request, next: Next) -> Response {
+pub(crate) async fn packed<F: Future<Output = Response>>(
+    mut request: Request,
+    within: impl FnOnce(Request) -> F,
+) -> Response {
     if request.method() != Method::GET {
-        return next.run(request).await;
+        return within(request).await;
     }
     only_what_there_is(request.headers_mut());
-    let inner = service_fn(move |request| {
-        let next = next.clone();
-        async move {
-            let mut response = next.run(request).await;
-            if let Some(bytes) = response.size_hint().exact() {
-                response.extensions_mut().insert(Holds(bytes));
-            }
-            Ok::<_, Infallible>(response)
-        }
-    });
+    let mut asked: Request = Request::default();
+    if let Some(codings) = request.headers().get(ACCEPT_ENCODING) {
+        asked.headers_mut().insert(ACCEPT_ENCODING, codings.clone());
+    }
+    let mut response = within(request).await;
+    if let Some(bytes) = response.size_hint().exact() {
+        response.extensions_mut().insert(Holds(bytes));
+    }
+    let inner = service_fn(move |_| ready(Ok::<_, Infallible>(std::mem::take(&mut response))));
     let layer = CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(Worth);
-    match layer.layer(inner).oneshot(request).await {
+    // Boxed, since it is a large part of the future, and few requests need it.
+    match Box::pin(layer.layer(inner).oneshot(asked)).await {
         Ok(response) => response.map(Body::new),
         Err(never) => match never {},
     }

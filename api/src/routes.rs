@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{
-    DefaultBodyLimit, FromRequest, FromRequestParts as _, MatchedPath, Path, Request, State,
-};
+use axum::extract::{FromRequest, FromRequestParts as _, MatchedPath, Path, Request, State};
 use axum::http::header::{ALLOW, CACHE_CONTROL};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -24,13 +22,15 @@ use crate::body::Fields;
 use crate::contract::recorder::record;
 use crate::contract::{self, Caller, Serve as _, operations, reference};
 use crate::correlation::identify;
+use crate::cors::{self, Origins};
 use crate::fault::{Fault, Kind};
 use crate::head::well_formed;
 use crate::limit;
+use crate::packed::packed;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::request::BODY_BYTES_MAX;
-use crate::{App, Settings, cors, packed, secured};
+use crate::{App, Settings, secured};
 
 mod accounts;
 mod admin;
@@ -51,10 +51,10 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// How long a request waits for another one with the same key to end.
 const KEY_WAIT: Duration = Duration::from_secs(5);
 
-/// All routes, with what holds for each of them.
+/// All routes, with what holds for each of them but for [`without_paths`].
 pub(crate) fn router(app: App, settings: &Settings) -> Router {
     let metrics = if settings.metrics_on_api { metrics::router(app.pool.clone()) } else { Router::new() };
-    let routes = Router::new()
+    Router::new()
         .merge(payments::router())
         .merge(idempotency_keys::router())
         .merge(accounts::router())
@@ -64,8 +64,7 @@ pub(crate) fn router(app: App, settings: &Settings) -> Router {
         .merge(dead_letters::router())
         .merge(reconciliation::router())
         .merge(recovery::router())
-        .route_layer(from_fn_with_state(app.pool.clone(), vouch))
-        .route_layer(from_fn(limit::told))
+        .route_layer(from_fn_with_state(app.pool.clone(), told_truly))
         .serve(&operations::GET_HEALTH, health)
         .serve(&operations::GET_LIVENESS, health)
         .serve(&operations::GET_READINESS, ready)
@@ -75,16 +74,32 @@ pub(crate) fn router(app: App, settings: &Settings) -> Router {
         .merge(metrics)
         .fallback(no_path)
         .method_not_allowed_fallback(other_method)
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(from_fn(well_formed))
-        .layer(from_fn(record))
-        .layer(from_fn(packed::packed))
-        .layer(from_fn_with_state(settings.cors_origins.clone(), cors::across))
-        .layer(from_fn(secured::data))
-        .layer(from_fn(identify))
-        .with_state(app);
-    // From without, since a path adds the methods that it takes after its layers.
-    Router::new().fallback_service(routes).layer(from_fn(complete))
+        .layer(from_fn_with_state(settings.cors_origins.clone(), around))
+        .with_state(app)
+}
+
+/// What holds for every request, from the outside in.
+///
+/// All of it is one layer, because each layer of a router is allocated anew for each request, with all that
+/// is within it.
+async fn around(State(origins): State<Origins>, request: Request, next: Next) -> Response {
+    identify(request, |request| {
+        secured::data(request, |request| {
+            complete(request, |request| {
+                cors::across(&origins, request, |request| {
+                    packed(request, |request| {
+                        record(request, |request| well_formed(request, |request| next.run(request)))
+                    })
+                })
+            })
+        })
+    })
+    .await
+}
+
+/// What holds for every request that needs a key.
+async fn told_truly(State(pool): State<PgPool>, request: Request, next: Next) -> Response {
+    limit::told(request, |request| vouch(&pool, request, |request| next.run(request))).await
 }
 
 /// The answer to a path that there is not. Below `/v1` only somebody with a key hears that it is none.
@@ -129,28 +144,41 @@ const READY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Completes the headers of every answer. Nobody may keep it who was not told so, for it is about money. And
 /// an answer to a request with an idempotency key says whether it is that of an earlier one.
-async fn complete(request: Request, next: Next) -> Response {
+async fn complete<F: Future<Output = Response>>(
+    request: Request,
+    within: impl FnOnce(Request) -> F,
+) -> Response {
     let takes_a_key = request.method() == Method::POST && contract::takes_a_key(request.uri().path());
-    let mut response = next.run(request).await;
+    let mut response = within(request).await;
     let is_refusal = response.status() == StatusCode::UNAUTHORIZED;
     let headers = response.headers_mut();
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    if is_refusal {
-        // Every refusal for want of a key looks the same, so that none tells which paths there are.
-        headers.remove(ALLOW);
-    } else if takes_a_key {
+    if takes_a_key && !is_refusal {
         headers.entry(REPLAYED).or_insert(HeaderValue::from_static("false"));
+    }
+    response
+}
+
+/// Every refusal for want of a key looks the same, so that none tells which paths there are. This comes last,
+/// since a path adds the methods that it takes after its layers.
+pub(crate) fn without_paths(mut response: Response) -> Response {
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().remove(ALLOW);
     }
     response
 }
 
 /// Makes sure that answers are true: no standby says that something does not exist which has not reached it
 /// yet. And no answer rests on a commit that may not last.
-async fn vouch(State(pool): State<PgPool>, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
+async fn vouch<F: Future<Output = Response>>(
+    pool: &PgPool,
+    request: Request,
+    within: impl FnOnce(Request) -> F,
+) -> Response {
+    let response = within(request).await;
     let vouched = match response.status() {
-        StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED => database::confirm_primary(&pool).await,
-        status if tells(status) && standby::is_unsure() => standby::barrier(&pool).await,
+        StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED => database::confirm_primary(pool).await,
+        status if tells(status) && standby::is_unsure() => standby::barrier(pool).await,
         _ => return response,
     };
     match vouched {

@@ -1,11 +1,10 @@
 //! The headers that keep a browser from doing with an answer what it is not meant for.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::header::{
     CONTENT_SECURITY_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderName, HeaderValue};
-use axum::middleware::Next;
 use axum::response::Response;
 
 /// Half a year, in which a browser asks this host by nothing but TLS.
@@ -19,19 +18,19 @@ const DATA: [(HeaderName, &str); 3] = [
 ];
 
 /// Marks every answer of the API as data.
-pub(crate) async fn data(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+pub(crate) async fn data<F: Future<Output = Response>>(
+    request: Request,
+    within: impl FnOnce(Request) -> F,
+) -> Response {
+    let mut response = within(request).await;
     for (name, value) in DATA {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
 }
 
-/// Has browsers come back by TLS alone, where a listener speaks it.
-pub(crate) async fn transport(State(is_tls): State<bool>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    if is_tls {
-        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(ONLY_TLS));
-    }
+/// Has browsers come back by TLS alone, on a listener that speaks it.
+pub(crate) async fn by_tls(mut response: Response) -> Response {
+    response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(ONLY_TLS));
     response
 }

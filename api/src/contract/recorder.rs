@@ -2,13 +2,15 @@
 //! the tests have seen.
 
 use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::Response;
 
 /// Lets only answers of the contract pass. Other builds let every answer pass, and cost nothing.
 #[cfg(not(debug_assertions))]
-pub(crate) async fn record(request: Request, next: Next) -> Response {
-    next.run(request).await
+pub(crate) async fn record<F: Future<Output = Response>>(
+    request: Request,
+    within: impl FnOnce(Request) -> F,
+) -> Response {
+    within(request).await
 }
 
 #[cfg(debug_assertions)]
@@ -27,7 +29,7 @@ mod checking {
     use axum::response::IntoResponse as _;
     use shared::platform::config;
 
-    use super::{Next, Request, Response};
+    use super::{Request, Response};
     use crate::contract::codes::{Code, Retry};
     use crate::contract::{Operation, operations};
     use crate::problem::Problem;
@@ -40,10 +42,13 @@ mod checking {
         File::options().append(true).create(true).open(name).ok().map(Mutex::new)
     });
 
-    pub(crate) async fn record(request: Request, next: Next) -> Response {
+    pub(crate) async fn record<F: Future<Output = Response>>(
+        request: Request,
+        within: impl FnOnce(Request) -> F,
+    ) -> Response {
         let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
         let method = request.method().clone();
-        let response = next.run(request).await;
+        let response = within(request).await;
         let Some(path) = path else { return response };
         let method = if method == "HEAD" { "GET" } else { method.as_str() };
         let Some(operation) = operations::all().find(|it| it.path == path && it.verb.as_str() == method)

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use axum::middleware::Next;
 use axum::response::Response;
 use domain::ids::KeyId;
 use shared::merchant::limits::Traffic;
@@ -53,10 +52,13 @@ impl Slot {
 }
 
 /// Has every answer to a limited key tell its limit. The request keeps its place until it is answered.
-pub(crate) async fn told(mut request: Request, next: Next) -> Response {
+pub(crate) async fn told<F: Future<Output = Response>>(
+    mut request: Request,
+    within: impl FnOnce(Request) -> F,
+) -> Response {
     let slot = Slot::default();
     request.extensions_mut().insert(slot.clone());
-    let mut response = next.run(request).await;
+    let mut response = within(request).await;
     let mut contents = slot.contents();
     contents.place = None;
     if let Some((traffic, standing)) = contents.standing {

@@ -158,8 +158,8 @@ impl<W: Work> Batcher<W> {
 
     /// Works on batches until no item waits.
     async fn run(self) {
+        self.gathered().await;
         loop {
-            self.gathered().await;
             let batch = self.line().take();
             if batch.is_empty() {
                 return;
@@ -178,7 +178,8 @@ impl<W: Work> Batcher<W> {
 
     /// Returns once the tasks that are ready to run hand in nothing more. Otherwise the first of many that
     /// became ready together, as after a batch of the step before, would leave alone. It waits for no task
-    /// that is not ready.
+    /// that is not ready. Between two batches nothing is waited for: the database would have nothing to do
+    /// while the tasks that were just answered run on.
     async fn gathered(&self) {
         let mut before = 0;
         loop {

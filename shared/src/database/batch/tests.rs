@@ -142,6 +142,25 @@ async fn tasks_that_need_no_more_than_their_turns_leave_together_and_what_comes_
 }
 
 #[tokio::test]
+async fn between_two_batches_no_task_is_waited_for() {
+    let mut lab = Lab::new(10, 100);
+    let batcher = lab.batcher.clone();
+    let hands_in_two = tokio::spawn(async move {
+        batcher.submit(0).await.unwrap();
+        batcher.submit(2).await
+    });
+    assert_eq!(lab.batch().await, [0]);
+    let one = lab.submit(1).await;
+    lab.go_on();
+    assert_eq!(lab.batch().await, [1], "not with what the task hands in that was just answered");
+    lab.go_on();
+    assert_eq!(lab.batch().await, [2]);
+    lab.go_on();
+    assert_eq!(done(one.await), "did 1");
+    assert_eq!(done(hands_in_two.await), "did 2");
+}
+
+#[tokio::test]
 async fn a_batch_is_bounded_and_what_comes_first_leaves_first() {
     let mut lab = Lab::new(2, 100);
     let mut submitted = vec![lab.submit(0).await];
