@@ -23,6 +23,7 @@ pub mod expiry;
 pub mod moving;
 pub mod opening;
 pub mod remembered;
+mod sabotage;
 pub mod store;
 
 /// A transfer as it stands.

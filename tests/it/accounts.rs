@@ -109,7 +109,7 @@ impl Bank {
 }
 
 /// An account of that merchant which may owe, opened by an administrator.
-async fn fund_of(system: &System, merchant: &str, currency: &str) -> String {
+pub(super) async fn fund_of(system: &System, merchant: &str, currency: &str) -> String {
     let id: Uuid = sqlx::query_scalar("select id from merchants where name = $1")
         .bind(merchant)
         .fetch_one(&system.database.pool)
@@ -123,14 +123,14 @@ async fn fund_of(system: &System, merchant: &str, currency: &str) -> String {
     self::id(&answer)
 }
 
-async fn open(client: &Client, owner: &str, currency: &str) -> String {
+pub(super) async fn open(client: &Client, owner: &str, currency: &str) -> String {
     let answer = post(client, "/v1/accounts", &key(), &json!({ "currency": currency, "owner": owner })).await;
     answer.assert_status(201);
     id(&answer)
 }
 
 /// Posts a body under an idempotency key.
-async fn post(client: &Client, path: &str, key: &str, body: &Value) -> Answer {
+pub(super) async fn post(client: &Client, path: &str, key: &str, body: &Value) -> Answer {
     send(client.request(Method::POST, path).header("idempotency-key", key).json(body)).await
 }
 
@@ -140,15 +140,15 @@ async fn try_post(client: &Client, path: &str, key: &str, body: &Value) -> reqwe
 }
 
 /// A key that nobody has used.
-fn key() -> String {
+pub(super) fn key() -> String {
     Uuid::now_v7().to_string()
 }
 
-fn id(answer: &Answer) -> String {
+pub(super) fn id(answer: &Answer) -> String {
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
 /// Sixty dollars from one account to another.
-fn sixty(from: &str, to: &str) -> Value {
+pub(super) fn sixty(from: &str, to: &str) -> Value {
     json!({ "from": from, "to": to, "amount": "60", "currency": "USD" })
 }
