@@ -19,6 +19,7 @@ use rust_decimal::Decimal;
 use uuid::Uuid;
 
 pub mod audit;
+mod counting;
 pub mod expiry;
 pub mod moving;
 pub mod opening;

@@ -30,7 +30,7 @@ pub(super) struct Bank {
 
 impl Bank {
     /// A book at one API, without a worker.
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         Self::with(Shape { apis: 1, ..Shape::default() }).await
     }
 
@@ -41,12 +41,12 @@ impl Bank {
     }
 
     /// Opens an account in USD without anything in it.
-    async fn open(&self, owner: &str) -> String {
+    pub(super) async fn open(&self, owner: &str) -> String {
         open(&self.system.client, owner, "USD").await
     }
 
     /// Opens an account with that much in it.
-    async fn funded(&self, owner: &str, amount: &str) -> String {
+    pub(super) async fn funded(&self, owner: &str, amount: &str) -> String {
         let account = self.open(owner).await;
         self.fund(&account, amount).await;
         account
@@ -62,12 +62,12 @@ impl Bank {
     }
 
     /// Asks for a transfer under this key.
-    async fn transfer(&self, key: &str, body: Value) -> Answer {
+    pub(super) async fn transfer(&self, key: &str, body: Value) -> Answer {
         post(&self.system.client, "/v1/transfers", key, &body).await
     }
 
     /// Asks for a hold that ends by default, and answers its id.
-    async fn hold(&self, from: &str, to: &str, amount: &str) -> String {
+    pub(super) async fn hold(&self, from: &str, to: &str, amount: &str) -> String {
         let body = json!({ "pending": true, "from": from, "to": to, "amount": amount, "currency": "USD" });
         let answer = self.transfer(&key(), body).await;
         answer.assert_status(201);

@@ -14,7 +14,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Columns, Transfer, sabotage};
+use super::{Columns, Transfer, counting, sabotage};
 use crate::database::batch::{Remedy, Work};
 use crate::database::failure::Failure;
 use crate::database::{self, InTime as _, Lend, Seat, durable};
@@ -202,7 +202,9 @@ pub async fn move_money(
         connection.back(rows)
     };
     let rows = durable("move", statement).await?;
-    answers(requests.len(), rows)
+    let moved = answers(requests.len(), rows)?;
+    counting::count(requests, &moved);
+    Ok(moved)
 }
 
 /// The key that a request takes.
