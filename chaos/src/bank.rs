@@ -101,7 +101,8 @@ impl Bank {
         let mut accounts = Vec::new();
         for number in 0..CUSTOMERS {
             let body = json!({ "currency": "EUR", "owner": format!("customer-{number}") });
-            accounts.push(opened(&teller, &Asked::new("/v1/accounts", &format!("open-{number}"), body)).await?);
+            accounts
+                .push(opened(&teller, &Asked::new("/v1/accounts", &format!("open-{number}"), body)).await?);
         }
         let body = json!({ "currency": "EUR", "owner": "the bank", "allow_negative": true });
         let admin = Teller::new(vec![fleet.apis[0].address().to_owned()], ADMIN_KEY.to_owned())?;
@@ -187,7 +188,9 @@ impl Bank {
         self.is_closing.store(true, Ordering::Relaxed);
         self.auditors.close();
         self.auditors.wait().await;
-        if !self.teller.gave_up() && let Err(why) = self.audit(pool).await {
+        if !self.teller.gave_up()
+            && let Err(why) = self.audit(pool).await
+        {
             self.wrong(format_args!("the book cannot be read: {why:#}"));
         }
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -197,7 +197,7 @@ fn every_sabotage_is_caught_and_so_is_what_the_guard_behind_it_made_harmless() {
     let mut caught = BTreeSet::new();
     for (Without(guards), verdict) in TEETH {
         let is_known = |guard: &&str| {
-            let is_of_accounts = OF_THE_DATABASE.iter().any(|(name, _)| name == *guard);
+            let is_of_accounts = OF_THE_DATABASE.iter().any(|(name, _)| *name == *guard);
             SABOTAGES.contains(guard)
                 || PROMISES.contains(guard)
                 || is_of_accounts

@@ -258,7 +258,9 @@ fn facts(row: AccountRow) -> Vec<Fact> {
         ("Known elsewhere as", row.external_id),
         ("May owe", owes),
     ];
-    facts.extend(sometimes.into_iter().filter_map(|(label, value)| value.map(|value| Fact::plain(label, value))));
+    facts.extend(
+        sometimes.into_iter().filter_map(|(label, value)| value.map(|value| Fact::plain(label, value))),
+    );
     facts
 }
 

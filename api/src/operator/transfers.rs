@@ -173,6 +173,8 @@ fn facts(row: TransferRow) -> Vec<Fact> {
         ("Posted", row.posted_amount.map(|amount| format!("{amount} {}", row.currency))),
         ("Ended (UTC)", row.ended_at.map(time)),
     ];
-    facts.extend(sometimes.into_iter().filter_map(|(label, value)| value.map(|value| Fact::plain(label, value))));
+    facts.extend(
+        sometimes.into_iter().filter_map(|(label, value)| value.map(|value| Fact::plain(label, value))),
+    );
     facts
 }

@@ -79,7 +79,9 @@ async fn look_at_all(bank: &Bank, pool: &PgPool) {
     let Ok(Ok((is_whole, is_matched, owing))) = read.await else { return };
     bank.snapshots.fetch_add(1, Ordering::Relaxed);
     if !is_whole || !is_matched || owing > 0 {
-        let seen = format!("posted sums to zero: {is_whole}, reserved too: {is_matched}, customers who owe: {owing}");
+        let seen = format!(
+            "posted sums to zero: {is_whole}, reserved too: {is_matched}, customers who owe: {owing}"
+        );
         bank.wrong(format_args!("a snapshot of the book shows what must not be: {seen}"));
     }
 }
@@ -120,7 +122,7 @@ async fn read(bank: &Bank, path: &str) -> Result<Value> {
 
 /// Does it for each, some at a time.
 async fn for_each<T>(all: Vec<T>, one: impl AsyncFn(T) -> Result<()>) -> Result<()> {
-    let mut doing = stream::iter(all).map(one).buffer_unordered(AT_A_TIME);
+    let mut doing = stream::iter(all).map(|it| one(it)).buffer_unordered(AT_A_TIME);
     while let Some(done) = doing.next().await {
         done?;
     }
@@ -192,7 +194,8 @@ pub(super) async fn histories(bank: &Bank) -> Result<()> {
         let entry = versions.get(&view.account).and_then(|all| all.get(&view.version()));
         let fields = ["posted", "pending_in", "pending_out", "available"];
         let is_entry = entry.is_some_and(|entry| {
-            fields.iter().all(|field| entry[*field] == view.shown[*field]) && entry["at"] == view.shown["updated_at"]
+            fields.iter().all(|field| entry[*field] == view.shown[*field])
+                && entry["at"] == view.shown["updated_at"]
         });
         if !is_entry && view.version() > 0 {
             bank.wrong(format_args!("{} was shown, and its entry is {entry:?}", view.shown));
@@ -247,7 +250,8 @@ fn fold(bank: &Bank, account: &str, entries: &[Value]) {
         let owes = !is_funding && posted - pending_out < 0;
         if !follows || owes || entry["version"] != number {
             let sums = [posted, pending_in, pending_out].map(amount).join(", ");
-            return bank.wrong(format_args!("entry {number} of {account} must come to {sums}, and is {entry}"));
+            return bank
+                .wrong(format_args!("entry {number} of {account} must come to {sums}, and is {entry}"));
         }
     }
 }

@@ -189,7 +189,9 @@ impl Clerk {
                 self.voided(&hold);
                 (void, voids)
             }
-            (409, 409) if [&posts, &voids].iter().all(|it| it.code() == "transfer_expired") => return Some(()),
+            (409, 409) if [&posts, &voids].iter().all(|it| it.code() == "transfer_expired") => {
+                return Some(());
+            }
             _ => {
                 self.bank.wrong(format_args!("{post} was answered {posts}, and {void} was answered {voids}"));
                 return Some(());

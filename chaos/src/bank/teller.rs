@@ -97,7 +97,8 @@ impl Teller {
                 Some(answer) if !answer.is_for_now() => return Some(answer),
                 Some(_) | None => _ = self.repeated.fetch_add(1, Ordering::Relaxed),
             }
-            sleep(pause.mul_f64(rand::rng().random_range(0.5..1.5))).await;
+            let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.5));
+            sleep(jittered).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         None

@@ -47,9 +47,16 @@ pub(super) async fn an_api() -> System {
 #[tokio::test]
 async fn the_operators_page_is_shown_to_nobody_without_the_admin_key() {
     let system = an_api().await;
-    for path in
-        ["/ops", "/ops/payments", "/ops/accounts", "/ops/transfers", "/ops/breaks", "/ops/dead-letters", "/ops/style.css", "/ops/nothing"]
-    {
+    for path in [
+        "/ops",
+        "/ops/payments",
+        "/ops/accounts",
+        "/ops/transfers",
+        "/ops/breaks",
+        "/ops/dead-letters",
+        "/ops/style.css",
+        "/ops/nothing",
+    ] {
         for (key, status) in [("", 401), ("wrong", 401), (system.client.secret(), 403)] {
             let url = format!("{}{path}", system.apis[0].address("ops"));
             let answer = send(reqwest::Client::new().get(url).basic_auth("ada", Some(key))).await;

@@ -48,7 +48,9 @@ pub(in crate::operator) fn of(row: &PaymentRow, merchant_name: &str) -> Vec<Fact
         ("Description", row.description.clone()),
         ("Metadata", has_metadata.then(|| pretty(&row.metadata))),
     ];
-    facts.extend(sometimes.into_iter().filter_map(|(label, value)| value.map(|value| Fact::plain(label, value))));
+    facts.extend(
+        sometimes.into_iter().filter_map(|(label, value)| value.map(|value| Fact::plain(label, value))),
+    );
     facts
 }
 

@@ -20,7 +20,10 @@ pub struct AccountFilter {
 
 /// An account. Amounts are texts with the digits of its currency.
 #[derive(Debug, Clone)]
-#[expect(missing_docs, reason = "the columns of the table `accounts`, which explains them, and their differences")]
+#[expect(
+    missing_docs,
+    reason = "the columns of the table `accounts`, which explains them, and their differences"
+)]
 pub struct AccountRow {
     pub id: Uuid,
     pub merchant_id: Uuid,
@@ -221,9 +224,13 @@ async fn transfer_ids(pool: &PgPool, filter: TransferFilter, limit: i64) -> sqlx
         TransferFilter::Of(id) => Ok(vec![id.uuid()]),
         TransferFilter::Before(id) => {
             let below = id.map_or(Uuid::max(), TransferId::uuid);
-            sqlx::query_scalar!("select id from transfers where id < $1 order by id desc limit $2", below, limit)
-                .fetch_all(pool)
-                .await
+            sqlx::query_scalar!(
+                "select id from transfers where id < $1 order by id desc limit $2",
+                below,
+                limit
+            )
+            .fetch_all(pool)
+            .await
         }
         TransferFilter::Pending(after) => {
             let after = after.unwrap_or((DateTime::UNIX_EPOCH, Uuid::nil().into()));
@@ -238,15 +245,13 @@ async fn transfer_ids(pool: &PgPool, filter: TransferFilter, limit: i64) -> sqlx
             .fetch_all(pool)
             .await
         }
-        TransferFilter::ReservedBy(account) => {
-            sqlx::query_scalar!(
-                "select id from transfers where debited = $1 and status = 'pending' order by expires_at limit $2",
-                account.uuid(),
-                limit
-            )
-            .fetch_all(pool)
-            .await
-        }
+        TransferFilter::ReservedBy(account) => sqlx::query_scalar!(
+            "select id from transfers where debited = $1 and status = 'pending' order by expires_at limit $2",
+            account.uuid(),
+            limit
+        )
+        .fetch_all(pool)
+        .await,
         TransferFilter::OfGroup(group) => {
             sqlx::query_scalar!(
                 "select id from transfers where group_id = $1 order by group_id, position limit $2",

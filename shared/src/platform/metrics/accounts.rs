@@ -40,7 +40,8 @@ impl Ask {
 /// Shows each result of each request from the start, as zero.
 pub(super) fn describe() {
     // What a group is refused for is told by the reason of the part that failed.
-    let refusals = Refusal::ALL.iter().filter(|it| it.is_remembered() && **it != Refusal::LinkedTransferFailed);
+    let refusals =
+        Refusal::ALL.iter().filter(|it| it.is_remembered() && **it != Refusal::LinkedTransferFailed);
     for result in refusals.map(|refusal| refusal.as_str()).chain([DONE]) {
         for ask in Ask::ALL {
             counter!(ACCOUNT_REQUESTS, "ask" => ask.as_str(), "result" => result).increment(0);
