@@ -33,7 +33,10 @@ impl Without {
         for (_, sql) in OF_THE_DATABASE.iter().filter(|(guard, _)| self.takes(guard)) {
             sqlx::raw_sql(AssertSqlSafe(*sql)).execute(&system.database.pool).await.unwrap();
         }
-        let (api, client) = super::scene::an_api(&system, self.faults("")).await;
+        // Only the owner of the tables may exchange the function that moves money.
+        let owner = ("DATABASE_URL", system.database.url.clone());
+        let api = system.api().env("PAYONCE_FAULTS", self.faults("")).env(owner.0, owner.1).start().await;
+        let client = Client::new(vec![api.address("api").to_owned()], system.client.secret().to_owned());
         Book { system, api, client, accounts }
     }
 }

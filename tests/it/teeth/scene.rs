@@ -90,7 +90,7 @@ impl Left {
 }
 
 /// An API with these faults, and a client that knows only it.
-pub(super) async fn an_api(system: &System, faults: String) -> (Process, Client) {
+async fn an_api(system: &System, faults: String) -> (Process, Client) {
     let api = system.api().env("PAYONCE_FAULTS", faults).start().await;
     let client = Client::new(vec![api.address("api").to_owned()], system.client.secret().to_owned());
     (api, client)
