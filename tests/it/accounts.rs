@@ -10,6 +10,7 @@ mod groups;
 mod guards;
 mod holds;
 mod reads;
+mod walk;
 
 use domain::ids::MerchantId;
 use reqwest::Method;

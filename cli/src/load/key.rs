@@ -1,5 +1,5 @@
-//! The merchant's key that a command presents. On the command line everybody on the machine can read it in the list
-//! of processes, so it may come from a file, from standard input or from the environment.
+//! The merchant's key that a command presents. On the command line everybody on the machine can read it in
+//! the list of processes, so it may come from a file, from standard input or from the environment.
 
 use std::io::Read as _;
 
