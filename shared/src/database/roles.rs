@@ -56,7 +56,7 @@ const TABLES: &[(&str, &str)] = &[
     ("apalis.workers", "insert update delete"),
 ];
 
-/// The roles that read one module each, and what is in it. Whoever is to read it is made a member of its role.
+/// The roles that read one module each, and what is in it. A person is made a member of such a role.
 pub const MODULES: &[(&str, &[&str])] = &[
     (
         "payonce_reads_payments",
