@@ -158,7 +158,7 @@ impl Clerk {
         let (asked, cents) = self.post(&hold, movement.cents);
         let answer = self.bank.ask(&asked).await?;
         if self.ended(&asked, &answer) {
-            self.posted(&hold, &movement, &asked, &answer, cents);
+            self.posted(&hold, &movement, (&asked, &answer), cents);
         }
         Some(())
     }
@@ -182,7 +182,7 @@ impl Clerk {
         let (posts, voids) = (posts?, voids?);
         let (won, by) = match (posts.status, voids.status) {
             (200, 409) if voids.code() == "transfer_not_pending" => {
-                self.posted(&hold, &movement, &post, &posts, cents);
+                self.posted(&hold, &movement, (&post, &posts), cents);
                 (post, posts)
             }
             (409, 200) if posts.code() == "transfer_not_pending" => {
@@ -219,7 +219,8 @@ impl Clerk {
         answer.status == 200
     }
 
-    fn posted(&self, hold: &str, movement: &Movement, asked: &Asked, answer: &Answer, posted: i64) {
+    fn posted(&self, hold: &str, movement: &Movement, told: (&Asked, &Answer), posted: i64) {
+        let (asked, answer) = told;
         if cents(&answer.text("posted_amount")) != Some(posted) {
             self.bank.wrong(format_args!("{asked} was answered {answer}"));
         }
