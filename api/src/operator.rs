@@ -29,6 +29,7 @@ use crate::head::one_host;
 use crate::problem::Problem;
 use crate::sign_in;
 
+mod accounts;
 mod breaks;
 mod corrections;
 mod dead_letters;
@@ -36,6 +37,7 @@ mod overview;
 mod payment;
 mod payments;
 mod show;
+mod transfers;
 
 /// The most bytes of a form, which has a few short fields.
 const BODY_BYTES_MAX: usize = 16 * 1024;
@@ -81,6 +83,10 @@ fn router(pool: &PgPool) -> Router {
         .route("/ops/payments", get(payments::page))
         .route("/ops/payments/{id}", get(payment::page).post(payment::decide))
         .route("/ops/payments/{id}/corrections", post(corrections::propose))
+        .route("/ops/accounts", get(accounts::page))
+        .route("/ops/accounts/{id}", get(accounts::one))
+        .route("/ops/transfers", get(transfers::page))
+        .route("/ops/transfers/{id}", get(transfers::one))
         .route("/ops/corrections", get(corrections::page))
         .route("/ops/corrections/{id}", post(corrections::decide))
         .route("/ops/breaks", get(breaks::page))

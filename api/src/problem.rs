@@ -47,6 +47,10 @@ pub(crate) enum Problem {
         "another session of the database keeps account {0} locked; repeat this request with the same Idempotency-Key"
     )]
     AccountBusy(AccountId),
+    #[error(
+        "another account of this merchant has this external_id; list accounts with ?external_id= to find it"
+    )]
+    ExternalIdTaken,
     #[error("send a valid key, as X-API-Key or as a bearer token")]
     Unauthorized,
     #[error("this key does not have the scope {0}, which is needed here; come with one that has it")]
@@ -170,6 +174,7 @@ impl Problem {
             Self::KeyReused { .. } | Self::KeyOfAnother => Code::IdempotencyKeyReused,
             Self::Refused(refused) => refused.code(),
             Self::AccountBusy(_) => Code::AccountBusy,
+            Self::ExternalIdTaken => Code::ExternalIdTaken,
             Self::KeyInProgress => Code::IdempotencyKeyInProgress,
             Self::KeyNotFound => Code::IdempotencyKeyNotFound,
             Self::Unauthorized => Code::Unauthorized,

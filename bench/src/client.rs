@@ -11,6 +11,7 @@ use hyper::Request;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper_util::rt::TokioIo;
+use serde_json::Value;
 use tokio::net::TcpStream;
 
 /// The API to ask, and the merchant to ask as.
@@ -57,6 +58,23 @@ impl Client {
             bail!("a payment was answered {status}: {}", String::from_utf8_lossy(&body));
         }
         Ok(took)
+    }
+
+    /// Posts a body under a key, by which something must be created. Answers it, and how long that took.
+    pub(crate) async fn create(&mut self, path: &str, key: &str, body: &Value) -> Result<(Value, Duration)> {
+        let request = Request::post(path)
+            .header(HOST, &self.target.host)
+            .header("x-api-key", &self.target.api_key)
+            .header("idempotency-key", key)
+            .header(CONTENT_TYPE, "application/json")
+            .body(Full::from(body.to_string()))?;
+        let began = Instant::now();
+        let (status, body) = self.send(request).await?;
+        let took = began.elapsed();
+        if status != 201 {
+            bail!("POST {path} was answered {status}: {}", String::from_utf8_lossy(&body));
+        }
+        Ok((serde_json::from_slice(&body)?, took))
     }
 
     /// The API's metrics as text.

@@ -56,6 +56,6 @@ pub(crate) async fn crowd(site: &mut Site<'_>, requests: u64) -> Result<Crowd> {
     })
 }
 
-fn of(durations: &[Duration]) -> Distribution {
+pub(crate) fn of(durations: &[Duration]) -> Distribution {
     Distribution::of(durations.iter().map(|duration| duration.as_secs_f64() * 1000.0).collect())
 }

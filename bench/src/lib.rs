@@ -11,6 +11,7 @@ mod cost;
 mod cycle;
 mod latency;
 mod metric;
+mod moves;
 pub mod plot;
 pub mod report;
 mod server;
@@ -36,6 +37,10 @@ pub struct Scale {
     pub idle: u64,
     /// Payments that come at once, a hundred at a time.
     pub crowd: u64,
+    /// Transfers in each measurement of accounts.
+    pub transfers: u64,
+    /// The numbers of accounts between which they are, one for each measurement.
+    pub accounts: Vec<u64>,
     /// The number of stored payments and of workers, for each measurement of throughput. Latencies are
     /// measured on the first of these.
     pub settings: Vec<(u64, usize)>,
@@ -46,7 +51,15 @@ impl Scale {
     #[must_use]
     pub fn full() -> Self {
         let settings = vec![(10_000, 1), (10_000, 2), (10_000, 4), (100_000, 1), (1_000_000, 1)];
-        Self { bare_secs: 10, payments: 20_000, idle: 200, crowd: 1000, settings }
+        Self {
+            bare_secs: 10,
+            payments: 20_000,
+            idle: 200,
+            crowd: 1000,
+            transfers: 20_000,
+            accounts: vec![1_000, 2],
+            settings,
+        }
     }
 
     /// The same, but with few payments stored.
@@ -92,6 +105,12 @@ async fn measure_on(server: &BenchServer, scale: &Scale, programs: &Programs) ->
         report.cycles.push(cycle::measure(&mut site, scale.payments).await?);
         site.close().await?;
     }
+    let site = site::Site::open(server, programs, 0).await?;
+    for &accounts in &scale.accounts {
+        say(&format!("transfers between {accounts} accounts"));
+        report.moves.push(moves::measure(&site, (accounts, scale.transfers, scale.bare_secs)).await?);
+    }
+    site.close().await?;
     say("the bare lifecycle, again");
     report.bare.push(bare::lifecycle(server, scale.bare_secs).await?);
     Ok(report)

@@ -23,6 +23,8 @@ pub struct Report {
     pub replay: Option<Replay>,
     /// Latency of many requests at once. None until it was measured.
     pub crowd: Option<Crowd>,
+    /// Transfers between accounts: spread, and on one pair.
+    pub moves: Vec<Moves>,
 }
 
 /// The machine, and the time of the run.
@@ -88,6 +90,23 @@ pub struct Crowd {
     pub settled: Distribution,
     /// From the first request to the end of the last payment.
     pub last_settled_s: f64,
+}
+
+/// Transfers between some accounts, each a request of its own.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Moves {
+    /// The number of accounts. Two are a hot pair.
+    pub accounts: u64,
+    /// The number of transfers.
+    pub transfers: u64,
+    /// Movements per second of pgbench, each in a transaction of its own.
+    pub bare_per_s: f64,
+    /// Transfers per second over HTTP.
+    pub moved_per_s: f64,
+    /// The time to answer each request.
+    pub answer: Distribution,
+    /// By how many bytes the tables and their indexes grew for each transfer.
+    pub bytes_per_transfer: f64,
 }
 
 /// How long things took, in milliseconds.
@@ -180,6 +199,7 @@ impl Report {
             row("replay: server p50".to_owned(), told(replay.server_p50_ms), None);
             row("replay: server mean".to_owned(), told(replay.server_mean_ms), None);
         }
+        self.moves.iter().for_each(|moves| move_rows(moves, &mut row));
         if let Some(cycle) = self.cycles.first() {
             cost_rows(&cycle.cost, &mut row);
         }
@@ -233,6 +253,21 @@ impl Report {
         });
         written.with_context(|| format!("cannot write to {}", directory.display()))
     }
+}
+
+fn move_rows(moves: &Moves, row: &mut impl FnMut(String, String, Option<f64>)) {
+    let Moves { accounts, bare_per_s, moved_per_s, answer, bytes_per_transfer, .. } = moves;
+    let at = format!("{} accounts", number(*accounts as f64));
+    let per_s = |value: f64| format!("{}/s", number(value.round()));
+    row(format!("{at}: pgbench's movements"), per_s(*bare_per_s), Some(1.0));
+    row(
+        format!("{at}: transfers"),
+        per_s(*moved_per_s),
+        (*bare_per_s > 0.0).then(|| moved_per_s / bare_per_s),
+    );
+    let Distribution { p50_ms, p95_ms, p99_ms, .. } = answer;
+    row(format!("{at}: answer p50 / p95 / p99"), format!("{p50_ms:.1} / {p95_ms:.1} / {p99_ms:.1} ms"), None);
+    row(format!("{at}: stored per transfer"), format!("{} bytes", number(bytes_per_transfer.round())), None);
 }
 
 fn cost_rows(cost: &Cost, row: &mut impl FnMut(String, String, Option<f64>)) {

@@ -23,6 +23,7 @@ use crate::server::{BenchServer, PATIENCE};
 
 pub(crate) const DATABASE: &str = "payonce";
 pub(crate) const GATEWAY_DATABASE: &str = "payonce_gateway";
+pub(crate) const ADMIN_KEY: &str = "payonce_admin_of_a_bench";
 const PEPPER: &str = "payonce_pepper_of_a_bench_0123456";
 const FILL: &str = include_str!("../fill.sql");
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -35,6 +36,8 @@ pub(crate) struct Site<'a> {
     pub(crate) api: Program,
     pub(crate) workers: Vec<Program>,
     pub(crate) target: Target,
+    /// The id of the merchant.
+    pub(crate) merchant: String,
 }
 
 impl<'a> Site<'a> {
@@ -42,7 +45,7 @@ impl<'a> Site<'a> {
     pub(crate) async fn open(server: &'a BenchServer, programs: &'a Programs, stored: u64) -> Result<Self> {
         server.create(DATABASE).await?;
         server.create(GATEWAY_DATABASE).await?;
-        let api_key = prepare(server, stored).await?;
+        let (merchant, api_key) = prepare(server, stored).await?;
         let gateway = [
             ("GATEWAY_ADDR", "127.0.0.1:0".to_owned()),
             ("GATEWAY_DATABASE_URL", server.url(GATEWAY_DATABASE)),
@@ -55,13 +58,13 @@ impl<'a> Site<'a> {
             ("METRICS_ADDR", "127.0.0.1:0".to_owned()),
             // Read over the connection that posts, so that nothing else is measured.
             ("METRICS_ON_API", "true".to_owned()),
-            ("ADMIN_KEY", "payonce_admin_of_a_bench".to_owned()),
+            ("ADMIN_KEY", ADMIN_KEY.to_owned()),
             ("API_KEY_PEPPER", PEPPER.to_owned()),
         ];
         let api = Program::start(server, programs, "api", &api).await?;
         let host = api.address("api")?.trim_start_matches("http://").to_owned();
         let target = Target { host, api_key };
-        Ok(Self { server, programs, stored, gateway, api, workers: Vec::new(), target })
+        Ok(Self { server, programs, stored, gateway, api, workers: Vec::new(), target, merchant })
     }
 
     pub(crate) async fn add_workers(&mut self, count: usize) -> Result<()> {
@@ -157,8 +160,8 @@ async fn any_open(connection: &mut PgConnection) -> Result<bool> {
     Ok(sqlx::query_scalar(any).fetch_one(connection).await?)
 }
 
-/// Makes the tables, a merchant and the stored payments. Answers the merchant's key.
-async fn prepare(server: &BenchServer, stored: u64) -> Result<String> {
+/// Makes the tables, a merchant and the stored payments. Answers the merchant, and its key.
+async fn prepare(server: &BenchServer, stored: u64) -> Result<(String, String)> {
     let pool = shared::database::connect(&server.url(DATABASE), 1).await?;
     shared::database::migrate(&pool).await?;
     let merchant = shared::merchant::find_or_create(&pool, "bench").await?;
@@ -173,7 +176,7 @@ async fn prepare(server: &BenchServer, stored: u64) -> Result<String> {
     sqlx::query("vacuum (analyze)").execute(&mut connection).await?;
     sqlx::query("checkpoint").execute(&mut connection).await?;
     connection.close().await?;
-    Ok(key.secret)
+    Ok((merchant.id.to_string(), key.secret))
 }
 
 /// Stores `stored` payments of that merchant that ended long ago, and all that belongs to them.

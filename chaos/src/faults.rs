@@ -1,6 +1,7 @@
 //! What is done to a running system in each scenario. The seed decides what is struck and how. The machine
 //! decides when exactly, so a replay is the same trouble, but not at the same microsecond.
 
+mod bank;
 mod database;
 mod deliveries;
 mod door;
@@ -141,6 +142,7 @@ pub(super) async fn prepare(plan: &Plan, fleet: &Fleet) -> Result<()> {
         | Scenario::HeldSnapshot
         | Scenario::Restore
         | Scenario::Versions
+        | Scenario::Bank
         | Scenario::All => Ok(()),
     }
 }
@@ -172,7 +174,8 @@ pub(super) async fn drive(scene: &mut Scene<'_>) -> Result<()> {
         | Scenario::DiskFull
         | Scenario::RestartStorm
         | Scenario::SlowDatabase
-        | Scenario::Partition => now_and_then(scene).await?,
+        | Scenario::Partition
+        | Scenario::Bank => now_and_then(scene).await?,
     }
     scene.heal().await
 }
@@ -191,6 +194,8 @@ async fn now_and_then(scene: &mut Scene<'_>) -> Result<()> {
         }
         if scenario == Scenario::Partition && struck == 0 {
             network::cut_the_gateway_off(scene).await;
+        } else if scenario == Scenario::Bank {
+            bank::strike(scene, struck).await?;
         } else {
             strike_once(scenario, scene).await?;
         }
@@ -227,6 +232,7 @@ async fn strike_once(scenario: Scenario, scene: &mut Scene<'_>) -> Result<()> {
         | Scenario::HeldSnapshot
         | Scenario::Restore
         | Scenario::Versions
+        | Scenario::Bank
         | Scenario::All => Ok(()),
     }
 }

@@ -25,7 +25,7 @@ const DATABASE: &str = "payonce";
 const GATEWAY_DATABASE: &str = "gateway";
 const STRANGER_DATABASE: &str = "stranger";
 const SECOND_DATABASE: &str = "second_gateway";
-const ADMIN_KEY: &str = "nobody-looks-at-this-board";
+pub(super) const ADMIN_KEY: &str = "nobody-looks-at-this-board";
 const CONNECTIONS_PER_API: &str = "10";
 const CONNECTIONS_PER_WORKER: &str = "13";
 /// How far the clocks of two processes may be apart, in seconds.

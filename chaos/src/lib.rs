@@ -3,6 +3,7 @@
 //! It breaks only what it started itself: processes of this same program, a private Postgres, and wires of
 //! its own. Nothing of it outlives the command, even where that is killed.
 
+mod bank;
 mod books;
 mod client;
 mod database;
@@ -37,6 +38,7 @@ use terminal::progress;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::bank::Bank;
 use crate::books::{Figures, Verdict};
 use crate::client::Client;
 use crate::faults::Scene;
@@ -213,6 +215,7 @@ async fn break_and_check(
     let methods = if is_mixed { order::MIXED } else { order::GOOD };
     let client = Client::new(apis, fleet.secrets.clone(), history.clone(), (plan.seed, methods))?;
     let load = Load::start(client, plan.payments, plan.spread_over());
+    let bank = Bank::start(plan, fleet).await?;
     let _saying = say_progress(load.clone());
 
     let mut scene = Scene::new(plan, fleet, &load, guardian, places.database.clone());
@@ -223,6 +226,11 @@ async fn break_and_check(
         Err(_) => Ok(()),
     };
     let recovered_in = scene.last_at.elapsed();
+    if let Some(bank) = bank {
+        let (mut figures, mut wrong) = bank.close(&scene.fleet.pool, driven.is_ok()).await;
+        scene.measured.append(&mut figures);
+        scene.wrong.append(&mut wrong);
+    }
     load.give_up().await;
     let rested = rest::come_to_rest(&scene.fleet.pool).await;
     history.flush()?;

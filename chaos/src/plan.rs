@@ -59,6 +59,8 @@ pub(super) enum Scenario {
     Restore,
     /// Programs of two versions take turns while clients pay, and a deployment is taken back
     Versions,
+    /// A bank moves money between accounts while each of these comes in turn
+    Bank,
     /// Most of the others that need no script, at random, for --duration
     All,
 }
@@ -72,7 +74,7 @@ impl Scenario {
     /// How much of it there is where the arguments do not say, and what is in it.
     const fn nature(self) -> Nature {
         use Trait::{
-            BreaksDatabase, ChaosMode, Counted, HasStandby, LosesAnswers, Mixed, Redelivers, Scripted,
+            Banks, BreaksDatabase, ChaosMode, Counted, HasStandby, LosesAnswers, Mixed, Redelivers, Scripted,
             SecondGateway, Skews, SmallDisk, Spread, Wires,
         };
         match self {
@@ -88,7 +90,9 @@ impl Scenario {
             Self::Connections => Nature::new((5_000, 10), (150, 1), (2, 2), &[BreaksDatabase]),
             Self::DiskFull => Nature::new((5_000, 5), (200, 1), (2, 1), &[BreaksDatabase, SmallDisk]),
             Self::RestartStorm => Nature::new((5_000, 20), (150, 2), (3, 2), &[]),
-            Self::Failover => Nature::new((100_000, 20), (300, 3), (2, 2), &[BreaksDatabase, HasStandby]),
+            Self::Failover => {
+                Nature::new((100_000, 20), (300, 3), (2, 2), &[Banks, BreaksDatabase, HasStandby])
+            }
             Self::LostTail => Nature::new((0, 20), (0, 2), (2, 1), &[BreaksDatabase, HasStandby, Scripted]),
             Self::SlowDatabase => Nature::new((5_000, 20), (100, 2), (2, 1), &[Wires]),
             Self::Partition => Nature::new((5_000, 20), (150, 3), (2, 1), &[Wires]).lasting(CUT_LASTS),
@@ -99,11 +103,14 @@ impl Scenario {
             Self::WrongDoor => Nature::new((0, 0), (0, 0), (2, 1), &[Scripted, Wires]),
             Self::HeldSnapshot => Nature::new((0, 0), (0, 0), (2, 1), &[Spread]).lasting(HELD_LASTS),
             Self::Versions => Nature::new((0, 0), (0, 0), (2, 2), &[Scripted]),
+            Self::Bank => {
+                Nature::new((20_000, 110), (200, 11), (2, 2), &[Banks, BreaksDatabase, ChaosMode, Wires])
+            }
             Self::All => Nature::new(
                 (30_000, 0),
                 (300, 0),
                 (4, 2),
-                &[BreaksDatabase, ChaosMode, Counted, LosesAnswers, Mixed, Redelivers, Spread, Wires],
+                &[Banks, BreaksDatabase, ChaosMode, Counted, LosesAnswers, Mixed, Redelivers, Spread, Wires],
             )
             .lasting(ALL_LASTS),
         }
@@ -154,6 +161,8 @@ pub(super) enum Trait {
     SmallDisk,
     /// Payments are spread over its time.
     Spread,
+    /// A bank moves money between accounts beside the payments.
+    Banks,
 }
 
 /// How much of a scenario there is, in full and in short, and what is in it.

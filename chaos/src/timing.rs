@@ -85,6 +85,7 @@ fn of_script(plan: &Plan) -> Vec<(&'static str, &'static str)> {
             | Scenario::TwoGateways
             | Scenario::HeldSnapshot
             | Scenario::Versions
+            | Scenario::Bank
             | Scenario::All,
             _,
         ) => Vec::new(),

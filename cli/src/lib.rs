@@ -7,6 +7,7 @@
 //! a person.
 
 mod breaks;
+mod check;
 mod completions;
 mod corrections;
 mod dead_letters;
@@ -57,6 +58,8 @@ enum Command {
     #[command(subcommand)]
     Gateway(gateway::Command),
     Load(load::Args),
+    #[command(subcommand)]
+    Check(check::Command),
     Rebuild(rebuild::Args),
     Restored(restored::Args),
     Moved(moved::Args),
@@ -125,6 +128,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Keys(command) => keys::run(command).await,
         Command::Gateway(command) => gateway::run(command).await,
         Command::Load(args) => load::run(args).await,
+        Command::Check(command) => check::run(command).await,
         Command::Rebuild(args) => Box::pin(rebuild::run(args)).await,
         Command::Restored(args) => Box::pin(restored::run(args)).await,
         Command::Moved(args) => Box::pin(moved::run(args)).await,

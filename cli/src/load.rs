@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use self::client::{Client, Posted};
+pub(crate) use self::key::merchants_key;
 use self::report::Report;
 
 /// The pause between two looks: long enough to cost nothing, short against what is measured.
@@ -67,7 +68,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode> {
-    let key = match key::key(&args) {
+    let key = match merchants_key(args.api_key.as_deref(), args.api_key_file.as_deref()) {
         Ok(key) => key,
         Err(why) => {
             progress::say(&format!("error: {why:#}"));

@@ -171,10 +171,19 @@ pub fn fingerprint_of_act(amount: Option<Decimal>) -> [u8; 32] {
     digest(&serde_json::json!([amount.map(|amount| amount.normalize().to_string())]))
 }
 
-/// The SHA-256 of an account that is to be opened.
+/// The SHA-256 of an account that is to be opened. Without an external id it is as it was before there were
+/// any.
 #[must_use]
-pub fn fingerprint_of_account(currency: &str, owner: &str, allow_negative: bool) -> [u8; 32] {
-    digest(&serde_json::json!([currency, owner, allow_negative]))
+pub fn fingerprint_of_account(
+    currency: &str,
+    owner: &str,
+    allow_negative: bool,
+    external_id: Option<&str>,
+) -> [u8; 32] {
+    match external_id {
+        None => digest(&serde_json::json!([currency, owner, allow_negative])),
+        Some(id) => digest(&serde_json::json!([currency, owner, allow_negative, id])),
+    }
 }
 
 fn digest(normalised: &serde_json::Value) -> [u8; 32] {

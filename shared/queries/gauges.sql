@@ -7,7 +7,8 @@ select open.pending::float8 as "pending!", open.processing::float8 as "processin
        (select count(*) from dead_letters where closed_at is null)::float8 as "dead_letters_open!",
        (not may_claim())::int::float8 as "closed!",
        coalesce((select extract(epoch from clock_timestamp() - finished_at)::float8 from reconciliation_runs
-                  where finished_at is not null order by id desc limit 1), 'infinity') as "reconciliation_age!"
+                  where finished_at is not null order by id desc limit 1), 'infinity') as "reconciliation_age!",
+       holds.count::float8 as "holds_open!", holds.oldest_due as "oldest_due_hold!"
   from (select count(*) filter (where status = 'pending') as pending,
                count(*) filter (where status = 'processing') as processing
           from payments
@@ -22,6 +23,9 @@ select open.pending::float8 as "pending!", open.processing::float8 as "processin
                     coalesce(extract(epoch from now() - min(run_at)), 0)::float8 as oldest_age
                from apalis.jobs
               where job_type = $1 and status = 'Pending' and run_at <= now()) jobs
+ cross join (select count(*), greatest(coalesce(extract(epoch from now() - min(expires_at)), 0), 0)::float8 as oldest_due
+               from transfers
+              where (status || '') = 'pending') holds
  cross join (select array_agg(coalesce(open.count, 0)::float8 order by k.n) as counts
                from unnest($2::text[]) with ordinality as k (kind, n)
                left join (select kind, count(*) from breaks where closed_at is null group by kind) open using (kind)) open_breaks

@@ -12,17 +12,19 @@
 //! outcome, transfers, entries and sums together. No lock outlasts it, and none is waited for while another
 //! statement of ours could wait for it. Accepting, charging and settling payments lock no account.
 //!
-//! This wing may use `database`. It knows nothing of payments.
+//! This wing may use `database` and `platform`. It knows nothing of payments.
 
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use uuid::Uuid;
 
 pub mod audit;
+mod counting;
 pub mod expiry;
 pub mod moving;
 pub mod opening;
 pub mod remembered;
+mod sabotage;
 pub mod store;
 
 /// A transfer as it stands.

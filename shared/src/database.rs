@@ -51,7 +51,7 @@ pub use migrate::{
 };
 pub use ready::{not_ready, require_migrated};
 pub use refusal::Refusal;
-pub use roles::{APP, READER, lines_for_administrator};
+pub use roles::{APP, MODULES, READER, lines_for_administrator};
 use session::Durability;
 pub use session::Identity;
 pub use site::Site;

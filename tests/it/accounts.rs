@@ -9,7 +9,9 @@ mod crashes;
 mod groups;
 mod guards;
 mod holds;
+mod names;
 mod reads;
+mod walk;
 
 use domain::ids::MerchantId;
 use reqwest::Method;
@@ -30,7 +32,7 @@ pub(super) struct Bank {
 
 impl Bank {
     /// A book at one API, without a worker.
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         Self::with(Shape { apis: 1, ..Shape::default() }).await
     }
 
@@ -41,12 +43,12 @@ impl Bank {
     }
 
     /// Opens an account in USD without anything in it.
-    async fn open(&self, owner: &str) -> String {
+    pub(super) async fn open(&self, owner: &str) -> String {
         open(&self.system.client, owner, "USD").await
     }
 
     /// Opens an account with that much in it.
-    async fn funded(&self, owner: &str, amount: &str) -> String {
+    pub(super) async fn funded(&self, owner: &str, amount: &str) -> String {
         let account = self.open(owner).await;
         self.fund(&account, amount).await;
         account
@@ -62,12 +64,12 @@ impl Bank {
     }
 
     /// Asks for a transfer under this key.
-    async fn transfer(&self, key: &str, body: Value) -> Answer {
+    pub(super) async fn transfer(&self, key: &str, body: Value) -> Answer {
         post(&self.system.client, "/v1/transfers", key, &body).await
     }
 
     /// Asks for a hold that ends by default, and answers its id.
-    async fn hold(&self, from: &str, to: &str, amount: &str) -> String {
+    pub(super) async fn hold(&self, from: &str, to: &str, amount: &str) -> String {
         let body = json!({ "pending": true, "from": from, "to": to, "amount": amount, "currency": "USD" });
         let answer = self.transfer(&key(), body).await;
         answer.assert_status(201);
@@ -109,7 +111,7 @@ impl Bank {
 }
 
 /// An account of that merchant which may owe, opened by an administrator.
-async fn fund_of(system: &System, merchant: &str, currency: &str) -> String {
+pub(super) async fn fund_of(system: &System, merchant: &str, currency: &str) -> String {
     let id: Uuid = sqlx::query_scalar("select id from merchants where name = $1")
         .bind(merchant)
         .fetch_one(&system.database.pool)
@@ -123,14 +125,14 @@ async fn fund_of(system: &System, merchant: &str, currency: &str) -> String {
     self::id(&answer)
 }
 
-async fn open(client: &Client, owner: &str, currency: &str) -> String {
+pub(super) async fn open(client: &Client, owner: &str, currency: &str) -> String {
     let answer = post(client, "/v1/accounts", &key(), &json!({ "currency": currency, "owner": owner })).await;
     answer.assert_status(201);
     id(&answer)
 }
 
 /// Posts a body under an idempotency key.
-async fn post(client: &Client, path: &str, key: &str, body: &Value) -> Answer {
+pub(super) async fn post(client: &Client, path: &str, key: &str, body: &Value) -> Answer {
     send(client.request(Method::POST, path).header("idempotency-key", key).json(body)).await
 }
 
@@ -140,15 +142,15 @@ async fn try_post(client: &Client, path: &str, key: &str, body: &Value) -> reqwe
 }
 
 /// A key that nobody has used.
-fn key() -> String {
+pub(super) fn key() -> String {
     Uuid::now_v7().to_string()
 }
 
-fn id(answer: &Answer) -> String {
+pub(super) fn id(answer: &Answer) -> String {
     answer.json()["id"].as_str().unwrap().to_owned()
 }
 
 /// Sixty dollars from one account to another.
-fn sixty(from: &str, to: &str) -> Value {
+pub(super) fn sixty(from: &str, to: &str) -> Value {
     json!({ "from": from, "to": to, "amount": "60", "currency": "USD" })
 }

@@ -25,7 +25,15 @@ async fn a_run_measures_everything_and_writes_what_it_found() {
         program.arg(name);
         program
     };
-    let scale = Scale { bare_secs: 1, payments: 40, idle: 2, crowd: 20, settings: vec![(30, 1)] };
+    let scale = Scale {
+        bare_secs: 1,
+        payments: 40,
+        idle: 2,
+        crowd: 20,
+        transfers: 40,
+        accounts: vec![10, 2],
+        settings: vec![(30, 1)],
+    };
     let out = a_directory("bench-results");
 
     let report = Box::pin(measure(&scale, &programs, a_directory("bench"))).await.unwrap();
@@ -45,6 +53,11 @@ async fn a_run_measures_everything_and_writes_what_it_found() {
         "/replay/server_mean_ms",
         "/crowd/post/p99_ms",
         "/crowd/last_settled_s",
+        "/moves/0/bare_per_s",
+        "/moves/0/moved_per_s",
+        "/moves/0/bytes_per_transfer",
+        "/moves/1/bare_per_s",
+        "/moves/1/answer/p99_ms",
     ] {
         assert!(
             told.pointer(figure).and_then(Value::as_f64).is_some_and(|it| it > 0.0),
@@ -53,6 +66,7 @@ async fn a_run_measures_everything_and_writes_what_it_found() {
     }
     let table = fs::read_to_string(out.join("table.txt")).unwrap();
     assert!(table.contains("30 stored, 1 worker(s): HTTP to settled"), "{table}");
+    assert!(table.contains("2 accounts: transfers"), "{table}");
     for plot in ["throughput.svg", "latency.svg"] {
         assert!(fs::read_to_string(out.join(plot)).unwrap().ends_with("</svg>\n"), "{plot}");
     }

@@ -271,6 +271,34 @@ async fn programs_that_are_exchanged_while_clients_pay_charge_each_purchase_once
 }
 
 #[tokio::test]
+async fn a_bank_neither_makes_nor_loses_money_whatever_breaks() {
+    let report = held("bank").await;
+
+    for figure_of in
+        ["transfers", "holds", "views of accounts that stayed true", "snapshots of the whole book"]
+    {
+        let path = ["measured", &format!("bank: {figure_of}")];
+        assert!(figure(&report, &path) > 0.0, "{figure_of}: {report:#}");
+    }
+    let fired = report["faults"].as_object().unwrap();
+    assert!(
+        ["APIs killed", "APIs frozen", "database servers killed"].iter().all(|it| fired.contains_key(*it))
+    );
+}
+
+#[tokio::test]
+async fn a_bank_without_keys_is_found_to_move_money_twice() {
+    let bank = chaos(&["bank", "--short", "--kills", "3", "--seed", "7", "--json"])
+        .env("PAYONCE_FAULTS", "sabotage=no_transfer_key");
+    let (exit, process) = bank.run_within(DEADLINE).await;
+
+    let report = report(&process);
+    assert_eq!((exit, &report["outcome"]), (Exit::Code(1), &Value::from("violated")), "{report:#}");
+    let why = report["why"].to_string();
+    assert!(why.contains("bank: ") && why.contains("was answered"), "{report:#}");
+}
+
+#[tokio::test]
 async fn all_of_it_at_random_loses_nothing() {
     let report = held("all").await;
 

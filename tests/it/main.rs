@@ -9,6 +9,7 @@ mod breaker;
 mod browser;
 mod calling;
 mod chaos;
+mod check;
 mod clients;
 mod command_line;
 mod connections;

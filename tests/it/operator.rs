@@ -1,5 +1,6 @@
 //! What a person may do, and the page on which it is done.
 
+mod accounts;
 mod dead_letters;
 mod decide;
 mod guard;

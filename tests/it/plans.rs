@@ -1,5 +1,6 @@
 //! Hot statements read what they name and nothing else, whatever statistics the planner had of their tables.
 
+mod accounts;
 mod growth;
 mod reader;
 

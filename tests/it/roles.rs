@@ -2,7 +2,7 @@
 //! `payonce_app` may do all it needs, as its APIs and workers connect as that role.
 
 use postgres::{Options, Server};
-use shared::database::{APP, READER};
+use shared::database::{APP, MODULES, READER};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
 use tests::{Exit, Launch, Shape, System, TestDatabase, a_payment};
 
@@ -143,6 +143,59 @@ async fn the_app_changes_no_schema_and_no_books_and_a_reader_changes_nothing() {
 
     assert_eq!(allowed(&app, NOT_FOR_THE_APP).await, Vec::<String>::new());
     assert_eq!(allowed(&reader, NOT_FOR_A_READER).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn who_reads_one_module_reads_nothing_else_and_changes_nothing() {
+    let database = TestDatabase::fresh().await;
+    let all = relations(&database.pool).await;
+    let names: Vec<String> = all.iter().map(|it| it.name.clone()).collect();
+    for (role, module) in MODULES {
+        let may: Vec<(String, String)> = sqlx::query_as(
+            "select c::regclass::text, p
+               from unnest($1::text[]) c
+              cross join unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) p
+              where has_table_privilege($2, c, p) order by 1",
+        )
+        .bind(&names)
+        .bind(role)
+        .fetch_all(&database.pool)
+        .await
+        .unwrap();
+        let mut expected: Vec<(String, String)> = module
+            .iter()
+            .map(|it| (it.trim_start_matches("public.").to_owned(), "select".to_owned()))
+            .collect();
+        expected.sort();
+        assert_eq!(may, expected, "{role}");
+    }
+}
+
+/// A payment that was tried twice, one whose result came too late, and a transfer.
+#[tokio::test]
+async fn views_tell_people_what_happened() {
+    let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
+    let id = system.accepted(a_payment().method("sim_503")).await;
+    let funding = crate::accounts::fund_of(&system, "first", "EUR").await;
+    let account = crate::accounts::open(&system.client, "ann", "EUR").await;
+    let body = serde_json::json!({ "from": funding, "to": account, "amount": "5", "currency": "EUR" });
+    crate::accounts::post(&system.client, "/v1/transfers", "t", &body).await.assert_status(201);
+    system.add_worker([("BACKOFF_MS", "50")]).await;
+    system.ended(id).await;
+    let mut reader = PgConnection::connect(&system.database.reader_url()).await.unwrap();
+    let mut seen = async |sql: &'static str| -> Vec<String> {
+        sqlx::query_scalar(sql).bind(id.uuid()).fetch_all(&mut reader).await.unwrap()
+    };
+
+    let timeline = seen("select type from payment_timeline where payment_id = $1 order by version").await;
+    assert_eq!(timeline.first().map(String::as_str), Some("created"));
+    assert_eq!(timeline.last().map(String::as_str), Some("succeeded"));
+    let attempts = "select concat_ws(' ', attempt, result, http_status) from payment_attempts where payment_id = $1 order by 1";
+    assert_eq!(seen(attempts).await, ["1 retry_scheduled 503", "2 retry_scheduled 503", "3 succeeded 201"]);
+    let exchanges = "select concat_ws(' ', op, http_status, came_late) from provider_attempts where payment_id = $1 order by version";
+    assert_eq!(seen(exchanges).await, ["charge 503 f", "charge 503 f", "charge 201 f"]);
+    let moved = "select concat_ws(' ', code, amount, payment_id = $1) from transactions order by 1";
+    assert_eq!(seen(moved).await, ["payment 12.30 t", "transfer 5.00"]);
 }
 
 #[tokio::test]

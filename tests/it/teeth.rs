@@ -1,6 +1,7 @@
 //! Teeth: with a guard taken away `payonce verify` says what went wrong. Where another guard still holds, all
 //! is clean, and it is seen to be that guard: with both taken away it is not.
 
+mod book;
 mod scene;
 
 use std::collections::BTreeSet;
@@ -8,11 +9,13 @@ use std::collections::BTreeSet;
 use shared::platform::fault::SABOTAGES;
 use tests::{Second, System};
 
+use self::book::*;
+use self::scene::*;
 use crate::reconcile::{open_breaks, reconcile};
 use crate::verify;
 
-/// The guards that a scene is without: sabotages, triggers of the database (`payments_…`), and promises of
-/// the gateway, by the fault that breaks each.
+/// The guards that a scene is without: sabotages, triggers of the database (`payments_…`, and those of
+/// accounts), and promises of the gateway, by the fault that breaks each.
 #[derive(Clone, Copy)]
 struct Without(&'static [&'static str]);
 
@@ -74,7 +77,7 @@ macro_rules! teeth {
         $(
             #[tokio::test]
             async fn $test() {
-                scene::$scene(Without(&[$(stringify!($guard)),*])).await.assert($verdict).await;
+                $scene(Without(&[$(stringify!($guard)),*])).await.assert($verdict).await;
             }
         )+
     };
@@ -163,6 +166,30 @@ teeth! {
         => Clean;
     a_result_that_gets_past_the_fence_is_caught: a_stale_worker_writes without [no_fence, payments_failed_needs_proof]
         => caught_twice("charge", "ended without a charge, but 1 stand", "charged_after_end");
+    // Funds must suffice. Behind it: the database.
+    funds_that_nobody_counts_are_refused_by_the_database: more_is_asked_for_than_there_is without [no_funds_check]
+        => Clean;
+    funds_that_nobody_counts_are_caught:
+        more_is_asked_for_than_there_is without [no_funds_check, accounts_funds_suffice]
+        => caught("accounts", "owed after its entry");
+    // A refused group leaves nothing. Behind it: entries are two sides of a transfer.
+    half_a_group_is_refused_by_the_database: a_group_whose_second_part_is_too_much without [half_group]
+        => Clean;
+    half_a_group_is_caught: a_group_whose_second_part_is_too_much without [half_group, account_entries_are_whole]
+        => caught("accounts", "of a transfer that does not exist");
+    // Both sides are written. Behind it: entries are two sides, and an account is what its last entry says.
+    one_side_alone_is_refused_by_the_database: a_transfer without [one_sided]
+        => Clean;
+    one_side_alone_is_refused_by_the_other_account: a_transfer without [one_sided, account_entries_are_whole]
+        => Clean;
+    one_side_alone_is_caught: a_transfer without [one_sided, account_entries_are_whole, accounts_follow_their_entries]
+        => caught("accounts", "and has the entries");
+    // A hold ends once.
+    a_hold_that_ends_twice_is_caught: a_hold_that_is_ended_twice without [hold_ends_twice]
+        => caught("accounts", "is posted, and has the entries");
+    // The key is recorded with the transfer.
+    a_transfer_without_its_key_is_caught: a_transfer without [no_transfer_key]
+        => caught("accounts", "transfers and groups have");
 }
 
 #[test]
@@ -170,7 +197,11 @@ fn every_sabotage_is_caught_and_so_is_what_the_guard_behind_it_made_harmless() {
     let mut caught = BTreeSet::new();
     for (Without(guards), verdict) in TEETH {
         let is_known = |guard: &&str| {
-            SABOTAGES.contains(guard) || PROMISES.contains(guard) || guard.starts_with("payments_")
+            let is_of_accounts = OF_THE_DATABASE.iter().any(|(name, _)| *name == *guard);
+            SABOTAGES.contains(guard)
+                || PROMISES.contains(guard)
+                || is_of_accounts
+                || guard.starts_with("payments_")
         };
         assert!(guards.iter().all(is_known), "{guards:?}");
         if matches!(verdict, Verdict::Caught { .. }) {
@@ -185,7 +216,7 @@ fn every_sabotage_is_caught_and_so_is_what_the_guard_behind_it_made_harmless() {
 
 /// The contradictions after answers were lost, among them the order in which the gateway was asked.
 async fn odds_after_lost_answers(without: Without) -> Vec<String> {
-    scene::answers_lost(without).await.system.violations().await
+    answers_lost(without).await.system.violations().await
 }
 
 #[tokio::test]

@@ -118,6 +118,8 @@ codes! {
     TransferNotPending = "transfer_not_pending" CONFLICT Never
         "The transfer has ended by something else, or never was pending. `transfer` says how. The refusal is \
          remembered.",
+    ExternalIdTaken = "external_id_taken" CONFLICT Never
+        "Another account of the merchant has this `external_id`. Nothing was opened, and the key is free.",
     PaymentNotOver = "payment_not_over" CONFLICT Never
         "Only a payment that is over can be corrected.",
     DeadLetterClosed = "dead_letter_closed" CONFLICT Never

@@ -14,7 +14,7 @@ use shared::operations::operator::{self, Dossier, Entry, Job, Late};
 use sqlx::PgPool;
 
 use self::decision::{Came, Filled, Held};
-use self::facts::Fact;
+pub(super) use self::facts::Fact;
 use self::timeline::EventView;
 use super::corrections::CorrectionView;
 use super::payments::badge;

@@ -33,8 +33,8 @@ use crate::refusal::NotMoved;
 use crate::render::account as render;
 use crate::{App, request};
 
-/// The longest owner, in characters.
-const OWNER_MAX: usize = 255;
+/// The longest owner or other id, in characters.
+const NAME_MAX: usize = 255;
 
 pub(super) fn router() -> Router<App> {
     Router::new()
@@ -78,20 +78,22 @@ fn asked(sent: &Sent, merchant: MerchantId, admin: Option<()>) -> Result<NewAcco
     let read = || {
         let mut fields = sent.fields()?;
         let currency = fields.text("currency");
-        let owner = owner(&mut fields);
+        let owner = fields.text("owner").and_then(|owner| name(&mut fields, "owner", owner));
+        let external_id =
+            fields.optional_text("external_id").and_then(|id| name(&mut fields, "external_id", id));
         let allow_negative = admin.is_some() && fields.flag("allow_negative");
         let read = currency.zip(owner);
         let (currency, owner) = fields.end(read)?;
         let currency = currency.parse().and_then(Currency::for_new_payment);
-        Ok((currency.map_err(|why| Problem::invalid("currency", why))?, owner, allow_negative))
+        Ok((currency.map_err(|why| Problem::invalid("currency", why))?, owner, external_id, allow_negative))
     };
     match (key, read()) {
-        (Ok(key), Ok((currency, owner, allow_negative))) => Ok(NewAccount {
+        (Ok(key), Ok((currency, owner, external_id, allow_negative))) => Ok(NewAccount {
             id: AccountId::generate(),
             merchant,
             currency,
             owner,
-            external_id: None,
+            external_id,
             allow_negative,
             key,
             is_asked_by_admin: admin.is_some(),
@@ -101,18 +103,18 @@ fn asked(sent: &Sent, merchant: MerchantId, admin: Option<()>) -> Result<NewAcco
     }
 }
 
-fn owner(fields: &mut Fields<'_>) -> Option<String> {
-    let owner = fields.text("owner")?;
-    let length = owner.chars().count();
-    let fault = if (1..=OWNER_MAX).contains(&length) {
-        unclean(&owner).map(|why| format!("owner {why}"))
+/// The merchant's own name for something, if it may be one.
+fn name(fields: &mut Fields<'_>, field: &str, name: String) -> Option<String> {
+    let length = name.chars().count();
+    let fault = if (1..=NAME_MAX).contains(&length) {
+        unclean(&name).map(|why| format!("{field} {why}"))
     } else {
-        Some(format!("owner must have 1 to {OWNER_MAX} characters, it has {length}"))
+        Some(format!("{field} must have 1 to {NAME_MAX} characters, it has {length}"))
     };
     match fault {
-        None => Some(owner),
+        None => Some(name),
         Some(detail) => {
-            fields.fault("owner", Kind::Invalid, detail);
+            fields.fault(field, Kind::Invalid, detail);
             None
         }
     }
@@ -138,6 +140,7 @@ async fn opened(app: App, new: NewAccount) -> Result<Response, Problem> {
                 Ok(true) => return shown(&app, new.merchant, new.id, false).await,
                 // Another request took the key a moment ago.
                 Ok(false) => Problem::KeyInProgress,
+                Err(error) if opening::external_id_is_taken(&error) => return Err(Problem::ExternalIdTaken),
                 // Another request has the key under way, or another session the table. The connection may
                 // also have broken after the commit.
                 Err(error) if is_worth_another_try(&error) => {
@@ -231,9 +234,11 @@ async fn list(
 ) -> Result<Response, Problem> {
     let owner = params.text("owner");
     let currency = params.text("currency");
-    let pages = Pages::of(&mut params, json!(["accounts", merchant, owner, currency]));
+    let external_id = params.text("external_id");
+    let pages = Pages::of(&mut params, json!(["accounts", merchant, owner, currency, external_id]));
     params.end()?;
-    let filter = Filter { owner, currency, starting_after: pages.after, limit: pages.one_more() };
+    let filter =
+        Filter { owner, currency, external_id, starting_after: pages.after, limit: pages.one_more() };
     let found = store::list(&app.pool, merchant, &filter).await?;
     told_of(&app, found.iter()).await?;
     Ok(Json(pages.page(&found, |it| AccountId::from(it.id), render::account)).into_response())

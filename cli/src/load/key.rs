@@ -1,20 +1,18 @@
-//! The key that the load test presents. On the command line everybody on the machine can read it in the list
-//! of processes, so it may come from a file, from standard input or from the environment.
+//! The merchant's key that a command presents. On the command line everybody on the machine can read it in
+//! the list of processes, so it may come from a file, from standard input or from the environment.
 
 use std::io::Read as _;
 
 use anyhow::{Context, Result, bail};
 use shared::platform::config;
 
-use super::Args;
-
 /// The variable that may hold the key.
 const VARIABLE: &str = "PAYONCE_API_KEY";
 
 /// The key of the arguments, or else of the environment.
-pub(super) fn key(args: &Args) -> Result<String> {
-    let given = match (&args.api_key, args.api_key_file.as_deref()) {
-        (Some(key), _) => Some(key.clone()),
+pub(crate) fn merchants_key(key: Option<&str>, file: Option<&str>) -> Result<String> {
+    let given = match (key, file) {
+        (Some(key), _) => Some(key.to_owned()),
         (None, Some("-")) => Some(from_standard_input()?),
         (None, Some(path)) => {
             Some(config::held_by(path).map_err(anyhow::Error::msg).context("--api-key-file")?)

@@ -14,7 +14,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::{Columns, Transfer};
+use super::{Columns, Transfer, counting, sabotage};
 use crate::database::batch::{Remedy, Work};
 use crate::database::failure::Failure;
 use crate::database::{self, InTime as _, Lend, Seat, durable};
@@ -161,13 +161,14 @@ pub async fn move_money(
 ) -> sqlx::Result<Vec<Moved>> {
     let movements: Vec<(i32, &Movement)> = numbered(requests);
     let keys = |read: fn(&TakenKey) -> String| -> Vec<Option<String>> {
-        requests.iter().map(|request| request.key.as_ref().map(read)).collect()
+        requests.iter().map(|request| taken(request).map(read)).collect()
     };
     let fingerprints: Vec<Option<Vec<u8>>> =
-        requests.iter().map(|it| it.key.as_ref().map(|key| key.fingerprint.to_vec())).collect();
+        requests.iter().map(|it| taken(it).map(|key| key.fingerprint.to_vec())).collect();
     let transfers = || movements.iter().map(|(_, it)| it.transfer());
     let statement = async {
         let mut connection = on.lend().await?;
+        sabotage::take_guards_away(&mut connection).await?;
         let rows = sqlx::query_file_as!(
             Row,
             "queries/account_move.sql",
@@ -201,7 +202,14 @@ pub async fn move_money(
         connection.back(rows)
     };
     let rows = durable("move", statement).await?;
-    answers(requests.len(), rows)
+    let moved = answers(requests.len(), rows)?;
+    counting::count(requests, &moved);
+    Ok(moved)
+}
+
+/// The key that a request takes.
+fn taken(request: &Request) -> Option<&TakenKey> {
+    request.key.as_ref().filter(|_| sabotage::remembers())
 }
 
 /// All movements, each with the number of its request, counted from 1.

@@ -39,7 +39,12 @@ impl NewAccount {
             operation: if self.is_asked_by_admin { OPEN_ACCOUNT_AS_ADMIN } else { OPEN_ACCOUNT },
             scope: self.owner.clone(),
             key: self.key.clone(),
-            fingerprint: fingerprint_of_account(self.currency.code(), &self.owner, self.allow_negative),
+            fingerprint: fingerprint_of_account(
+                self.currency.code(),
+                &self.owner,
+                self.allow_negative,
+                self.external_id.as_deref(),
+            ),
         }
     }
 }
@@ -66,6 +71,12 @@ pub async fn open(pool: &PgPool, account: &NewAccount) -> sqlx::Result<bool> {
         account.external_id
     );
     Ok(durable("open_account", statement.fetch_optional(pool).in_time()).await?.is_some())
+}
+
+/// Whether that is the database's answer to an `external_id` that another account of the merchant has.
+#[must_use]
+pub fn external_id_is_taken(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|it| it.constraint()) == Some("accounts_one_each")
 }
 
 /// Whether there is such a merchant.

@@ -154,6 +154,8 @@ pub struct Filter {
     pub owner: Option<String>,
     /// Only accounts of this currency.
     pub currency: Option<String>,
+    /// Only the account that another system knows by this.
+    pub external_id: Option<String>,
     /// Only accounts that come after this one in the list, so older ones.
     pub starting_after: Option<AccountId>,
     /// The largest number of accounts.
@@ -174,18 +176,23 @@ pub async fn list(pool: &PgPool, merchant: MerchantId, filter: &Filter) -> sqlx:
                   debits_pending::text as "pending_out!",
                   (credits_posted - debits_posted - debits_pending)::text as "available!"
              from ((select * from accounts
-                     where $2::text is null and merchant_id = $1 and id < $4 and ($3::text is null or currency = $3)
+                     where $2::text is null and $6::text is null and merchant_id = $1 and id < $4 and ($3::text is null or currency = $3)
                      order by merchant_id desc, id desc limit $5)
                     union all
                    (select * from accounts
-                     where owner = $2 and merchant_id = $1 and id < $4 and ($3::text is null or currency = $3)
-                     order by merchant_id desc, owner desc, id desc limit $5)) as page
+                     where owner = $2 and $6::text is null and merchant_id = $1 and id < $4 and ($3::text is null or currency = $3)
+                     order by merchant_id desc, owner desc, id desc limit $5)
+                    union all
+                   (select * from accounts
+                     where external_id = $6 and merchant_id = $1 and id < $4 and ($3::text is null or currency = $3)
+                       and ($2::text is null or owner = $2))) as page
             order by id desc"#,
         merchant.uuid(),
         filter.owner,
         filter.currency,
         filter.starting_after.map_or(Uuid::max(), AccountId::uuid),
-        filter.limit
+        filter.limit,
+        filter.external_id
     );
     Ok(rows.fetch_all(pool).in_time().await?.into_iter().map(Account::from).collect())
 }

@@ -1,7 +1,7 @@
-//! The rights of two roles beside the tables' owner: `payonce_app`, which serves, and `payonce_reader`, which
-//! looks.
+//! The rights of the roles beside the tables' owner: `payonce_app`, which serves, `payonce_reader`, which
+//! looks, and a role for each module, which looks at nothing else.
 //!
-//! Invariant: what is not listed is not allowed. Neither role may make or change a table, or change what is
+//! Invariant: what is not listed is not allowed. No such role may make or change a table, or change what is
 //! append-only. So not even a stolen password rewrites the books, and they do not rest on the triggers alone.
 
 use sqlx::{AssertSqlSafe, PgConnection, PgPool};
@@ -30,6 +30,10 @@ const TABLES: &[(&str, &str)] = &[
     ("public.ledger_accounts", "insert"),
     ("public.ledger_transfers", "insert"),
     ("public.ledger_entries", ""),
+    ("public.payment_timeline", ""),
+    ("public.payment_attempts", ""),
+    ("public.provider_attempts", ""),
+    ("public.transactions", ""),
     ("public.accounts", "insert update"),
     ("public.transfers", "insert update"),
     ("public.account_entries", "insert"),
@@ -52,6 +56,51 @@ const TABLES: &[(&str, &str)] = &[
     ("apalis.workers", "insert update delete"),
 ];
 
+/// The roles that read one module each, and what is in it. A person is made a member of such a role.
+pub const MODULES: &[(&str, &[&str])] = &[
+    (
+        "payonce_reads_payments",
+        &[
+            "public.payments",
+            "public.payment_events",
+            "public.payment_timeline",
+            "public.payment_attempts",
+            "public.late_evidence",
+            "public.idempotency_keys",
+            "public.merchants",
+        ],
+    ),
+    (
+        "payonce_reads_ledger",
+        &[
+            "public.ledger_accounts",
+            "public.ledger_transfers",
+            "public.ledger_entries",
+            "public.transactions",
+            "public.accounts",
+            "public.transfers",
+            "public.account_entries",
+            "public.account_sums",
+            "public.account_balances",
+            "public.merchants",
+        ],
+    ),
+    ("payonce_reads_queue", &["apalis.jobs", "apalis.workers", "public.dead_letters"]),
+    (
+        "payonce_reads_gateways",
+        &[
+            "public.gateways",
+            "public.gateway_effects",
+            "public.gateway_cursors",
+            "public.gateway_identities",
+            "public.gateway_outages",
+            "public.provider_attempts",
+            "public.reconciliation_runs",
+            "public.breaks",
+        ],
+    ),
+];
+
 /// The table that a reader has no use for: the hashes of the API keys.
 const HIDDEN: &str = "public.api_keys";
 
@@ -68,7 +117,11 @@ const ONE_AT_A_TIME: i64 = 0x7061_796f_6772_6e74;
 /// Makes the roles unless they exist. Each other database of the server may do so at the same moment.
 const MAKE: &str = "
     do $$ begin create role payonce_app; exception when duplicate_object or unique_violation then null; end $$;
-    do $$ begin create role payonce_reader; exception when duplicate_object or unique_violation then null; end $$";
+    do $$ begin create role payonce_reader; exception when duplicate_object or unique_violation then null; end $$;
+    do $$ begin create role payonce_reads_payments; exception when duplicate_object or unique_violation then null; end $$;
+    do $$ begin create role payonce_reads_ledger; exception when duplicate_object or unique_violation then null; end $$;
+    do $$ begin create role payonce_reads_queue; exception when duplicate_object or unique_violation then null; end $$;
+    do $$ begin create role payonce_reads_gateways; exception when duplicate_object or unique_violation then null; end $$";
 
 /// The statements after which these roles may do what they should, and nothing else. A role that owns the
 /// tables, or may act as their owner, is passed over.
@@ -128,9 +181,7 @@ pub(super) async fn grant(connection: &mut PgConnection) -> Result<(), Error> {
 
 async fn statements(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
     let (mut roles, mut relations, mut privileges, mut wanted) = (vec![], vec![], vec![], vec![]);
-    for (role, &(relation, more)) in
-        [APP, READER].into_iter().flat_map(|role| TABLES.iter().map(move |it| (role, it)))
-    {
+    for (role, &(relation, more)) in all_roles().flat_map(|role| TABLES.iter().map(move |it| (role, it))) {
         for &privilege in PRIVILEGES {
             roles.push(role);
             relations.push(relation);
@@ -138,12 +189,21 @@ async fn statements(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> 
             wanted.push(match (role, privilege) {
                 (APP, "select") => true,
                 (APP, _) => more.split(' ').any(|it| it == privilege),
-                (_, privilege) => privilege == "select" && relation != HIDDEN,
+                (READER, privilege) => privilege == "select" && relation != HIDDEN,
+                (role, privilege) => privilege == "select" && is_of_module(role, relation),
             });
         }
     }
     let statements = sqlx::query_scalar(STATEMENTS).bind(roles).bind(relations).bind(privileges).bind(wanted);
-    statements.bind([APP, READER].map(str::to_owned)).fetch_all(connection).await
+    statements.bind(all_roles().map(str::to_owned).collect::<Vec<_>>()).fetch_all(connection).await
+}
+
+fn all_roles() -> impl Iterator<Item = &'static str> {
+    [APP, READER].into_iter().chain(MODULES.iter().map(|(role, _)| *role))
+}
+
+fn is_of_module(role: &str, relation: &str) -> bool {
+    MODULES.iter().any(|(name, relations)| *name == role && relations.contains(&relation))
 }
 
 /// Lets both roles see what other sessions hold. Where that may not be granted, it is among the lines for an

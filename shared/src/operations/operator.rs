@@ -17,12 +17,17 @@ use crate::payment::history;
 pub use crate::payment::history::Row as PaymentRow;
 use crate::queue;
 
+mod accounts;
 mod corrections;
 mod decisions;
 mod list;
 mod overview;
 mod resolve;
 
+pub use accounts::{
+    AccountEntry, AccountFilter, AccountRow, TransferFilter, TransferRow, account, account_entries, accounts,
+    transfers,
+};
 pub use corrections::{Correction, correction, corrections};
 pub use decisions::{Decision, await_decision, decisions};
 pub use list::{Filter, Listed, State, list};

@@ -48,6 +48,11 @@ pub const SABOTAGES: &[&str] = &[
     "decision_unchecked",
     "adopts_anything",
     "any_gateway",
+    "no_transfer_key",
+    "no_funds_check",
+    "half_group",
+    "one_sided",
+    "hold_ends_twice",
 ];
 
 /// Why the variable is not understood.

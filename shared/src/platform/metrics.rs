@@ -8,6 +8,7 @@
 //! over processes. Counters and histograms are each process's own: take the `sum`. A worker's breaker is its
 //! own gauge; the `max` tells whether any is open.
 
+mod accounts;
 mod born;
 
 use std::sync::OnceLock;
@@ -23,6 +24,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 mod refusal;
 
+pub(crate) use accounts::{Ask, DONE, account_decided};
 pub use born::{describe_gateway, describe_route};
 pub use refusal::Refusal;
 
@@ -116,6 +118,12 @@ metrics! {
         "Dead letters that no person has replayed or discarded."
     DEAD_LETTER_REPLAYS Counter "dead_letter_replays_total"
         "Replays that were asked for, by result: replayed, duplicate (it had been closed before, and nothing happened)."
+    ACCOUNT_REQUESTS Counter "account_requests_total"
+        "Requests of accounts that were decided, by ask (transfer, hold, group, post, void) and result: done, `insufficient_funds` or another refusal that is remembered."
+    HOLDS_OPEN Gauge "account_holds_open"
+        "Holds of accounts that were neither posted nor given back."
+    HOLDS_OLDEST_DUE Gauge "account_hold_oldest_due_seconds"
+        "For how long the time of the oldest of these has been over; 0 where there is none."
     CLOSED Gauge "installation_closed"
         "Whether nothing is claimed: 1 where a past came back, the database is another one, or another server took over and was not looked into; 0 ordinarily."
     RECONCILIATIONS Counter "reconciliation_runs_total"

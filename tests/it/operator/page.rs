@@ -47,9 +47,16 @@ pub(super) async fn an_api() -> System {
 #[tokio::test]
 async fn the_operators_page_is_shown_to_nobody_without_the_admin_key() {
     let system = an_api().await;
-    for path in
-        ["/ops", "/ops/payments", "/ops/breaks", "/ops/dead-letters", "/ops/style.css", "/ops/nothing"]
-    {
+    for path in [
+        "/ops",
+        "/ops/payments",
+        "/ops/accounts",
+        "/ops/transfers",
+        "/ops/breaks",
+        "/ops/dead-letters",
+        "/ops/style.css",
+        "/ops/nothing",
+    ] {
         for (key, status) in [("", 401), ("wrong", 401), (system.client.secret(), 403)] {
             let url = format!("{}{path}", system.apis[0].address("ops"));
             let answer = send(reqwest::Client::new().get(url).basic_auth("ada", Some(key))).await;
@@ -75,6 +82,11 @@ async fn every_page_loads_nothing_from_elsewhere_runs_no_script_and_is_not_kept(
         ("/ops/dead-letters?closed=1", 200),
         ("/ops/corrections", 200),
         ("/ops/corrections?closed=1", 200),
+        ("/ops/accounts", 200),
+        ("/ops/transfers", 200),
+        ("/ops/transfers?state=pending", 200),
+        ("/ops/accounts/nothing", 404),
+        ("/ops/transfers/nothing", 404),
         ("/ops/nothing", 404),
         ("/ops/payments/nothing", 404),
     ] {

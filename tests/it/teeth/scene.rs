@@ -17,12 +17,12 @@ use crate::past::charged_at_the_gateway;
 const REFUSED: &str = "a payment in doubt ends by a charge found, a stored decline or a void";
 
 impl Without {
-    fn takes(self, guard: &str) -> bool {
+    pub(super) fn takes(self, guard: &str) -> bool {
         self.0.contains(&guard)
     }
 
     /// The guards that processes leave out, as faults, with `more`.
-    fn faults(self, more: &str) -> String {
+    pub(super) fn faults(self, more: &str) -> String {
         let sabotages = self.0.iter().filter(|guard| SABOTAGES.contains(guard));
         let sabotages = sabotages.map(|guard| format!("sabotage={guard}"));
         let more = (!more.is_empty()).then(|| more.to_owned());
@@ -38,7 +38,7 @@ impl Without {
     }
 
     /// An API and a gateway, without the database's part of the guards.
-    async fn system(self) -> System {
+    pub(super) async fn system(self) -> System {
         let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
         for trigger in self.0.iter().filter(|guard| guard.starts_with("payments_")) {
             let disabled = format!("alter table payments disable trigger {trigger}");
@@ -58,7 +58,7 @@ impl Without {
 
 impl Left {
     /// The system as it is now, without workers.
-    fn by(mut system: System, arguments: &[&str]) -> Self {
+    pub(super) fn by(mut system: System, arguments: &[&str]) -> Self {
         system.workers.iter_mut().for_each(Process::kill9);
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
         Self { system, arguments, _second: None }

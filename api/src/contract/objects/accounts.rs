@@ -19,6 +19,11 @@ fn sides() -> Vec<&'static str> {
 
 const OWNER: Field =
     Field::new("owner", Kind::Length(1, 255), "Your id of the customer whose account it is.");
+const EXTERNAL_ID: Field = Field::asked(
+    "external_id",
+    Kind::Length(1, 255),
+    "The number or name that another system of yours knows it by. No two accounts of yours have the same.",
+);
 const CURRENCY: Field = Field::new(
     "currency",
     Kind::Word(currencies_of_new_payments),
@@ -28,7 +33,7 @@ const CURRENCY: Field = Field::new(
 pub(crate) static ACCOUNT_REQUEST: Schema = Schema {
     name: "AccountRequest",
     about: "An account to open.",
-    fields: &[CURRENCY, OWNER],
+    fields: &[CURRENCY, OWNER, EXTERNAL_ID],
     example: r#"{"currency":"EUR","owner":"cus_1"}"#,
 };
 
@@ -38,6 +43,7 @@ pub(crate) static FUNDING_REQUEST: Schema = Schema {
     fields: &[
         CURRENCY,
         OWNER,
+        EXTERNAL_ID,
         Field::asked(
             "allow_negative",
             Kind::Flag,
@@ -64,7 +70,11 @@ pub(crate) static ACCOUNT: Schema = Schema {
             id("acc_", "The id of the account."),
             object("account"),
             text("owner", "Your id of the customer."),
-            Field::or_null("external_id", Kind::Text, "Another id of it, which `payonce seed` gave it."),
+            Field::or_null(
+                "external_id",
+                Kind::Text,
+                "The number or name that another system of yours knows it by. Null if it has none.",
+            ),
             Field::new("currency", Kind::Word(currencies), "The currency."),
             Field::new("allow_negative", Kind::Flag, "Whether it may owe."),
             posted,

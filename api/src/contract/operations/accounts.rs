@@ -28,9 +28,13 @@ const OPENED: &[Answer] = &[Answer {
     links: &["get_account"],
 }];
 
-/// The problems of every request with an idempotency key.
-const OF_KEYS: &[Code] =
-    &[Code::IdempotencyKeyMissing, Code::IdempotencyKeyInProgress, Code::IdempotencyKeyReused];
+/// The problems of opening an account.
+const OF_OPENING: &[Code] = &[
+    Code::IdempotencyKeyMissing,
+    Code::IdempotencyKeyInProgress,
+    Code::IdempotencyKeyReused,
+    Code::ExternalIdTaken,
+];
 
 pub(crate) static OPEN_ACCOUNT: Operation = Operation {
     id: "open_account",
@@ -41,7 +45,7 @@ pub(crate) static OPEN_ACCOUNT: Operation = Operation {
     takes: &[KEY],
     body: Some(Asked::One(&o::ACCOUNT_REQUEST)),
     answers: OPENED,
-    problems: OF_KEYS,
+    problems: OF_OPENING,
 };
 
 pub(crate) static OPEN_FUNDING_ACCOUNT: Operation = Operation {
@@ -54,7 +58,7 @@ pub(crate) static OPEN_FUNDING_ACCOUNT: Operation = Operation {
     takes: &[in_path("id", Kind::Id("mer_"), "The id of the merchant."), KEY],
     body: Some(Asked::One(&o::FUNDING_REQUEST)),
     answers: OPENED,
-    problems: OF_KEYS,
+    problems: OF_OPENING,
 };
 
 pub(crate) static LIST_ACCOUNTS: Operation = Operation {
@@ -66,6 +70,7 @@ pub(crate) static LIST_ACCOUNTS: Operation = Operation {
     takes: &[
         query("owner", Kind::Text, "Only accounts of this customer."),
         query("currency", Kind::Text, "Only accounts in this currency."),
+        query("external_id", Kind::Text, "Only the account with this other id."),
         query("starting_after", Kind::Id("acc_"), "The last account of the page before."),
         CURSOR,
         LIMIT,

@@ -7,26 +7,26 @@ use crate::operator::payments::encoded;
 use crate::operator::show::{Time, pretty};
 
 /// One fact: its label, its value, and where it links to.
-pub(super) struct Fact {
-    pub(super) label: &'static str,
-    pub(super) value: String,
-    pub(super) href: Option<String>,
+pub(in crate::operator) struct Fact {
+    pub(in crate::operator) label: &'static str,
+    pub(in crate::operator) value: String,
+    pub(in crate::operator) href: Option<String>,
 }
 
 /// The facts of this row. One without a value is left out.
-pub(super) fn of(row: &PaymentRow, merchant_name: &str) -> Vec<Fact> {
+pub(in crate::operator) fn of(row: &PaymentRow, merchant_name: &str) -> Vec<Fact> {
     let time = |at| Time::from(at).to_string();
     let merchant = MerchantId::from(row.merchant_id);
     let mut facts = vec![
-        linked("Merchant", merchant_name, format!("/ops/payments?merchant={merchant}")),
-        linked(
+        Fact::linked("Merchant", merchant_name, format!("/ops/payments?merchant={merchant}")),
+        Fact::linked(
             "Customer",
             &row.customer_id,
             format!("/ops/payments?merchant={merchant}&customer={}", encoded(&row.customer_id)),
         ),
-        plain("Payment method", row.payment_method.clone()),
-        plain("Gateway", row.gateway.clone()),
-        plain("Created (UTC)", time(row.created_at)),
+        Fact::plain("Payment method", row.payment_method.clone()),
+        Fact::plain("Gateway", row.gateway.clone()),
+        Fact::plain("Created (UTC)", time(row.created_at)),
     ];
     let failure = row.failure_code.as_ref().map(|code| match &row.failure_message {
         Some(message) => format!("{code}: {message}"),
@@ -48,14 +48,18 @@ pub(super) fn of(row: &PaymentRow, merchant_name: &str) -> Vec<Fact> {
         ("Description", row.description.clone()),
         ("Metadata", has_metadata.then(|| pretty(&row.metadata))),
     ];
-    facts.extend(sometimes.into_iter().filter_map(|(label, value)| value.map(|value| plain(label, value))));
+    facts.extend(
+        sometimes.into_iter().filter_map(|(label, value)| value.map(|value| Fact::plain(label, value))),
+    );
     facts
 }
 
-const fn plain(label: &'static str, value: String) -> Fact {
-    Fact { label, value, href: None }
-}
+impl Fact {
+    pub(in crate::operator) const fn plain(label: &'static str, value: String) -> Self {
+        Self { label, value, href: None }
+    }
 
-fn linked(label: &'static str, value: &str, href: String) -> Fact {
-    Fact { label, value: value.to_owned(), href: Some(href) }
+    pub(in crate::operator) fn linked(label: &'static str, value: &str, href: String) -> Self {
+        Self { label, value: value.to_owned(), href: Some(href) }
+    }
 }

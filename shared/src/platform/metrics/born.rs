@@ -31,6 +31,7 @@ pub(super) fn describe() {
     let commit = COMMIT.filter(|commit| !commit.is_empty()).unwrap_or("unknown");
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION"), "commit" => commit).set(1.0);
     describe_payments();
+    super::accounts::describe();
     for limit in Refusal::ALL {
         counter!(API_REFUSALS, "limit" => limit.as_str()).increment(0);
     }
