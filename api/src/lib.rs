@@ -14,7 +14,7 @@ use axum::middleware::from_fn_with_state;
 use shared::database::batch::Batcher;
 use shared::database::{self, Seat};
 use shared::merchant::auth::Authenticating;
-use shared::merchant::pepper::Peppers;
+use shared::merchant::jwt::Jwts;
 use shared::merchant::usage::Usage;
 use shared::operations::installation;
 use shared::payment::store::Reading;
@@ -35,6 +35,7 @@ mod clean;
 mod contract;
 mod correlation;
 mod cors;
+mod credentials;
 mod etag;
 mod fault;
 mod head;
@@ -58,6 +59,7 @@ mod wait;
 
 use admin_key::operators::Operators;
 use admin_key::tries::Tries;
+use credentials::Credentials;
 pub use cors::{NoOrigin, Origins};
 pub use settings::Settings;
 
@@ -82,7 +84,6 @@ struct Parts {
     waiters: Arc<wait::Waiters>,
     limit: Arc<limit::Limit>,
     operators: Arc<Operators>,
-    peppers: Arc<Peppers>,
     usage: Arc<Usage>,
     chaos_mode: bool,
     shutdown: CancellationToken,
@@ -176,11 +177,16 @@ impl Server {
         let seat = || Seat::new(self.pool.clone());
         let accepts = Batcher::new(Accepting { seat: seat(), bell: Bell::new(self.pool.clone()) });
         let authentications = Batcher::new(Authenticating::by(&self.pool));
-        let (peppers, usage) = (Arc::new(self.settings.peppers.clone()), Arc::new(Usage::default()));
+        let usage = Arc::new(Usage::default());
+        let jwts = self.settings.jwt.clone().map(|jwt| Jwts::new(jwt, &self.pool));
+        let issuer = jwts.as_ref().map(Jwts::issuer);
+        let _keeping_jwks = issuer.map(|issuer| {
+            AbortOnDropHandle::new(tokio::spawn(async move { issuer.keep_current().await }))
+        });
         let operators = Arc::new(Operators {
             keys: admin_key::AdminKeys::new(&self.settings.admin_key, &self.settings.admin_keys),
             authentications: authentications.clone(),
-            peppers: peppers.clone(),
+            credentials: Credentials { peppers: self.settings.peppers.clone(), jwts },
             usage: usage.clone(),
             tries: Tries::new(self.settings.admin_tries),
         });
@@ -190,7 +196,7 @@ impl Server {
             async move { limit.keep(shutdown).await }
         }));
         let _noting_use = AbortOnDropHandle::new(tokio::spawn({
-            let (pool, peppers, usage) = (self.pool.clone(), peppers.clone(), usage.clone());
+            let (pool, peppers, usage) = (self.pool.clone(), self.settings.peppers.clone(), usage.clone());
             async move { usage.keep_written(&pool, &peppers).await }
         }));
         let app = Arc::new(Parts {
@@ -201,7 +207,6 @@ impl Server {
             waiters,
             limit: limit.clone(),
             operators,
-            peppers,
             usage,
             chaos_mode: self.settings.chaos_mode,
             shutdown: shutdown.clone(),

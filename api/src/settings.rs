@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
+use shared::merchant::jwt::JwtSettings;
 use shared::merchant::limits::KeyLimits;
 use shared::merchant::pepper::Peppers;
 use shared::merchant::secret;
@@ -54,6 +55,9 @@ pub struct Settings {
     pub admin_tries: NonZeroU32,
     /// What API keys are hashed with, which [`Peppers::from_env`] reads.
     pub peppers: Peppers,
+    /// The issuer whose JWTs open what is their merchant's, which [`JwtSettings::from_env`] reads. None where
+    /// only keys do.
+    pub jwt: Option<JwtSettings>,
     /// `API_KEY`: a key that the merchant `default` has from the start.
     pub api_key: Option<String>,
     /// `API_CONNECTIONS`: the most clients' connections to the API at a time.
@@ -91,6 +95,7 @@ impl Settings {
             admin_keys: Vec::new(),
             admin_tries: ADMIN_TRIES_PER_MIN,
             peppers,
+            jwt: None,
             api_key: None,
             client_connections: 4096,
             chaos_mode: false,
@@ -134,6 +139,7 @@ impl Settings {
         Ok(Self {
             admin_keys,
             admin_tries: config::parsed("ADMIN_TRIES_PER_MIN", default.admin_tries)?,
+            jwt: JwtSettings::from_env()?,
             api_key,
             max_connections: connections_from_env(default.max_connections)?,
             api_addr: config::parsed("API_ADDR", default.api_addr)?,
@@ -235,6 +241,7 @@ impl fmt::Debug for Settings {
             .field("cors_origins", &self.cors_origins)
             .field("admin_tries", &self.admin_tries)
             .field("peppers", &self.peppers)
+            .field("jwt", &self.jwt)
             .field("client_connections", &self.client_connections)
             .field("chaos_mode", &self.chaos_mode)
             .field("rate", &self.rate)

@@ -12,6 +12,7 @@ mod faults;
 mod fleet;
 mod health;
 mod idempotency_key;
+mod jwt;
 mod keys;
 mod limit;
 mod list;

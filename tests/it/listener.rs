@@ -8,6 +8,8 @@ use tokio::net::TcpStream;
 
 use crate::PROGRAM;
 
+mod drills;
+
 async fn an_api(api_env: Vec<(&'static str, String)>) -> System {
     System::with(PROGRAM, Shape { apis: 1, api_env, ..Shape::default() }).await
 }
