@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run install test openapi requests doors chaos failover versions matrix bench bench-quick bench-programs check fmt sqlx-prepare
+.PHONY: help setup run install test openapi requests doors fuzz chaos failover versions matrix bench bench-quick bench-programs check fmt sqlx-prepare
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ requests: setup ## make up 20,000 requests from the document of the API, and che
 
 doors: setup ## crowds of slow, silent and greedy clients against one API, as docs/LIMITS.md tells of them; prints the figures
 	PAYONCE_DOORS=full cargo test --locked -p tests --test it -- listener::drills --nocapture --test-threads 1
+
+fuzz: setup ## make up a million requests and as much that is no request, and check that each answer is one of the contract's
+	PAYONCE_FUZZ=1000000 cargo test --locked -p tests --test it -- http::fuzz --nocapture
 
 chaos: setup ## break everything under load, for about three hours, and check that nothing was lost; then the matrix (best as root)
 	@scripts/chaos

@@ -15,6 +15,7 @@ use shared::database::batch::Batcher;
 use shared::database::{self, Seat};
 use shared::merchant::auth::Authenticating;
 use shared::merchant::jwt::Jwts;
+use shared::merchant::jwt::issuer::Issuer;
 use shared::merchant::usage::Usage;
 use shared::operations::installation;
 use shared::payment::store::Reading;
@@ -59,8 +60,8 @@ mod wait;
 
 use admin_key::operators::Operators;
 use admin_key::tries::Tries;
-use credentials::Credentials;
 pub use cors::{NoOrigin, Origins};
+use credentials::Credentials;
 pub use settings::Settings;
 
 /// The API's contract, as a document of OpenAPI 3.1.
@@ -124,7 +125,7 @@ impl Server {
     /// There is no database, or it lacks migrations, has too few connections, or is not the known one. Or an
     /// address is taken, or the certificate cannot be used.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
-        shared::platform::metrics::start();
+        shared::platform::metrics::start(&settings.buckets);
         measure::describe();
         let tls = settings.tls.clone().map(Tls::read).transpose()?;
         let pool =
@@ -180,9 +181,6 @@ impl Server {
         let usage = Arc::new(Usage::default());
         let jwts = self.settings.jwt.clone().map(|jwt| Jwts::new(jwt, &self.pool));
         let issuer = jwts.as_ref().map(Jwts::issuer);
-        let _keeping_jwks = issuer.map(|issuer| {
-            AbortOnDropHandle::new(tokio::spawn(async move { issuer.keep_current().await }))
-        });
         let operators = Arc::new(Operators {
             keys: admin_key::AdminKeys::new(&self.settings.admin_key, &self.settings.admin_keys),
             authentications: authentications.clone(),
@@ -191,14 +189,7 @@ impl Server {
             tries: Tries::new(self.settings.admin_tries),
         });
         let limit = Arc::new(self.settings.limit(self.pool.clone()));
-        let _keeping_shares = AbortOnDropHandle::new(tokio::spawn({
-            let (limit, shutdown) = (limit.clone(), shutdown.clone());
-            async move { limit.keep(shutdown).await }
-        }));
-        let _noting_use = AbortOnDropHandle::new(tokio::spawn({
-            let (pool, peppers, usage) = (self.pool.clone(), self.settings.peppers.clone(), usage.clone());
-            async move { usage.keep_written(&pool, &peppers).await }
-        }));
+        let _beside = self.beside(&limit, &usage, issuer, &shutdown);
         let app = Arc::new(Parts {
             authentications,
             accepts,
@@ -224,6 +215,28 @@ impl Server {
         limit.leave().await;
         database::close(&pool).await;
         Ok(())
+    }
+
+    /// Starts what goes on beside requests, for as long as the handles are kept.
+    fn beside(
+        &self,
+        limit: &Arc<limit::Limit>,
+        usage: &Arc<Usage>,
+        issuer: Option<Arc<Issuer>>,
+        shutdown: &CancellationToken,
+    ) -> Vec<AbortOnDropHandle<()>> {
+        let (pool, peppers) = (self.pool.clone(), self.settings.peppers.clone());
+        let (limit, usage, shutdown) = (limit.clone(), usage.clone(), shutdown.clone());
+        let mut tasks = vec![
+            tokio::spawn(async move { limit.keep(shutdown).await }),
+            tokio::spawn({
+                let (pool, peppers) = (pool.clone(), peppers.clone());
+                async move { usage.keep_written(&pool, &peppers).await }
+            }),
+            tokio::spawn(async move { seed::watch_peppers(&pool, &peppers).await }),
+        ];
+        tasks.extend(issuer.map(|issuer| tokio::spawn(async move { issuer.keep_current().await })));
+        tasks.into_iter().map(AbortOnDropHandle::new).collect()
     }
 
     /// Serves on all addresses, until `shutdown` and the end of the requests under way.

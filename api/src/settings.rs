@@ -10,6 +10,7 @@ use shared::merchant::pepper::Peppers;
 use shared::merchant::secret;
 use shared::platform::config::{self, InvalidSetting};
 use shared::platform::listener::TlsFiles;
+use shared::platform::metrics::Buckets;
 use shared::platform::rate::Rate;
 use sqlx::PgPool;
 
@@ -39,6 +40,8 @@ pub struct Settings {
     pub board_addr: Option<SocketAddr>,
     /// `METRICS_ADDR`: where metrics can be read.
     pub metrics_addr: SocketAddr,
+    /// `METRICS_BUCKETS_S`: the upper bounds of the buckets of what is measured, in seconds.
+    pub buckets: Buckets,
     /// `METRICS_ON_API`: whether the listener of the API shows the metrics too.
     pub metrics_on_api: bool,
     /// `TLS_CERT_FILE` and `TLS_KEY_FILE`: with them the API, the operators' pages and the job board speak
@@ -88,6 +91,7 @@ impl Settings {
             ops_addr: (Ipv4Addr::LOCALHOST, 8081).into(),
             board_addr: None,
             metrics_addr: (Ipv4Addr::LOCALHOST, 9460).into(),
+            buckets: Buckets::default(),
             metrics_on_api: false,
             tls: None,
             cors_origins: Origins::default(),
@@ -146,6 +150,7 @@ impl Settings {
             ops_addr: config::parsed("OPS_ADDR", default.ops_addr)?,
             board_addr: config::parsed_optional("BOARD_ADDR")?,
             metrics_addr: config::parsed("METRICS_ADDR", default.metrics_addr)?,
+            buckets: config::parsed("METRICS_BUCKETS_S", default.buckets)?,
             metrics_on_api: config::parsed("METRICS_ON_API", default.metrics_on_api)?,
             tls: tls_from_env()?,
             cors_origins: config::parsed("CORS_ORIGINS", default.cors_origins)?,
@@ -236,6 +241,7 @@ impl fmt::Debug for Settings {
             .field("ops_addr", &self.ops_addr)
             .field("board_addr", &self.board_addr)
             .field("metrics_addr", &self.metrics_addr)
+            .field("buckets", &self.buckets)
             .field("metrics_on_api", &self.metrics_on_api)
             .field("tls", &self.tls)
             .field("cors_origins", &self.cors_origins)

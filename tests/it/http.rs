@@ -10,6 +10,7 @@ mod correlation;
 mod crossed;
 mod faults;
 mod fleet;
+mod fuzz;
 mod health;
 mod idempotency_key;
 mod jwt;

@@ -19,6 +19,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
 use super::key_set::KeySet;
+use crate::platform::metrics;
 use crate::platform::telemetry::chain;
 
 /// The pause between two readings.
@@ -164,6 +165,7 @@ impl Issuer {
             tracing::warn!(event = "jwks_unread", url = %self.url, why, "the issuer's keys could not be read");
         }
         let is_read = read.is_ok();
+        metrics::jwks_read(is_read);
         self.held().note(read.ok(), Instant::now());
         is_read
     }
