@@ -139,8 +139,8 @@ impl Jwts {
     }
 }
 
-/// Whether a secret is to be read as a token: three parts, of which the first is a JSON object. No key of ours
-/// is one.
+/// Whether a secret is to be read as a token: three parts, of which the first is a JSON object. No secret
+/// that is made here is one.
 #[must_use]
 pub fn looks_like_one(text: &str) -> bool {
     let mut parts = text.split('.');
