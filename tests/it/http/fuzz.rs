@@ -226,7 +226,7 @@ fn request() -> impl Strategy<Value = MadeUp> {
 
 /// How many cases, and whether they are others each time.
 fn runner(per_case: usize) -> TestRunner {
-    let number = std::env::var(NUMBER).ok().map(|number| number.parse::<usize>().expect("a number"));
+    let number = std::env::var(NUMBER).ok().map(|number| number.parse::<usize>().unwrap());
     let cases = number.unwrap_or(400).div_ceil(per_case).try_into().unwrap_or(u32::MAX);
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     match number {

@@ -90,6 +90,7 @@ impl Drilled<'_> {
     }
 
     /// Has this crowd come, serves others beside it, and waits until nothing is left of it.
+    #[expect(clippy::print_stderr, reason = "these are the figures of docs/LIMITS.md")]
     async fn drill<C>(&self, what: &str, crowd: impl Future<Output = C>, over: impl AsyncFnOnce(C)) {
         let (bytes, descriptors) = (resident_bytes(self.api), descriptors(self.api));
         let crowd = crowd.await;

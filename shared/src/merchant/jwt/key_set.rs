@@ -117,7 +117,7 @@ impl Material {
         }
     }
 
-    /// The names of the one algorithm by which it verifies. EdDSA has a second one since RFC 9864.
+    /// The names of the one algorithm by which it verifies. `EdDSA` has a second one since RFC 9864.
     const fn algorithms(&self) -> &'static [&'static str] {
         match self {
             Self::Ed25519(_) => &["EdDSA", "Ed25519"],

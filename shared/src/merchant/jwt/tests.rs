@@ -52,7 +52,7 @@ impl TestIssuer {
 
     /// A token with this header and these claims, signed by the key of this id.
     fn sign(&self, kid: &str, header: &Value, claims: &Value) -> String {
-        let signed = format!("{}.{}", encoded(&header.to_string()), encoded(&claims.to_string()));
+        let signed = format!("{}.{}", encoded(header.to_string()), encoded(claims.to_string()));
         let signature = match kid {
             "EdDSA" => self.ed25519.sign(signed.as_bytes()).as_ref().to_vec(),
             "ES256" => self.p256.sign(&SystemRandom::new(), signed.as_bytes()).unwrap().as_ref().to_vec(),
@@ -99,9 +99,10 @@ fn claims() -> Value {
 /// The claims with one of them another; null leaves it out.
 fn with(name: &str, value: Value) -> Value {
     let mut claims = claims();
-    match value {
-        Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-        value => claims[name] = value,
+    if value.is_null() {
+        claims.as_object_mut().unwrap().remove(name);
+    } else {
+        claims[name] = value;
     }
     claims
 }
