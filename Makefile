@@ -1,7 +1,7 @@
 # What a developer types. `make` alone lists it.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run install test openapi requests chaos failover versions matrix bench bench-quick bench-programs check fmt sqlx-prepare
+.PHONY: help setup run install test openapi requests doors fuzz chaos failover versions matrix bench bench-quick bench-programs check fmt sqlx-prepare
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,12 @@ test: setup ## run all tests, for which it installs what they need; then check t
 requests: setup ## make up 20,000 requests from the document of the API, and check that each answer is one of the document's
 	@scripts/setup-clients
 	PAYONCE_REQUESTS=150 cargo test --locked -p tests --test it -- clients::requests --nocapture
+
+doors: setup ## crowds of slow, silent and greedy clients against one API, as docs/LIMITS.md tells of them; prints the figures
+	PAYONCE_DOORS=full cargo test --locked -p tests --test it -- listener::drills --nocapture --test-threads 1
+
+fuzz: setup ## make up a million requests and as much that is no request, and check that each answer is one of the contract's
+	PAYONCE_FUZZ=1000000 cargo test --locked -p tests --test it -- http::fuzz --nocapture
 
 chaos: setup ## break everything under load, for about three hours, and check that nothing was lost; then the matrix (best as root)
 	@scripts/chaos
@@ -46,11 +52,12 @@ bench-quick: bench-programs ## the same with few payments stored, in half the ti
 bench-programs: setup
 	cargo build --release --locked --bin api --bin worker --bin simgateway --bin bench
 
-check: ## formatting, lints, documentation, scripts
+check: ## formatting, lints, documentation, scripts, and that no secret stands in the tree
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --locked
 	scripts/check-scripts
+	scripts/check-secrets
 
 fmt: ## format the code
 	cargo fmt --all

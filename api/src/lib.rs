@@ -15,7 +15,8 @@ use axum::middleware::map_response;
 use shared::database::batch::Batcher;
 use shared::database::{self, Seat};
 use shared::merchant::auth::Authenticating;
-use shared::merchant::pepper::Peppers;
+use shared::merchant::jwt::Jwts;
+use shared::merchant::jwt::issuer::Issuer;
 use shared::merchant::usage::Usage;
 use shared::operations::installation;
 use shared::payment::store::Reading;
@@ -37,6 +38,7 @@ mod clean;
 mod contract;
 mod correlation;
 mod cors;
+mod credentials;
 mod etag;
 mod fault;
 mod head;
@@ -61,6 +63,7 @@ mod wait;
 use admin_key::operators::Operators;
 use admin_key::tries::Tries;
 pub use cors::{NoOrigin, Origins};
+use credentials::Credentials;
 pub use settings::Settings;
 
 /// The API's contract, as a document of OpenAPI 3.1.
@@ -84,7 +87,6 @@ struct Parts {
     waiters: Arc<wait::Waiters>,
     limit: Arc<limit::Limit>,
     operators: Arc<Operators>,
-    peppers: Arc<Peppers>,
     usage: Arc<Usage>,
     chaos_mode: bool,
     shutdown: CancellationToken,
@@ -125,7 +127,7 @@ impl Server {
     /// There is no database, or it lacks migrations, has too few connections, or is not the known one. Or an
     /// address is taken, or the certificate cannot be used.
     pub async fn bind(settings: Settings) -> anyhow::Result<Self> {
-        shared::platform::metrics::start();
+        shared::platform::metrics::start(&settings.buckets);
         measure::describe();
         let tls = settings.tls.clone().map(Tls::read).transpose()?;
         let pool =
@@ -178,23 +180,18 @@ impl Server {
         let seat = || Seat::new(self.pool.clone());
         let accepts = Batcher::new(Accepting { seat: seat(), bell: Bell::new(self.pool.clone()) });
         let authentications = Batcher::new(Authenticating::by(&self.pool));
-        let (peppers, usage) = (Arc::new(self.settings.peppers.clone()), Arc::new(Usage::default()));
+        let usage = Arc::new(Usage::default());
+        let jwts = self.settings.jwt.clone().map(|jwt| Jwts::new(jwt, &self.pool));
+        let issuer = jwts.as_ref().map(Jwts::issuer);
         let operators = Arc::new(Operators {
             keys: admin_key::AdminKeys::new(&self.settings.admin_key, &self.settings.admin_keys),
             authentications: authentications.clone(),
-            peppers: peppers.clone(),
+            credentials: Credentials { peppers: self.settings.peppers.clone(), jwts },
             usage: usage.clone(),
             tries: Tries::new(self.settings.admin_tries),
         });
         let limit = Arc::new(self.settings.limit(self.pool.clone()));
-        let _keeping_shares = AbortOnDropHandle::new(tokio::spawn({
-            let (limit, shutdown) = (limit.clone(), shutdown.clone());
-            async move { limit.keep(shutdown).await }
-        }));
-        let _noting_use = AbortOnDropHandle::new(tokio::spawn({
-            let (pool, peppers, usage) = (self.pool.clone(), peppers.clone(), usage.clone());
-            async move { usage.keep_written(&pool, &peppers).await }
-        }));
+        let _beside = self.beside(&limit, &usage, issuer, &shutdown);
         let app = Arc::new(Parts {
             authentications,
             accepts,
@@ -203,7 +200,6 @@ impl Server {
             waiters,
             limit: limit.clone(),
             operators,
-            peppers,
             usage,
             chaos_mode: self.settings.chaos_mode,
             shutdown: shutdown.clone(),
@@ -221,6 +217,28 @@ impl Server {
         limit.leave().await;
         database::close(&pool).await;
         Ok(())
+    }
+
+    /// Starts what goes on beside requests, for as long as the handles are kept.
+    fn beside(
+        &self,
+        limit: &Arc<limit::Limit>,
+        usage: &Arc<Usage>,
+        issuer: Option<Arc<Issuer>>,
+        shutdown: &CancellationToken,
+    ) -> Vec<AbortOnDropHandle<()>> {
+        let (pool, peppers) = (self.pool.clone(), self.settings.peppers.clone());
+        let (limit, usage, shutdown) = (limit.clone(), usage.clone(), shutdown.clone());
+        let mut tasks = vec![
+            tokio::spawn(async move { limit.keep(shutdown).await }),
+            tokio::spawn({
+                let (pool, peppers) = (pool.clone(), peppers.clone());
+                async move { usage.keep_written(&pool, &peppers).await }
+            }),
+            tokio::spawn(async move { seed::watch_peppers(&pool, &peppers).await }),
+        ];
+        tasks.extend(issuer.map(|issuer| tokio::spawn(async move { issuer.keep_current().await })));
+        tasks.into_iter().map(AbortOnDropHandle::new).collect()
     }
 
     /// Serves on all addresses, until `shutdown` and the end of the requests under way.

@@ -4,11 +4,13 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
+use shared::merchant::jwt::JwtSettings;
 use shared::merchant::limits::KeyLimits;
 use shared::merchant::pepper::Peppers;
 use shared::merchant::secret;
 use shared::platform::config::{self, InvalidSetting};
 use shared::platform::listener::TlsFiles;
+use shared::platform::metrics::Buckets;
 use shared::platform::rate::Rate;
 use sqlx::PgPool;
 
@@ -38,6 +40,8 @@ pub struct Settings {
     pub board_addr: Option<SocketAddr>,
     /// `METRICS_ADDR`: where metrics can be read.
     pub metrics_addr: SocketAddr,
+    /// `METRICS_BUCKETS_S`: the upper bounds of the buckets of what is measured, in seconds.
+    pub buckets: Buckets,
     /// `METRICS_ON_API`: whether the listener of the API shows the metrics too.
     pub metrics_on_api: bool,
     /// `TLS_CERT_FILE` and `TLS_KEY_FILE`: with them the API, the operators' pages and the job board speak
@@ -54,6 +58,9 @@ pub struct Settings {
     pub admin_tries: NonZeroU32,
     /// What API keys are hashed with, which [`Peppers::from_env`] reads.
     pub peppers: Peppers,
+    /// The issuer whose JWTs open what is their merchant's, which [`JwtSettings::from_env`] reads. None where
+    /// only keys do.
+    pub jwt: Option<JwtSettings>,
     /// `API_KEY`: a key that the merchant `default` has from the start.
     pub api_key: Option<String>,
     /// `API_CONNECTIONS`: the most clients' connections to the API at a time.
@@ -84,6 +91,7 @@ impl Settings {
             ops_addr: (Ipv4Addr::LOCALHOST, 8081).into(),
             board_addr: None,
             metrics_addr: (Ipv4Addr::LOCALHOST, 9460).into(),
+            buckets: Buckets::default(),
             metrics_on_api: false,
             tls: None,
             cors_origins: Origins::default(),
@@ -91,6 +99,7 @@ impl Settings {
             admin_keys: Vec::new(),
             admin_tries: ADMIN_TRIES_PER_MIN,
             peppers,
+            jwt: None,
             api_key: None,
             client_connections: 4096,
             chaos_mode: false,
@@ -134,12 +143,14 @@ impl Settings {
         Ok(Self {
             admin_keys,
             admin_tries: config::parsed("ADMIN_TRIES_PER_MIN", default.admin_tries)?,
+            jwt: JwtSettings::from_env()?,
             api_key,
             max_connections: connections_from_env(default.max_connections)?,
             api_addr: config::parsed("API_ADDR", default.api_addr)?,
             ops_addr: config::parsed("OPS_ADDR", default.ops_addr)?,
             board_addr: config::parsed_optional("BOARD_ADDR")?,
             metrics_addr: config::parsed("METRICS_ADDR", default.metrics_addr)?,
+            buckets: config::parsed("METRICS_BUCKETS_S", default.buckets)?,
             metrics_on_api: config::parsed("METRICS_ON_API", default.metrics_on_api)?,
             tls: tls_from_env()?,
             cors_origins: config::parsed("CORS_ORIGINS", default.cors_origins)?,
@@ -230,11 +241,13 @@ impl fmt::Debug for Settings {
             .field("ops_addr", &self.ops_addr)
             .field("board_addr", &self.board_addr)
             .field("metrics_addr", &self.metrics_addr)
+            .field("buckets", &self.buckets)
             .field("metrics_on_api", &self.metrics_on_api)
             .field("tls", &self.tls)
             .field("cors_origins", &self.cors_origins)
             .field("admin_tries", &self.admin_tries)
             .field("peppers", &self.peppers)
+            .field("jwt", &self.jwt)
             .field("client_connections", &self.client_connections)
             .field("chaos_mode", &self.chaos_mode)
             .field("rate", &self.rate)

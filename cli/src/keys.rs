@@ -346,6 +346,10 @@ async fn rotate(id: KeyId, overlap: Duration, json: bool) -> Result<()> {
         Rotated::OfEnvironment => bail!(
             "the key {id} is that of API_KEY: set another value there, let clients use it, then payonce keys revoke {id}"
         ),
+        Rotated::OfJwts => bail!(
+            "the key {id} is what JWTs of its merchant open, and has no secret: payonce keys revoke {id} ends it, and \
+             payonce keys create makes one that has a secret"
+        ),
     }
 }
 

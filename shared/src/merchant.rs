@@ -2,7 +2,7 @@
 //!
 //! This wing may use `platform` and `database`. [`name`] keeps two merchants from having names that people
 //! would take for one another. Keys: [`secret`] has their text, [`keys`] makes and ends them, and [`auth`]
-//! says whose key a request brought.
+//! says whose key a request brought. [`jwt`] reads what another issuer says in place of a secret.
 
 use domain::ids::{GatewayName, MerchantId};
 use sqlx::PgPool;
@@ -11,6 +11,7 @@ use crate::database::InTime as _;
 use crate::platform::text;
 
 pub mod auth;
+pub mod jwt;
 pub mod keys;
 pub mod limits;
 pub mod pepper;

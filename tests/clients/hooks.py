@@ -20,6 +20,9 @@ def before_call(context, case, kwargs):
     # A cursor is made by an answer, and some filters go only with others.
     for name in [name for name in case.query or {} if name.startswith(("cursor", "amount", "metadata", "created_"))]:
         del case.query[name]
+    # An account is shown as it stood, and the future has not come.
+    if "at" in (case.query or {}):
+        case.query["at"] = "2026-01-01T00:00:00Z"
     if not isinstance(case.body, dict):
         return
     if case.operation.definition.raw.get("operationId") == "create_payment":

@@ -8,6 +8,8 @@ use tokio::net::TcpStream;
 
 use crate::PROGRAM;
 
+mod drills;
+
 async fn an_api(api_env: Vec<(&'static str, String)>) -> System {
     System::with(PROGRAM, Shape { apis: 1, api_env, ..Shape::default() }).await
 }
@@ -70,7 +72,8 @@ async fn a_body_that_does_not_come_is_told_and_stores_nothing() {
 #[tokio::test]
 async fn a_head_that_is_too_long_is_told_so_and_a_worker_holds_out_too() {
     let system = System::with(PROGRAM, Shape { apis: 1, workers: 1, ..Shape::default() }).await;
-    let long = format!("GET /health HTTP/1.1\r\nhost: a\r\nx-long: {}\r\n\r\n", "a".repeat(40_000));
+    let long = "a".repeat(40_000);
+    let long = format!("GET /health HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-long: {long}\r\n\r\n");
     let of_api = ["api", "ops", "board", "metrics"].map(|listener| system.apis[0].address(listener));
     for base in of_api.into_iter().chain([system.workers[0].address("metrics")]) {
         let told = exchange(base, &long).await;

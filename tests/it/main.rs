@@ -65,6 +65,7 @@ mod roles;
 mod schedules;
 mod schema;
 mod seat;
+mod secrets;
 mod shares;
 mod shipping;
 mod standby;

@@ -148,6 +148,7 @@ const NOT_DURABLE: &[(&str, &str)] = &[
     ("shared/src/gateway/door.rs", "who the gateway is: the same again says the same"),
     ("shared/src/gateway/outage.rs", "when a breaker was open, which moves no payment"),
     ("shared/src/merchant.rs", "merchants: the same again finds them"),
+    ("shared/src/merchant/jwt/merchant_key.rs", "a merchant's key for tokens: the same again finds it"),
     ("shared/src/merchant/keys.rs", "keys, made and ended by a person who sees the answer"),
     (
         "shared/src/merchant/limits.rs",

@@ -66,6 +66,17 @@ impl TestDatabase {
         Dump(file)
     }
 
+    /// All that is in it now, as text.
+    ///
+    /// # Panics
+    /// It cannot be dumped.
+    pub async fn dump_text(&self) -> String {
+        let dump = Command::new(server::program("pg_dump")).args(["-d", &self.url]).output().await;
+        let dump = dump.expect("pg_dump can be run");
+        assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+        String::from_utf8_lossy(&dump.stdout).into_owned()
+    }
+
     /// A new database with the contents of the dump.
     ///
     /// # Panics

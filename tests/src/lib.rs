@@ -23,6 +23,7 @@ pub mod contract;
 pub mod database;
 pub mod guardian;
 pub mod impostor;
+pub mod issuer;
 pub mod pooler;
 pub mod private_server;
 pub mod process;

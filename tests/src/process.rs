@@ -130,6 +130,24 @@ impl Launch {
         self
     }
 
+    /// Lets it have at most so many file descriptors.
+    #[must_use]
+    pub fn descriptors(mut self, most: u32) -> Self {
+        let mut limited = Command::new("sh");
+        limited.arg("-c").arg(format!("ulimit -n {most} && exec \"$0\" \"$@\""));
+        limited
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .env_clear()
+            .stdin(Stdio::null());
+        limited.envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if let Some(directory) = self.command.get_current_dir() {
+            limited.current_dir(directory);
+        }
+        self.command = limited;
+        self
+    }
+
     /// Runs it in this directory.
     #[must_use]
     pub fn current_dir(mut self, directory: &Path) -> Self {

@@ -55,7 +55,7 @@ impl Worker {
     /// has too few connections, or is not the known one.
     pub async fn connect(settings: Settings) -> anyhow::Result<Self> {
         settings.check()?;
-        shared::platform::metrics::start();
+        shared::platform::metrics::start(&settings.buckets);
         let ours = settings.max_connections - shared::queue::LIBRARY_CONNECTIONS - settings.seats();
         let name: Arc<str> = shared::queue::worker_name().into();
         let pool = database::connect_as(&settings.database_url, ours, &recovery::session_name(&name)).await?;

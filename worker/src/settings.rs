@@ -7,6 +7,7 @@ use std::time::Duration;
 use shared::gateway::settings::{self, GatewaySettings, variable};
 use shared::payment::transition::Lease;
 use shared::platform::config::{self, InvalidSetting};
+use shared::platform::metrics::Buckets;
 
 /// How a worker works; each field names its variable.
 #[derive(Clone)]
@@ -19,6 +20,8 @@ pub struct Settings {
     pub gateways: Vec<GatewaySettings>,
     /// `METRICS_ADDR`: where metrics and health can be read.
     pub metrics_addr: SocketAddr,
+    /// `METRICS_BUCKETS_S`: the upper bounds of the buckets of what is measured, in seconds.
+    pub buckets: Buckets,
     /// `LEASE_MS` and `SEND_WINDOW_MS`: how long a claim lasts, and how long after it a charge may be sent.
     pub lease: Lease,
     /// `SWEEP_MS`: the pause between two searches for due payments that nobody took.
@@ -33,11 +36,12 @@ pub struct Settings {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { database_url: _, max_connections, gateways, metrics_addr, lease, .. } = self;
-        let Self { sweep, reconcile_every, prune_after, .. } = self;
+        let Self { buckets, sweep, reconcile_every, prune_after, .. } = self;
         f.debug_struct("Settings")
             .field("max_connections", max_connections)
             .field("gateways", gateways)
             .field("metrics_addr", metrics_addr)
+            .field("buckets", buckets)
             .field("lease", lease)
             .field("sweep", sweep)
             .field("reconcile_every", reconcile_every)
@@ -59,6 +63,7 @@ impl Settings {
             max_connections: 16,
             gateways: vec![GatewaySettings::new(gateway_url)],
             metrics_addr: (Ipv4Addr::LOCALHOST, 9464).into(),
+            buckets: Buckets::default(),
             lease: Lease { lease: Duration::from_secs(30), send_window: Duration::from_secs(5) },
             sweep: Duration::from_millis(500),
             reconcile_every: Duration::from_mins(1),
@@ -87,6 +92,7 @@ impl Settings {
         let settings = Self {
             max_connections: config::parsed("DATABASE_CONNECTIONS", default.max_connections)?,
             metrics_addr: config::parsed("METRICS_ADDR", default.metrics_addr)?,
+            buckets: config::parsed("METRICS_BUCKETS_S", default.buckets)?,
             lease: Lease {
                 lease: config::millis("LEASE_MS", default.lease.lease)?,
                 send_window: config::millis("SEND_WINDOW_MS", default.lease.send_window)?,

@@ -8,20 +8,20 @@ use std::sync::Arc;
 use axum::http::{Extensions, Method, Uri};
 use shared::database::batch::Batcher;
 use shared::merchant::auth::{Authenticating, Holder, Presented};
-use shared::merchant::pepper::Peppers;
 use shared::merchant::scope::Scope;
 use shared::merchant::usage::Usage;
 use shared::platform::listener::ClientAddress;
 
 use super::tries::{self, Tries};
 use super::{AdminKeys, Credential};
+use crate::credentials::{Brought, Credentials};
 use crate::problem::Problem;
 
 /// All who may be let in.
 pub(crate) struct Operators {
     pub(crate) keys: AdminKeys,
     pub(crate) authentications: Batcher<Authenticating>,
-    pub(crate) peppers: Arc<Peppers>,
+    pub(crate) credentials: Credentials,
     pub(crate) usage: Arc<Usage>,
     pub(crate) tries: Tries,
 }
@@ -76,12 +76,11 @@ impl Operators {
         if let Some(credential) = self.keys.whose(secret) {
             return Ok(Who::Admin(credential));
         }
-        let presented = std::str::from_utf8(secret).ok();
-        let presented = presented.and_then(|text| Presented::read(text, &self.peppers, needs));
-        if let Some(presented) = presented
-            && let Some(holder) = self.authentications.submit(presented).await?
+        if let Ok(text) = std::str::from_utf8(secret)
+            && let Some(Brought { key, .. }) = self.credentials.read(text, needs).await?
+            && let Some(holder) = self.authentications.submit(key).await?
         {
-            return Ok(Who::Holder(holder, presented));
+            return Ok(Who::Holder(holder, key));
         }
         // The key is not logged, as it may be anybody's.
         let client_address = ClientAddress::of(asked.extensions);

@@ -24,7 +24,7 @@ impl FromRequestParts<App> for Merchant {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let api_key = presented(parts, app)?;
+        let api_key = presented(parts, app).await?;
         let caller = caller(app, api_key).await?;
         drop(admit(app, parts, caller.key).await?);
         Ok(Self(caller.merchant))
@@ -43,7 +43,7 @@ impl FromRequestParts<App> for ApiKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let api_key = presented(parts, app)?;
+        let api_key = presented(parts, app).await?;
         let key = match app.limit.knowledge(api_key) {
             Knowledge::Fresh(key) => key,
             Knowledge::Old(key) => {
@@ -75,10 +75,7 @@ pub(super) async fn caller(app: &App, api_key: Presented) -> Result<Caller, Prob
     if found.is_none() {
         return Err(refused());
     }
-    let Some(caller) = caller else {
-        tracing::warn!(event = "scope_refused", %needs, "a key without the scope");
-        return Err(Problem::InsufficientScope(needs));
-    };
+    let Some(caller) = caller else { return Err(without(needs)) };
     app.usage.note(&api_key);
     Ok(caller)
 }
@@ -95,12 +92,24 @@ fn refused() -> Problem {
     Problem::Unauthorized
 }
 
+fn without(needs: Scope) -> Problem {
+    tracing::warn!(event = "scope_refused", %needs, "a key without the scope");
+    Problem::InsufficientScope(needs)
+}
+
 /// The API key that came with a request. Reading takes one scope, and everything else the other.
-fn presented(parts: &Parts, app: &App) -> Result<Presented, Problem> {
+async fn presented(parts: &Parts, app: &App) -> Result<Presented, Problem> {
     let text = self::secret(parts).ok_or(Problem::Unauthorized)?;
     tracing::Span::current().record("key", secret::shown(text));
     let needs = if parts.method.is_safe() { Scope::PaymentsRead } else { Scope::PaymentsWrite };
-    Presented::read(text, &app.peppers, needs).ok_or_else(refused)
+    let brought = app.operators.credentials.read(text, needs).await?.ok_or_else(refused)?;
+    tracing::Span::current().record("key", &brought.shown);
+    if brought.lacks_scope {
+        // A key that opens nothing at all hears that first.
+        caller(app, brought.key).await?;
+        return Err(without(needs));
+    }
+    Ok(brought.key)
 }
 
 /// The secret of a request: `X-API-Key: K` or `Authorization: Bearer K`. A request that brings two different

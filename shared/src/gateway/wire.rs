@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use super::retry_after;
 use crate::platform::config::{self, InvalidSetting};
+use crate::platform::telemetry::chain;
 
 /// One call, as an adapter words it.
 #[derive(Debug, Clone, PartialEq)]
@@ -250,9 +251,4 @@ fn is_json(headers: &HeaderMap) -> bool {
     let media =
         media.and_then(|value| value.split(';').next()).map(|media| media.trim().to_ascii_lowercase());
     media.is_some_and(|media| media == "application/json" || media.ends_with("+json"))
-}
-
-/// An error and its causes in one line.
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |e| e.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -43,6 +43,17 @@ impl Presented {
         Some(Self { named, hash, other_hash, needs })
     }
 
+    /// The key of a merchant's JWTs, whose hash is in the database, and no text has it.
+    pub(super) const fn of_jwts(key: KeyId, hash: [u8; 32], needs: Scope) -> Self {
+        Self { named: Some(key), hash, other_hash: hash, needs }
+    }
+
+    /// The id of the key, where the secret names it.
+    #[must_use]
+    pub const fn named(&self) -> Option<KeyId> {
+        self.named
+    }
+
     /// The scope that a key must have for this request.
     #[must_use]
     pub const fn needs(&self) -> Scope {

@@ -204,6 +204,8 @@ pub enum Rotated {
     TwoAlready(DateTime<Utc>),
     /// It is the key of `API_KEY`, which has the secret that stands there.
     OfEnvironment,
+    /// It is what the tokens of a merchant open, and has no secret.
+    OfJwts,
 }
 
 /// Gives a key another secret. The one that it had opens as much for `overlap`, and then ends by itself. With
@@ -218,7 +220,7 @@ pub async fn rotate(pool: &PgPool, peppers: &Peppers, id: KeyId, overlap: Durati
             set prior_hash = secret_hash, prior_until = clock_timestamp() + make_interval(secs => $2::float8),
                 secret_hash = $3, prefix = $4, pepper = $5
           where id = $1 and revoked_at is null and (expires_at is null or expires_at > now()) and not is_seeded
-            and (prior_until is null or prior_until <= now() or $2::float8 = 0)
+            and not is_of_jwts and (prior_until is null or prior_until <= now() or $2::float8 = 0)
          returning prior_until as \"prior_until!\", expires_at",
         id.uuid(),
         overlap.as_secs_f64(),
@@ -236,7 +238,7 @@ pub async fn rotate(pool: &PgPool, peppers: &Peppers, id: KeyId, overlap: Durati
 
 async fn why_not_rotated(pool: &PgPool, id: KeyId) -> sqlx::Result<Rotated> {
     let key = sqlx::query!(
-        "select is_seeded, prior_until,
+        "select is_seeded, is_of_jwts, prior_until,
                 revoked_at is not null or coalesce(expires_at <= now(), false) as \"has_ended!\"
            from api_keys where id = $1",
         id.uuid()
@@ -245,6 +247,7 @@ async fn why_not_rotated(pool: &PgPool, id: KeyId) -> sqlx::Result<Rotated> {
         None => Rotated::NoSuchKey,
         Some(key) if key.has_ended => Rotated::Ended,
         Some(key) if key.is_seeded => Rotated::OfEnvironment,
+        Some(key) if key.is_of_jwts => Rotated::OfJwts,
         // It was so a moment ago, when the key was not changed.
         Some(key) => Rotated::TwoAlready(key.prior_until.unwrap_or_default()),
     })

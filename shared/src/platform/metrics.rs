@@ -10,6 +10,7 @@
 
 mod accounts;
 mod born;
+mod buckets;
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -26,6 +27,7 @@ mod refusal;
 
 pub(crate) use accounts::{Ask, DONE, account_decided};
 pub use born::{describe_gateway, describe_route};
+pub use buckets::Buckets;
 pub use refusal::Refusal;
 
 /// The kind of number that a metric is.
@@ -70,6 +72,10 @@ metrics! {
         "How long the API took to answer, by method and route; without those that were asked to wait."
     API_REFUSALS Counter "api_refusals_total"
         "Requests with an API key that a limit refused, by limit: writes, reads (a second), `under_way` (of the key), all (keys), waits, `no_share` (503)."
+    OTHER_PEPPER Gauge "api_keys_of_other_pepper"
+        "API keys that are neither revoked nor expired and open nothing, because this process does not have their pepper."
+    JWKS_READS Counter "jwks_reads_total"
+        "Readings of the keys that verify JWTs, by result: ok, failed."
     ACCEPTS Counter "payment_accepts_total"
         "Well-formed requests for a payment, by result: created, replayed, refused (another request had the key)."
     EVENTS Counter "payment_events_total"
@@ -142,22 +148,18 @@ metrics! {
         "Dead rows that were not cleared yet, by table: payments, apalis.jobs."
 }
 
-/// The buckets' upper bounds in seconds: from a quarter of a millisecond, which a repeated request takes, to
-/// 60 s.
-const BUCKETS: &[f64] = &[
-    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
-];
-
 /// The pause between two times at which measured durations are counted into their buckets. Without it they
 /// wait for a scrape.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();
 
-/// Starts to record. Every part of a process calls it before it does anything; only the first call matters.
-pub fn start() {
+/// Starts to record, with these buckets for what is measured. Every part of a process calls it before it does
+/// anything; only the first call matters.
+pub fn start(buckets: &Buckets) {
     RECORDER.get_or_init(|| {
-        let recorder = PrometheusBuilder::new().set_buckets(BUCKETS).unwrap_or_default().build_recorder();
+        let builder = PrometheusBuilder::new().set_buckets(buckets.bounds());
+        let recorder = builder.unwrap_or_default().build_recorder();
         let handle = recorder.handle();
         if metrics::set_global_recorder(recorder).is_err() {
             tracing::error!("metrics are recorded by somebody else");
@@ -186,6 +188,17 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 #[must_use]
 pub fn render() -> String {
     RECORDER.get().map(PrometheusHandle::render).unwrap_or_default()
+}
+
+/// Shows how many API keys open nothing for want of their pepper.
+#[expect(clippy::cast_precision_loss, reason = "there are not that many keys")]
+pub fn keys_of_other_pepper(keys: i64) {
+    gauge!(OTHER_PEPPER).set(keys as f64);
+}
+
+/// Counts a reading of the keys that verify JWTs.
+pub fn jwks_read(is_read: bool) {
+    counter!(JWKS_READS, "result" => if is_read { "ok" } else { "failed" }).increment(1);
 }
 
 /// Counts an answer of the API. `duration` is none for a request that was asked to wait.

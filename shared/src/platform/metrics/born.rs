@@ -11,9 +11,9 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 
 use super::{
     ACCEPTS, ALL, API_REFUSALS, Accept, BUILD, CLAIMS, DEAD_LETTER_REPLAYS, E2E, EVENTS, FAILURES,
-    GATEWAY_CALL_DURATION, GATEWAY_CALLS, HTTP_REQUEST_DURATION, HTTP_REQUESTS, Kind, LATE_EVIDENCE, PUT_OFF,
-    QUEUE_DELAY, RECONCILIATIONS, Refusal, SETTLE_DURATION, SWEEP_FOUND, SWEEPS, buried, label, op,
-    rescheduled,
+    GATEWAY_CALL_DURATION, GATEWAY_CALLS, HTTP_REQUEST_DURATION, HTTP_REQUESTS, JWKS_READS, Kind,
+    LATE_EVIDENCE, OTHER_PEPPER, PUT_OFF, QUEUE_DELAY, RECONCILIATIONS, Refusal, SETTLE_DURATION,
+    SWEEP_FOUND, SWEEPS, buried, label, op, rescheduled,
 };
 
 /// The commit that the program was built from, where `PAYONCE_COMMIT` told the build.
@@ -47,7 +47,9 @@ pub(super) fn describe() {
     for kind in ["payment", "job", "void"] {
         rescheduled(kind, 0);
     }
+    gauge!(OTHER_PEPPER).set(0.0);
     for result in ["ok", "failed"] {
+        counter!(JWKS_READS, "result" => result).increment(0);
         counter!(SWEEPS, "result" => result).increment(0);
     }
     counter!(SWEEP_FOUND).increment(0);
