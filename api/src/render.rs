@@ -13,6 +13,7 @@ use shared::platform::time::{rfc3339, with_instants};
 use crate::problem::Problem;
 
 pub(crate) mod account;
+pub(crate) mod refund;
 
 /// A payment; its fields stand in the order in which they are read.
 #[derive(Serialize)]
@@ -35,6 +36,9 @@ pub(crate) struct PaymentView<'a> {
     updated_at: String,
     terminal_at: Option<String>,
     version: i32,
+    /// What was given back. First answers are older than that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amount_refunded: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -95,6 +99,7 @@ fn accepted(payment: &Accepted) -> PaymentView<'_> {
         updated_at: rfc3339(payment.created_at),
         terminal_at: None,
         version: 1,
+        amount_refunded: None,
     }
 }
 
@@ -109,7 +114,7 @@ pub(crate) fn first_answer(payment: &Accepted, renderer: i16) -> Result<PaymentV
 
 /// The number of the form in which payments are shown as they stand. A changed form gets a new number, so
 /// that nobody who knows the old one is told that nothing has changed.
-pub(crate) const FORM: u32 = 1;
+pub(crate) const FORM: u32 = 2;
 
 /// A payment as it stands now.
 pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
@@ -139,6 +144,10 @@ pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
         updated_at: rfc3339(payment.updated_at),
         terminal_at: payment.terminal_at.map(rfc3339),
         version: payment.version,
+        amount_refunded: Some(amount(
+            payment.amount_refunded.as_deref().unwrap_or("0"),
+            &payment.currency,
+        )),
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) mod metrics;
 mod payments;
 mod reconciliation;
 mod recovery;
+mod refunds;
 mod transfers;
 
 /// The header that says whether an answer is that of an earlier request with the same key.
@@ -56,6 +57,7 @@ pub(crate) fn router(app: App, settings: &Settings) -> Router {
     let metrics = if settings.metrics_on_api { metrics::router(app.pool.clone()) } else { Router::new() };
     let routes = Router::new()
         .merge(payments::router())
+        .merge(refunds::router())
         .merge(idempotency_keys::router())
         .merge(accounts::router())
         .merge(transfers::router())

@@ -128,6 +128,11 @@ typed_id!(
     "trf_"
 );
 typed_id!(
+    /// The id of a refund. It is also what the refund is called at the gateway.
+    OperationId,
+    "re_"
+);
+typed_id!(
     /// The token of a claim. Every write of the claim's outcome must name it.
     ClaimToken,
     "clm_"

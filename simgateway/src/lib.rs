@@ -21,6 +21,8 @@ mod faults;
 
 mod decide;
 
+mod refund;
+
 mod batch;
 
 mod store;

@@ -31,7 +31,7 @@ use crate::request::Request;
 use crate::settings::ApiKey;
 use crate::writer::Desk;
 
-use parse::{ChargesQuery, JournalQuery, Wanted};
+use parse::{ChargesQuery, JournalQuery, RefundsQuery, Wanted};
 use render::{ChargesPage, JournalPage, Problem};
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -59,6 +59,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/charges", post(post_charge).get(get_charges))
         .route("/charges/{id}", get(get_charge))
         .route("/voids", post(post_void))
+        .route("/refunds", post(post_refund).get(get_refunds))
         .route("/journal", get(get_journal))
         .route("/account", get(get_account))
         .route("/faults", get(get_faults).put(put_faults))
@@ -121,6 +122,19 @@ async fn get_charge(caller: Caller, id: Result<Path<String>, PathRejection>) -> 
 async fn post_void(caller: Caller, body: Body) -> Result<Response, Problem> {
     let key = parse::void(&caller.2, &parse::bytes(body)?)?;
     serve(caller, Request::Void(key)).await
+}
+
+async fn post_refund(caller: Caller, body: Body) -> Result<Response, Problem> {
+    let request = parse::refund(&caller.2, &parse::bytes(body)?)?;
+    serve(caller, Request::Refund(request)).await
+}
+
+async fn get_refunds(
+    caller: Caller,
+    query: Result<Query<RefundsQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let key = parse::query(query)?.key()?;
+    serve(caller, Request::LookUpRefunds(key)).await
 }
 
 async fn get_journal(
@@ -202,8 +216,10 @@ impl App {
         let mut switch = self.switched();
         let faults = Arc::clone(&switch.faults);
         let fate = match &request {
-            Request::Charge(_) => switch.dice.draw_charge(&faults),
-            Request::LookUpKey(_) | Request::LookUpCharge(_) => switch.dice.draw_lookup(&faults),
+            Request::Charge(_) | Request::Refund(_) => switch.dice.draw_charge(&faults),
+            Request::LookUpKey(_) | Request::LookUpCharge(_) | Request::LookUpRefunds(_) => {
+                switch.dice.draw_lookup(&faults)
+            }
             Request::Void(_) => Fate::default(),
         };
         let fate = Fate { crash: switch.dice.draw_crash(&faults), ..fate };

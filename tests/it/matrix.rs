@@ -239,6 +239,8 @@ pub(crate) const RESTORE_POINTS: &[&str] = &[
     "keep_orphans.committed",
     "doubt_all.before",
     "doubt_all.committed",
+    "doubt_refunds.before",
+    "doubt_refunds.committed",
     "hold_all.before",
     "hold_all.committed",
     "withdraw_all.before",
@@ -256,6 +258,23 @@ pub(crate) const GATEWAY_POINTS: &[&str] = &["take_up_gateway.before", "take_up_
 /// The points of accounts, which no payment passes. `accounts/crashes.rs` kills and stops what does.
 pub(crate) const ACCOUNT_POINTS: &[&str] =
     &["move.before", "move.committed", "open_account.before", "open_account.committed"];
+/// The points of refunds, which no payment passes. `refunds/crashes.rs` kills and stops what does.
+pub(crate) const REFUND_POINTS: &[&str] = &[
+    "refund_accept.before",
+    "refund_accept.committed",
+    "refund_claim.before",
+    "refund_claim.committed",
+    "refund.before",
+    "refund.sending",
+    "refund.answered",
+    "refund_lookup.before",
+    "refund_lookup.sending",
+    "refund_lookup.answered",
+    "refund_settle.before",
+    "refund_settle.committed",
+    "refund_release.before",
+    "refund_release.committed",
+];
 const INSTALLATION_POINTS: &[&str] = &[
     "identify.before",
     "identify.committed",
@@ -369,8 +388,8 @@ async fn whatever_fails_at_any_boundary_every_payment_ends_as_it_must() {
 
 #[test]
 fn every_point_is_in_the_matrix_and_every_pair_in_its_short_form() {
-    let elsewhere =
-        RESTORE_POINTS.iter().chain(INSTALLATION_POINTS).chain(GATEWAY_POINTS).chain(ACCOUNT_POINTS).copied();
+    let others = [RESTORE_POINTS, INSTALLATION_POINTS, GATEWAY_POINTS, ACCOUNT_POINTS, REFUND_POINTS];
+    let elsewhere = others.into_iter().flatten().copied();
     let points: BTreeSet<&str> = pairs().iter().map(|cell| cell.point).chain(elsewhere).collect();
     assert_eq!(points, POINTS.iter().copied().collect(), "left: the matrix, right: the code");
 

@@ -6,7 +6,8 @@
 //! - `ask` and `decide`: what a person decides about a held payment after a look;
 //! - `resolve`: `released`, and the end of a break;
 //! - `reschedule`: `rescheduled`, for a due time that cannot be right;
-//! - `remedy` and `correct`: what concerns a payment that is over, and never changes it.
+//! - `remedy` and `correct`: what concerns a payment that is over, and never changes it;
+//! - `refund`: what gives back a payment that succeeded, in rows of its own.
 //!
 //! Only `restored`, and `held` for a copy, are written elsewhere, by `operations::installation::restore`.
 //!
@@ -22,6 +23,7 @@ mod correct;
 mod decide;
 mod hold;
 mod remedy;
+mod refund;
 mod reschedule;
 mod resolve;
 #[cfg(debug_assertions)]
@@ -38,6 +40,10 @@ pub use correct::{
 pub use decide::{DecideError, Decided, Deciding, Verdict, claim_decision, decision_is_due, record_decision};
 pub(crate) use hold::hold;
 pub use remedy::{Remedy, claim_remedy, record_remedy, remedy_is_due};
+pub use refund::{
+    ClaimedRefund, Justified, NewRefund, RefundSettlement, Refunding, SettledRefund, claim_refund, refund,
+    refund_is_due, release_refund, settle_refund,
+};
 pub use reschedule::{Rescheduled, Waits, reschedule};
 pub use resolve::{Justification, Unusable, close_break, release};
 pub use settle::{Effect, SettleError, Settled, Settlement, Settling, settle};

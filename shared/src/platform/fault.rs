@@ -48,6 +48,7 @@ pub const SABOTAGES: &[&str] = &[
     "decision_unchecked",
     "adopts_anything",
     "any_gateway",
+    "new_key_per_refund",
 ];
 
 /// Why the variable is not understood.

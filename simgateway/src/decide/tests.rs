@@ -63,6 +63,7 @@ impl Desk {
         self.effects.extend(effects.iter().map(|effect| match effect {
             Effect::Charged(_) => "charge",
             Effect::Voided(_) => "void",
+            Effect::Refunded(..) => "refund",
         }));
         shown(&decision.reply)
     }
@@ -77,6 +78,7 @@ fn shown(reply: &Reply) -> String {
         Answer::Charges(charges) => {
             format!("[{}]", charges.iter().map(charge_shown).collect::<Vec<_>>().join(", "))
         }
+        Answer::Refund(_) | Answer::Refunds(_) => unreachable!("refunds have tests of their own"),
         Answer::Voided { charge_id, .. } => {
             format!("201 voided {}", charge_id.as_deref().unwrap_or("nothing"))
         }
