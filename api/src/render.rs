@@ -2,8 +2,9 @@
 
 use domain::idempotency;
 use domain::ids::PaymentId;
-use domain::money::Money;
+use domain::money::{Currency, Money};
 use domain::request::Accepted;
+use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::operations::reconciliation::Stored;
@@ -144,7 +145,7 @@ pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
         updated_at: rfc3339(payment.updated_at),
         terminal_at: payment.terminal_at.map(rfc3339),
         version: payment.version,
-        amount_refunded: Some(amount(
+        amount_refunded: Some(part(
             payment.amount_refunded.as_deref().unwrap_or("0"),
             &payment.currency,
         )),
@@ -187,6 +188,18 @@ pub(crate) fn run(run: &Stored) -> Value {
         "finished_at": run.finished_at.map(rfc3339),
         "findings": run.findings,
     })
+}
+
+/// A part of an amount, which may be nothing, with exactly the currency's digits.
+pub(crate) fn part(amount: &str, currency: &str) -> String {
+    let read = || Some((amount.parse::<Decimal>().ok()?, currency.parse::<Currency>().ok()?));
+    read().map_or_else(
+        || amount.to_owned(),
+        |(mut part, currency)| {
+            part.rescale(currency.digits());
+            part.to_string()
+        },
+    )
 }
 
 /// The amount with exactly the currency's digits. Stored amounts were checked; should one ever not be money,

@@ -10,6 +10,7 @@ use tests::{Answer, Client, Exit, Launch, Shape, System, a_payment, wait_for};
 use crate::PROGRAM;
 use crate::verify::{offences, report, verify};
 
+mod adopted;
 mod crashes;
 mod held;
 mod race;

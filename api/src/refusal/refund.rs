@@ -35,7 +35,7 @@ impl NotRefunded {
 
     fn refundable(&self) -> String {
         let text = |name: &str| self.facts[name].as_str().unwrap_or_default();
-        render::amount(text("refundable"), text("currency"))
+        render::part(text("refundable"), text("currency"))
     }
 
     /// Adds the facts to a problem.

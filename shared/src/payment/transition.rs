@@ -7,7 +7,7 @@
 //! - `resolve`: `released`, and the end of a break;
 //! - `reschedule`: `rescheduled`, for a due time that cannot be right;
 //! - `remedy` and `correct`: what concerns a payment that is over, and never changes it;
-//! - `refund`: what gives back a payment that succeeded, in rows of its own.
+//! - `refund` and `adopt`: what gives back a payment that succeeded, in rows of its own.
 //!
 //! Only `restored`, and `held` for a copy, are written elsewhere, by `operations::installation::restore`.
 //!
@@ -17,6 +17,7 @@
 //! payments. The statements that move payments are in `shared/queries`.
 
 mod accept;
+mod adopt;
 mod ask;
 mod claim;
 mod correct;
@@ -31,6 +32,7 @@ mod sabotage;
 mod settle;
 
 pub use accept::{Accepting, NewPayment, Recorded, accept, key_is_held};
+pub use adopt::{Adopted, adopt_refunds};
 pub use ask::{Asked, Asking, ask, withdraw};
 pub use claim::{Claim, Claimant, Claiming, Lease, Taken, claim, claim_alone};
 pub use correct::{

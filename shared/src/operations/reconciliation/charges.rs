@@ -13,9 +13,10 @@ use uuid::Uuid;
 use super::books::WholeAt;
 use super::copy::storable;
 use crate::operations::breaks::{self, Finding};
+use crate::payment::transition;
 
 /// Those of these payments that ended otherwise than the journal of their gateway says, as far as the copy of
-/// that journal is whole.
+/// that journal is whole. Refunds that the gateway made without us are booked before that.
 pub(super) async fn beside_the_gateways(
     pool: &PgPool,
     ids: &[Uuid],
@@ -23,6 +24,10 @@ pub(super) async fn beside_the_gateways(
 ) -> sqlx::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (gateway, whole_at) in whole_at {
+        for adopted in transition::adopt_refunds(pool, gateway, ids).await? {
+            let (refund_id, payment_id) = (adopted.id, adopted.payment_id);
+            tracing::warn!(event = "refund_adopted", %payment_id, %refund_id, "the gateway made a refund without us; booked");
+        }
         let rows = sqlx::query_file!("queries/reconcile_charges.sql", gateway.as_str(), ids, whole_at);
         let rows = rows.fetch_all(pool).await?;
         findings.extend(rows.into_iter().map(|row| Finding::about(row.payment_id, &row.kind, row.detail)));

@@ -22,6 +22,8 @@ pub const POINTS: &[&str] = &[
     "refund_lookup.answered",
     "refund_settle.before",
     "refund_settle.committed",
+    "refund_adopt.before",
+    "refund_adopt.committed",
     "refund_release.before",
     "refund_release.committed",
     "recovery.before",
