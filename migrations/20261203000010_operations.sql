@@ -1,4 +1,4 @@
--- Operations on a payment that is over at the gateway: refunds. Each is a row that is claimed, fenced, looked up and swept as payments
+-- Operations on a payment that was charged: refunds, and the returns and disputes that the gateway tells of. Each is a row that is claimed, fenced, looked up and swept as payments
 -- are, and the payment's own row never changes. What was given back stands in `refund_totals`.
 -- Old code may run meanwhile: yes (new tables; it makes no refunds and sees none. Its reconciliation takes a refund for one that nobody
 -- asked for, and opens a break, which moves no money: make the first refund once all processes are new).
@@ -7,7 +7,7 @@ create table operations (
     id                     uuid        primary key,
     payment_id             uuid        not null references payments (id),
     merchant_id            uuid        not null,
-    kind                   text        not null constraint operations_kind_known check (kind in ('refund')),
+    kind                   text        not null constraint operations_kind_known check (kind in ('refund', 'return', 'dispute')),
     -- Who asked for it: a merchant here, or somebody at the gateway, without us.
     origin                 text        not null constraint operations_origin_known check (origin in ('api', 'gateway')),
     amount                 numeric     not null constraint operations_amount_range check (amount > 0 and amount <= 1000000000000),
@@ -22,7 +22,7 @@ create table operations (
     correlation_id         text        not null,
     created_at             timestamptz not null,
 
-    status                 text        not null constraint operations_status_known check (status in ('pending', 'succeeded', 'failed')),
+    status                 text        not null constraint operations_status_known check (status in ('pending', 'succeeded', 'failed', 'open', 'won', 'lost')),
     -- When somebody must look: next request, next look, or the end of a lease. Null when it is over or held.
     due_at                 timestamptz,
     claim_token            uuid,
@@ -51,15 +51,17 @@ create table operations (
     updated_at             timestamptz not null,
     terminal_at            timestamptz,
 
-    constraint operations_terminal_iff_ended check ((terminal_at is not null) = (status in ('succeeded', 'failed'))),
-    constraint operations_due_iff_alive check ((due_at is null) = (terminal_at is not null or held_reason is not null)),
+    constraint operations_terminal_iff_ended check ((terminal_at is not null) = (status in ('succeeded', 'failed', 'won', 'lost'))),
+    constraint operations_due_iff_alive check ((due_at is null) = (terminal_at is not null or held_reason is not null or status = 'open')),
     constraint operations_claimed_while_alive check (claim_token is null or due_at is not null),
     constraint operations_doubt_has_a_start check (in_doubt = (doubt_since is not null)),
     constraint operations_failure_iff_failed check ((failure_code is not null) = (status = 'failed')),
-    constraint operations_evidence_iff_succeeded check ((gateway_transaction_id is not null) = (status = 'succeeded')),
+    constraint operations_evidence_iff_succeeded check ((gateway_transaction_id is not null) = (status in ('succeeded', 'open', 'won', 'lost'))),
     constraint operations_have_a_key check (origin = 'gateway' or gateway_key is not null),
     -- What the gateway did without us is known once it is done.
-    constraint operations_of_the_gateway_are_done check (origin = 'api' or status = 'succeeded')
+    constraint operations_of_the_gateway_are_done check (origin = 'api' or status in ('succeeded', 'open', 'won', 'lost')),
+    constraint operations_disputes_have_words_of_their_own check ((kind = 'dispute') = (status in ('open', 'won', 'lost'))),
+    constraint operations_asked_for_are_refunds check (origin = 'gateway' or kind = 'refund')
 );
 create unique index operations_one_key on operations (gateway, gateway_key) where gateway_key is not null;
 create unique index operations_one_effect on operations (gateway, gateway_transaction_id) where gateway_transaction_id is not null;
@@ -95,7 +97,7 @@ create table operation_events (
     version        integer     not null constraint operation_events_version_positive check (version > 0),
     type           text        not null constraint operation_events_type_known check (type in (
                        'created', 'attempt_started', 'taken_over', 'verifying', 'outcome_unknown', 'retry_scheduled',
-                       'succeeded', 'failed', 'held', 'released', 'restored', 'doubted')),
+                       'succeeded', 'failed', 'held', 'released', 'restored', 'doubted', 'open', 'won', 'lost')),
     reason         text,
     evidence       jsonb       not null default '{}',
     claim_token    uuid,
@@ -119,29 +121,34 @@ create table refund_totals (
     refunded   numeric not null default 0,
     -- By refunds that the gateway made without us.
     adopted    numeric not null default 0,
+    -- By late returns, and by disputes that are open or lost. Below, how many of these are open.
+    returned   numeric not null default 0,
+    disputed   numeric not null default 0,
+    disputes   integer not null default 0,
     version    integer not null default 0,
-    constraint refund_totals_not_negative check (reserved >= 0 and refunded >= 0 and adopted >= 0),
+    constraint refund_totals_not_negative check (reserved >= 0 and refunded >= 0 and adopted >= 0 and returned >= 0 and disputed >= 0 and disputes >= 0),
     constraint refund_totals_within_the_captured check (reserved + refunded <= captured)
 );
 create trigger refund_totals_only_grow before update on refund_totals for each row
     when (new.version <> old.version + 1 or new.payment_id <> old.payment_id or new.captured <> old.captured
-          or new.refunded < old.refunded or new.adopted < old.adopted)
+          or new.refunded < old.refunded or new.adopted < old.adopted or new.returned < old.returned)
     execute function refuse_change('what was given back stays given back');
 create trigger refund_totals_stay before delete on refund_totals for each row
     execute function refuse_change('totals are never deleted');
 create trigger refund_totals_stay_all before truncate on refund_totals
     execute function refuse_change('totals are never deleted');
 
--- Money that is on its way back is an account of the house, one for each gateway.
+-- Money that is on its way back, or disputed, is an account of the house, one for each gateway.
 alter table ledger_accounts drop constraint ledger_accounts_kind_known;
 alter table ledger_accounts add constraint ledger_accounts_kind_known
-    check (kind in ('gateway_clearing', 'merchant_payable', 'refunds_in_transit')) not valid;
+    check (kind in ('gateway_clearing', 'merchant_payable', 'refunds_in_transit', 'disputed_funds')) not valid;
 
 -- What operations move: like `ledger_transfers`, and beside it, so that payments pay for nothing here. One of each code.
 create table operation_transfers (
     operation_id      uuid        not null references operations (id),
     code              text        not null constraint operation_transfers_code_known
-                                  check (code in ('refund_reserved', 'refund_sent', 'refund_released', 'refund_adopted')),
+                                  check (code in ('refund_reserved', 'refund_sent', 'refund_released', 'refund_adopted', 'returned',
+                                                 'dispute_opened', 'dispute_won', 'dispute_lost')),
     -- Both are read in the statement that writes the row: an account that is missing is a null here, which refuses the whole statement.
     debit_account_id  uuid        not null,
     credit_account_id uuid        not null,
@@ -160,8 +167,11 @@ create function refuse_unfounded_operation() returns trigger language plpgsql as
 begin
     if not exists (select from operations o
                     where o.id = new.operation_id and o.amount = new.amount and o.currency = new.currency
-                      and (o.origin, o.status, new.code) in (('api', 'pending', 'refund_reserved'), ('api', 'succeeded', 'refund_sent'),
-                                                             ('api', 'failed', 'refund_released'), ('gateway', 'succeeded', 'refund_adopted')))
+                      and (o.kind, o.origin, o.status, new.code) in (
+                              ('refund', 'api', 'pending', 'refund_reserved'), ('refund', 'api', 'succeeded', 'refund_sent'),
+                              ('refund', 'api', 'failed', 'refund_released'), ('refund', 'gateway', 'succeeded', 'refund_adopted'),
+                              ('return', 'gateway', 'succeeded', 'returned'), ('dispute', 'gateway', 'open', 'dispute_opened'),
+                              ('dispute', 'gateway', 'won', 'dispute_won'), ('dispute', 'gateway', 'lost', 'dispute_lost')))
     then
         raise exception 'transfer % of % refused: no operation has come to that', new.code, new.operation_id
             using errcode = 'restrict_violation';
@@ -188,17 +198,22 @@ create or replace view ledger_entries as
      cross join lateral (values (debit_account_id, 'debit'), (credit_account_id, 'credit')) as a (account_id, side);
 
 -- What the gateway's journal says of a refund beside the charge that it is about: the refund's own key and id.
+-- Not valid: not checked against the rows that are there, all of which pass, so that the table is locked for a moment only.
+alter table gateway_effects drop constraint gateway_effects_kind_known;
+alter table gateway_effects add constraint gateway_effects_kind_known
+    check (kind in ('charge', 'void', 'refund', 'return', 'dispute', 'dispute_won', 'dispute_lost')) not valid;
 alter table gateway_effects add column act_key text collate "C";
 alter table gateway_effects add column act_id text collate "C";
 
--- Whether a refund in the gateway's books is one that stands here as an operation. Inlined where it is asked.
+-- Whether what the gateway's books say was done to a charge stands here as an operation. Inlined where it is asked.
 create index operations_by_effect on operations (gateway, charge_id);
 create function is_operation(e gateway_effects) returns boolean language sql stable
-    return e.kind = 'refund'
+    return e.kind not in ('charge', 'void')
            and exists (select from operations o
                         where o.gateway = e.gateway and o.charge_id = e.charge_id and o.amount = e.amount and o.currency = e.currency
                           and o.status <> 'failed'
-                          and (o.gateway_key = e.act_key or o.gateway_transaction_id = e.act_id));
+                          and (o.gateway_key = e.act_key or o.gateway_transaction_id = e.act_id)
+                          and case e.kind when 'dispute_won' then o.status = 'won' when 'dispute_lost' then o.status = 'lost' else true end);
 
 -- A late result of an operation is kept beside those of its payment.
 alter table late_evidence add column operation_id uuid;

@@ -18,7 +18,7 @@ language plpgsql volatile as $$
 #variable_conflict use_column
 declare
     scope constant text := 'pay_' || replace(payment::text, '-', '');
-    p payments;
+    p record;
     t refund_totals;
     taken_over operations;
     rest numeric;
@@ -63,9 +63,12 @@ begin
             return query select 'reused', null::text, null::jsonb, null::bytea, null::smallint, taken_over.id, null::timestamptz;
             return;
         end if;
-        rest := greatest(t.captured - t.reserved - t.refunded - t.adopted, 0);
+        rest := greatest(t.captured - t.reserved - t.refunded - t.adopted - t.returned - t.disputed, 0);
         wanted := coalesce(asked, rest);
-        if taken_over.id is null and (wanted > rest or wanted <= 0) then
+        if taken_over.id is null and t.disputes > 0 then
+            word := 'payment_disputed';
+            said := '{}';
+        elsif taken_over.id is null and (wanted > rest or wanted <= 0) then
             word := 'amount_exceeds_refundable';
             said := jsonb_build_object('refundable', rest::text, 'currency', p.currency);
         end if;
@@ -81,7 +84,7 @@ begin
         return;
     end if;
     if word is null and taken_over.id is null then
-        perform reserve_refund(p, operation, wanted, its_key, why, facts, correlation, at_);
+        perform reserve_refund(p.id, operation, wanted, its_key, why, facts, correlation, at_);
     end if;
     return query select case when word is null then 'done' else 'refused' end, word, said, print, first_answer,
                         coalesce(taken_over.id, operation), at_;
@@ -97,10 +100,13 @@ language sql stable as $$
 $$;
 
 -- The operation, its first event, what it reserves, and the transfer that says so.
-create function reserve_refund(p payments, operation uuid, wanted numeric, its_key text, why text, facts jsonb, correlation text,
+create function reserve_refund(payment uuid, operation uuid, wanted numeric, its_key text, why text, facts jsonb, correlation text,
                                at_ timestamptz)
 returns void language plpgsql volatile as $$
+declare
+    p record;
 begin
+    select * into p from payments where id = payment;
     insert into operations (id, payment_id, merchant_id, kind, origin, amount, currency, gateway, gateway_key, charge_id, reason, metadata,
                             correlation_id, created_at, status, due_at, may_send, version, updated_at)
     values (operation, p.id, p.merchant_id, 'refund', 'api', wanted, p.currency, p.gateway, its_key, p.gateway_transaction_id, why, facts,

@@ -36,10 +36,10 @@ pub(crate) struct PaymentView<'a> {
     created_at: String,
     updated_at: String,
     terminal_at: Option<String>,
-    version: i32,
     /// What was given back. First answers are older than that.
     #[serde(skip_serializing_if = "Option::is_none")]
     amount_refunded: Option<String>,
+    version: i32,
 }
 
 #[derive(Serialize)]
@@ -145,10 +145,7 @@ pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
         updated_at: rfc3339(payment.updated_at),
         terminal_at: payment.terminal_at.map(rfc3339),
         version: payment.version,
-        amount_refunded: Some(part(
-            payment.amount_refunded.as_deref().unwrap_or("0"),
-            &payment.currency,
-        )),
+        amount_refunded: Some(part(payment.amount_refunded.as_deref().unwrap_or("0"), &payment.currency)),
     }
 }
 

@@ -37,6 +37,7 @@ mod admin;
 mod breaks;
 mod corrections;
 mod dead_letters;
+mod gateway_acts;
 mod idempotency_keys;
 mod merchant;
 pub(crate) mod metrics;
@@ -58,6 +59,7 @@ pub(crate) fn router(app: App, settings: &Settings) -> Router {
     let routes = Router::new()
         .merge(payments::router())
         .merge(refunds::router())
+        .merge(gateway_acts::router())
         .merge(idempotency_keys::router())
         .merge(accounts::router())
         .merge(transfers::router())

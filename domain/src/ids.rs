@@ -133,6 +133,16 @@ typed_id!(
     "re_"
 );
 typed_id!(
+    /// The id of a late return.
+    ReturnId,
+    "ret_"
+);
+typed_id!(
+    /// The id of a dispute.
+    DisputeId,
+    "dsp_"
+);
+typed_id!(
     /// The token of a claim. Every write of the claim's outcome must name it.
     ClaimToken,
     "clm_"

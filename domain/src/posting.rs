@@ -17,6 +17,8 @@ words! {
         MerchantPayable = "merchant_payable",
         /// What a merchant gives back, and the gateway has not given back yet.
         RefundsInTransit = "refunds_in_transit",
+        /// What a gateway keeps until a dispute ends.
+        DisputedFunds = "disputed_funds",
     }
 }
 
@@ -85,22 +87,64 @@ pub const fn refund_postings(event: OperationEvent) -> &'static [Posting] {
         | OperationEvent::Held
         | OperationEvent::Released
         | OperationEvent::Restored
-        | OperationEvent::Doubted => &[],
+        | OperationEvent::Doubted
+        | OperationEvent::Open
+        | OperationEvent::Won
+        | OperationEvent::Lost => &[],
     }
 }
 
-/// The movement of a refund that the gateway made without us.
-pub const ADOPTED: Posting = Posting {
-    debit: AccountKind::MerchantPayable,
-    credit: AccountKind::GatewayClearing,
-    code: "refund_adopted",
-};
+/// The movements of what the gateway did without us, each under what is found in its books. The statement that
+/// adopts it has the same rules.
+pub const ADOPTED: &[(&str, Posting)] = &[
+    (
+        "a refund",
+        Posting {
+            debit: AccountKind::MerchantPayable,
+            credit: AccountKind::GatewayClearing,
+            code: "refund_adopted",
+        },
+    ),
+    (
+        "a return",
+        Posting {
+            debit: AccountKind::MerchantPayable,
+            credit: AccountKind::GatewayClearing,
+            code: "returned",
+        },
+    ),
+    (
+        "a dispute that opens",
+        Posting {
+            debit: AccountKind::MerchantPayable,
+            credit: AccountKind::DisputedFunds,
+            code: "dispute_opened",
+        },
+    ),
+    (
+        "a dispute that is won",
+        Posting {
+            debit: AccountKind::DisputedFunds,
+            credit: AccountKind::MerchantPayable,
+            code: "dispute_won",
+        },
+    ),
+    (
+        "a dispute that is lost",
+        Posting {
+            debit: AccountKind::DisputedFunds,
+            credit: AccountKind::GatewayClearing,
+            code: "dispute_lost",
+        },
+    ),
+];
 
 /// The movements of refunds as columns, for the statement that settles them.
 #[must_use]
 pub fn refund_columns() -> Columns {
-    let rows =
-        || OperationEvent::ALL.iter().flat_map(|&event| refund_postings(event).iter().map(move |p| (event, p)));
+    let rows = || {
+        OperationEvent::ALL.iter().flat_map(|&event| refund_postings(event).iter().map(move |p| (event, p)))
+    };
     Columns {
         event_types: rows().map(|(event, _)| event.as_str().to_owned()).collect(),
         debit_kinds: rows().map(|(_, posting)| posting.debit.as_str().to_owned()).collect(),
@@ -167,7 +211,7 @@ mod tests {
         let coded = OperationEvent::ALL
             .iter()
             .flat_map(|&event| refund_postings(event).iter().map(move |it| row(&format!("`{event}`"), it)))
-            .chain([row("found in the gateway's books", &ADOPTED)]);
+            .chain(ADOPTED.iter().map(|(found, it)| row(&format!("{found} in the gateway's books"), it)));
         assert_eq!(written, coded.collect::<Vec<_>>(), "left: docs/LEDGER.md, right: the code");
     }
 }

@@ -26,7 +26,7 @@ moved as (
            failure_code = s.failure_code,
            failure_message = s.failure_message,
            updated_at = s.at,
-           terminal_at = case when s.status in ('succeeded', 'failed') then s.at end
+           terminal_at = case when s.status <> 'pending' then s.at end
       from said s
      where o.id = s.id and o.claim_token = s.claim_token and o.status = 'pending'
     returning o.id, o.payment_id, o.merchant_id, o.amount, o.currency, o.gateway, o.version, o.due_at, o.status, o.held_reason,
@@ -42,7 +42,7 @@ totalled as (
            refunded = t.refunded + case m.status when 'succeeded' then m.amount else 0 end,
            version = t.version + 1
       from moved m
-     where t.payment_id = m.payment_id and m.status in ('succeeded', 'failed')
+     where t.payment_id = m.payment_id and m.status <> 'pending'
     returning t.payment_id
 ),
 posted as (

@@ -33,7 +33,7 @@ beside as materialized (
                        bool_or(e.currency <> ended.currency
                                or (e.reference in (ended.reference, ended.adopted)) is not true) as is_other
                   from gateway_effects e
-                 where e.gateway = $1 and e.key = ended.key and not is_operation(e)
+                 where e.gateway = $1 and e.key = ended.key and e.kind in ('charge', 'void', 'refund') and not is_operation(e)
                    and (e.reference in (ended.reference, ended.adopted) or (e.reference ~ '^pay_[0-9a-f]{32}$') is not true)
                  group by e.charge_id) by_charge) e
 ),

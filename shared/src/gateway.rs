@@ -253,31 +253,15 @@ struct Op {
     answered: &'static str,
 }
 
-const CHARGE: Op = Op {
-    name: "charge",
-    before: "charge.before",
-    sending: "charge.sending",
-    answered: "charge.answered",
-};
-const LOOKUP: Op = Op {
-    name: "lookup",
-    before: "lookup.before",
-    sending: "lookup.sending",
-    answered: "lookup.answered",
-};
-const VOID: Op = Op {
-    name: "void",
-    before: "void.before",
-    sending: "void.sending",
-    answered: "void.answered",
-};
+const CHARGE: Op =
+    Op { name: "charge", before: "charge.before", sending: "charge.sending", answered: "charge.answered" };
+const LOOKUP: Op =
+    Op { name: "lookup", before: "lookup.before", sending: "lookup.sending", answered: "lookup.answered" };
+const VOID: Op =
+    Op { name: "void", before: "void.before", sending: "void.sending", answered: "void.answered" };
 
-const REFUND: Op = Op {
-    name: "refund",
-    before: "refund.before",
-    sending: "refund.sending",
-    answered: "refund.answered",
-};
+const REFUND: Op =
+    Op { name: "refund", before: "refund.before", sending: "refund.sending", answered: "refund.answered" };
 const REFUND_LOOKUP: Op = Op {
     name: "refund_lookup",
     before: "refund_lookup.before",

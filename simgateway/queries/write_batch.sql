@@ -31,6 +31,12 @@ with keys as (
         status = excluded.status,
         refusal_code = excluded.refusal_code,
         calls = excluded.calls
+), acts as (
+    insert into gateway_acts (id, charge_id, status, amount, currency, created_at)
+    select id, charge_id, status, amount, currency, created_at
+    from unnest($39::text[], $40::text[], $41::text[], $42::numeric[], $43::text[], $44::timestamptz[])
+        as t (id, charge_id, status, amount, currency, created_at)
+    on conflict (id) do update set status = excluded.status
 )
 insert into gateway_journal
     (seq, at, kind, op, http_status, key, charge_id, amount, currency, reference, correlation_id, act_key, act_id)

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
+use crate::act::{Act, ActRequest, ActStatus};
 use crate::book::{Charge, KeyState};
 use crate::decide::{self, Case, Decision, Effect};
 use crate::faults::{Fate, Faults};
@@ -59,6 +60,12 @@ pub(crate) enum Kind {
     Void,
     /// A part or all of a charge was given back.
     Refund,
+    /// A part or all of a charge was returned.
+    Return,
+    /// A dispute was opened, won or lost.
+    Dispute,
+    DisputeWon,
+    DisputeLost,
 }
 
 /// The kind of call that a journal row belongs to.
@@ -74,6 +81,8 @@ pub(crate) enum Op {
     Refund,
     /// `GET /refunds…`: what the key of a refund came to.
     RefundLookup,
+    /// `POST /dashboard/…`.
+    Dashboard,
 }
 
 /// The states of some keys, as loaded and as they are now, and the journal rows of the difference.
@@ -97,6 +106,7 @@ pub(crate) struct Changes<'a> {
     pub(crate) keys: Vec<&'a KeyState>,
     pub(crate) charges: Vec<&'a Charge>,
     pub(crate) refunds: Vec<&'a Refund>,
+    pub(crate) acts: Vec<&'a Act>,
     pub(crate) journal: &'a [Entry],
 }
 
@@ -122,7 +132,9 @@ impl Batch {
 
         let Decision { reply, effects } = match &key {
             Some(key) => self.decide_for_key(key, call),
-            None if matches!(call.request, Request::Refund(_)) => decide::refuse(Refusal::ChargeUnknown),
+            None if matches!(call.request, Request::Refund(_) | Request::Act(_)) => {
+                decide::refuse(Refusal::ChargeUnknown)
+            }
             // A lookup of what is unknown is decided against a state that is thrown away, unchanged.
             None => decide::decide(&mut KeyState::unused(String::new()), &call.request, &self.case(call)),
         };
@@ -166,6 +178,10 @@ impl Batch {
             Request::Refund(request) => {
                 self.key_of_refund(&request.key).or_else(|| self.key_of_charge(&request.charge_id))
             }
+            Request::Act(ActRequest::End { id, .. }) => {
+                self.key_where(|state| state.acts.iter().any(|act| act.id == *id))
+            }
+            Request::Act(act) => act.charge_id().and_then(|id| self.key_of_charge(id)),
         }
     }
 
@@ -184,8 +200,8 @@ impl Batch {
 
     /// What must be committed before any of the replies may leave.
     pub(crate) fn changes(&self) -> Changes<'_> {
-        let (keys, charges, refunds) = Default::default();
-        let mut changes = Changes { at: self.now, keys, charges, refunds, journal: &self.journal };
+        let (keys, charges, refunds, acts) = Default::default();
+        let mut changes = Changes { at: self.now, keys, charges, refunds, acts, journal: &self.journal };
         for page in self.pages.values() {
             let stored_charges = page.stored.as_ref().map_or(&[][..], |stored| &stored.charges);
             let is_changed = |charge: &&Charge| !stored_charges.contains(charge);
@@ -193,6 +209,8 @@ impl Batch {
             let stored_refunds = page.stored.as_ref().map_or(&[][..], |stored| &stored.refunds);
             let is_changed = |refund: &&Refund| !stored_refunds.contains(refund);
             changes.refunds.extend(page.current.refunds.iter().filter(is_changed));
+            let stored_acts = page.stored.as_ref().map_or(&[][..], |stored| &stored.acts);
+            changes.acts.extend(page.current.acts.iter().filter(|act| !stored_acts.contains(act)));
             if page.is_key_changed() {
                 changes.keys.push(&page.current);
             }
@@ -222,6 +240,7 @@ impl Changes<'_> {
         self.keys.is_empty()
             && self.charges.is_empty()
             && self.refunds.is_empty()
+            && self.acts.is_empty()
             && self.journal.is_empty()
     }
 }
@@ -237,6 +256,7 @@ fn op_of(request: &Request) -> Op {
         Request::Void(_) => Op::Void,
         Request::Refund(_) => Op::Refund,
         Request::LookUpRefunds(_) => Op::RefundLookup,
+        Request::Act(_) => Op::Dashboard,
     }
 }
 
@@ -247,12 +267,17 @@ fn request_entry(call: &Call, key: Option<String>) -> Entry {
         Request::Refund(r) => {
             (Some(r.charge_id.clone()), Some((r.amount, r.currency.clone())), Some(r.reference.clone()))
         }
+        Request::Act(act) => (act.charge_id().map(str::to_owned), None, None),
         Request::LookUpKey(_) | Request::Void(_) | Request::LookUpRefunds(_) => (None, None, None),
     };
     let act_key = match &call.request {
         Request::Refund(request) => Some(request.key.clone()),
         Request::LookUpRefunds(key) => Some(key.clone()),
-        Request::Charge(_) | Request::LookUpKey(_) | Request::LookUpCharge(_) | Request::Void(_) => None,
+        Request::Charge(_)
+        | Request::LookUpKey(_)
+        | Request::LookUpCharge(_)
+        | Request::Void(_)
+        | Request::Act(_) => None,
     };
     Entry {
         kind: Kind::Request,
@@ -269,14 +294,22 @@ fn request_entry(call: &Call, key: Option<String>) -> Entry {
 }
 
 fn effect_entry(effect: Effect, op: Op, correlation_id: Option<String>) -> Entry {
-    let (kind, charge, refund) = match effect {
-        Effect::Charged(charge) => (Kind::Charge, charge, None),
-        Effect::Voided(charge) => (Kind::Void, charge, None),
+    let (kind, charge, act_key, act_id) = match effect {
+        Effect::Charged(charge) => (Kind::Charge, charge, None, None),
+        Effect::Voided(charge) => (Kind::Void, charge, None, None),
         Effect::Refunded(charge, refund) => {
-            (Kind::Refund, Charge { amount: refund.amount, ..charge }, Some(refund))
+            (Kind::Refund, Charge { amount: refund.amount, ..charge }, Some(refund.key), Some(refund.id))
+        }
+        Effect::Acted(charge, act) => {
+            let kind = match act.status {
+                ActStatus::Returned => Kind::Return,
+                ActStatus::Open => Kind::Dispute,
+                ActStatus::Won => Kind::DisputeWon,
+                ActStatus::Lost => Kind::DisputeLost,
+            };
+            (kind, Charge { amount: act.amount, ..charge }, None, Some(act.id))
         }
     };
-    let (act_key, act_id) = refund.map(|refund| (refund.key, refund.id)).unzip();
     Entry {
         kind,
         op,
@@ -300,6 +333,10 @@ impl Kind {
             Kind::Charge => "charge",
             Kind::Void => "void",
             Kind::Refund => "refund",
+            Kind::Return => "return",
+            Kind::Dispute => "dispute",
+            Kind::DisputeWon => "dispute_won",
+            Kind::DisputeLost => "dispute_lost",
         }
     }
 }
@@ -313,6 +350,7 @@ impl Op {
             Op::Void => "void",
             Op::Refund => "refund",
             Op::RefundLookup => "refund_lookup",
+            Op::Dashboard => "dashboard",
         }
     }
 }

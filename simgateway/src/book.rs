@@ -6,6 +6,7 @@
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
+use crate::act::Act;
 use crate::refund::Refund;
 use crate::request::ChargeRequest;
 
@@ -25,6 +26,8 @@ pub(crate) struct KeyState {
     pub(crate) charges: Vec<Charge>,
     /// The refunds of these charges, oldest first.
     pub(crate) refunds: Vec<Refund>,
+    /// Their returns and disputes, oldest first.
+    pub(crate) acts: Vec<Act>,
 }
 
 /// The facts that a repeated charge call must repeat.
@@ -88,6 +91,7 @@ impl KeyState {
             closed: false,
             charges: Vec::new(),
             refunds: Vec::new(),
+            acts: Vec::new(),
         }
     }
 }

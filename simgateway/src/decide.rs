@@ -7,6 +7,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 
+use crate::act;
 use crate::book::{Asked, Charge, ChargeStatus, Decline, KeyState};
 use crate::faults::{Fate, Faults, Mishap};
 use crate::refund::{self, Refund};
@@ -42,6 +43,8 @@ pub(crate) enum Effect {
     Voided(Charge),
     /// This refund of this charge took effect.
     Refunded(Charge, Refund),
+    /// This return or dispute of this charge took effect, or ended.
+    Acted(Charge, act::Act),
 }
 
 /// Decides a call against the state of its key. The caller has run `settle_due` on it first.
@@ -59,6 +62,7 @@ pub(crate) fn decide(state: &mut KeyState, request: &Request, case: &Case<'_>) -
         Request::Void(_) => void(state, case),
         Request::Refund(request) => refund::refund(state, request, case),
         Request::LookUpRefunds(key) => refund::look_up(state, key, case),
+        Request::Act(request) => act::act(state, request, case),
     }
 }
 

@@ -23,6 +23,8 @@ mod decide;
 
 mod refund;
 
+mod act;
+
 mod batch;
 
 mod store;

@@ -199,7 +199,7 @@ fn give_back(state: &mut KeyState, place: usize, script: Script) -> Option<Effec
         return None;
     }
     let charge = state.charges.iter().find(|charge| charge.id == asked.charge_id)?.clone();
-    let rest = charge.amount - state.given_back(&charge.id);
+    let rest = charge.amount - state.given_back(&charge.id) - state.gone(&charge.id);
     let refusal = if charge.status != ChargeStatus::Succeeded || charge.currency != asked.currency {
         Some(RefundRefusal::ChargeNotRefundable)
     } else if asked.amount > rest {

@@ -2,6 +2,7 @@
 //!
 //! Here is the only table of refusals: status, code and sentence of each.
 
+use crate::act::Act;
 use crate::book::Charge;
 use crate::refund::{Refund, RefundStatus};
 
@@ -42,6 +43,8 @@ pub(crate) enum Answer {
     Refund(Refund),
     /// The answer to a lookup of refunds by key.
     Refunds(Vec<Refund>),
+    /// The answer to what somebody does without the caller.
+    Act(Act),
     /// The refusal of any call.
     Refused(Refusal),
 }
@@ -65,6 +68,8 @@ pub(crate) enum Refusal {
     Voided,
     /// The charge to be given back is not known here.
     ChargeUnknown,
+    /// The charge has less left, or the dispute has ended.
+    NothingLeft,
     /// There is no such charge, or no such path.
     NotFound,
     /// The path takes another method.
@@ -109,6 +114,9 @@ impl Refusal {
             ),
             Refusal::Voided => (409, "voided", "the key was voided; nothing is charged under it"),
             Refusal::ChargeUnknown => (400, "charge_unknown", "there is no such charge to give back"),
+            Refusal::NothingLeft => {
+                (409, "nothing_left", "the charge has less left, or the dispute has ended")
+            }
             Refusal::NotFound => (404, "not_found", "there is no such thing"),
             Refusal::MethodNotAllowed => (405, "method_not_allowed", "the path takes another method"),
             Refusal::TooLarge => (413, "too_large", "the body is too large"),
@@ -157,7 +165,7 @@ impl Answer {
                 RefundStatus::Asked => 202,
                 RefundStatus::Failed => 402,
             },
-            Answer::Voided { .. } => 201,
+            Answer::Voided { .. } | Answer::Act(_) => 201,
             Answer::Refused(refusal) => refusal.facts().0,
         }
     }
@@ -168,6 +176,7 @@ impl Answer {
             Answer::Charge(charge) | Answer::Found(charge) => Some(&charge.id),
             Answer::Voided { charge_id, .. } => charge_id.as_deref(),
             Answer::Refund(refund) => Some(&refund.charge_id),
+            Answer::Act(act) => Some(&act.charge_id),
             Answer::Charges(_) | Answer::Refunds(_) | Answer::Refused(_) => None,
         }
     }

@@ -5,6 +5,8 @@
 
 use rust_decimal::Decimal;
 
+use crate::act::ActRequest;
+
 /// One call that the books decide about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
@@ -20,6 +22,8 @@ pub(crate) enum Request {
     Refund(RefundRequest),
     /// `GET /refunds?key=…`: the refunds under a key.
     LookUpRefunds(String),
+    /// `POST /dashboard/…`: what somebody does without the caller.
+    Act(ActRequest),
 }
 
 impl Request {
@@ -32,6 +36,7 @@ impl Request {
             Request::Void(key) => ("void", Some(key.clone()), None),
             Request::Refund(refund) => ("refund", Some(refund.key.clone()), None),
             Request::LookUpRefunds(key) => ("refund_lookup", Some(key.clone()), None),
+            Request::Act(_) => ("dashboard", None, None),
         }
     }
 }

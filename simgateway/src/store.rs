@@ -13,6 +13,7 @@ use rust_decimal::Decimal;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
+use crate::act::{Act, ActStatus};
 use crate::batch::{Batch, Changes};
 use crate::book::{Asked, Charge, ChargeStatus, Decline, KeyState};
 use crate::refund::{Refund, RefundRefusal, RefundStatus};
@@ -42,6 +43,7 @@ pub(crate) struct Wanted {
     pub(crate) keys: Vec<String>,
     pub(crate) charge_ids: Vec<String>,
     pub(crate) refund_keys: Vec<String>,
+    pub(crate) act_ids: Vec<String>,
     /// Whether it matters what was given back of the charges.
     pub(crate) gives_back: bool,
 }
@@ -87,8 +89,8 @@ impl Books {
 
     /// A batch with the states of what is wanted, and of all keys with something due.
     pub(crate) async fn load(&mut self, wanted: &Wanted) -> anyhow::Result<Batch> {
-        let Wanted { keys, charge_ids, refund_keys, gives_back } = wanted;
-        let rows = sqlx::query_file_as!(Row, "queries/load_keys.sql", keys, charge_ids, refund_keys)
+        let Wanted { keys, charge_ids, refund_keys, act_ids, gives_back } = wanted;
+        let rows = sqlx::query_file_as!(Row, "queries/load_keys.sql", keys, charge_ids, refund_keys, act_ids)
             .fetch_all(&mut self.0)
             .await
             .context("cannot load keys")?;
@@ -100,7 +102,7 @@ impl Books {
         Ok(Batch::new(now, states))
     }
 
-    /// Adds the refunds of these charges, which few have.
+    /// Adds the refunds, returns and disputes of these charges, which few have.
     async fn load_refunds(&mut self, states: &mut [KeyState]) -> anyhow::Result<()> {
         let charges: Vec<String> =
             states.iter().flat_map(|state| &state.charges).map(|charge| charge.id.clone()).collect();
@@ -118,6 +120,17 @@ impl Books {
                 state.refunds.push(refund);
             }
         }
+        let rows = sqlx::query_file_as!(ActRow, "queries/load_acts.sql", &charges)
+            .fetch_all(&mut self.0)
+            .await
+            .context("cannot load returns and disputes")?;
+        for row in rows {
+            let act = row.act().context("a return or dispute in the books is incomplete")?;
+            let holds = |state: &&mut KeyState| state.charges.iter().any(|it| it.id == act.charge_id);
+            if let Some(state) = states.iter_mut().find(holds) {
+                state.acts.push(act);
+            }
+        }
         Ok(())
     }
 
@@ -128,7 +141,7 @@ impl Books {
         }
         let keys = KeyColumns::from(changes.keys.as_slice());
         let charges = &changes.charges;
-        let refunds = &changes.refunds;
+        let (refunds, acts) = (&changes.refunds, &changes.acts);
         let journal = changes.journal;
         let money = || journal.iter().map(|entry| entry.money.as_ref());
         sqlx::query_file!(
@@ -171,6 +184,12 @@ impl Books {
             &column(refunds, |r| r.created_at),
             &column(journal, |e| e.act_key.as_deref()) as _,
             &column(journal, |e| e.act_id.as_deref()) as _,
+            &column(acts, |a| a.id.as_str()) as _,
+            &column(acts, |a| a.charge_id.as_str()) as _,
+            &column(acts, |a| a.status.as_str()) as _,
+            &column(acts, |a| a.amount),
+            &column(acts, |a| a.currency.as_str()) as _,
+            &column(acts, |a| a.created_at),
         )
         .execute(&mut self.0)
         .await
@@ -280,6 +299,7 @@ fn key_state(row: &mut Row, key: String) -> Option<KeyState> {
         closed: row.closed?,
         charges: Vec::new(),
         refunds: Vec::new(),
+        acts: Vec::new(),
     })
 }
 
@@ -330,6 +350,28 @@ impl RefundRow {
             reference: self.reference,
             refusal,
             calls: self.calls,
+            created_at: self.created_at,
+        })
+    }
+}
+
+struct ActRow {
+    id: String,
+    charge_id: String,
+    status: String,
+    amount: Decimal,
+    currency: String,
+    created_at: DateTime<Utc>,
+}
+
+impl ActRow {
+    fn act(self) -> Option<Act> {
+        Some(Act {
+            id: self.id,
+            charge_id: self.charge_id,
+            status: ActStatus::parse(&self.status)?,
+            amount: self.amount,
+            currency: self.currency,
             created_at: self.created_at,
         })
     }

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::act::ActRequest;
 use crate::batch::Call;
 use crate::faults::Crash;
 use crate::reply::{Refusal, Reply};
@@ -168,6 +169,13 @@ fn wanted(waiting: &[Waiting]) -> Wanted {
             Request::LookUpRefunds(key) => {
                 wanted.refund_keys.push(key.clone());
                 wanted.gives_back = true;
+            }
+            Request::Act(act) => {
+                wanted.gives_back = true;
+                wanted.charge_ids.extend(act.charge_id().map(str::to_owned));
+                if let ActRequest::End { id, .. } = act {
+                    wanted.act_ids.push(id.clone());
+                }
             }
             Request::Refund(request) => {
                 wanted.gives_back = true;

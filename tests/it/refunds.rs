@@ -10,6 +10,7 @@ use tests::{Answer, Client, Exit, Launch, Shape, System, a_payment, wait_for};
 use crate::PROGRAM;
 use crate::verify::{offences, report, verify};
 
+mod acts;
 mod adopted;
 mod crashes;
 mod held;
@@ -136,7 +137,11 @@ async fn a_payment_is_given_back_in_parts_once_for_each_key_and_its_row_does_not
     assert_eq!(shown["amount_refunded"], "12.30");
     shown["amount_refunded"] = json!("0.00");
     assert_eq!(shown, before.json(), "the payment itself is as it was");
-    assert_ne!(after.header("etag"), before.header("etag"), "whoever knows the payment is told of the refund");
+    assert_ne!(
+        after.header("etag"),
+        before.header("etag"),
+        "whoever knows the payment is told of the refund"
+    );
     let list = system.client.get(&format!("/v1/payments/{id}/refunds?limit=1")).await.json();
     assert_eq!((list["data"][0]["id"].as_str(), &list["has_more"]), (Some(rest.as_str()), &json!(true)));
     let path = format!("/v1/payments/{id}/refunds?limit=1&cursor={}", list["next_cursor"].as_str().unwrap());

@@ -7,6 +7,7 @@ use domain::account::{EntryCode, TransferStatus};
 use domain::correction;
 use domain::dead_letter::Class;
 use domain::decide::Purpose;
+use domain::operation::{OperationEvent, OperationStatus};
 use domain::outcome::FailureKind;
 use domain::posting::AccountKind;
 use domain::status::{EventType, HeldReason, PaymentStatus};
@@ -91,6 +92,8 @@ fn checked(constraint: &str) -> Option<Words> {
         "transfers_status_known" => set(TransferStatus::ALL.iter().map(|it| it.as_str())),
         "account_entries_code_known" => set(EntryCode::ALL.iter().map(|it| it.as_str())),
         "ledger_accounts_kind_known" => set(AccountKind::ALL.iter().map(|it| it.as_str())),
+        "operations_status_known" => set(OperationStatus::ALL.iter().map(|it| it.as_str())),
+        "operation_events_type_known" => set(OperationEvent::ALL.iter().map(|it| it.as_str())),
         "dead_letters_class_known" => classes(),
         "corrections_kind_known" => kinds(correction::KINDS),
         "reconciliation_runs_step_known" => declared("shared/src/operations/reconciliation/run.rs", "Step"),
@@ -116,6 +119,10 @@ const ONLY_WRITTEN: &[&str] = &[
     "dead_letters_closed_as_known",
     "decisions_outcome_known",
     "gateway_effects_kind_known",
+    "operation_transfers_code_known",
+    "operations_held_reason_known",
+    "operations_kind_known",
+    "operations_origin_known",
     "reconciliation_runs_trigger_known",
 ];
 

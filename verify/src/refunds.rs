@@ -1,4 +1,5 @@
-//! Refunds: each that succeeded was made once at the gateway, exactly as asked, and each that failed was not.
+//! Refunds, returns and disputes: each that stands here stands there, and moved what its status says. A refund
+//! that succeeded was made once at the gateway, exactly as asked, and each that failed was not.
 //! Each moved what its status says, its events are whole, and the totals of its payment are what its refunds
 //! add up to. None was made beyond what was captured.
 //!
@@ -31,6 +32,7 @@ struct RefundRow {
     charge_id: String,
     amount: String,
     currency: String,
+    kind: String,
     status: String,
     origin: String,
     version: i32,
@@ -50,12 +52,15 @@ struct RefundRow {
 #[derive(Debug)]
 struct Refund {
     id: Uuid,
+    kind: String,
     status: String,
     charge_id: String,
     amount: Option<Amount>,
     currency: String,
     as_asked: u32,
     otherwise: u32,
+    /// How a dispute ended, by the journal.
+    ended: Option<&'static str>,
 }
 
 /// A refund of the journal that is none of ours so far.
@@ -73,6 +78,8 @@ pub(super) struct Refunds {
     by_key: HashMap<(String, String), usize>,
     by_id: HashMap<(String, String), usize>,
     strangers: Vec<Stranger>,
+    /// What the gateway did without us and nobody has booked yet, by its id.
+    unbooked: Vec<String>,
     in_flight: u64,
 }
 
@@ -118,19 +125,22 @@ impl Refunds {
         }
         self.refunds.push(Refund {
             id: row.id,
+            kind: row.kind,
             status: row.status,
             charge_id: row.charge_id,
             amount: Amount::parse(&row.amount),
             currency: row.currency,
             as_asked: 0,
             otherwise: 0,
+            ended: None,
         });
     }
 
     /// Books a row of a gateway's journal if it is a refund that says by its own key or id which one. Answers
     /// whether it was.
     pub(super) fn book(&mut self, gateway: &GatewayName, row: &Row<'_>) -> bool {
-        if row.kind != "refund" || row.act_key.is_none() && row.act_id.is_none() {
+        let is_act = matches!(&*row.kind, "refund" | "return" | "dispute" | "dispute_won" | "dispute_lost");
+        if !is_act || row.act_key.is_none() && row.act_id.is_none() {
             return false;
         }
         let place = |of: &Option<std::borrow::Cow<'_, str>>| {
@@ -146,7 +156,12 @@ impl Refunds {
             && row.amount.as_deref().and_then(Amount::parse) == refund.amount
             && refund.amount.is_some()
             && row.currency.as_deref() == Some(&refund.currency);
-        if is_as_asked { refund.as_asked += 1 } else { refund.otherwise += 1 }
+        match &*row.kind {
+            "dispute_won" if is_as_asked => refund.ended = Some("won"),
+            "dispute_lost" if is_as_asked => refund.ended = Some("lost"),
+            kind if is_as_asked && kind == refund.kind => refund.as_asked += 1,
+            _ => refund.otherwise += 1,
+        }
         true
     }
 
@@ -172,19 +187,29 @@ impl Refunds {
             self.book(&stranger.gateway, &stranger.row);
         }
         for Stranger { gateway, row } in std::mem::take(&mut self.strangers) {
-            see(&gateway, &row);
+            if row.kind == "refund" {
+                see(&gateway, &row);
+            } else {
+                self.unbooked.push(row.act_id.as_deref().unwrap_or_default().to_owned());
+            }
         }
         Ok(())
     }
 
     /// Names each refund that the gateway made otherwise than our books say.
     pub(super) fn judge(&self, check: &mut Check) {
+        for id in &self.unbooked {
+            check.blame(id, "stands in the gateway's journal, and is not booked: payonce reconcile books it");
+        }
         for refund in &self.refunds {
             let (as_asked, otherwise) = (refund.as_asked, refund.otherwise);
             let is_fine = otherwise == 0
                 && match refund.status.as_str() {
                     "succeeded" => as_asked == 1,
                     "failed" => as_asked == 0,
+                    // Its end may not be booked yet.
+                    "open" => as_asked == 1,
+                    end @ ("won" | "lost") => as_asked == 1 && refund.ended == Some(end),
                     _ => as_asked <= 1,
                 };
             if !is_fine {
@@ -206,8 +231,9 @@ fn wrong(row: &RefundRow, rule: Rule, is_away: bool) -> Vec<String> {
         wrong.push(format!("has version {}, but the events {:?}", row.version, row.event_versions));
     }
     let last = row.events.last().map_or("", String::as_str);
-    let ends = row.events.iter().filter(|event| matches!(event.as_str(), "succeeded" | "failed")).count();
-    let is_over = row.status != "pending";
+    let is_end = |event: &&String| matches!(event.as_str(), "succeeded" | "failed" | "won" | "lost");
+    let ends = row.events.iter().filter(is_end).count();
+    let is_over = !matches!(row.status.as_str(), "pending" | "open");
     if is_over && last != row.status || ends != usize::from(is_over) {
         wrong.push(format!("is {}, but its last event is {last}, and {ends} of them end it", row.status));
     }
@@ -226,8 +252,8 @@ fn wrong(row: &RefundRow, rule: Rule, is_away: bool) -> Vec<String> {
             wrong.push(format!("is due only in {:.0} s", -overdue_s));
         }
     }
-    if row.origin == "gateway" && row.status != "succeeded" {
-        wrong.push("was made by the gateway, and did not succeed".to_owned());
+    if row.origin == "gateway" && !matches!(row.status.as_str(), "succeeded" | "open" | "won" | "lost") {
+        wrong.push(format!("was made by the gateway, and is {}", row.status));
     }
     wrong
 }
@@ -236,7 +262,7 @@ async fn page(pool: &PgPool, after: Uuid) -> Result<Vec<RefundRow>> {
     let rows = sqlx::query_as!(
         RefundRow,
         r#"select o.id, o.gateway, o.gateway_key, o.gateway_transaction_id, o.charge_id, o.amount::text as "amount!",
-                  o.currency, o.status, o.origin, o.version, o.held_reason is not null as "is_held!",
+                  o.currency, o.kind, o.status, o.origin, o.version, o.held_reason is not null as "is_held!",
                   exists (select from breaks b where b.subject = 'refund re_' || replace(o.id::text, '-', '')
                                                  and b.closed_at is null) as "has_open_break!",
                   extract(epoch from clock_timestamp() - o.due_at)::float8 as overdue_s,
@@ -253,14 +279,20 @@ async fn page(pool: &PgPool, after: Uuid) -> Result<Vec<RefundRow>> {
                                          case r.debit when 'merchant_payable' then 'default ' || o.merchant_id else o.gateway end,
                                          r.credit, o.currency,
                                          case r.credit when 'merchant_payable' then 'default ' || o.merchant_id else o.gateway end)
-                          from (values ('api', 'pending', 'refund_reserved', 'merchant_payable', 'refunds_in_transit'),
-                                       ('api', 'succeeded', 'refund_reserved', 'merchant_payable', 'refunds_in_transit'),
-                                       ('api', 'succeeded', 'refund_sent', 'refunds_in_transit', 'gateway_clearing'),
-                                       ('api', 'failed', 'refund_reserved', 'merchant_payable', 'refunds_in_transit'),
-                                       ('api', 'failed', 'refund_released', 'refunds_in_transit', 'merchant_payable'),
-                                       ('gateway', 'succeeded', 'refund_adopted', 'merchant_payable', 'gateway_clearing'))
-                               as r (origin, status, code, debit, credit)
-                         where r.origin = o.origin and r.status = o.status
+                          from (values ('refund', 'api', 'pending', 'refund_reserved', 'merchant_payable', 'refunds_in_transit'),
+                                       ('refund', 'api', 'succeeded', 'refund_reserved', 'merchant_payable', 'refunds_in_transit'),
+                                       ('refund', 'api', 'succeeded', 'refund_sent', 'refunds_in_transit', 'gateway_clearing'),
+                                       ('refund', 'api', 'failed', 'refund_reserved', 'merchant_payable', 'refunds_in_transit'),
+                                       ('refund', 'api', 'failed', 'refund_released', 'refunds_in_transit', 'merchant_payable'),
+                                       ('refund', 'gateway', 'succeeded', 'refund_adopted', 'merchant_payable', 'gateway_clearing'),
+                                       ('return', 'gateway', 'succeeded', 'returned', 'merchant_payable', 'gateway_clearing'),
+                                       ('dispute', 'gateway', 'open', 'dispute_opened', 'merchant_payable', 'disputed_funds'),
+                                       ('dispute', 'gateway', 'won', 'dispute_opened', 'merchant_payable', 'disputed_funds'),
+                                       ('dispute', 'gateway', 'won', 'dispute_won', 'disputed_funds', 'merchant_payable'),
+                                       ('dispute', 'gateway', 'lost', 'dispute_opened', 'merchant_payable', 'disputed_funds'),
+                                       ('dispute', 'gateway', 'lost', 'dispute_lost', 'disputed_funds', 'gateway_clearing'))
+                               as r (kind, origin, status, code, debit, credit)
+                         where r.kind = o.kind and r.origin = o.origin and r.status = o.status
                          order by r.code) as "founded!"
              from operations o
             where o.id > $1
@@ -279,8 +311,9 @@ async fn totals(pool: &PgPool, check: &mut Check) -> Result<()> {
     loop {
         let rows = sqlx::query!(
             r#"select ids.payment_id as "payment_id!", t.captured::text as captured,
-                      coalesce(t.reserved, 0) = s.reserved and coalesce(t.refunded, 0) = s.refunded and coalesce(t.adopted, 0) = s.adopted
-                          as "is_sum!",
+                      (coalesce(t.reserved, 0), coalesce(t.refunded, 0), coalesce(t.adopted, 0), coalesce(t.returned, 0),
+                       coalesce(t.disputed, 0), coalesce(t.disputes, 0))
+                          = (s.reserved, s.refunded, s.adopted, s.returned, s.disputed, s.disputes) as "is_sum!",
                       s.reserved + s.refunded <= coalesce(t.captured, 0) as "is_within!",
                       p.status is not distinct from 'succeeded' and p.amount = t.captured as "is_captured!"
                  from (select payment_id from refund_totals where payment_id > $1
@@ -293,7 +326,10 @@ async fn totals(pool: &PgPool, check: &mut Check) -> Result<()> {
                 cross join lateral (
                       select coalesce(sum(o.amount) filter (where o.status = 'pending'), 0) as reserved,
                              coalesce(sum(o.amount) filter (where o.status = 'succeeded' and o.origin = 'api'), 0) as refunded,
-                             coalesce(sum(o.amount) filter (where o.origin = 'gateway'), 0) as adopted
+                             coalesce(sum(o.amount) filter (where o.origin = 'gateway' and o.kind = 'refund'), 0) as adopted,
+                             coalesce(sum(o.amount) filter (where o.kind = 'return'), 0) as returned,
+                             coalesce(sum(o.amount) filter (where o.kind = 'dispute' and o.status <> 'won'), 0) as disputed,
+                             count(*) filter (where o.status = 'open') as disputes
                         from operations o
                        where o.payment_id = ids.payment_id) s
                 order by ids.payment_id"#,

@@ -247,7 +247,8 @@ async fn unless_gateway_is_away(
     Step::Doubt { wait, reason: Reason::GatewayAway, spends: Spends::Nothing, tells: false }
 }
 
-/// Whether the gateway's door answers, as far as the lease of a claim that was asked for then has time to ask.
+/// Whether the gateway's door answers, as far as the lease of a claim that was asked for then has time to
+/// ask.
 pub(crate) async fn door_answers(context: &Context, asked_at: Instant) -> bool {
     let left = context.claimant.lease.lease.saturating_sub(asked_at.elapsed() + SETTLE_MARGIN);
     let knock = context.gateway.knock(&context.pool);

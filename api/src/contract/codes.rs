@@ -120,6 +120,9 @@ codes! {
          remembered.",
     PaymentNotOver = "payment_not_over" CONFLICT Never
         "Only a payment that is over can be corrected.",
+    PaymentDisputed = "payment_disputed" CONFLICT Never
+        "A dispute about the payment is open: wait for its end. The refusal is remembered under the key: ask again \
+         under a new one.",
     PaymentNotRefundable = "payment_not_refundable" CONFLICT Never
         "Only a payment that succeeded can be given back, and none that people of ours correct. `payment` says how it \
          stood. The refusal is remembered under the key: ask again under a new one.",

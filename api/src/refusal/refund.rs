@@ -28,6 +28,7 @@ impl NotRefunded {
 
     pub(crate) const fn code(&self) -> Code {
         match self.refusal {
+            RefundRefusal::PaymentDisputed => Code::PaymentDisputed,
             RefundRefusal::PaymentNotRefundable => Code::PaymentNotRefundable,
             RefundRefusal::AmountExceedsRefundable => Code::AmountExceedsRefundable,
         }
@@ -41,7 +42,10 @@ impl NotRefunded {
     /// Adds the facts to a problem.
     pub(crate) fn tell(&self, body: &mut Value) {
         match self.refusal {
-            RefundRefusal::PaymentNotRefundable => body["payment"] = json!({ "status": self.facts["status"] }),
+            RefundRefusal::PaymentDisputed => {}
+            RefundRefusal::PaymentNotRefundable => {
+                body["payment"] = json!({ "status": self.facts["status"] })
+            }
             RefundRefusal::AmountExceedsRefundable => body["refundable"] = json!(self.refundable()),
         }
     }
@@ -50,12 +54,19 @@ impl NotRefunded {
 impl std::fmt::Display for NotRefunded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.refusal {
+            RefundRefusal::PaymentDisputed => {
+                f.write_str("a dispute about this payment is open; wait for its end")
+            }
             RefundRefusal::PaymentNotRefundable => {
                 let status = self.facts["status"].as_str().unwrap_or_default();
                 write!(f, "this payment is {status}, and cannot be given back as it stands")
             }
             RefundRefusal::AmountExceedsRefundable => {
-                write!(f, "{} of this payment can be given back; ask for that much or less", self.refundable())
+                write!(
+                    f,
+                    "{} of this payment can be given back; ask for that much or less",
+                    self.refundable()
+                )
             }
         }
     }

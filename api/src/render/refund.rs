@@ -1,6 +1,6 @@
 //! How refunds look to clients.
 
-use domain::ids::{OperationId, PaymentId};
+use domain::ids::{DisputeId, OperationId, PaymentId, ReturnId};
 use serde::Serialize;
 use serde_json::Value;
 use shared::payment::refunds::Refund;
@@ -78,4 +78,46 @@ pub(crate) fn refund(refund: &Refund) -> RefundView<'_> {
         terminal_at: refund.terminal_at.map(rfc3339),
         version: refund.version,
     }
+}
+
+/// What the gateway did without us: a late return or a dispute.
+#[derive(Serialize)]
+pub(crate) struct ActView<'a, I> {
+    id: I,
+    object: &'static str,
+    payment_id: PaymentId,
+    status: &'a str,
+    amount: String,
+    currency: &'a str,
+    gateway: Option<GatewayView<'a>>,
+    created_at: String,
+    updated_at: String,
+    terminal_at: Option<String>,
+    version: i32,
+}
+
+fn act<'a, I: From<uuid::Uuid>>(it: &'a Refund, object: &'static str) -> ActView<'a, I> {
+    ActView {
+        id: it.id.into(),
+        object,
+        payment_id: it.payment_id.into(),
+        status: &it.status,
+        amount: amount(&it.amount, &it.currency),
+        currency: &it.currency,
+        gateway: it.gateway_transaction_id.as_deref().map(|id| GatewayView { transaction_id: id }),
+        created_at: rfc3339(it.created_at),
+        updated_at: rfc3339(it.updated_at),
+        terminal_at: it.terminal_at.map(rfc3339),
+        version: it.version,
+    }
+}
+
+/// A late return.
+pub(crate) fn returned(it: &Refund) -> ActView<'_, ReturnId> {
+    ActView { status: "returned", ..act(it, "return") }
+}
+
+/// A dispute as it stands now.
+pub(crate) fn dispute(it: &Refund) -> ActView<'_, DisputeId> {
+    act(it, "dispute")
 }

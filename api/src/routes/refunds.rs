@@ -13,7 +13,7 @@ use domain::money::{Currency, InvalidMoney, Money};
 use rust_decimal::Decimal;
 use serde_json::json;
 use shared::database::standby;
-use shared::payment::refunds::{self, Refund, Wanted};
+use shared::payment::refunds::{self, Kind as OfKind, Refund, Wanted};
 use shared::payment::store;
 use shared::payment::transition::{self, NewRefund, Refunding};
 use tracing::Instrument as _;
@@ -108,8 +108,7 @@ async fn take_up(app: App, new: NewRefund) -> Result<Response, Problem> {
         Refunding::Taken { id, is_replay, at } => {
             standby::before_telling(&app.pool, at).await?;
             let found = find(&app, new.merchant, id).await?;
-            let mut response =
-                (StatusCode::ACCEPTED, Json(render::refund::created(&found))).into_response();
+            let mut response = (StatusCode::ACCEPTED, Json(render::refund::created(&found))).into_response();
             if let Ok(location) = HeaderValue::from_str(&format!("/v1/refunds/{id}")) {
                 response.headers_mut().insert(LOCATION, location);
             }
@@ -135,7 +134,7 @@ fn with_replayed(mut response: Response, is_replay: bool) -> Response {
 }
 
 async fn find(app: &App, merchant: MerchantId, id: OperationId) -> Result<Refund, Problem> {
-    let found = refunds::find(&app.pool, merchant, Wanted::One(id)).await?.pop();
+    let found = refunds::find(&app.pool, merchant, OfKind::Refund, Wanted::One(id.uuid())).await?.pop();
     found.ok_or(Problem::NotFound("refund"))
 }
 
@@ -165,7 +164,8 @@ async fn list(
     if store::currency(&app.pool, merchant, payment).await?.is_none() {
         return Err(Problem::NotFound("payment"));
     }
-    let found = refunds::find(&app.pool, merchant, Wanted::Of(payment, pages.after, pages.one_more())).await?;
+    let wanted = Wanted::Of(payment, pages.after.map(OperationId::uuid), pages.one_more());
+    let found = refunds::find(&app.pool, merchant, OfKind::Refund, wanted).await?;
     if let Some(newest) = found.iter().map(|refund| refund.updated_at).max() {
         standby::before_telling(&app.pool, newest).await?;
     }

@@ -1,4 +1,9 @@
+//! What follows from each answer, in doubt and not.
+
 use super::*;
+use crate::ids::OperationId;
+use crate::money::Money;
+use crate::outcome::{Failed, Outcome as _};
 
 const HELD: OperationStep = OperationStep::Hold(HeldReason::Unverifiable);
 
@@ -103,7 +108,8 @@ fn an_operation_in_doubt_ends_only_by_its_effect_or_a_stored_refusal_whatever_is
                     after_send(&now, &policy(), outcome.clone()),
                     after_look(&now, &policy(), outcome.clone()),
                 ] {
-                    let is_proof = matches!(outcome, OperationOutcome::Done(_) | OperationOutcome::Refused(_));
+                    let is_proof =
+                        matches!(outcome, OperationOutcome::Done(_) | OperationOutcome::Refused(_));
                     let is_over = step.status() != OperationStatus::Pending;
                     assert_eq!(is_over, is_proof, "{outcome:?} led to {step:?}");
                 }
@@ -115,8 +121,13 @@ fn an_operation_in_doubt_ends_only_by_its_effect_or_a_stored_refusal_whatever_is
 #[test]
 fn an_unknown_outcome_is_looked_up_and_absent_is_believed_only_the_second_time_past_the_window() {
     let sent = Situation::default();
-    for kind in [FailureKind::Timeout, FailureKind::Reset, FailureKind::ServerError, FailureKind::NotTheGateway] {
-        assert!(matches!(after_send(&sent, &policy(), no_answer(kind)), OperationStep::Doubt { .. }), "{kind}");
+    for kind in
+        [FailureKind::Timeout, FailureKind::Reset, FailureKind::ServerError, FailureKind::NotTheGateway]
+    {
+        assert!(
+            matches!(after_send(&sent, &policy(), no_answer(kind)), OperationStep::Doubt { .. }),
+            "{kind}"
+        );
     }
     let late = Situation { in_doubt: true, send_by_age: Duration::from_mins(5), ..Situation::default() };
     let look = |now: &Situation| after_look(now, &policy(), OperationOutcome::NotFound);
@@ -137,28 +148,20 @@ fn what_surely_was_not_done_is_sent_again_and_fails_once_the_tries_are_used_up()
     let now = Situation::default();
     let send = |now: &Situation, kind| after_send(now, &policy(), no_answer(kind));
     let spent = Situation { retries_spent: policy().max_retries, ..now };
-    assert!(matches!(
-        send(&now, FailureKind::NotExecuted),
-        OperationStep::Retry { spends: Spends::Try, .. }
-    ));
+    assert!(matches!(send(&now, FailureKind::NotExecuted), OperationStep::Retry { spends: Spends::Try, .. }));
     assert!(matches!(send(&spent, FailureKind::NotExecuted), OperationStep::Fail(_)));
     for kind in [FailureKind::Unreachable, FailureKind::Unauthorized, FailureKind::NotSent] {
         assert!(matches!(send(&spent, kind), OperationStep::Retry { spends: Spends::Nothing, .. }), "{kind}");
     }
-    let blind = Policy {
-        profile: crate::decide::Profile { looks_up: false, ..policy().profile },
-        ..policy()
-    };
+    let blind =
+        Policy { profile: crate::decide::Profile { looks_up: false, ..policy().profile }, ..policy() };
     assert_eq!(before_look(&blind), Some(HELD));
     assert_eq!(before_look(&policy()), None);
 }
 
 #[test]
 fn the_gateway_cannot_speak_with_our_words() {
-    let step = after_send(
-        &Situation::default(),
-        &policy(),
-        OperationOutcome::Refused(refusal("retries_exhausted")),
-    );
+    let step =
+        after_send(&Situation::default(), &policy(), OperationOutcome::Refused(refusal("retries_exhausted")));
     assert_eq!(step, OperationStep::Fail(refusal("refund_refused")));
 }

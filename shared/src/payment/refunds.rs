@@ -1,7 +1,7 @@
-//! Refunds as they stand: read alone.
+//! Refunds, returns and disputes as they stand: read alone.
 
 use chrono::{DateTime, Utc};
-use domain::ids::{MerchantId, OperationId, PaymentId};
+use domain::ids::{MerchantId, PaymentId};
 use rust_decimal::Decimal;
 use serde_json::Value;
 use sqlx::PgPool;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::database::InTime as _;
 
-/// A refund as it stands.
+/// A refund, return or dispute as it stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the columns of the table `operations`, which explains them")]
 pub struct Refund {
@@ -32,28 +32,63 @@ pub struct Refund {
     pub terminal_at: Option<DateTime<Utc>>,
 }
 
-/// Which refunds of a merchant are wanted.
+/// Of which kind an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Money given back.
+    Refund,
+    /// Money that a bank took back.
+    Return,
+    /// A charge that its customer disputes.
+    Dispute,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refund => "refund",
+            Self::Return => "return",
+            Self::Dispute => "dispute",
+        }
+    }
+}
+
+/// Which operations of a merchant are wanted.
 #[derive(Debug, Clone, Copy)]
 pub enum Wanted {
     /// This one.
-    One(OperationId),
+    One(Uuid),
     /// Those of this payment, newest first: at most so many, all older than this one.
-    Of(PaymentId, Option<OperationId>, i64),
+    Of(PaymentId, Option<Uuid>, i64),
 }
 
-/// The refunds that are wanted. Those of other merchants are not there.
+/// The operations of this kind that are wanted. Those of other merchants are not there.
 ///
 /// # Errors
 /// Returns the database's error.
-pub async fn find(pool: &PgPool, merchant: MerchantId, wanted: Wanted) -> sqlx::Result<Vec<Refund>> {
+pub async fn find(
+    pool: &PgPool,
+    merchant: MerchantId,
+    kind: Kind,
+    wanted: Wanted,
+) -> sqlx::Result<Vec<Refund>> {
     let (id, payment, before, limit) = match wanted {
-        Wanted::One(id) => (Some(id.uuid()), None, None, 1),
-        Wanted::Of(payment, before, limit) => (None, Some(payment.uuid()), before.map(OperationId::uuid), limit),
+        Wanted::One(id) => (Some(id), None, None, 1),
+        Wanted::Of(payment, before, limit) => (None, Some(payment.uuid()), before, limit),
     };
-    sqlx::query_file_as!(Refund, "queries/operation_find.sql", merchant.uuid(), id, payment, before, limit)
-        .fetch_all(pool)
-        .in_time()
-        .await
+    sqlx::query_file_as!(
+        Refund,
+        "queries/operation_find.sql",
+        merchant.uuid(),
+        id,
+        payment,
+        before,
+        limit,
+        kind.as_str()
+    )
+    .fetch_all(pool)
+    .in_time()
+    .await
 }
 
 /// What was given back of a payment, of whatever merchant: refunds that are done, and that the gateway made
@@ -76,6 +111,7 @@ pub async fn totals(pool: &PgPool, payment: PaymentId) -> sqlx::Result<Option<(D
 pub struct Shown {
     pub id: Uuid,
     pub payment_id: Uuid,
+    pub kind: String,
     pub origin: String,
     pub amount: Decimal,
     pub currency: String,
@@ -95,7 +131,7 @@ pub struct Shown {
 pub async fn shown(pool: &PgPool, of: Option<PaymentId>) -> sqlx::Result<Vec<Shown>> {
     sqlx::query_as!(
         Shown,
-        "select id, payment_id, origin, amount, currency, status, held_reason, due_at, in_doubt, gateway_transaction_id,
+        "select id, payment_id, kind, origin, amount, currency, status, held_reason, due_at, in_doubt, gateway_transaction_id,
                 failure_code, created_at
            from operations
           where case when $1::uuid is null then held_reason is not null else payment_id = $1 end

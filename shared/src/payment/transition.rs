@@ -7,7 +7,7 @@
 //! - `resolve`: `released`, and the end of a break;
 //! - `reschedule`: `rescheduled`, for a due time that cannot be right;
 //! - `remedy` and `correct`: what concerns a payment that is over, and never changes it;
-//! - `refund` and `adopt`: what gives back a payment that succeeded, in rows of its own.
+//! - `refund`, `release_refund` and `adopt`: what gives back a payment that succeeded, in rows of its own.
 //!
 //! Only `restored`, and `held` for a copy, are written elsewhere, by `operations::installation::restore`.
 //!
@@ -23,8 +23,9 @@ mod claim;
 mod correct;
 mod decide;
 mod hold;
-mod remedy;
 mod refund;
+mod release_refund;
+mod remedy;
 mod reschedule;
 mod resolve;
 #[cfg(debug_assertions)]
@@ -32,7 +33,7 @@ mod sabotage;
 mod settle;
 
 pub use accept::{Accepting, NewPayment, Recorded, accept, key_is_held};
-pub use adopt::{Adopted, adopt_refunds};
+pub use adopt::{Adopted, adopt_acts};
 pub use ask::{Asked, Asking, ask, withdraw};
 pub use claim::{Claim, Claimant, Claiming, Lease, Taken, claim, claim_alone};
 pub use correct::{
@@ -41,11 +42,12 @@ pub use correct::{
 };
 pub use decide::{DecideError, Decided, Deciding, Verdict, claim_decision, decision_is_due, record_decision};
 pub(crate) use hold::hold;
-pub use remedy::{Remedy, claim_remedy, record_remedy, remedy_is_due};
 pub use refund::{
-    ClaimedRefund, Justified, NewRefund, RefundSettlement, Refunding, SettledRefund, claim_refund, refund,
-    refund_is_due, release_refund, settle_refund,
+    ClaimedRefund, NewRefund, RefundSettlement, Refunding, SettledRefund, claim_refund, refund,
+    refund_is_due, settle_refund,
 };
+pub use release_refund::{Justified, release_refund};
+pub use remedy::{Remedy, claim_remedy, record_remedy, remedy_is_due};
 pub use reschedule::{Rescheduled, Waits, reschedule};
 pub use resolve::{Justification, Unusable, close_break, release};
 pub use settle::{Effect, SettleError, Settled, Settlement, Settling, settle};

@@ -64,6 +64,7 @@ impl Desk {
             Effect::Charged(_) => "charge",
             Effect::Voided(_) => "void",
             Effect::Refunded(..) => "refund",
+            Effect::Acted(..) => "act",
         }));
         shown(&decision.reply)
     }
@@ -78,7 +79,9 @@ fn shown(reply: &Reply) -> String {
         Answer::Charges(charges) => {
             format!("[{}]", charges.iter().map(charge_shown).collect::<Vec<_>>().join(", "))
         }
-        Answer::Refund(_) | Answer::Refunds(_) => unreachable!("refunds have tests of their own"),
+        Answer::Refund(_) | Answer::Refunds(_) | Answer::Act(_) => {
+            unreachable!("these have tests of their own")
+        }
         Answer::Voided { charge_id, .. } => {
             format!("201 voided {}", charge_id.as_deref().unwrap_or("nothing"))
         }

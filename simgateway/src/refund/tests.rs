@@ -58,6 +58,7 @@ impl Desk {
         let moved = effects.iter().filter_map(|effect| match effect {
             Effect::Refunded(_, refund) => Some(refund.amount.to_string()),
             Effect::Voided(charge) => Some(format!("void {}", charge.amount)),
+            Effect::Acted(_, act) => Some(format!("{} {}", act.status.as_str(), act.amount)),
             Effect::Charged(_) => None,
         });
         self.given_back.extend(moved);
@@ -81,7 +82,10 @@ fn one_key_gives_back_once_and_a_charge_never_more_than_it_took() {
     assert_eq!(desk.refund("a", "5.01"), "key_reused");
     assert_eq!(desk.refund("b", "7.31"), "402 failed 7.31");
     // The refusal is stored under its key.
-    assert_eq!((desk.refund("b", "7.31"), desk.look_up("b")), ("402 failed 7.31".into(), "failed 7.31".into()));
+    assert_eq!(
+        (desk.refund("b", "7.31"), desk.look_up("b")),
+        ("402 failed 7.31".into(), "failed 7.31".into())
+    );
     assert_eq!(desk.refund("c", "7.30"), "201 succeeded 7.30");
     assert_eq!(desk.look_up("a"), "succeeded 5.00");
     assert_eq!(desk.given_back, ["5.00", "7.30"]);
@@ -99,8 +103,16 @@ fn what_is_left_of_a_charge_is_voided_and_nothing_is_given_back_after_that() {
 #[test]
 fn each_payment_method_does_to_its_refunds_what_its_script_says() {
     for (method, answers, looked_up) in [
-        ("sim_refund_timeout_done", ["silence", "201 succeeded 1.00", "201 succeeded 1.00"], "succeeded 1.00"),
-        ("sim_refund_timeout_not_done", ["silence", "201 succeeded 1.00", "201 succeeded 1.00"], "succeeded 1.00"),
+        (
+            "sim_refund_timeout_done",
+            ["silence", "201 succeeded 1.00", "201 succeeded 1.00"],
+            "succeeded 1.00",
+        ),
+        (
+            "sim_refund_timeout_not_done",
+            ["silence", "201 succeeded 1.00", "201 succeeded 1.00"],
+            "succeeded 1.00",
+        ),
         ("sim_refund_503", ["not_executed", "not_executed", "201 succeeded 1.00"], "succeeded 1.00"),
         ("sim_refund_declined", ["402 failed 1.00"; 3], "failed 1.00"),
         ("sim_refund_doubt", ["silence"; 3], "silence"),

@@ -37,6 +37,13 @@ struct RefundBody {
     reference: String,
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ActBody {
+    charge: String,
+    amount: String,
+}
+
 /// The query of `GET /refunds`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -105,6 +112,24 @@ pub(super) fn refund(headers: &HeaderMap, body: &[u8]) -> Result<RefundRequest, 
         currency: currency(body.currency)?,
         reference: text("reference", body.reference)?,
     })
+}
+
+/// The refund that somebody makes in the dashboard, under a key of its own.
+pub(super) fn refund_by_hand(body: &[u8]) -> Result<RefundRequest, Problem> {
+    let body: RefundBody = json(body)?;
+    Ok(RefundRequest {
+        key: format!("dash_{}", uuid::Uuid::now_v7().simple()),
+        charge_id: text("charge", body.charge)?,
+        amount: amount(&body.amount)?,
+        currency: currency(body.currency)?,
+        reference: text("reference", body.reference)?,
+    })
+}
+
+/// The charge, and how much of it, that a return or a dispute is about.
+pub(super) fn act(body: &[u8]) -> Result<(String, Decimal), Problem> {
+    let body: ActBody = json(body)?;
+    Ok((text("charge", body.charge)?, amount(&body.amount)?))
 }
 
 /// The key that headers and body ask to void.

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
+use crate::act::Act;
 use crate::book::{Charge, Decline};
 use crate::journal::JournalRow;
 use crate::refund::Refund;
@@ -68,6 +69,17 @@ struct RefundBody<'a> {
     /// Why it was refused; left out of a refund that was not.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<ProblemBody<'a>>,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(Serialize)]
+struct ActBody<'a> {
+    id: &'a str,
+    charge: &'a str,
+    status: &'static str,
+    #[serde(with = "rust_decimal::serde::str")]
+    amount: Decimal,
+    currency: &'a str,
     created_at: DateTime<Utc>,
 }
 
@@ -165,6 +177,7 @@ impl IntoResponse for Answer {
             Answer::Refunds(refunds) => {
                 respond(status, &RefundsBody { data: refunds.iter().map(RefundBody::from).collect() })
             }
+            Answer::Act(act) => respond(status, &ActBody::from(act)),
             Answer::Refused(refusal) => Problem::from(*refusal).into_response(),
         }
     }
@@ -201,6 +214,19 @@ impl<'a> From<&'a Refund> for RefundBody<'a> {
                 .refusal
                 .map(|refusal| ProblemBody { code: refusal.as_str(), message: refusal.message() }),
             created_at: refund.created_at,
+        }
+    }
+}
+
+impl<'a> From<&'a Act> for ActBody<'a> {
+    fn from(act: &'a Act) -> ActBody<'a> {
+        ActBody {
+            id: &act.id,
+            charge: &act.charge_id,
+            status: act.status.as_str(),
+            amount: act.amount,
+            currency: &act.currency,
+            created_at: act.created_at,
         }
     }
 }

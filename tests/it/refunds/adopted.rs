@@ -13,7 +13,8 @@ async fn by_hand(system: &System, id: PaymentId, key: &str, amount: &str) -> Val
     let charge = system.client.payment(id).await["gateway"]["transaction_id"].clone();
     let body = json!({ "charge": charge, "amount": amount, "currency": "EUR", "reference": "by-hand" });
     let url = format!("{}/refunds", system.gateway.address("gateway"));
-    let sent = reqwest::Client::new().post(url).header("idempotency-key", key).json(&body).send().await.unwrap();
+    let sent =
+        reqwest::Client::new().post(url).header("idempotency-key", key).json(&body).send().await.unwrap();
     assert_eq!(sent.status(), 201);
     sent.json().await.unwrap()
 }
@@ -37,7 +38,10 @@ async fn a_refund_that_was_made_at_the_gateway_is_booked_once_and_only_the_rest_
     reconcile(&system).await;
 
     assert_eq!(open_breaks(&system).await, Vec::<String>::new());
-    assert_eq!(listed(&system, id).await, [("gateway", "4.00"), ("api", "2.00")].map(|(a, b)| (a.into(), b.into())));
+    assert_eq!(
+        listed(&system, id).await,
+        [("gateway", "4.00"), ("api", "2.00")].map(|(a, b)| (a.into(), b.into()))
+    );
     let payment = system.client.payment(id).await;
     assert_eq!((&payment["amount_refunded"], &payment["version"]), (&json!("6.00"), &before));
     let refused = refund(&system.client, id, &key(), json!({ "amount": "6.31" })).await;

@@ -17,7 +17,10 @@ async fn a_refund_in_doubt_is_held_for_a_person_and_released_it_is_looked_up_bef
 
     for refund in [&one, &two] {
         let held = at_rest(&system, refund).await;
-        assert_eq!((held["status"].as_str(), held["held_reason"].as_str()), (Some("pending"), Some("unverifiable")));
+        assert_eq!(
+            (held["status"].as_str(), held["held_reason"].as_str()),
+            (Some("pending"), Some("unverifiable"))
+        );
     }
 
     // It may have been made, so it stays reserved, and each has a break of its own.

@@ -28,7 +28,10 @@ async fn of_three_refunds_of_five_from_twelve_exactly_two_are_taken_up_and_the_e
             let answers = join_all(keys.iter().chain(&keys).map(|key| asked(key))).await;
 
             for (first, second) in answers.iter().zip(&answers[3..]) {
-                assert_eq!((first.status, first.json()["id"].clone()), (second.status, second.json()["id"].clone()));
+                assert_eq!(
+                    (first.status, first.json()["id"].clone()),
+                    (second.status, second.json()["id"].clone())
+                );
             }
             let mut statuses: Vec<u16> = answers[..3].iter().map(|answer| answer.status).collect();
             statuses.sort_unstable();

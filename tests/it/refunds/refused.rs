@@ -36,7 +36,8 @@ async fn only_what_succeeded_is_given_back_and_a_refusal_that_rests_on_it_is_rem
         (json!({ "reason": "x".repeat(1001) }), "reason"),
         (json!({ "metadata": { "a": 1 } }), "metadata"),
     ] {
-        let problem = refund(&system.client, id, &kept, body.clone()).await.assert_problem(400, "invalid_request");
+        let problem =
+            refund(&system.client, id, &kept, body.clone()).await.assert_problem(400, "invalid_request");
         assert!(problem["errors"][0]["pointer"].as_str().unwrap().contains(field), "{body}: {problem}");
     }
     let stranger = system.another_merchant("second").await;

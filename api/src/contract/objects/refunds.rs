@@ -6,7 +6,13 @@ use domain::status::HeldReason;
 use super::{Field, Kind, Schema, at, id, maybe, maybe_at, object, text};
 
 fn statuses() -> Vec<&'static str> {
-    OperationStatus::ALL.iter().map(|it| it.as_str()).collect()
+    [OperationStatus::Pending, OperationStatus::Succeeded, OperationStatus::Failed]
+        .map(|it| it.as_str())
+        .to_vec()
+}
+
+fn of_disputes() -> Vec<&'static str> {
+    [OperationStatus::Open, OperationStatus::Won, OperationStatus::Lost].map(|it| it.as_str()).to_vec()
 }
 
 fn origins() -> Vec<&'static str> {
@@ -84,7 +90,10 @@ pub(crate) static REFUND: Schema = Schema {
 static REFUND_FAILURE: Schema = Schema {
     name: "RefundFailure",
     about: "Why a refund failed.",
-    fields: &[text("code", "A word of the gateway's or of ours."), maybe("message", "A sentence for people.")],
+    fields: &[
+        text("code", "A word of the gateway's or of ours."),
+        maybe("message", "A sentence for people."),
+    ],
     example: "",
 };
 
@@ -92,5 +101,55 @@ static REFUND_GATEWAY: Schema = Schema {
     name: "RefundAtGateway",
     about: "A refund as the gateway knows it.",
     fields: &[text("transaction_id", "The gateway's id of it.")],
+    example: "",
+};
+
+pub(crate) static RETURN: Schema = Schema {
+    name: "Return",
+    about: "A payment, or a part of it, that a bank took back after it had succeeded.",
+    fields: &[
+        id("ret_", "The id of the return."),
+        object("return"),
+        Field::new("payment_id", Kind::Id("pay_"), "The payment that it is about."),
+        Field::new("status", Kind::Constant("returned"), "It stays so."),
+        Field::new("amount", Kind::Amount, "How much, with the currency's decimal places."),
+        text("currency", "The currency, by ISO 4217."),
+        Field {
+            name: "gateway",
+            kind: Kind::One(&REFUND_GATEWAY),
+            is_null: true,
+            is_optional: false,
+            about: "What the gateway calls it.",
+        },
+        at("created_at", "When it was booked here."),
+        at("updated_at", "When it last changed."),
+        maybe_at("terminal_at", "When its end was booked. Null while it has none."),
+        Field::new("version", Kind::Range(1, i32::MAX as i64), "The number of its changes."),
+    ],
+    example: "",
+};
+
+pub(crate) static DISPUTE: Schema = Schema {
+    name: "Dispute",
+    about: "A charge that its customer disputes.",
+    fields: &[
+        id("dsp_", "The id of the dispute."),
+        object("dispute"),
+        Field::new("payment_id", Kind::Id("pay_"), "The payment that it is about."),
+        Field::new("status", Kind::Word(of_disputes), "`open` until it is `won` or `lost`."),
+        Field::new("amount", Kind::Amount, "How much, with the currency's decimal places."),
+        text("currency", "The currency, by ISO 4217."),
+        Field {
+            name: "gateway",
+            kind: Kind::One(&REFUND_GATEWAY),
+            is_null: true,
+            is_optional: false,
+            about: "What the gateway calls it.",
+        },
+        at("created_at", "When it was booked here."),
+        at("updated_at", "When it last changed."),
+        maybe_at("terminal_at", "When its end was booked. Null while it has none."),
+        Field::new("version", Kind::Range(1, i32::MAX as i64), "The number of its changes."),
+    ],
     example: "",
 };

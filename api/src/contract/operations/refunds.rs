@@ -2,7 +2,8 @@
 
 use super::*;
 
-pub(super) const ALL: &[&Operation] = &[&REFUND_PAYMENT, &LIST_REFUNDS, &GET_REFUND];
+pub(super) const ALL: &[&Operation] =
+    &[&REFUND_PAYMENT, &LIST_REFUNDS, &GET_REFUND, &LIST_RETURNS, &GET_RETURN, &LIST_DISPUTES, &GET_DISPUTE];
 
 const PAYMENT_ID: Parameter = in_path("id", Kind::Id("pay_"), "The id of the payment.");
 
@@ -26,6 +27,7 @@ pub(crate) static REFUND_PAYMENT: Operation = Operation {
     problems: &[
         Code::IdempotencyKeyMissing,
         Code::IdempotencyKeyReused,
+        Code::PaymentDisputed,
         Code::PaymentNotRefundable,
         Code::AmountExceedsRefundable,
     ],
@@ -57,5 +59,63 @@ pub(crate) static GET_REFUND: Operation = Operation {
     takes: &[in_path("id", Kind::Id("re_"), "The id of the refund.")],
     body: None,
     answers: &[ok("The refund.", Content::One(&o::REFUND))],
+    problems: &[],
+};
+
+pub(crate) static LIST_RETURNS: Operation = Operation {
+    id: "list_returns",
+    verb: Verb::Get,
+    path: "/v1/payments/{id}/returns",
+    caller: Caller::Merchant,
+    about: "Lists the late returns of a payment, newest first.",
+    takes: &[
+        PAYMENT_ID,
+        query("starting_after", Kind::Id("ret_"), "The last return of the page before."),
+        CURSOR,
+        LIMIT,
+    ],
+    body: None,
+    answers: &[ok("A page of returns.", Content::Page(&o::RETURN))],
+    problems: &[],
+};
+
+pub(crate) static GET_RETURN: Operation = Operation {
+    id: "get_return",
+    verb: Verb::Get,
+    path: "/v1/returns/{id}",
+    caller: Caller::Merchant,
+    about: "Shows a return as it stands now.",
+    takes: &[in_path("id", Kind::Id("ret_"), "The id of the return.")],
+    body: None,
+    answers: &[ok("The return.", Content::One(&o::RETURN))],
+    problems: &[],
+};
+
+pub(crate) static LIST_DISPUTES: Operation = Operation {
+    id: "list_disputes",
+    verb: Verb::Get,
+    path: "/v1/payments/{id}/disputes",
+    caller: Caller::Merchant,
+    about: "Lists the disputes about a payment, newest first.",
+    takes: &[
+        PAYMENT_ID,
+        query("starting_after", Kind::Id("dsp_"), "The last dispute of the page before."),
+        CURSOR,
+        LIMIT,
+    ],
+    body: None,
+    answers: &[ok("A page of disputes.", Content::Page(&o::DISPUTE))],
+    problems: &[],
+};
+
+pub(crate) static GET_DISPUTE: Operation = Operation {
+    id: "get_dispute",
+    verb: Verb::Get,
+    path: "/v1/disputes/{id}",
+    caller: Caller::Merchant,
+    about: "Shows a dispute as it stands now.",
+    takes: &[in_path("id", Kind::Id("dsp_"), "The id of the dispute.")],
+    body: None,
+    answers: &[ok("The dispute.", Content::One(&o::DISPUTE))],
     problems: &[],
 };

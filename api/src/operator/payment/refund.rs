@@ -1,6 +1,6 @@
 //! The refunds of a payment, as people who operate Payonce see them.
 
-use domain::ids::OperationId;
+use domain::ids::{DisputeId, OperationId, ReturnId};
 use shared::payment::refunds::Shown;
 
 use crate::operator::show::Time;
@@ -30,7 +30,11 @@ impl From<Shown> for RefundView {
             (None, _) => "nothing".to_owned(),
         };
         Self {
-            id: OperationId::from(it.id).to_string(),
+            id: match it.kind.as_str() {
+                "return" => ReturnId::from(it.id).to_string(),
+                "dispute" => DisputeId::from(it.id).to_string(),
+                _ => OperationId::from(it.id).to_string(),
+            },
             amount: format!("{} {}", render::amount(&it.amount.to_string(), &it.currency), it.currency),
             status,
             at_gateway,

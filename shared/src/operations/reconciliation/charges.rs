@@ -16,7 +16,7 @@ use crate::operations::breaks::{self, Finding};
 use crate::payment::transition;
 
 /// Those of these payments that ended otherwise than the journal of their gateway says, as far as the copy of
-/// that journal is whole. Refunds that the gateway made without us are booked before that.
+/// that journal is whole. What the gateway did without us is booked before that.
 pub(super) async fn beside_the_gateways(
     pool: &PgPool,
     ids: &[Uuid],
@@ -24,9 +24,9 @@ pub(super) async fn beside_the_gateways(
 ) -> sqlx::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (gateway, whole_at) in whole_at {
-        for adopted in transition::adopt_refunds(pool, gateway, ids).await? {
-            let (refund_id, payment_id) = (adopted.id, adopted.payment_id);
-            tracing::warn!(event = "refund_adopted", %payment_id, %refund_id, "the gateway made a refund without us; booked");
+        for adopted in transition::adopt_acts(pool, gateway, ids).await? {
+            let (operation_id, payment_id) = (adopted.id, adopted.payment_id);
+            tracing::warn!(event = "act_adopted", %payment_id, %operation_id, "the gateway did this without us; booked");
         }
         let rows = sqlx::query_file!("queries/reconcile_charges.sql", gateway.as_str(), ids, whole_at);
         let rows = rows.fetch_all(pool).await?;

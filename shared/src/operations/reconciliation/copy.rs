@@ -134,7 +134,8 @@ struct Effect<'a> {
 /// Those rows that moved money. A void under whose key nothing was charged moved none.
 fn effects<'a>(rows: &'a [JournalRow]) -> Result<Vec<Effect<'a>>, Unread> {
     let moved = rows.iter().filter(|row| {
-        let undid = matches!(row.kind.as_str(), "void" | "refund") && row.charge_id.is_some();
+        let acts = ["void", "refund", "return", "dispute", "dispute_won", "dispute_lost"];
+        let undid = acts.contains(&row.kind.as_str()) && row.charge_id.is_some();
         row.kind == "charge" || undid
     });
     let text = |text: &Option<String>| text.as_deref().map(storable);

@@ -1,4 +1,4 @@
-//! Refunds: taken up, claimed, settled, and given back to the workers by a person.
+//! Refunds: taken up, claimed and settled.
 //!
 //! Invariants: the payment itself never changes. The gateway is asked only under a committed, current claim.
 //! What is reserved and what was given back never exceed what was captured: the totals are locked by each
@@ -18,7 +18,6 @@ use serde_json::Value;
 use sqlx::PgPool;
 use uuid::Uuid;
 
-use super::Justification;
 use crate::database::{InTime as _, Lend as _, durable, millis};
 use crate::platform::metrics;
 
@@ -347,9 +346,7 @@ struct Written<'a> {
 impl<'a> Written<'a> {
     fn of(step: &'a OperationStep) -> Self {
         match step {
-            OperationStep::Succeed(effect) => {
-                Self { transaction_id: Some(&effect.id), ..Self::default() }
-            }
+            OperationStep::Succeed(effect) => Self { transaction_id: Some(&effect.id), ..Self::default() },
             OperationStep::Fail(refusal) => {
                 Self { failure: Some((&refusal.code, &refusal.message)), ..Self::default() }
             }
@@ -362,51 +359,9 @@ impl<'a> Written<'a> {
             OperationStep::Doubt { wait, reason, .. } => {
                 Self { reason: Some(reason.as_str()), wait_ms: Some(millis(*wait)), ..Self::default() }
             }
-            OperationStep::Hold(reason) => Self {
-                reason: Some(reason.as_str()),
-                held_reason: Some(reason.as_str()),
-                ..Self::default()
-            },
+            OperationStep::Hold(reason) => {
+                Self { reason: Some(reason.as_str()), held_reason: Some(reason.as_str()), ..Self::default() }
+            }
         }
     }
-}
-
-/// What became of a person's word about a held refund.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Justified {
-    /// It is done.
-    Done,
-    /// It is not held, or not any more.
-    NotHeld,
-    /// There is no such refund.
-    NoSuchRefund,
-}
-
-/// Gives a held refund back to the workers, which look it up, and closes its break. Nothing is sent before
-/// the look.
-///
-/// # Errors
-/// The database's error. The call may be repeated.
-pub async fn release_refund(
-    pool: &PgPool,
-    id: OperationId,
-    justification: &Justification,
-) -> sqlx::Result<Justified> {
-    let statement = sqlx::query_file!(
-        "queries/operation_release.sql",
-        id.uuid(),
-        justification.by(),
-        justification.reason()
-    )
-    .fetch_one(pool)
-    .in_time();
-    let released = durable("refund_release", statement).await?;
-    if released.was_released {
-        metrics::refund_event(OperationEvent::Released);
-    }
-    Ok(match (released.was_released, released.exists) {
-        (true, _) => Justified::Done,
-        (false, true) => Justified::NotHeld,
-        (false, false) => Justified::NoSuchRefund,
-    })
 }
