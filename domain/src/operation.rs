@@ -105,7 +105,8 @@ pub enum OperationStep {
     Succeed(Effect),
     /// It surely was not done.
     Fail(Refusal),
-    /// It surely was not done by this attempt, or nothing of it arrived: it is sent again, under the same key.
+    /// It surely was not done by this attempt, or nothing of it arrived: it is sent again, under the same
+    /// key.
     Retry {
         /// The wait before the next attempt.
         wait: Duration,

@@ -94,8 +94,8 @@ pub const fn refund_postings(event: OperationEvent) -> &'static [Posting] {
     }
 }
 
-/// The movements of what the gateway did without us, each under what is found in its books. The statement that
-/// adopts it has the same rules.
+/// The movements of what the gateway did without us, each under what is found in its books. The statement
+/// that adopts it has the same rules.
 pub const ADOPTED: &[(&str, Posting)] = &[
     (
         "a refund",

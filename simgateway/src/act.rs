@@ -1,4 +1,5 @@
-//! What happens to a charge without its caller: a late return, or a dispute that is opened, won or lost. Pure.
+//! What happens to a charge without its caller: a late return, or a dispute that is opened, won or lost.
+//! Pure.
 //!
 //! Invariant: a dispute ends once. What was given back, returned or is disputed is never more than was taken.
 

@@ -1,7 +1,7 @@
-//! Refunds, returns and disputes: each that stands here stands there, and moved what its status says. A refund
-//! that succeeded was made once at the gateway, exactly as asked, and each that failed was not.
-//! Each moved what its status says, its events are whole, and the totals of its payment are what its refunds
-//! add up to. None was made beyond what was captured.
+//! Refunds, returns and disputes: each that stands here stands there, and moved what its status says. A
+//! refund that succeeded was made once at the gateway, exactly as asked, and each that failed was not. Each
+//! moved what its status says, its events are whole, and the totals of its payment are what its refunds add
+//! up to. None was made beyond what was captured.
 //!
 //! A refund is committed before the gateway is asked for it. So a refund in the journal that is none of ours,
 //! when our books are read once more, is nobody's.
@@ -89,8 +89,8 @@ impl Refunds {
         self.in_flight
     }
 
-    /// Reads all refunds and totals, and checks what no gateway has to be asked about. `away` are the gateways
-    /// whose refunds may wait.
+    /// Reads all refunds and totals, and checks what no gateway has to be asked about. `away` are the
+    /// gateways whose refunds may wait.
     pub(super) async fn read(
         &mut self,
         pool: &PgPool,

@@ -1,7 +1,7 @@
 //! What the gateway says of an operation.
 //!
-//! Invariant: only an effect that is exactly what was asked for counts as done, and whatever is no definite answer
-//! is unknown.
+//! Invariant: only an effect that is exactly what was asked for counts as done, and whatever is no definite
+//! answer is unknown.
 
 use std::time::Duration;
 

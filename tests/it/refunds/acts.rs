@@ -1,5 +1,5 @@
-//! Late returns and disputes: found in the gateway's books, booked with postings, and shown. The payment does not
-//! change.
+//! Late returns and disputes: found in the gateway's books, booked with postings, and shown. The payment does
+//! not change.
 
 use domain::ids::PaymentId;
 use serde_json::{Value, json};

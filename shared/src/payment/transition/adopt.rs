@@ -1,5 +1,5 @@
-//! What the gateway did without us, found in the copy of its journal: refunds of origin `gateway`, late returns,
-//! and disputes, which it opens and ends.
+//! What the gateway did without us, found in the copy of its journal: refunds of origin `gateway`, late
+//! returns, and disputes, which it opens and ends.
 //!
 //! Invariant: what stands here already, under its key or by the gateway's id, is never adopted. The payment
 //! itself never changes.
@@ -19,7 +19,8 @@ pub struct Adopted {
     pub payment_id: PaymentId,
 }
 
-/// Adopts what the copy of the gateway's journal shows of these payments and what does not stand here, each by a statement of its own. May be repeated.
+/// Adopts what the copy of the gateway's journal shows of these payments and what does not stand here, each
+/// by a statement of its own. May be repeated.
 ///
 /// # Errors
 /// The database's error. What was adopted before stays adopted.
