@@ -1,7 +1,8 @@
 //! Conditional reads of a payment (RFC 9110, section 13): a client that knows it as it stands gets no body.
 //!
 //! A tag is weak, as it names the state of the payment and not the bytes that show it. It has the number of
-//! the form that payments are shown in, the version, and the time of the last change. The time is there for
+//! the form that payments are shown in, the version, the time of the last change, and how
+//! often what is given back was changed. The time is there for
 //! a past that came back: the same version is then another event.
 
 use std::convert::Infallible;
@@ -20,7 +21,8 @@ pub(crate) struct Tag(String);
 impl Tag {
     pub(crate) fn of(payment: &Payment) -> Self {
         let changed_at = payment.updated_at.timestamp_micros();
-        Self(format!("\"{FORM}.{}.{changed_at:x}\"", payment.version))
+        let refunds = payment.refund_version.unwrap_or(0);
+        Self(format!("\"{FORM}.{}.{changed_at:x}.{refunds}\"", payment.version))
     }
 
     /// The value of the header `ETag`.

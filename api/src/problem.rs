@@ -18,7 +18,7 @@ use shared::merchant::scope::Scope;
 
 use crate::contract::codes::{Code, Retry};
 use crate::fault::{FAULTS_MAX, Fault, Kind};
-use crate::refusal::NotMoved;
+use crate::refusal::{NotMoved, NotRefunded};
 
 /// Everything that can be wrong with a request, or with us.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +43,9 @@ pub(crate) enum Problem {
     /// Nothing moved, for a reason of the accounts.
     #[error("{0}")]
     Refused(NotMoved),
+    /// Nothing is given back, for a reason of the payment.
+    #[error("{0}")]
+    NotRefunded(NotRefunded),
     #[error(
         "another session of the database keeps account {0} locked; repeat this request with the same Idempotency-Key"
     )]
@@ -173,6 +176,7 @@ impl Problem {
             Self::KeyMissing => Code::IdempotencyKeyMissing,
             Self::KeyReused { .. } | Self::KeyOfAnother => Code::IdempotencyKeyReused,
             Self::Refused(refused) => refused.code(),
+            Self::NotRefunded(refused) => refused.code(),
             Self::AccountBusy(_) => Code::AccountBusy,
             Self::ExternalIdTaken => Code::ExternalIdTaken,
             Self::KeyInProgress => Code::IdempotencyKeyInProgress,
@@ -242,6 +246,9 @@ impl Problem {
             body["payment_id"] = json!(payment_id);
         }
         if let Self::Refused(refused) = self {
+            refused.tell(&mut body);
+        }
+        if let Self::NotRefunded(refused) = self {
             refused.tell(&mut body);
         }
         if let Self::AccountBusy(account) = self {

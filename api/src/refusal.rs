@@ -12,6 +12,10 @@ use uuid::Uuid;
 use crate::contract::codes::Code;
 use crate::problem::Problem;
 
+mod refund;
+
+pub(crate) use refund::NotRefunded;
+
 /// A refusal, and the facts that it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NotMoved {

@@ -2,8 +2,9 @@
 
 use domain::idempotency;
 use domain::ids::PaymentId;
-use domain::money::Money;
+use domain::money::{Currency, Money};
 use domain::request::Accepted;
+use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shared::operations::reconciliation::Stored;
@@ -13,6 +14,7 @@ use shared::platform::time::{rfc3339, with_instants};
 use crate::problem::Problem;
 
 pub(crate) mod account;
+pub(crate) mod refund;
 
 /// A payment; its fields stand in the order in which they are read.
 #[derive(Serialize)]
@@ -34,6 +36,9 @@ pub(crate) struct PaymentView<'a> {
     created_at: String,
     updated_at: String,
     terminal_at: Option<String>,
+    /// What was given back. First answers are older than that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    amount_refunded: Option<String>,
     version: i32,
 }
 
@@ -95,6 +100,7 @@ fn accepted(payment: &Accepted) -> PaymentView<'_> {
         updated_at: rfc3339(payment.created_at),
         terminal_at: None,
         version: 1,
+        amount_refunded: None,
     }
 }
 
@@ -109,7 +115,7 @@ pub(crate) fn first_answer(payment: &Accepted, renderer: i16) -> Result<PaymentV
 
 /// The number of the form in which payments are shown as they stand. A changed form gets a new number, so
 /// that nobody who knows the old one is told that nothing has changed.
-pub(crate) const FORM: u32 = 1;
+pub(crate) const FORM: u32 = 2;
 
 /// A payment as it stands now.
 pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
@@ -139,6 +145,7 @@ pub(crate) fn payment(payment: &Payment) -> PaymentView<'_> {
         updated_at: rfc3339(payment.updated_at),
         terminal_at: payment.terminal_at.map(rfc3339),
         version: payment.version,
+        amount_refunded: Some(part(payment.amount_refunded.as_deref().unwrap_or("0"), &payment.currency)),
     }
 }
 
@@ -178,6 +185,18 @@ pub(crate) fn run(run: &Stored) -> Value {
         "finished_at": run.finished_at.map(rfc3339),
         "findings": run.findings,
     })
+}
+
+/// A part of an amount, which may be nothing, with exactly the currency's digits.
+pub(crate) fn part(amount: &str, currency: &str) -> String {
+    let read = || Some((amount.parse::<Decimal>().ok()?, currency.parse::<Currency>().ok()?));
+    read().map_or_else(
+        || amount.to_owned(),
+        |(mut part, currency)| {
+            part.rescale(currency.digits());
+            part.to_string()
+        },
+    )
 }
 
 /// The amount with exactly the currency's digits. Stored amounts were checked; should one ever not be money,

@@ -35,6 +35,7 @@ struct Said<'a> {
     customer_id: Option<&'a str>,
     payment_method: Option<&'a str>,
     description: Option<&'a str>,
+    reason: Option<&'a str>,
     metadata: Option<&'a BTreeMap<String, String>>,
 }
 
@@ -57,6 +58,7 @@ pub(crate) fn read(headers: &HeaderMap, body: &[u8]) -> Result<UncheckedRequest,
             customer_id: customer_id.as_deref(),
             payment_method: payment_method.as_deref(),
             description: description.as_deref(),
+            reason: None,
             metadata: Some(&metadata),
         };
         let (_, broken) = rules(&said);
@@ -79,11 +81,17 @@ pub(crate) fn check(request: &UncheckedRequest) -> Result<Money, Problem> {
         customer_id: Some(&request.customer_id),
         payment_method: Some(&request.payment_method),
         description: request.description.as_deref(),
+        reason: None,
         metadata: Some(&request.metadata),
     });
     Problem::unless(faults)?;
     // Without money there is a fault.
     money.ok_or(Problem::Internal)
+}
+
+/// Each rule that the texts of a request for a refund break.
+pub(crate) fn broken_by_refund(reason: Option<&str>, metadata: &BTreeMap<String, String>) -> Vec<Fault> {
+    rules(&Said { reason, metadata: Some(metadata), ..Said::default() }).1
 }
 
 /// The money that is owed, and each rule for new payments that the request breaks.
@@ -153,6 +161,7 @@ fn texts<'a>(said: &Said<'a>) -> impl Iterator<Item = Text<'a>> {
         ("customer_id", said.customer_id, 1..=255),
         ("payment_method", said.payment_method, 1..=255),
         ("description", said.description, 0..=1000),
+        ("reason", said.reason, 0..=1000),
     ]
     .into_iter()
     .filter_map(|(field, text, lengths)| Some(Text { path: vec![field], text: text?, lengths }))

@@ -37,12 +37,14 @@ mod admin;
 mod breaks;
 mod corrections;
 mod dead_letters;
+mod gateway_acts;
 mod idempotency_keys;
 mod merchant;
 pub(crate) mod metrics;
 mod payments;
 mod reconciliation;
 mod recovery;
+mod refunds;
 mod transfers;
 
 /// The header that says whether an answer is that of an earlier request with the same key.
@@ -56,6 +58,8 @@ pub(crate) fn router(app: App, settings: &Settings) -> Router {
     let metrics = if settings.metrics_on_api { metrics::router(app.pool.clone()) } else { Router::new() };
     Router::new()
         .merge(payments::router())
+        .merge(refunds::router())
+        .merge(gateway_acts::router())
         .merge(idempotency_keys::router())
         .merge(accounts::router())
         .merge(transfers::router())

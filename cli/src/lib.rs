@@ -25,6 +25,7 @@ mod pages;
 mod rebuild;
 mod reconcile;
 mod recovery;
+mod refunds;
 mod restored;
 mod seed;
 
@@ -77,6 +78,8 @@ enum Command {
     Corrections(corrections::Args),
     #[command(subcommand, alias = "dlq")]
     DeadLetters(dead_letters::Command),
+    #[command(subcommand)]
+    Refunds(refunds::Command),
     #[command(subcommand)]
     Ledger(ledger::Command),
     Seed(seed::Args),
@@ -143,6 +146,7 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Breaks(command) => breaks::run(command).await,
         Command::Corrections(args) => corrections::run(args).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
+        Command::Refunds(command) => refunds::run(command).await,
         Command::Ledger(command) => ledger::run(command).await,
         Command::Seed(args) => seed::run(args).await,
     }

@@ -310,8 +310,7 @@ fn absent(now: &Situation, policy: &Policy) -> Step {
 
 /// Whether the gateway still charges once for our key, whatever became of the charges that were sent.
 fn key_is_trusted(now: &Situation, policy: &Policy) -> bool {
-    let Profile { honours_keys, key_retention, .. } = policy.profile;
-    honours_keys && now.first_sent_age < key_retention.saturating_sub(policy::KEY_RETENTION_MARGIN)
+    policy.trusts_keys(now.first_sent_age)
 }
 
 /// This attempt did not charge. Another one follows, unless tries or time are used up.

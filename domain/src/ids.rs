@@ -128,6 +128,21 @@ typed_id!(
     "trf_"
 );
 typed_id!(
+    /// The id of a refund. It is also what the refund is called at the gateway.
+    OperationId,
+    "re_"
+);
+typed_id!(
+    /// The id of a late return.
+    ReturnId,
+    "ret_"
+);
+typed_id!(
+    /// The id of a dispute.
+    DisputeId,
+    "dsp_"
+);
+typed_id!(
     /// The token of a claim. Every write of the claim's outcome must name it.
     ClaimToken,
     "clm_"

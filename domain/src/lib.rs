@@ -10,6 +10,7 @@
 //! - [`outcome`]: what an answer of the gateway means;
 //! - [`decide`]: what to do next;
 //! - [`posting`]: which money moves;
+//! - [`operation`]: what may be asked of a payment that was charged;
 //! - [`account`]: what may be asked of a customer's account, and why it may be refused;
 //! - [`held`] and [`correction`]: what a person may do;
 //! - [`request`] and [`idempotency`]: what a client asks, once;
@@ -23,6 +24,7 @@ pub mod held;
 pub mod idempotency;
 pub mod ids;
 pub mod money;
+pub mod operation;
 pub mod outcome;
 pub mod posting;
 pub mod request;

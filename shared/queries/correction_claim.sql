@@ -36,6 +36,7 @@ returning c.id, c.payment_id, c.kind, c.amount, c.charge_id,
                       from (select e.charge_id, sum(case e.kind when 'charge' then e.amount else -e.amount end) as net
                               from gateway_effects e
                              where e.gateway = $3 and e.key = coalesce(p.gateway_key, 'pay_' || replace(c.payment_id::text, '-', ''))
+                               and e.kind in ('charge', 'void', 'refund') and not is_operation(e)
                              group by e.charge_id) by_charge
                      where net <> 0), '[]') as "standing!",
           (select count(*) from gateway_effects e

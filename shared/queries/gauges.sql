@@ -5,6 +5,8 @@ select open.pending::float8 as "pending!", open.processing::float8 as "processin
        held.count::float8 as "held!", jobs.waiting::float8 as "jobs_waiting!", jobs.oldest_age as "oldest_job_age!",
        open_breaks.counts as breaks_open,
        (select count(*) from dead_letters where closed_at is null)::float8 as "dead_letters_open!",
+       (select count(*) from operations where due_at is not null)::float8 as "refunds_open!",
+       (select count(*) from operations where held_reason is not null)::float8 as "refunds_held!",
        (not may_claim())::int::float8 as "closed!",
        coalesce((select extract(epoch from clock_timestamp() - finished_at)::float8 from reconciliation_runs
                   where finished_at is not null order by id desc limit 1), 'infinity') as "reconciliation_age!",

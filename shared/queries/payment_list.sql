@@ -52,7 +52,8 @@ looked_at as materialized (
 )
 select id, customer_id, amount::text as amount, currency, payment_method, description, metadata, created_at, status, due_at, held_reason,
        attempt_count, gateway_transaction_id, failure_code, failure_message, failure_retryable, version, updated_at,
-       terminal_at, is_asked_for, (select count(*) from looked_at) as looked_at
+       terminal_at, (select (refunded + adopted)::text from refund_totals r where r.payment_id = looked_at.id) as amount_refunded,
+       null::integer as refund_version, is_asked_for, (select count(*) from looked_at) as looked_at
   from looked_at
  where is_asked_for or id = (select id from looked_at order by id limit 1)
  order by id desc

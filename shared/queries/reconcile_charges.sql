@@ -2,7 +2,8 @@
 -- one charge of what is owed for each that succeeded, nothing for the others. Whatever led to an end was in the journal
 -- before it, so the copy has it. Of one that was corrected, what its last correction says, once the copy is younger than that.
 -- Of one that is being corrected only what no correction explains: two people know of the rest, and its end is compared again.
--- A charge stands as far as it was not given back, be it by voids or by refunds. One that is called by another payment's id is not
+-- A charge stands as far as it was not given back, be it by voids or by refunds. Refunds that stand here as operations are no
+-- difference. One that is called by another payment's id is not
 -- this one's, whatever its key, but where this one adopted it.
 with ended as materialized (
     select p.id, p.status, p.amount, p.currency, coalesce(p.gateway_key, named.reference) as key, named.reference,
@@ -32,7 +33,7 @@ beside as materialized (
                        bool_or(e.currency <> ended.currency
                                or (e.reference in (ended.reference, ended.adopted)) is not true) as is_other
                   from gateway_effects e
-                 where e.gateway = $1 and e.key = ended.key
+                 where e.gateway = $1 and e.key = ended.key and e.kind in ('charge', 'void', 'refund') and not is_operation(e)
                    and (e.reference in (ended.reference, ended.adopted) or (e.reference ~ '^pay_[0-9a-f]{32}$') is not true)
                  group by e.charge_id) by_charge) e
 ),

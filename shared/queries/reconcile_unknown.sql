@@ -11,7 +11,7 @@ select k.key as "key!", e.effects as "effects!"
                        case when g.reference ~ '^pay_[0-9a-f]{32}$' then substr(g.reference, 5)::uuid
                             when g.key ~ '^pay_[0-9a-f]{32}$' then substr(g.key, 5)::uuid end as payment_id
                   from gateway_effects g
-                 where g.gateway = $1 and g.key = k.key) as g
+                 where g.gateway = $1 and g.key = k.key and g.kind in ('charge', 'void', 'refund')) as g
          where not exists (select from payments p
                             where p.id = g.payment_id and p.gateway = $1
                               and coalesce(p.gateway_key, 'pay_' || replace(p.id::text, '-', '')) = g.key

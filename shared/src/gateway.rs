@@ -14,9 +14,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::decide::Purpose;
-use domain::ids::{GatewayKey, GatewayName, PaymentId};
+use domain::ids::{GatewayKey, GatewayName, OperationId, PaymentId};
 use domain::money::Money;
+use domain::operation::{ExpectedEffect, OperationOutcome};
 use domain::outcome::{ChargeOutcome, Expected, FailureKind, LEFT, Looked, NotSent, Outcome, VoidOutcome};
 use serde_json::{Value, json};
 
@@ -185,6 +185,32 @@ impl Gateway {
         tell((&self.name, &VOID), &exchange, self.adapter.voided(&exchange, key), started)
     }
 
+    /// Gives back a part or all of a charge, once under the order's key.
+    pub async fn refund(
+        &self,
+        order: &ExpectedEffect,
+        correlation_id: &str,
+        send_by: impl Into<SendBy>,
+    ) -> Told<OperationOutcome> {
+        let order = &ExpectedEffect { key: refund_key(&order.key), ..order.clone() };
+        let call = self.adapter.refund(order);
+        let (exchange, started) = self.call(&REFUND, call, correlation_id, send_by.into()).await;
+        tell((&self.name, &REFUND), &exchange, self.adapter.refunded(&exchange, order), started)
+    }
+
+    /// Asks what became of a refund.
+    pub async fn look_up_refund(
+        &self,
+        order: &ExpectedEffect,
+        correlation_id: &str,
+        send_by: impl Into<SendBy>,
+    ) -> Told<OperationOutcome> {
+        let call = self.adapter.look_up_refund(&order.key);
+        let (exchange, started) = self.call(&REFUND_LOOKUP, call, correlation_id, send_by.into()).await;
+        let outcome = self.adapter.refund_looked_up(&exchange, order);
+        tell((&self.name, &REFUND_LOOKUP), &exchange, outcome, started)
+    }
+
     /// One exchange, unless `send_by` has passed: by then the claim may be somebody else's, or gone with its
     /// server.
     #[cfg_attr(
@@ -221,33 +247,26 @@ const ARMED: &str = "armed fault";
 /// What is asked of the gateway, how it is counted, and its fault points.
 #[cfg_attr(not(debug_assertions), expect(dead_code, reason = "only a test build has fault points"))]
 struct Op {
-    purpose: Purpose,
     name: &'static str,
     before: &'static str,
     sending: &'static str,
     answered: &'static str,
 }
 
-const CHARGE: Op = Op {
-    purpose: Purpose::Charge,
-    name: "charge",
-    before: "charge.before",
-    sending: "charge.sending",
-    answered: "charge.answered",
-};
-const LOOKUP: Op = Op {
-    purpose: Purpose::Verify,
-    name: "lookup",
-    before: "lookup.before",
-    sending: "lookup.sending",
-    answered: "lookup.answered",
-};
-const VOID: Op = Op {
-    purpose: Purpose::Void,
-    name: "void",
-    before: "void.before",
-    sending: "void.sending",
-    answered: "void.answered",
+const CHARGE: Op =
+    Op { name: "charge", before: "charge.before", sending: "charge.sending", answered: "charge.answered" };
+const LOOKUP: Op =
+    Op { name: "lookup", before: "lookup.before", sending: "lookup.sending", answered: "lookup.answered" };
+const VOID: Op =
+    Op { name: "void", before: "void.before", sending: "void.sending", answered: "void.answered" };
+
+const REFUND: Op =
+    Op { name: "refund", before: "refund.before", sending: "refund.sending", answered: "refund.answered" };
+const REFUND_LOOKUP: Op = Op {
+    name: "refund_lookup",
+    before: "refund_lookup.before",
+    sending: "refund_lookup.sending",
+    answered: "refund_lookup.answered",
 };
 
 /// Counts what an exchange came to, and gathers what of it is kept.
@@ -272,7 +291,7 @@ fn tell<O: Outcome>(
     if exchange.left_nothing() {
         evidence[LEFT] = json!(false);
     }
-    metrics::gateway_called((gateway, op.purpose), outcome.as_str(), failure, duration);
+    metrics::gateway_called((gateway, op.name), outcome.as_str(), failure, duration);
     tracing::debug!(%gateway, op = op.name, outcome = outcome.as_str(), ?duration, "asked the gateway");
     Told { outcome, failure, evidence, duration }
 }
@@ -282,6 +301,14 @@ fn charge_key(key: &GatewayKey) -> GatewayKey {
     match fault::sabotaged("new_key_per_attempt") {
         true => GatewayKey::of(None, PaymentId::generate()),
         false => key.clone(),
+    }
+}
+
+/// The key of all requests for a refund. Sabotage `new_key_per_refund` makes one up for each.
+fn refund_key(key: &str) -> String {
+    match fault::sabotaged("new_key_per_refund") {
+        true => OperationId::generate().to_string(),
+        false => key.to_owned(),
     }
 }
 

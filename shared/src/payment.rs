@@ -7,6 +7,7 @@
 //! - [`domain::status`]: what may follow what;
 //! - [`transition`]: the writer;
 //! - [`store`] and [`list`]: reads alone;
+//! - [`refunds`]: what was given back;
 //! - [`history`]: events folded back into a row;
 //! - [`replay`]: the events of all payments, folded;
 //! - [`shares`]: whose payments a worker's calls are for.
@@ -17,6 +18,7 @@ use uuid::Uuid;
 
 pub mod history;
 pub mod list;
+pub mod refunds;
 pub mod replay;
 pub mod shares;
 pub mod store;
@@ -46,6 +48,10 @@ pub struct Payment {
     pub version: i32,
     pub updated_at: DateTime<Utc>,
     pub terminal_at: Option<DateTime<Utc>>,
+    /// What was given back. None if nobody ever asked for a refund.
+    pub amount_refunded: Option<String>,
+    /// How often what is given back of it was changed. None where that was not read, or never was.
+    pub refund_version: Option<i32>,
 }
 
 /// One appended fact of a payment's history.

@@ -3,6 +3,10 @@ with wanted as (
     union
     select key from gateway_charges where id = any($2::text[])
     union
+    select c.key from gateway_refunds r join gateway_charges c on c.id = r.charge_id where r.key = any($3::text[])
+    union
+    select c.key from gateway_acts a join gateway_charges c on c.id = a.charge_id where a.id = any($4::text[])
+    union
     select key from gateway_charges where decide_at <= statement_timestamp()
 )
 select

@@ -10,10 +10,12 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
+use crate::act::{Act, ActRequest, ActStatus};
 use crate::book::{Charge, KeyState};
 use crate::decide::{self, Case, Decision, Effect};
 use crate::faults::{Fate, Faults};
-use crate::reply::Reply;
+use crate::refund::Refund;
+use crate::reply::{Refusal, Reply};
 use crate::request::Request;
 
 #[cfg(test)]
@@ -40,6 +42,9 @@ pub(crate) struct Entry {
     pub(crate) money: Option<(Decimal, String)>,
     pub(crate) reference: Option<String>,
     pub(crate) correlation_id: Option<String>,
+    /// Of what is done to a charge: its own key, and its own id.
+    pub(crate) act_key: Option<String>,
+    pub(crate) act_id: Option<String>,
 }
 
 /// What a journal row records.
@@ -53,6 +58,14 @@ pub(crate) enum Kind {
     Charge,
     /// A charge was undone.
     Void,
+    /// A part or all of a charge was given back.
+    Refund,
+    /// A part or all of a charge was returned.
+    Return,
+    /// A dispute was opened, won or lost.
+    Dispute,
+    DisputeWon,
+    DisputeLost,
 }
 
 /// The kind of call that a journal row belongs to.
@@ -64,6 +77,12 @@ pub(crate) enum Op {
     Lookup,
     /// `POST /voids`: the end of a key.
     Void,
+    /// `POST /refunds`: money back.
+    Refund,
+    /// `GET /refunds…`: what the key of a refund came to.
+    RefundLookup,
+    /// `POST /dashboard/…`.
+    Dashboard,
 }
 
 /// The states of some keys, as loaded and as they are now, and the journal rows of the difference.
@@ -86,6 +105,8 @@ pub(crate) struct Changes<'a> {
     pub(crate) at: DateTime<Utc>,
     pub(crate) keys: Vec<&'a KeyState>,
     pub(crate) charges: Vec<&'a Charge>,
+    pub(crate) refunds: Vec<&'a Refund>,
+    pub(crate) acts: Vec<&'a Act>,
     pub(crate) journal: &'a [Entry],
 }
 
@@ -111,7 +132,10 @@ impl Batch {
 
         let Decision { reply, effects } = match &key {
             Some(key) => self.decide_for_key(key, call),
-            // A lookup of an unknown charge is decided against a state that is thrown away, unchanged.
+            None if matches!(call.request, Request::Refund(_) | Request::Act(_)) => {
+                decide::refuse(Refusal::ChargeUnknown)
+            }
+            // A lookup of what is unknown is decided against a state that is thrown away, unchanged.
             None => decide::decide(&mut KeyState::unused(String::new()), &call.request, &self.case(call)),
         };
 
@@ -149,21 +173,44 @@ impl Batch {
         match request {
             Request::Charge(request) => Some(request.key.clone()),
             Request::LookUpKey(key) | Request::Void(key) => Some(key.clone()),
-            Request::LookUpCharge(id) => {
-                let holds = |page: &&Page| page.current.charges.iter().any(|charge| charge.id == *id);
-                self.pages.values().find(holds).map(|page| page.current.key.clone())
+            Request::LookUpCharge(id) => self.key_of_charge(id),
+            Request::LookUpRefunds(key) => self.key_of_refund(key),
+            Request::Refund(request) => {
+                self.key_of_refund(&request.key).or_else(|| self.key_of_charge(&request.charge_id))
             }
+            Request::Act(ActRequest::End { id, .. }) => {
+                self.key_where(|state| state.acts.iter().any(|act| act.id == *id))
+            }
+            Request::Act(act) => act.charge_id().and_then(|id| self.key_of_charge(id)),
         }
+    }
+
+    fn key_of_charge(&self, id: &str) -> Option<String> {
+        self.key_where(|state| state.charges.iter().any(|charge| charge.id == id))
+    }
+
+    /// The key of the charge that a refund with this key is of.
+    fn key_of_refund(&self, key: &str) -> Option<String> {
+        self.key_where(|state| state.refunds.iter().any(|refund| refund.key == key))
+    }
+
+    fn key_where(&self, holds: impl Fn(&KeyState) -> bool) -> Option<String> {
+        self.pages.values().find(|page| holds(&page.current)).map(|page| page.current.key.clone())
     }
 
     /// What must be committed before any of the replies may leave.
     pub(crate) fn changes(&self) -> Changes<'_> {
-        let mut changes =
-            Changes { at: self.now, keys: Vec::new(), charges: Vec::new(), journal: &self.journal };
+        let (keys, charges, refunds, acts) = Default::default();
+        let mut changes = Changes { at: self.now, keys, charges, refunds, acts, journal: &self.journal };
         for page in self.pages.values() {
             let stored_charges = page.stored.as_ref().map_or(&[][..], |stored| &stored.charges);
             let is_changed = |charge: &&Charge| !stored_charges.contains(charge);
             changes.charges.extend(page.current.charges.iter().filter(is_changed));
+            let stored_refunds = page.stored.as_ref().map_or(&[][..], |stored| &stored.refunds);
+            let is_changed = |refund: &&Refund| !stored_refunds.contains(refund);
+            changes.refunds.extend(page.current.refunds.iter().filter(is_changed));
+            let stored_acts = page.stored.as_ref().map_or(&[][..], |stored| &stored.acts);
+            changes.acts.extend(page.current.acts.iter().filter(|act| !stored_acts.contains(act)));
             if page.is_key_changed() {
                 changes.keys.push(&page.current);
             }
@@ -190,7 +237,11 @@ impl Page {
 impl Changes<'_> {
     /// Whether there is nothing to write.
     pub(crate) fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.charges.is_empty() && self.journal.is_empty()
+        self.keys.is_empty()
+            && self.charges.is_empty()
+            && self.refunds.is_empty()
+            && self.acts.is_empty()
+            && self.journal.is_empty()
     }
 }
 
@@ -203,6 +254,9 @@ fn op_of(request: &Request) -> Op {
         Request::Charge(_) => Op::Charge,
         Request::LookUpKey(_) | Request::LookUpCharge(_) => Op::Lookup,
         Request::Void(_) => Op::Void,
+        Request::Refund(_) => Op::Refund,
+        Request::LookUpRefunds(_) => Op::RefundLookup,
+        Request::Act(_) => Op::Dashboard,
     }
 }
 
@@ -210,7 +264,20 @@ fn request_entry(call: &Call, key: Option<String>) -> Entry {
     let (charge_id, money, reference) = match &call.request {
         Request::Charge(r) => (None, Some((r.amount, r.currency.clone())), Some(r.reference.clone())),
         Request::LookUpCharge(id) => (Some(id.clone()), None, None),
-        Request::LookUpKey(_) | Request::Void(_) => (None, None, None),
+        Request::Refund(r) => {
+            (Some(r.charge_id.clone()), Some((r.amount, r.currency.clone())), Some(r.reference.clone()))
+        }
+        Request::Act(act) => (act.charge_id().map(str::to_owned), None, None),
+        Request::LookUpKey(_) | Request::Void(_) | Request::LookUpRefunds(_) => (None, None, None),
+    };
+    let act_key = match &call.request {
+        Request::Refund(request) => Some(request.key.clone()),
+        Request::LookUpRefunds(key) => Some(key.clone()),
+        Request::Charge(_)
+        | Request::LookUpKey(_)
+        | Request::LookUpCharge(_)
+        | Request::Void(_)
+        | Request::Act(_) => None,
     };
     Entry {
         kind: Kind::Request,
@@ -221,13 +288,27 @@ fn request_entry(call: &Call, key: Option<String>) -> Entry {
         money,
         reference,
         correlation_id: call.correlation_id.clone(),
+        act_key,
+        act_id: None,
     }
 }
 
 fn effect_entry(effect: Effect, op: Op, correlation_id: Option<String>) -> Entry {
-    let (kind, charge) = match effect {
-        Effect::Charged(charge) => (Kind::Charge, charge),
-        Effect::Voided(charge) => (Kind::Void, charge),
+    let (kind, charge, act_key, act_id) = match effect {
+        Effect::Charged(charge) => (Kind::Charge, charge, None, None),
+        Effect::Voided(charge) => (Kind::Void, charge, None, None),
+        Effect::Refunded(charge, refund) => {
+            (Kind::Refund, Charge { amount: refund.amount, ..charge }, Some(refund.key), Some(refund.id))
+        }
+        Effect::Acted(charge, act) => {
+            let kind = match act.status {
+                ActStatus::Returned => Kind::Return,
+                ActStatus::Open => Kind::Dispute,
+                ActStatus::Won => Kind::DisputeWon,
+                ActStatus::Lost => Kind::DisputeLost,
+            };
+            (kind, Charge { amount: act.amount, ..charge }, None, Some(act.id))
+        }
     };
     Entry {
         kind,
@@ -238,6 +319,8 @@ fn effect_entry(effect: Effect, op: Op, correlation_id: Option<String>) -> Entry
         money: Some((charge.amount, charge.currency)),
         reference: Some(charge.reference),
         correlation_id,
+        act_key,
+        act_id,
     }
 }
 
@@ -249,6 +332,11 @@ impl Kind {
             Kind::Answer => "answer",
             Kind::Charge => "charge",
             Kind::Void => "void",
+            Kind::Refund => "refund",
+            Kind::Return => "return",
+            Kind::Dispute => "dispute",
+            Kind::DisputeWon => "dispute_won",
+            Kind::DisputeLost => "dispute_lost",
         }
     }
 }
@@ -260,6 +348,9 @@ impl Op {
             Op::Charge => "charge",
             Op::Lookup => "lookup",
             Op::Void => "void",
+            Op::Refund => "refund",
+            Op::RefundLookup => "refund_lookup",
+            Op::Dashboard => "dashboard",
         }
     }
 }

@@ -6,6 +6,8 @@
 use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 
+use crate::act::Act;
+use crate::refund::Refund;
 use crate::request::ChargeRequest;
 
 /// Everything the gateway remembers about a key.
@@ -22,6 +24,10 @@ pub(crate) struct KeyState {
     pub(crate) closed: bool,
     /// The charges, oldest first. There is more than one only where the key check was switched off.
     pub(crate) charges: Vec<Charge>,
+    /// The refunds of these charges, oldest first.
+    pub(crate) refunds: Vec<Refund>,
+    /// Their returns and disputes, oldest first.
+    pub(crate) acts: Vec<Act>,
 }
 
 /// The facts that a repeated charge call must repeat.
@@ -77,7 +83,16 @@ pub(crate) enum Decline {
 impl KeyState {
     /// A key that was never used.
     pub(crate) fn unused(key: String) -> KeyState {
-        KeyState { key, asked: None, charge_calls: 0, lookup_calls: 0, closed: false, charges: Vec::new() }
+        KeyState {
+            key,
+            asked: None,
+            charge_calls: 0,
+            lookup_calls: 0,
+            closed: false,
+            charges: Vec::new(),
+            refunds: Vec::new(),
+            acts: Vec::new(),
+        }
     }
 }
 

@@ -7,8 +7,10 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use rust_decimal::Decimal;
 
+use crate::act;
 use crate::book::{Asked, Charge, ChargeStatus, Decline, KeyState};
 use crate::faults::{Fate, Faults, Mishap};
+use crate::refund::{self, Refund};
 use crate::reply::{Answer, Failure, Refusal, Reply};
 use crate::request::{ChargeRequest, Request};
 use crate::token::{self, Act, Lookups, Spoil, Step, Tell};
@@ -37,8 +39,12 @@ pub(crate) struct Decision {
 pub(crate) enum Effect {
     /// This charge took effect.
     Charged(Charge),
-    /// This charge, which had taken effect, was undone.
+    /// This much of a charge, which had taken effect, was undone.
     Voided(Charge),
+    /// This refund of this charge took effect.
+    Refunded(Charge, Refund),
+    /// This return or dispute of this charge took effect, or ended.
+    Acted(Charge, act::Act),
 }
 
 /// Decides a call against the state of its key. The caller has run `settle_due` on it first.
@@ -54,6 +60,9 @@ pub(crate) fn decide(state: &mut KeyState, request: &Request, case: &Case<'_>) -
             found.map_or(Answer::Refused(Refusal::NotFound), Answer::Found)
         }),
         Request::Void(_) => void(state, case),
+        Request::Refund(request) => refund::refund(state, request, case),
+        Request::LookUpRefunds(key) => refund::look_up(state, key, case),
+        Request::Act(request) => act::act(state, request, case),
     }
 }
 
@@ -200,19 +209,22 @@ fn void(state: &mut KeyState, case: &Case<'_>) -> Decision {
         return refuse(Refusal::VoidUnsupported);
     }
     state.closed = true;
-    let effects = state.charges.iter_mut().filter_map(undo).collect();
+    let given_back: Vec<_> = state.charges.iter().map(|charge| state.given_back(&charge.id)).collect();
+    let undone = state.charges.iter_mut().zip(given_back);
+    let effects = undone.filter_map(|(charge, given_back)| undo(charge, given_back)).collect();
     let undone = state.charges.iter().find(|charge| charge.status == ChargeStatus::Voided);
     let charge_id = undone.map(|charge| charge.id.clone());
     Decision { reply: Reply::Answer(Answer::Voided { key: state.key.clone(), charge_id }), effects }
 }
 
-/// Undoes one charge. Answers the effect if the charge had been in effect.
-fn undo(charge: &mut Charge) -> Option<Effect> {
+/// Undoes what is left of one charge. Answers the effect if the charge had been in effect.
+fn undo(charge: &mut Charge, given_back: Decimal) -> Option<Effect> {
     charge.decide_at = None;
     match charge.status {
         ChargeStatus::Succeeded => {
             charge.status = ChargeStatus::Voided;
-            Some(Effect::Voided(charge.clone()))
+            let left = Charge { amount: charge.amount - given_back, ..charge.clone() };
+            (left.amount > Decimal::ZERO).then_some(Effect::Voided(left))
         }
         ChargeStatus::Pending => {
             charge.status = ChargeStatus::Voided;
@@ -226,11 +238,11 @@ fn undo(charge: &mut Charge) -> Option<Effect> {
     }
 }
 
-fn refuse(refusal: Refusal) -> Decision {
+pub(crate) fn refuse(refusal: Refusal) -> Decision {
     Decision { reply: Reply::refuse(refusal), effects: Vec::new() }
 }
 
-fn spoilt(spoil: Spoil) -> Reply {
+pub(crate) fn spoilt(spoil: Spoil) -> Reply {
     match spoil {
         Spoil::Refuse(refusal) => Reply::refuse(refusal),
         Spoil::Fail(failure) => Reply::None(failure),

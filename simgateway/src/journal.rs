@@ -22,6 +22,11 @@ pub(crate) struct JournalRow {
     pub(crate) currency: Option<String>,
     pub(crate) reference: Option<String>,
     pub(crate) correlation_id: Option<String>,
+    /// Of what is done to a charge: its own key, and its own id. Rows of other kinds do not have them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) act_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) act_id: Option<String>,
 }
 
 /// The first `limit` rows after `after`.

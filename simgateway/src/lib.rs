@@ -21,6 +21,10 @@ mod faults;
 
 mod decide;
 
+mod refund;
+
+mod act;
+
 mod batch;
 
 mod store;

@@ -2,7 +2,9 @@
 //!
 //! Here is the only table of refusals: status, code and sentence of each.
 
+use crate::act::Act;
 use crate::book::Charge;
+use crate::refund::{Refund, RefundStatus};
 
 /// What happens on the wire after a call was decided.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +39,12 @@ pub(crate) enum Answer {
     Found(Charge),
     /// The answer to a void: the key that is closed, and the charge that was undone, if there is one.
     Voided { key: String, charge_id: Option<String> },
+    /// The answer to a call for a refund. Its HTTP status follows from the refund's own.
+    Refund(Refund),
+    /// The answer to a lookup of refunds by key.
+    Refunds(Vec<Refund>),
+    /// The answer to what somebody does without the caller.
+    Act(Act),
     /// The refusal of any call.
     Refused(Refusal),
 }
@@ -58,6 +66,10 @@ pub(crate) enum Refusal {
     KeyReused,
     /// The key was voided.
     Voided,
+    /// The charge to be given back is not known here.
+    ChargeUnknown,
+    /// The charge has less left, or the dispute has ended.
+    NothingLeft,
     /// There is no such charge, or no such path.
     NotFound,
     /// The path takes another method.
@@ -101,6 +113,10 @@ impl Refusal {
                 "the key belongs to a request for another amount, currency or payment method",
             ),
             Refusal::Voided => (409, "voided", "the key was voided; nothing is charged under it"),
+            Refusal::ChargeUnknown => (400, "charge_unknown", "there is no such charge to give back"),
+            Refusal::NothingLeft => {
+                (409, "nothing_left", "the charge has less left, or the dispute has ended")
+            }
             Refusal::NotFound => (404, "not_found", "there is no such thing"),
             Refusal::MethodNotAllowed => (405, "method_not_allowed", "the path takes another method"),
             Refusal::TooLarge => (413, "too_large", "the body is too large"),
@@ -143,8 +159,13 @@ impl Answer {
     pub(crate) fn http_status(&self) -> u16 {
         match self {
             Answer::Charge(charge) => charge.answer_status(),
-            Answer::Charges(_) | Answer::Found(_) => 200,
-            Answer::Voided { .. } => 201,
+            Answer::Charges(_) | Answer::Found(_) | Answer::Refunds(_) => 200,
+            Answer::Refund(refund) => match refund.status {
+                RefundStatus::Succeeded => 201,
+                RefundStatus::Asked => 202,
+                RefundStatus::Failed => 402,
+            },
+            Answer::Voided { .. } | Answer::Act(_) => 201,
             Answer::Refused(refusal) => refusal.facts().0,
         }
     }
@@ -154,7 +175,9 @@ impl Answer {
         match self {
             Answer::Charge(charge) | Answer::Found(charge) => Some(&charge.id),
             Answer::Voided { charge_id, .. } => charge_id.as_deref(),
-            Answer::Charges(_) | Answer::Refused(_) => None,
+            Answer::Refund(refund) => Some(&refund.charge_id),
+            Answer::Act(act) => Some(&act.charge_id),
+            Answer::Charges(_) | Answer::Refunds(_) | Answer::Refused(_) => None,
         }
     }
 }

@@ -5,6 +5,8 @@
 
 use rust_decimal::Decimal;
 
+use crate::act::ActRequest;
+
 /// One call that the books decide about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Request {
@@ -16,6 +18,12 @@ pub(crate) enum Request {
     LookUpCharge(String),
     /// `POST /voids`, with the key of the charge to undo.
     Void(String),
+    /// `POST /refunds`: a part or all of a charge to be given back.
+    Refund(RefundRequest),
+    /// `GET /refunds?key=…`: the refunds under a key.
+    LookUpRefunds(String),
+    /// `POST /dashboard/…`: what somebody does without the caller.
+    Act(ActRequest),
 }
 
 impl Request {
@@ -26,6 +34,9 @@ impl Request {
             Request::LookUpKey(key) => ("lookup", Some(key.clone()), None),
             Request::LookUpCharge(_) => ("lookup", None, None),
             Request::Void(key) => ("void", Some(key.clone()), None),
+            Request::Refund(refund) => ("refund", Some(refund.key.clone()), None),
+            Request::LookUpRefunds(key) => ("refund_lookup", Some(key.clone()), None),
+            Request::Act(_) => ("dashboard", None, None),
         }
     }
 }
@@ -42,6 +53,18 @@ pub(crate) struct ChargeRequest {
     /// Whether it was sent without a key, which only a gateway accepts that demands none. Nothing ties it to
     /// another call, and its reference takes the place of the key.
     pub(crate) is_keyless: bool,
+}
+
+/// A refund to be made, once per key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RefundRequest {
+    pub(crate) key: String,
+    /// The charge that is given back.
+    pub(crate) charge_id: String,
+    pub(crate) amount: Decimal,
+    pub(crate) currency: String,
+    /// The caller's own name for the refund.
+    pub(crate) reference: String,
 }
 
 const TEXT_LENGTH_MAX: usize = 255;

@@ -21,6 +21,7 @@ use axum::{Extension, Json, Router, body::Bytes};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
+use crate::act::ActRequest;
 use crate::batch::Call;
 use crate::connection::{Ending, Wire};
 use crate::faults::{Fate, FaultSwitch, Faults};
@@ -31,7 +32,7 @@ use crate::request::Request;
 use crate::settings::ApiKey;
 use crate::writer::Desk;
 
-use parse::{ChargesQuery, JournalQuery, Wanted};
+use parse::{ChargesQuery, JournalQuery, RefundsQuery, Wanted};
 use render::{ChargesPage, JournalPage, Problem};
 
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -59,6 +60,12 @@ pub(crate) fn router(app: App) -> Router {
         .route("/charges", post(post_charge).get(get_charges))
         .route("/charges/{id}", get(get_charge))
         .route("/voids", post(post_void))
+        .route("/refunds", post(post_refund).get(get_refunds))
+        .route("/dashboard/refunds", post(post_refund_by_hand))
+        .route("/dashboard/returns", post(post_return))
+        .route("/dashboard/disputes", post(post_dispute))
+        .route("/dashboard/disputes/{id}/won", post(post_won))
+        .route("/dashboard/disputes/{id}/lost", post(post_lost))
         .route("/journal", get(get_journal))
         .route("/account", get(get_account))
         .route("/faults", get(get_faults).put(put_faults))
@@ -121,6 +128,45 @@ async fn get_charge(caller: Caller, id: Result<Path<String>, PathRejection>) -> 
 async fn post_void(caller: Caller, body: Body) -> Result<Response, Problem> {
     let key = parse::void(&caller.2, &parse::bytes(body)?)?;
     serve(caller, Request::Void(key)).await
+}
+
+async fn post_refund(caller: Caller, body: Body) -> Result<Response, Problem> {
+    let request = parse::refund(&caller.2, &parse::bytes(body)?)?;
+    serve(caller, Request::Refund(request)).await
+}
+
+async fn get_refunds(
+    caller: Caller,
+    query: Result<Query<RefundsQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let key = parse::query(query)?.key()?;
+    serve(caller, Request::LookUpRefunds(key)).await
+}
+
+/// A refund without a key of the caller's, as somebody makes it in the gateway's dashboard.
+async fn post_refund_by_hand(caller: Caller, body: Body) -> Result<Response, Problem> {
+    let request = parse::refund_by_hand(&parse::bytes(body)?)?;
+    serve(caller, Request::Refund(request)).await
+}
+
+async fn post_return(caller: Caller, body: Body) -> Result<Response, Problem> {
+    let (charge_id, amount) = parse::act(&parse::bytes(body)?)?;
+    serve(caller, Request::Act(ActRequest::Return { charge_id, amount })).await
+}
+
+async fn post_dispute(caller: Caller, body: Body) -> Result<Response, Problem> {
+    let (charge_id, amount) = parse::act(&parse::bytes(body)?)?;
+    serve(caller, Request::Act(ActRequest::Dispute { charge_id, amount })).await
+}
+
+async fn post_won(caller: Caller, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let id = parse::charge_id(id)?;
+    serve(caller, Request::Act(ActRequest::End { id, is_won: true })).await
+}
+
+async fn post_lost(caller: Caller, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let id = parse::charge_id(id)?;
+    serve(caller, Request::Act(ActRequest::End { id, is_won: false })).await
 }
 
 async fn get_journal(
@@ -202,9 +248,11 @@ impl App {
         let mut switch = self.switched();
         let faults = Arc::clone(&switch.faults);
         let fate = match &request {
-            Request::Charge(_) => switch.dice.draw_charge(&faults),
-            Request::LookUpKey(_) | Request::LookUpCharge(_) => switch.dice.draw_lookup(&faults),
-            Request::Void(_) => Fate::default(),
+            Request::Charge(_) | Request::Refund(_) => switch.dice.draw_charge(&faults),
+            Request::LookUpKey(_) | Request::LookUpCharge(_) | Request::LookUpRefunds(_) => {
+                switch.dice.draw_lookup(&faults)
+            }
+            Request::Void(_) | Request::Act(_) => Fate::default(),
         };
         let fate = Fate { crash: switch.dice.draw_crash(&faults), ..fate };
         Call { request, correlation_id, faults, fate }

@@ -13,8 +13,10 @@ use rust_decimal::Decimal;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
+use crate::act::{Act, ActStatus};
 use crate::batch::{Batch, Changes};
 use crate::book::{Asked, Charge, ChargeStatus, Decline, KeyState};
+use crate::refund::{Refund, RefundRefusal, RefundStatus};
 
 /// "payonce gateway books", as a number nobody else uses.
 const BOOKS_LOCK: i64 = 0x7061_796f_6e63_6701;
@@ -33,6 +35,17 @@ pub(crate) fn connect_options(url: &str) -> anyhow::Result<PgConnectOptions> {
         ("enable_mergejoin", "off"),
         ("jit", "off"),
     ]))
+}
+
+/// What the calls of a batch name.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    pub(crate) keys: Vec<String>,
+    pub(crate) charge_ids: Vec<String>,
+    pub(crate) refund_keys: Vec<String>,
+    pub(crate) act_ids: Vec<String>,
+    /// Whether it matters what was given back of the charges.
+    pub(crate) gives_back: bool,
 }
 
 /// The only connection that writes the books. It holds their lock for as long as it lives.
@@ -74,14 +87,51 @@ impl Books {
             .context("cannot read the gateway's account")
     }
 
-    /// A batch with the states of `keys`, of the keys of `charge_ids`, and of all keys with something due.
-    pub(crate) async fn load(&mut self, keys: &[String], charge_ids: &[String]) -> anyhow::Result<Batch> {
-        let rows = sqlx::query_file_as!(Row, "queries/load_keys.sql", keys, charge_ids)
+    /// A batch with the states of what is wanted, and of all keys with something due.
+    pub(crate) async fn load(&mut self, wanted: &Wanted) -> anyhow::Result<Batch> {
+        let Wanted { keys, charge_ids, refund_keys, act_ids, gives_back } = wanted;
+        let rows = sqlx::query_file_as!(Row, "queries/load_keys.sql", keys, charge_ids, refund_keys, act_ids)
             .fetch_all(&mut self.0)
             .await
             .context("cannot load keys")?;
         let now = rows.first().context("the load gave no row")?.now;
-        Ok(Batch::new(now, states(rows)?))
+        let mut states = states(rows)?;
+        if *gives_back {
+            self.load_refunds(&mut states).await?;
+        }
+        Ok(Batch::new(now, states))
+    }
+
+    /// Adds the refunds, returns and disputes of these charges, which few have.
+    async fn load_refunds(&mut self, states: &mut [KeyState]) -> anyhow::Result<()> {
+        let charges: Vec<String> =
+            states.iter().flat_map(|state| &state.charges).map(|charge| charge.id.clone()).collect();
+        if charges.is_empty() {
+            return Ok(());
+        }
+        let rows = sqlx::query_file_as!(RefundRow, "queries/load_refunds.sql", &charges)
+            .fetch_all(&mut self.0)
+            .await
+            .context("cannot load refunds")?;
+        for row in rows {
+            let refund = row.refund().context("a refund in the books is incomplete")?;
+            let holds = |state: &&mut KeyState| state.charges.iter().any(|it| it.id == refund.charge_id);
+            if let Some(state) = states.iter_mut().find(holds) {
+                state.refunds.push(refund);
+            }
+        }
+        let rows = sqlx::query_file_as!(ActRow, "queries/load_acts.sql", &charges)
+            .fetch_all(&mut self.0)
+            .await
+            .context("cannot load returns and disputes")?;
+        for row in rows {
+            let act = row.act().context("a return or dispute in the books is incomplete")?;
+            let holds = |state: &&mut KeyState| state.charges.iter().any(|it| it.id == act.charge_id);
+            if let Some(state) = states.iter_mut().find(holds) {
+                state.acts.push(act);
+            }
+        }
+        Ok(())
     }
 
     /// Commits what a batch changed.
@@ -91,6 +141,7 @@ impl Books {
         }
         let keys = KeyColumns::from(changes.keys.as_slice());
         let charges = &changes.charges;
+        let (refunds, acts) = (&changes.refunds, &changes.acts);
         let journal = changes.journal;
         let money = || journal.iter().map(|entry| entry.money.as_ref());
         sqlx::query_file!(
@@ -121,6 +172,24 @@ impl Books {
             &money().map(|m| m.map(|(_, currency)| currency.as_str())).collect::<Vec<_>>() as _,
             &column(journal, |e| e.reference.as_deref()) as _,
             &column(journal, |e| e.correlation_id.as_deref()) as _,
+            &column(refunds, |r| r.id.as_str()) as _,
+            &column(refunds, |r| r.key.as_str()) as _,
+            &column(refunds, |r| r.charge_id.as_str()) as _,
+            &column(refunds, |r| r.status.as_str()) as _,
+            &column(refunds, |r| r.amount),
+            &column(refunds, |r| r.currency.as_str()) as _,
+            &column(refunds, |r| r.reference.as_str()) as _,
+            &column(refunds, |r| r.refusal.map(RefundRefusal::as_str)) as _,
+            &column(refunds, |r| r.calls),
+            &column(refunds, |r| r.created_at),
+            &column(journal, |e| e.act_key.as_deref()) as _,
+            &column(journal, |e| e.act_id.as_deref()) as _,
+            &column(acts, |a| a.id.as_str()) as _,
+            &column(acts, |a| a.charge_id.as_str()) as _,
+            &column(acts, |a| a.status.as_str()) as _,
+            &column(acts, |a| a.amount),
+            &column(acts, |a| a.currency.as_str()) as _,
+            &column(acts, |a| a.created_at),
         )
         .execute(&mut self.0)
         .await
@@ -229,6 +298,8 @@ fn key_state(row: &mut Row, key: String) -> Option<KeyState> {
         lookup_calls: row.lookup_calls?,
         closed: row.closed?,
         charges: Vec::new(),
+        refunds: Vec::new(),
+        acts: Vec::new(),
     })
 }
 
@@ -248,4 +319,60 @@ fn charge(row: Row, id: String, key: String) -> Option<Charge> {
         decide_at: row.decide_at,
         created_at: row.created_at?,
     })
+}
+
+struct RefundRow {
+    id: String,
+    key: String,
+    charge_id: String,
+    status: String,
+    amount: Decimal,
+    currency: String,
+    reference: String,
+    refusal_code: Option<String>,
+    calls: i32,
+    created_at: DateTime<Utc>,
+}
+
+impl RefundRow {
+    fn refund(self) -> Option<Refund> {
+        let refusal = match self.refusal_code {
+            None => None,
+            Some(word) => Some(RefundRefusal::parse(&word)?),
+        };
+        Some(Refund {
+            id: self.id,
+            key: self.key,
+            charge_id: self.charge_id,
+            status: RefundStatus::parse(&self.status)?,
+            amount: self.amount,
+            currency: self.currency,
+            reference: self.reference,
+            refusal,
+            calls: self.calls,
+            created_at: self.created_at,
+        })
+    }
+}
+
+struct ActRow {
+    id: String,
+    charge_id: String,
+    status: String,
+    amount: Decimal,
+    currency: String,
+    created_at: DateTime<Utc>,
+}
+
+impl ActRow {
+    fn act(self) -> Option<Act> {
+        Some(Act {
+            id: self.id,
+            charge_id: self.charge_id,
+            status: ActStatus::parse(&self.status)?,
+            amount: self.amount,
+            currency: self.currency,
+            created_at: self.created_at,
+        })
+    }
 }

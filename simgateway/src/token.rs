@@ -205,6 +205,12 @@ pub(crate) const TOKENS: &[Token] = &[
         steps: &[Step::Take(Act::ChargeWrongAmount, Tell::Truth)],
         lookups: Lookups::Truth,
     },
+    // Charge at once. Ends succeeded; what their refunds do, `refund.rs` says.
+    Token { name: "sim_refund_timeout_done", steps: &[CHARGE], lookups: Lookups::Truth },
+    Token { name: "sim_refund_timeout_not_done", steps: &[CHARGE], lookups: Lookups::Truth },
+    Token { name: "sim_refund_503", steps: &[CHARGE], lookups: Lookups::Truth },
+    Token { name: "sim_refund_declined", steps: &[CHARGE], lookups: Lookups::Truth },
+    Token { name: "sim_refund_doubt", steps: &[CHARGE], lookups: Lookups::Truth },
     // Charges and says so; lookups say that it failed. Ends succeeded, with a break open once reconciled.
     Token { name: "sim_flip_flop", steps: &[CHARGE], lookups: Lookups::SayFailed },
 ];

@@ -16,11 +16,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::act::ActRequest;
 use crate::batch::Call;
 use crate::faults::Crash;
 use crate::reply::{Refusal, Reply};
 use crate::request::Request;
-use crate::store::Books;
+use crate::store::{Books, Wanted};
 
 /// The most calls in a batch, which bounds its statement.
 const BATCH_MAX: usize = 1_000;
@@ -129,8 +130,8 @@ impl Writer {
                 self.books.insert(books.context("another process holds the books")?)
             }
         };
-        let (keys, charge_ids) = wanted(waiting);
-        let mut batch = books.load(&keys, &charge_ids).await?;
+        let wanted = wanted(waiting);
+        let mut batch = books.load(&wanted).await?;
         let replies = waiting.iter().map(|waiting| batch.decide(&waiting.call)).collect();
         crash_if_struck(waiting, Crash::Before);
         books.write(&batch.changes()).await?;
@@ -153,16 +154,35 @@ fn crash_if_struck(waiting: &[Waiting], moment: Crash) {
     }
 }
 
-/// The keys and the charge ids that the calls name.
-fn wanted(waiting: &[Waiting]) -> (Vec<String>, Vec<String>) {
-    let mut keys = Vec::with_capacity(waiting.len());
-    let mut charge_ids = Vec::new();
+/// What the calls name.
+fn wanted(waiting: &[Waiting]) -> Wanted {
+    let mut wanted = Wanted::default();
     for waiting in waiting {
         match &waiting.call.request {
-            Request::Charge(request) => keys.push(request.key.clone()),
-            Request::LookUpKey(key) | Request::Void(key) => keys.push(key.clone()),
-            Request::LookUpCharge(id) => charge_ids.push(id.clone()),
+            Request::Charge(request) => wanted.keys.push(request.key.clone()),
+            Request::LookUpKey(key) => wanted.keys.push(key.clone()),
+            Request::Void(key) => {
+                wanted.keys.push(key.clone());
+                wanted.gives_back = true;
+            }
+            Request::LookUpCharge(id) => wanted.charge_ids.push(id.clone()),
+            Request::LookUpRefunds(key) => {
+                wanted.refund_keys.push(key.clone());
+                wanted.gives_back = true;
+            }
+            Request::Act(act) => {
+                wanted.gives_back = true;
+                wanted.charge_ids.extend(act.charge_id().map(str::to_owned));
+                if let ActRequest::End { id, .. } = act {
+                    wanted.act_ids.push(id.clone());
+                }
+            }
+            Request::Refund(request) => {
+                wanted.gives_back = true;
+                wanted.charge_ids.push(request.charge_id.clone());
+                wanted.refund_keys.push(request.key.clone());
+            }
         }
     }
-    (keys, charge_ids)
+    wanted
 }

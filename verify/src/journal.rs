@@ -57,6 +57,30 @@ pub(super) struct Row<'a> {
     pub(super) currency: Option<Cow<'a, str>>,
     #[serde(borrow)]
     pub(super) reference: Option<Cow<'a, str>>,
+    /// Of what was done to a charge: its own key.
+    #[serde(borrow)]
+    pub(super) act_key: Option<Cow<'a, str>>,
+    /// Of what was done to a charge: the gateway's id of it.
+    #[serde(borrow)]
+    pub(super) act_id: Option<Cow<'a, str>>,
+}
+
+impl Row<'_> {
+    /// The same row, which outlives its page.
+    pub(super) fn to_owned_row(&self) -> Row<'static> {
+        let text = |text: &Option<Cow<'_, str>>| text.as_deref().map(|text| Cow::Owned(text.to_owned()));
+        Row {
+            seq: self.seq,
+            kind: Cow::Owned(self.kind.to_string()),
+            key: text(&self.key),
+            charge_id: text(&self.charge_id),
+            amount: text(&self.amount),
+            currency: text(&self.currency),
+            reference: text(&self.reference),
+            act_key: text(&self.act_key),
+            act_id: text(&self.act_id),
+        }
+    }
 }
 
 impl Journal {

@@ -21,6 +21,7 @@ mod liveness;
 mod ours;
 mod outage;
 mod past;
+mod refunds;
 mod register;
 mod report;
 mod stand;
@@ -37,6 +38,7 @@ use uuid::Uuid;
 use crate::acknowledged::Clients;
 use crate::journal::Journal;
 use crate::liveness::{Liveness, Rule};
+use crate::refunds::Refunds;
 use crate::register::Register;
 use crate::report::{Check, Report, Unproven};
 
@@ -51,7 +53,8 @@ const SUSPECTS: usize = 1_000;
 /// Check our books against the gateway's: nothing charged twice, lost or forgotten
 ///
 /// Reads the database and the gateway's journal, and writes nothing. Safe to run at any time, also under
-/// load. It makes eight checks. `charge`: the gateway took what the payments say. `ledger`: each success is
+/// load. It makes nine checks. `charge`: the gateway took what the payments say. `refunds`: it gave back what
+/// was asked for, once, and no more than was taken. `ledger`: each success is
 /// posted once. `accounts`: each balance is what its entries add up to, and each book adds up to nothing.
 /// `history`: the events make the payments. `by_hand`: what people decided is borne out. `idempotency`: each
 /// payment has one key. `liveness`: no payment is forgotten, or only taken over again and again.
@@ -144,6 +147,8 @@ struct Checks {
     rule: Rule,
     register: Register,
     charge: Check,
+    refunds: Refunds,
+    refund: Check,
     clients: Option<Clients>,
     ledger: Check,
     accounts: Check,
@@ -161,6 +166,8 @@ impl Checks {
             rule,
             register: Register::default(),
             charge: Check::new("charge"),
+            refunds: Refunds::default(),
+            refund: Check::new("refunds"),
             clients,
             ledger: Check::new("ledger"),
             accounts: Check::new("accounts"),
@@ -175,15 +182,23 @@ impl Checks {
 
     async fn run(mut self, pool: &PgPool, journals: &mut [Journal]) -> Result<Report> {
         progress::during("reading our payments", self.read_ours(pool)).await?;
-        let Self { register, clients, idempotency, accounts, .. } = &mut self;
+        let (rule, away) = (self.rule, outage::gateways_away(pool).await?);
+        let Self { register, clients, idempotency, accounts, refunds, refund, .. } = &mut self;
         register.learn_orphans(past::orphans(pool).await?);
+        progress::during("reading our refunds", refunds.read(pool, (rule, &away), refund)).await?;
         let keys = idempotency::check(pool, register, clients, idempotency);
         progress::during("reading our idempotency keys", keys).await?;
         progress::during("reading our accounts", accounts::check(pool, accounts)).await?;
-        let booked = journal::read_to_their_ends(journals, |gateway, row| register.book(gateway, row));
+        let booked = journal::read_to_their_ends(journals, |gateway, row| {
+            if !refunds.book(gateway, row) {
+                register.book(gateway, row);
+            }
+        });
         progress::during("reading the gateway's journal", booked).await?;
+        refunds.meet_strangers(pool, |gateway, row| register.book(gateway, row)).await?;
         progress::during("looking at suspects again", self.look_again(pool, journals)).await?;
         let unproven = self.register.judge(&mut self.charge);
+        self.refunds.judge(&mut self.refund);
         let waiting_for_a_person = ours::waiting_for_a_person(pool).await?;
         Ok(self.conclude(waiting_for_a_person, unproven))
     }
@@ -232,7 +247,14 @@ impl Checks {
             }
         }
         self.register.learn_orphans(past::orphans(pool).await?);
-        journal::read_to_their_ends(journals, |gateway, row| self.register.book(gateway, row)).await?;
+        let Self { register, refunds, .. } = self;
+        journal::read_to_their_ends(journals, |gateway, row| {
+            if !refunds.book(gateway, row) {
+                register.book(gateway, row);
+            }
+        })
+        .await?;
+        refunds.meet_strangers(pool, |gateway, row| register.book(gateway, row)).await?;
         for ids in self.register.strangers().chunks(SUSPECTS) {
             for newcomer in ours::again(pool, ids).await? {
                 self.register.pass_over(newcomer.id);
@@ -249,6 +271,7 @@ impl Checks {
         let mut checks = vec![self.charge];
         checks.extend(acknowledged);
         checks.extend([
+            self.refund,
             self.ledger,
             self.accounts,
             self.history,
@@ -262,7 +285,7 @@ impl Checks {
             waiting_for_a_person,
             unproven,
             held_back: self.liveness.held_back,
-            in_flight: self.register.in_flight(),
+            in_flight: self.register.in_flight() + self.refunds.in_flight(),
             acknowledged: counts,
             payments: self.register.payments(),
             charges: self.register.charges(),

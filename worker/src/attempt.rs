@@ -240,15 +240,20 @@ async fn unless_gateway_is_away(
     if !ends_doubt || !nothing_came {
         return step;
     }
-    let left = context.claimant.lease.lease.saturating_sub(claim.asked_at.elapsed() + SETTLE_MARGIN);
-    let knock = context.gateway.knock(&context.pool);
-    match tokio::time::timeout(left.min(context.policy.gateway_timeout), knock).await {
-        Ok(Ok(())) => step,
-        Ok(Err(_)) | Err(_) => {
-            let wait = context.policy.wait_for_gateway();
-            Step::Doubt { wait, reason: Reason::GatewayAway, spends: Spends::Nothing, tells: false }
-        }
+    if door_answers(context, claim.asked_at).await {
+        return step;
     }
+    let wait = context.policy.wait_for_gateway();
+    Step::Doubt { wait, reason: Reason::GatewayAway, spends: Spends::Nothing, tells: false }
+}
+
+/// Whether the gateway's door answers, as far as the lease of a claim that was asked for then has time to
+/// ask.
+pub(crate) async fn door_answers(context: &Context, asked_at: Instant) -> bool {
+    let left = context.claimant.lease.lease.saturating_sub(asked_at.elapsed() + SETTLE_MARGIN);
+    let knock = context.gateway.knock(&context.pool);
+    let knocked = tokio::time::timeout(left.min(context.policy.gateway_timeout), knock).await;
+    matches!(knocked, Ok(Ok(())))
 }
 
 /// What one exchange came to: what follows, what was said, and how it failed, if it did.

@@ -29,6 +29,7 @@ mod http;
 mod limit;
 mod past;
 mod probe;
+mod refund;
 mod remedy;
 mod schedule;
 mod settings;

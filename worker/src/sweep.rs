@@ -11,7 +11,7 @@ use shared::platform::{fault, metrics};
 use shared::{database, point};
 use tokio_util::sync::CancellationToken;
 
-use crate::{Context, attempt, correction, decision, remedy};
+use crate::{Context, attempt, correction, decision, refund, remedy};
 
 /// The time within which a due payment is most likely on its way to a worker.
 const GRACE: Duration = Duration::from_millis(500);
@@ -120,6 +120,7 @@ async fn sweep(context: &Context, grace: Duration, free: usize, memory: &mut Mem
     remedy::round(context).await?;
     decision::round(context).await;
     correction::round(context).await;
+    refund::round(context).await;
     if free == 0 {
         see_who_waits(context, grace).await?;
         return Ok(Swept::default());

@@ -122,6 +122,12 @@ codes! {
         "Another account of the merchant has this `external_id`. Nothing was opened, and the key is free.",
     PaymentNotOver = "payment_not_over" CONFLICT Never
         "Only a payment that is over can be corrected.",
+    PaymentDisputed = "payment_disputed" CONFLICT Never
+        "A dispute about the payment is open: wait for its end. The refusal is remembered under the key: ask again \
+         under a new one.",
+    PaymentNotRefundable = "payment_not_refundable" CONFLICT Never
+        "Only a payment that succeeded can be given back, and none that people of ours correct. `payment` says how it \
+         stood. The refusal is remembered under the key: ask again under a new one.",
     DeadLetterClosed = "dead_letter_closed" CONFLICT Never
         "Somebody closed the dead letter before, and otherwise than this request asks for.",
     DeadLetterHeld = "dead_letter_held" CONFLICT Never
@@ -141,6 +147,9 @@ codes! {
         "An account is in another currency than the transfer. `currency` names it. Nothing is recorded.",
     AmountExceedsPending = "amount_exceeds_pending" UNPROCESSABLE_ENTITY Never
         "The transfer reserves less, as `pending` says. The refusal is remembered.",
+    AmountExceedsRefundable = "amount_exceeds_refundable" UNPROCESSABLE_ENTITY Never
+        "Less is left to give back, as `refundable` says: what is given back already and what is on its way back do not \
+         count. The refusal is remembered under the key.",
     InsufficientFunds = "insufficient_funds" UNPROCESSABLE_ENTITY Never
         "The account has less available, as `available` says. The refusal is remembered under the key: once there \
          is more, ask again under a new one.",

@@ -15,6 +15,7 @@ use sqlx::PgPool;
 
 use self::decision::{Came, Filled, Held};
 pub(super) use self::facts::Fact;
+use self::refund::RefundView;
 use self::timeline::EventView;
 use super::corrections::CorrectionView;
 use super::payments::badge;
@@ -24,6 +25,7 @@ use crate::render;
 
 mod decision;
 mod facts;
+mod refund;
 mod timeline;
 
 #[derive(Debug, Default, Deserialize)]
@@ -59,6 +61,7 @@ struct Page {
     may_propose: bool,
     kinds: &'static [(&'static str, &'static str)],
     corrections: Vec<CorrectionView>,
+    refunds: Vec<RefundView>,
     entries: Vec<EntryView>,
     jobs: Vec<JobView>,
 }
@@ -167,6 +170,7 @@ fn view(dossier: Dossier, operator: Operator) -> Page {
         breaks,
         decisions,
         corrections,
+        refunds,
         entries,
         jobs,
     } = dossier;
@@ -196,6 +200,7 @@ fn view(dossier: Dossier, operator: Operator) -> Page {
         events: timeline::of(events),
         is_earlier_page: false,
         late: late.into_iter().map(late_view).collect(),
+        refunds: refunds.into_iter().map(RefundView::from).collect(),
         entries: entries.into_iter().map(entry_view).collect(),
         jobs: jobs.into_iter().map(job_view).collect(),
     }

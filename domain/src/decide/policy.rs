@@ -47,7 +47,7 @@ pub struct Profile {
 }
 
 /// A key is not trusted for its last hour: clocks differ, and a request can be on its way for a while.
-pub(super) const KEY_RETENTION_MARGIN: Duration = Duration::from_hours(1);
+const KEY_RETENTION_MARGIN: Duration = Duration::from_hours(1);
 
 /// A margin beyond the longest wait: other workers may have other settings, and clocks are adjusted.
 const TOO_FAR_MARGIN: Duration = Duration::from_mins(15);
@@ -116,6 +116,19 @@ impl Policy {
     #[must_use]
     pub fn wait_for_gateway(&self) -> Duration {
         self.verify_waits.last().copied().unwrap_or(self.backoff_max)
+    }
+
+    /// The wait before the next look at an operation, after `looks` of them.
+    #[must_use]
+    pub fn look_wait(&self, looks: u32) -> Duration {
+        self.verify_wait(looks)
+    }
+
+    /// Whether the gateway still does once what was first sent that long ago, however often it is sent.
+    #[must_use]
+    pub fn trusts_keys(&self, first_sent_age: Duration) -> bool {
+        let Profile { honours_keys, key_retention, .. } = self.profile;
+        honours_keys && first_sent_age < key_retention.saturating_sub(KEY_RETENTION_MARGIN)
     }
 
     /// The wait before the next look, after `looks` of them.

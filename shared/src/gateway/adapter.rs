@@ -5,6 +5,7 @@
 //! Invariant: whatever an adapter does not know is unknown. It never reads it as "no".
 
 use domain::ids::GatewayKey;
+use domain::operation::{ExpectedEffect, OperationOutcome};
 use domain::outcome::{Charge, ChargeOutcome, Expected, Failed, Looked, VoidOutcome};
 
 use super::ChargeOrder;
@@ -32,6 +33,19 @@ pub trait Adapter: std::fmt::Debug + Send + Sync {
 
     /// What the answer to a void means. Only a void of our own key confirms anything.
     fn voided(&self, exchange: &Exchange, key: &GatewayKey) -> VoidOutcome;
+
+    /// To give back a part or all of a charge. Sent again it is the same call, byte for byte.
+    fn refund(&self, order: &ExpectedEffect) -> Call;
+
+    /// What the answer to a refund means. Amount, currency, key and charge are compared with what was asked
+    /// for.
+    fn refunded(&self, exchange: &Exchange, expected: &ExpectedEffect) -> OperationOutcome;
+
+    /// To ask which refunds were made under a key.
+    fn look_up_refund(&self, key: &str) -> Call;
+
+    /// What that look-up showed.
+    fn refund_looked_up(&self, exchange: &Exchange, expected: &ExpectedEffect) -> OperationOutcome;
 
     /// To ask who the gateway is.
     fn account(&self) -> Call;

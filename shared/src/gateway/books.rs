@@ -45,6 +45,10 @@ pub struct JournalRow {
     pub currency: Option<String>,
     /// The name that we gave the charge: a payment's id.
     pub reference: Option<String>,
+    /// Of what was done to a charge: the key under which it was asked for, if it was.
+    pub act_key: Option<String>,
+    /// Of what was done to a charge: the gateway's id of it.
+    pub act_id: Option<String>,
 }
 
 /// A part of a book.

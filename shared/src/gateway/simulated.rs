@@ -5,6 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::ids::GatewayKey;
+use domain::operation::{ExpectedEffect, OperationOutcome};
 use domain::outcome::{
     CARD_DECLINED, Charge, ChargeOutcome, ChargeStatus, Expected, Failed, FailureKind, Listing, Looked,
     PAYMENT_METHOD_UNKNOWN, Refusal, VoidOutcome,
@@ -53,6 +54,22 @@ impl Adapter for Simulated {
 
     fn voided(&self, exchange: &Exchange, key: &GatewayKey) -> VoidOutcome {
         voided(exchange, key)
+    }
+
+    fn refund(&self, order: &ExpectedEffect) -> Call {
+        operations::refund(order)
+    }
+
+    fn refunded(&self, exchange: &Exchange, expected: &ExpectedEffect) -> OperationOutcome {
+        operations::refunded(exchange, expected)
+    }
+
+    fn look_up_refund(&self, key: &str) -> Call {
+        operations::look_up(key)
+    }
+
+    fn refund_looked_up(&self, exchange: &Exchange, expected: &ExpectedEffect) -> OperationOutcome {
+        operations::looked_up(exchange, expected)
     }
 
     fn account(&self) -> Call {
@@ -255,12 +272,15 @@ struct WireJournalRow {
     amount: Option<String>,
     currency: Option<String>,
     reference: Option<String>,
+    act_key: Option<String>,
+    act_id: Option<String>,
 }
 
 impl From<WireJournalRow> for JournalRow {
     fn from(wire: WireJournalRow) -> Self {
-        let WireJournalRow { seq, at, kind, key, charge_id, amount, currency, reference } = wire;
-        Self { seq, at, kind, key, charge_id, amount, currency, reference }
+        let WireJournalRow { seq, at, kind, key, charge_id, amount, currency, reference, .. } = wire;
+        let WireJournalRow { act_key, act_id, .. } = wire;
+        Self { seq, at, kind, key, charge_id, amount, currency, reference, act_key, act_id }
     }
 }
 
@@ -331,5 +351,8 @@ fn declined(refusal: Refusal) -> Refusal {
     if is_bare { Refusal { code: CARD_DECLINED.to_owned(), ..refusal } } else { refusal }
 }
 
+mod operations;
 #[cfg(test)]
 mod tests;
+
+pub use operations::{looked_up as refund_looked_up, refunded};

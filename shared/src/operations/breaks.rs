@@ -33,6 +33,15 @@ pub const KINDS: &[(&str, &str)] = &[
         "charge_of_another",
         "A charge stands under the key of a payment that ended without one, and it is not known to be its own. No machine voids it.",
     ),
+    (
+        "refund_held",
+        "It is not known whether a refund was made, and the machine can learn no more; or the gateway shows another refund than was asked for.",
+    ),
+    ("refunded_after_end", "The gateway made a refund that had ended here without one."),
+    (
+        "over_refunded",
+        "More was given back of the payment than was taken, by refunds that the gateway made without us.",
+    ),
     ("poison", "Each worker that had the payment was lost, also the one that had nothing else in hand."),
     ("charged_after_end", "The gateway shows a charge for a payment that ended without one."),
     (

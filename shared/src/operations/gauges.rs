@@ -11,8 +11,8 @@ use crate::operations::breaks::KINDS;
 use crate::operations::horizon::{self, HOT_TABLES, Horizon};
 use crate::platform::metrics::{
     self, BREAKS_OPEN, CLOSED, DEAD_LETTERS_OPEN, DEAD_ROWS, HOLDS_OLDEST_DUE, HOLDS_OPEN, PAYMENTS_HELD,
-    PAYMENTS_OPEN, PAYMENTS_OVERDUE, QUEUE_JOBS, QUEUE_OLDEST, RECONCILIATION_AGE, SESSIONS_HIDDEN,
-    SNAPSHOT_AGE, SNAPSHOT_AGE_TRANSACTIONS, SNAPSHOT_PID,
+    PAYMENTS_OPEN, PAYMENTS_OVERDUE, QUEUE_JOBS, QUEUE_OLDEST, RECONCILIATION_AGE, REFUNDS_HELD,
+    REFUNDS_OPEN, SESSIONS_HIDDEN, SNAPSHOT_AGE, SNAPSHOT_AGE_TRANSACTIONS, SNAPSHOT_PID,
 };
 use crate::queue;
 
@@ -41,6 +41,8 @@ struct Now {
     oldest_job_age: f64,
     reconciliation_age: f64,
     dead_letters_open: f64,
+    refunds_open: f64,
+    refunds_held: f64,
     closed: f64,
     holds_open: f64,
     oldest_due_hold: f64,
@@ -59,6 +61,8 @@ impl Now {
         oldest_job_age: f64::NAN,
         reconciliation_age: f64::NAN,
         dead_letters_open: f64::NAN,
+        refunds_open: f64::NAN,
+        refunds_held: f64::NAN,
         closed: f64::NAN,
         holds_open: f64::NAN,
         oldest_due_hold: f64::NAN,
@@ -94,6 +98,8 @@ async fn refresh(pool: &PgPool) {
     gauge!(QUEUE_OLDEST).set(now.oldest_job_age);
     gauge!(RECONCILIATION_AGE).set(now.reconciliation_age);
     gauge!(DEAD_LETTERS_OPEN).set(now.dead_letters_open);
+    gauge!(REFUNDS_OPEN).set(now.refunds_open);
+    gauge!(REFUNDS_HELD).set(now.refunds_held);
     gauge!(CLOSED).set(now.closed);
     gauge!(HOLDS_OPEN).set(now.holds_open);
     gauge!(HOLDS_OLDEST_DUE).set(now.oldest_due_hold);

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::operations::breaks::Break;
 use crate::payment::Event;
 use crate::payment::history;
+use crate::payment::refunds::{self, Shown};
 
 pub use crate::payment::history::Row as PaymentRow;
 use crate::queue;
@@ -55,6 +56,8 @@ pub struct Dossier {
     pub decisions: Vec<Decision>,
     /// The corrections of people about it, newest first.
     pub corrections: Vec<Correction>,
+    /// What was given back, oldest first.
+    pub refunds: Vec<Shown>,
     /// The movements of its money, each as two entries.
     pub entries: Vec<Entry>,
     /// The jobs that the queue still knows, newest first.
@@ -129,6 +132,7 @@ pub async fn dossier(pool: &PgPool, id: PaymentId, before: Option<i32>) -> sqlx:
         breaks: breaks_of(pool, id).await?,
         decisions: decisions(pool, id).await?,
         corrections: corrections(pool, Some(id), false, None, ROWS_MAX).await?,
+        refunds: refunds::shown(pool, Some(id)).await?,
         entries: entries(pool, id).await?,
         jobs: jobs(pool, id, row.version).await?,
         row,
@@ -186,9 +190,17 @@ async fn entries(pool: &PgPool, id: PaymentId) -> sqlx::Result<Vec<Entry>> {
         Entry,
         "select e.side as \"side!\", a.kind as account, e.amount::text as \"amount!\", e.currency as \"currency!\",
                 e.code as \"code!\", e.created_at as \"created_at!\"
-           from ledger_entries e join ledger_accounts a on a.id = e.account_id
-          where e.payment_id = $1
-          order by e.created_at, e.transfer_id, e.side desc
+           from (select transfer_id, account_id, side, amount, currency, code, created_at
+                   from ledger_entries where payment_id = $1
+                  union all
+                 select t.operation_id, s.account_id, s.side, t.amount, t.currency, t.code, t.created_at
+                   from operations o
+                   join operation_transfers t on t.operation_id = o.id
+                  cross join lateral (values (t.debit_account_id, 'debit'), (t.credit_account_id, 'credit'))
+                       as s (account_id, side)
+                  where o.payment_id = $1) e
+           join ledger_accounts a on a.id = e.account_id
+          order by e.created_at, e.transfer_id, e.code, e.side desc
           limit $2",
         id.uuid(),
         ROWS_MAX

@@ -87,6 +87,21 @@ impl Work for Reading {
     }
 }
 
+/// The currency of a payment of the merchant's, as it was recorded; none if there is no such payment.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn currency(pool: &PgPool, merchant: MerchantId, id: PaymentId) -> sqlx::Result<Option<String>> {
+    sqlx::query_scalar!(
+        "select currency from payments where id = $1 and merchant_id = $2",
+        id.uuid(),
+        merchant.uuid()
+    )
+    .fetch_optional(pool)
+    .in_time()
+    .await
+}
+
 /// What a key of the merchant's stands for, about that customer; none if the key is free.
 ///
 /// # Errors

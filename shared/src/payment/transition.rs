@@ -6,7 +6,8 @@
 //! - `ask` and `decide`: what a person decides about a held payment after a look;
 //! - `resolve`: `released`, and the end of a break;
 //! - `reschedule`: `rescheduled`, for a due time that cannot be right;
-//! - `remedy` and `correct`: what concerns a payment that is over, and never changes it.
+//! - `remedy` and `correct`: what concerns a payment that is over, and never changes it;
+//! - `refund`, `release_refund` and `adopt`: what gives back a payment that succeeded, in rows of its own.
 //!
 //! Only `restored`, and `held` for a copy, are written elsewhere, by `operations::installation::restore`.
 //!
@@ -16,11 +17,14 @@
 //! payments. The statements that move payments are in `shared/queries`.
 
 mod accept;
+mod adopt;
 mod ask;
 mod claim;
 mod correct;
 mod decide;
 mod hold;
+mod refund;
+mod release_refund;
 mod remedy;
 mod reschedule;
 mod resolve;
@@ -29,6 +33,7 @@ mod sabotage;
 mod settle;
 
 pub use accept::{Accepting, NewPayment, Recorded, accept, key_is_held};
+pub use adopt::{Adopted, adopt_acts};
 pub use ask::{Asked, Asking, ask, withdraw};
 pub use claim::{Claim, Claimant, Claiming, Lease, Taken, claim, claim_alone};
 pub use correct::{
@@ -37,6 +42,11 @@ pub use correct::{
 };
 pub use decide::{DecideError, Decided, Deciding, Verdict, claim_decision, decision_is_due, record_decision};
 pub(crate) use hold::hold;
+pub use refund::{
+    ClaimedRefund, NewRefund, RefundSettlement, Refunding, SettledRefund, claim_refund, refund,
+    refund_is_due, settle_refund,
+};
+pub use release_refund::{Justified, release_refund};
 pub use remedy::{Remedy, claim_remedy, record_remedy, remedy_is_due};
 pub use reschedule::{Rescheduled, Waits, reschedule};
 pub use resolve::{Justification, Unusable, close_break, release};

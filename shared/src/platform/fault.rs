@@ -53,6 +53,7 @@ pub const SABOTAGES: &[&str] = &[
     "half_group",
     "one_sided",
     "hold_ends_twice",
+    "new_key_per_refund",
 ];
 
 /// Why the variable is not understood.

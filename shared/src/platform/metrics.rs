@@ -18,6 +18,7 @@ use std::time::Duration;
 use domain::dead_letter::Class;
 use domain::decide::Purpose;
 use domain::ids::GatewayName;
+use domain::operation::OperationEvent;
 use domain::outcome::FailureKind;
 use domain::status::{EventType, PaymentStatus};
 use metrics::{SharedString, counter, gauge, histogram};
@@ -87,7 +88,7 @@ metrics! {
     QUEUE_DELAY Histogram "event_queue_delay_seconds"
         "From the moment a payment was due to its claim, by purpose."
     GATEWAY_CALLS Counter "gateway_calls_total"
-        "Exchanges with a gateway, by gateway, op (charge, lookup, void) and what the answer meant."
+        "Exchanges with a gateway, by gateway, op (charge, lookup, void, refund, `refund_lookup`) and what the answer meant."
     GATEWAY_CALL_DURATION Histogram "gateway_call_duration_seconds"
         "How long an exchange with a gateway took, by gateway and op."
     FAILURES Counter "gateway_failures_total"
@@ -118,6 +119,12 @@ metrics! {
         "Payments that wait for a person."
     BREAKS_OPEN Gauge "breaks_open"
         "Contradictions that no person has closed, by kind."
+    REFUNDS Counter "refunds_total"
+        "Events written to the histories of refunds, by event: requests, looks, retries, ends."
+    REFUNDS_OPEN Gauge "refunds_open"
+        "Refunds that are neither over nor held."
+    REFUNDS_HELD Gauge "refunds_held"
+        "Refunds that wait for a person."
     DEAD_LETTERS Counter "dead_letters_total"
         "What the queue could not do and parked, by class: `non_retryable`, `retry_exhausted`, poison."
     DEAD_LETTERS_OPEN Gauge "dead_letters_open"
@@ -243,6 +250,11 @@ pub(crate) fn event_written(event: impl Into<SharedString>) {
     counter!(EVENTS, "event" => event.into()).increment(1);
 }
 
+/// Counts an event that was committed to a refund's history.
+pub fn refund_event(event: OperationEvent) {
+    counter!(REFUNDS, "event" => event.as_str()).increment(1);
+}
+
 /// Counts a claim with its `event`, and how long after the payment was due it came.
 pub(crate) fn claimed(purpose: Purpose, event: EventType, delay: Duration) {
     event_written(event.as_str());
@@ -269,7 +281,7 @@ pub(crate) fn claim_failed(asked: usize) {
 
 /// Counts a call of the gateway. `outcome` is what the answer meant.
 pub fn gateway_called(
-    (gateway, purpose): (&GatewayName, Purpose),
+    (gateway, op): (&GatewayName, &'static str),
     outcome: &'static str,
     failure: Option<FailureKind>,
     duration: Duration,
@@ -278,18 +290,8 @@ pub fn gateway_called(
     if let Some(kind) = failure {
         counter!(FAILURES, "gateway" => gateway.clone(), "kind" => kind.as_str()).increment(1);
     }
-    let op = op(purpose);
     counter!(GATEWAY_CALLS, "gateway" => gateway.clone(), "op" => op, "outcome" => outcome).increment(1);
     histogram!(GATEWAY_CALL_DURATION, "gateway" => gateway, "op" => op).record(duration);
-}
-
-/// The name of the exchange that is made for this purpose.
-const fn op(purpose: Purpose) -> &'static str {
-    match purpose {
-        Purpose::Charge => "charge",
-        Purpose::Verify => "lookup",
-        Purpose::Void => "void",
-    }
 }
 
 /// Counts a read about no payment that did not find the gateway.

@@ -63,6 +63,8 @@ impl Desk {
         self.effects.extend(effects.iter().map(|effect| match effect {
             Effect::Charged(_) => "charge",
             Effect::Voided(_) => "void",
+            Effect::Refunded(..) => "refund",
+            Effect::Acted(..) => "act",
         }));
         shown(&decision.reply)
     }
@@ -76,6 +78,9 @@ fn shown(reply: &Reply) -> String {
         Answer::Found(charge) => charge_shown(charge),
         Answer::Charges(charges) => {
             format!("[{}]", charges.iter().map(charge_shown).collect::<Vec<_>>().join(", "))
+        }
+        Answer::Refund(_) | Answer::Refunds(_) | Answer::Act(_) => {
+            unreachable!("these have tests of their own")
         }
         Answer::Voided { charge_id, .. } => {
             format!("201 voided {}", charge_id.as_deref().unwrap_or("nothing"))
@@ -92,7 +97,7 @@ fn shown(reply: &Reply) -> String {
 }
 
 /// Each token: its name, the replies to four charge calls, what a lookup then says, and how many took effect.
-const SCRIPTS: [(&str, [&str; 4], &str, usize); 24] = [
+const SCRIPTS: [(&str, [&str; 4], &str, usize); 29] = [
     ("sim_ok", [OK; 4], LISTED, 1),
     ("pm_card_visa", [OK; 4], LISTED, 1),
     ("tok_1", [OK; 4], LISTED, 1),
@@ -117,6 +122,11 @@ const SCRIPTS: [(&str, [&str; 4], &str, usize); 24] = [
     ("sim_doubt", ["silence"; 4], "silence", 1),
     ("sim_wrong_amount", ["201 succeeded 13.30"; 4], "[succeeded 13.30]", 1),
     ("sim_flip_flop", [OK; 4], "[failed 12.30]", 1),
+    ("sim_refund_timeout_done", [OK; 4], LISTED, 1),
+    ("sim_refund_timeout_not_done", [OK; 4], LISTED, 1),
+    ("sim_refund_503", [OK; 4], LISTED, 1),
+    ("sim_refund_declined", [OK; 4], LISTED, 1),
+    ("sim_refund_doubt", [OK; 4], LISTED, 1),
 ];
 const OK: &str = "201 succeeded 12.30";
 const LISTED: &str = "[succeeded 12.30]";

@@ -4,13 +4,14 @@ use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query};
 use axum::http::{HeaderMap, StatusCode};
+use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::render::Problem;
 use crate::faults::Faults;
 use crate::reply::Refusal;
-use crate::request::{self, ChargeRequest};
+use crate::request::{self, ChargeRequest, RefundRequest};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -24,6 +25,29 @@ struct ChargeBody {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct VoidBody {
+    key: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefundBody {
+    charge: String,
+    amount: String,
+    currency: String,
+    reference: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ActBody {
+    charge: String,
+    amount: String,
+}
+
+/// The query of `GET /refunds`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RefundsQuery {
     key: String,
 }
 
@@ -68,18 +92,44 @@ pub(super) fn charge(headers: &HeaderMap, body: &[u8], faults: &Faults) -> Resul
     let body: ChargeBody = json(body)?;
     let reference = text("reference", body.reference)?;
     Ok(ChargeRequest {
-        amount: request::amount(&body.amount).ok_or_else(|| {
-            Problem::invalid(
-                "amount must be a decimal string, more than 0 and at most 10^12, such as \"12.30\"",
-            )
-        })?,
-        currency: request::currency(body.currency)
-            .ok_or_else(|| Problem::invalid("currency must be three capital letters"))?,
+        amount: amount(&body.amount)?,
+        currency: currency(body.currency)?,
         payment_method: text("payment_method", body.payment_method)?,
         key: key.unwrap_or_else(|| reference.clone()),
         reference,
         is_keyless,
     })
+}
+
+/// The refund that headers and body ask for.
+pub(super) fn refund(headers: &HeaderMap, body: &[u8]) -> Result<RefundRequest, Problem> {
+    let key = idempotency_key(headers)?;
+    let body: RefundBody = json(body)?;
+    Ok(RefundRequest {
+        key,
+        charge_id: text("charge", body.charge)?,
+        amount: amount(&body.amount)?,
+        currency: currency(body.currency)?,
+        reference: text("reference", body.reference)?,
+    })
+}
+
+/// The refund that somebody makes in the dashboard, under a key of its own.
+pub(super) fn refund_by_hand(body: &[u8]) -> Result<RefundRequest, Problem> {
+    let body: RefundBody = json(body)?;
+    Ok(RefundRequest {
+        key: format!("dash_{}", uuid::Uuid::now_v7().simple()),
+        charge_id: text("charge", body.charge)?,
+        amount: amount(&body.amount)?,
+        currency: currency(body.currency)?,
+        reference: text("reference", body.reference)?,
+    })
+}
+
+/// The charge, and how much of it, that a return or a dispute is about.
+pub(super) fn act(body: &[u8]) -> Result<(String, Decimal), Problem> {
+    let body: ActBody = json(body)?;
+    Ok((text("charge", body.charge)?, amount(&body.amount)?))
 }
 
 /// The key that headers and body ask to void.
@@ -145,6 +195,13 @@ impl ChargesQuery {
     }
 }
 
+impl RefundsQuery {
+    /// The key to look up.
+    pub(super) fn key(self) -> Result<String, Problem> {
+        text("key", self.key)
+    }
+}
+
 impl JournalQuery {
     /// The row after which the page begins, and how many rows it has.
     pub(super) fn bounds(&self) -> Result<(i64, i64), Problem> {
@@ -158,6 +215,16 @@ impl JournalQuery {
 fn idempotency_key(headers: &HeaderMap) -> Result<String, Problem> {
     let value = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
     value.and_then(|value| request::text(value.to_owned())).ok_or_else(|| Refusal::KeyMissing.into())
+}
+
+fn amount(value: &str) -> Result<Decimal, Problem> {
+    request::amount(value).ok_or_else(|| {
+        Problem::invalid("amount must be a decimal string, more than 0 and at most 10^12, such as \"12.30\"")
+    })
+}
+
+fn currency(value: String) -> Result<String, Problem> {
+    request::currency(value).ok_or_else(|| Problem::invalid("currency must be three capital letters"))
 }
 
 fn text(field: &str, value: String) -> Result<String, Problem> {

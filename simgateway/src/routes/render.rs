@@ -8,8 +8,10 @@ use chrono::{DateTime, Utc};
 use rust_decimal::Decimal;
 use serde::Serialize;
 
+use crate::act::Act;
 use crate::book::{Charge, Decline};
 use crate::journal::JournalRow;
+use crate::refund::Refund;
 use crate::reply::{Answer, Refusal};
 
 /// A refusal, with the sentence that fits the case.
@@ -52,6 +54,45 @@ struct ChargeBody<'a> {
 #[derive(Serialize)]
 struct ListBody<'a> {
     data: Vec<ChargeBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct RefundBody<'a> {
+    id: &'a str,
+    key: &'a str,
+    charge: &'a str,
+    status: &'static str,
+    #[serde(with = "rust_decimal::serde::str")]
+    amount: Decimal,
+    currency: &'a str,
+    reference: &'a str,
+    /// Why it was refused; left out of a refund that was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refusal: Option<ProblemBody<'a>>,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(Serialize)]
+struct ActBody<'a> {
+    id: &'a str,
+    charge: &'a str,
+    status: &'static str,
+    #[serde(with = "rust_decimal::serde::str")]
+    amount: Decimal,
+    currency: &'a str,
+    created_at: DateTime<Utc>,
+}
+
+#[derive(Serialize)]
+struct RefundsBody<'a> {
+    data: Vec<RefundBody<'a>>,
+}
+
+#[derive(Serialize)]
+struct RefundRefusedBody<'a> {
+    code: &'static str,
+    message: &'static str,
+    refund: RefundBody<'a>,
 }
 
 #[derive(Serialize)]
@@ -126,6 +167,17 @@ impl IntoResponse for Answer {
             Answer::Voided { key, charge_id } => {
                 respond(status, &VoidBody { key, voided: true, charge_id: charge_id.as_deref() })
             }
+            Answer::Refund(refund) => match refund.refusal {
+                Some(refusal) => {
+                    let (code, message) = (refusal.as_str(), refusal.message());
+                    respond(status, &RefundRefusedBody { code, message, refund: refund.into() })
+                }
+                None => respond(status, &RefundBody::from(refund)),
+            },
+            Answer::Refunds(refunds) => {
+                respond(status, &RefundsBody { data: refunds.iter().map(RefundBody::from).collect() })
+            }
+            Answer::Act(act) => respond(status, &ActBody::from(act)),
             Answer::Refused(refusal) => Problem::from(*refusal).into_response(),
         }
     }
@@ -144,6 +196,37 @@ impl<'a> From<&'a Charge> for ChargeBody<'a> {
                 .answered_decline()
                 .map(|decline| ProblemBody { code: decline.as_str(), message: decline.message() }),
             created_at: charge.created_at,
+        }
+    }
+}
+
+impl<'a> From<&'a Refund> for RefundBody<'a> {
+    fn from(refund: &'a Refund) -> RefundBody<'a> {
+        RefundBody {
+            id: &refund.id,
+            key: &refund.key,
+            charge: &refund.charge_id,
+            status: refund.status.as_str(),
+            amount: refund.amount,
+            currency: &refund.currency,
+            reference: &refund.reference,
+            refusal: refund
+                .refusal
+                .map(|refusal| ProblemBody { code: refusal.as_str(), message: refusal.message() }),
+            created_at: refund.created_at,
+        }
+    }
+}
+
+impl<'a> From<&'a Act> for ActBody<'a> {
+    fn from(act: &'a Act) -> ActBody<'a> {
+        ActBody {
+            id: &act.id,
+            charge: &act.charge_id,
+            status: act.status.as_str(),
+            amount: act.amount,
+            currency: &act.currency,
+            created_at: act.created_at,
         }
     }
 }

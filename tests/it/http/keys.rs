@@ -18,7 +18,15 @@ const OPEN: [&str; 7] =
     ["/docs", "/openapi.json", "/problems/1", "/health", "/health/live", "/health/ready", "/metrics"];
 
 /// Below these a merchant's key opens, and everywhere else an admin's.
-const MERCHANTS: [&str; 4] = ["/v1/payments", "/v1/idempotency-keys", "/v1/accounts", "/v1/transfers"];
+const MERCHANTS: [&str; 7] = [
+    "/v1/payments",
+    "/v1/idempotency-keys",
+    "/v1/accounts",
+    "/v1/transfers",
+    "/v1/refunds",
+    "/v1/returns",
+    "/v1/disputes",
+];
 
 const NOBODYS: &str = "payonce_sk_unknown";
 

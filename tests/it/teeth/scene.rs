@@ -6,6 +6,7 @@ use domain::ids::PaymentId;
 use serde_json::{Value, json};
 use shared::platform::fault::SABOTAGES;
 use sqlx::AssertSqlSafe;
+use tests::client::answer;
 use tests::{Answer, Client, Exit, Process, Second, Shape, System, a_payment, guardian, wait_until};
 
 use super::{Left, PROMISES, Without};
@@ -109,6 +110,24 @@ pub(super) async fn a_payment_charged(without: Without) -> Left {
     wait_until("the payment to end, or to be halted", async || {
         let payment = system.client.payment(id).await;
         !payment["terminal_at"].is_null() || !payment["held_reason"].is_null()
+    })
+    .await;
+    Left::by(system, &[])
+}
+
+/// A refund is made at the gateway, and its answer is lost.
+pub(super) async fn a_refund_never_answered(without: Without) -> Left {
+    let mut system = without.system().await;
+    let id = system.accepted(a_payment().method("sim_refund_timeout_done").amount("20")).await;
+    without.worker(&mut system, "", &[]).await;
+    system.ended(id).await;
+    let asked = system.client.request(reqwest::Method::POST, &format!("/v1/payments/{id}/refunds"));
+    let asked = asked.header("idempotency-key", "refund-1").json(&json!({ "amount": "5" }));
+    answer(asked).await.unwrap().assert_status(202);
+    wait_until("the refund to end, or to be made anew", async || {
+        let sent = "select coalesce(max(attempt_count), 0)::bigint from operations";
+        let over = "select count(*) from operations where status <> 'pending'";
+        system.count(over).await == 1 || system.count(sent).await > 2
     })
     .await;
     Left::by(system, &[])

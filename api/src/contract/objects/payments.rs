@@ -103,6 +103,11 @@ pub(crate) static PAYMENT: Schema = Schema {
             Kind::Range(1, i32::MAX as i64),
             "The number of its events. Each change adds one.",
         ),
+        Field::optional(
+            "amount_refunded",
+            Kind::Amount,
+            "What was given back, with the currency's decimal places. The first answer does not have it.",
+        ),
     ],
     example: "",
 };

@@ -58,6 +58,8 @@ pub(crate) static PROBLEM: Schema = Schema {
             "What became of each transfer of the group.",
         ),
         Field::optional("payment_id", Kind::Id("pay_"), "The payment that the idempotency key made."),
+        Field::optional("refundable", Kind::Amount, "What is left of the payment to give back."),
+        Field::optional("payment", Kind::One(&NOT_REFUNDABLE), "How the payment stood."),
     ],
     example: "",
 };
@@ -89,5 +91,12 @@ static FAULT: Schema = Schema {
         text("code", "Of what kind the fault is."),
         text("detail", "What it must be."),
     ],
+    example: "",
+};
+
+static NOT_REFUNDABLE: Schema = Schema {
+    name: "NotRefundable",
+    about: "A payment that cannot be given back.",
+    fields: &[Field::new("status", Kind::Text, "Where it stood.")],
     example: "",
 };

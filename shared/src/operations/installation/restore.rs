@@ -175,10 +175,24 @@ pub async fn doubt_all(pool: &PgPool, restoring: &Restoring, mut tell: impl FnMu
         done += page.ids.len() as u64;
         tell(done);
     }
+    doubt_refunds(pool, restoring).await?;
     if restoring.is_copy {
         hold_all(pool, restoring).await?;
     }
     Ok(())
+}
+
+/// Has each refund that is not over looked up before anything is sent: it may have been made since. Repeated,
+/// it marks only those that it had not marked in this epoch. A refund of a copy is asked about by nobody.
+async fn doubt_refunds(pool: &PgPool, restoring: &Restoring) -> sqlx::Result<()> {
+    let statement = sqlx::query_file!(
+        "queries/operation_restore.sql",
+        restoring.epoch,
+        restoring.by,
+        millis(restoring.lease)
+    )
+    .fetch_one(pool);
+    durable("doubt_refunds", statement).await.map(drop)
 }
 
 /// Payments as they were found.

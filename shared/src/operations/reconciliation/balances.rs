@@ -28,7 +28,13 @@ pub(super) async fn add(
            from (select debit_account_id as account_id, 'debit' as side, amount
                    from ledger_transfers where payment_id = any($2)
                  union all
-                 select credit_account_id, 'credit', amount from ledger_transfers where payment_id = any($2)) entries
+                 select credit_account_id, 'credit', amount from ledger_transfers where payment_id = any($2)
+                 union all
+                 select a.account_id, a.side, t.amount
+                   from operations o
+                   join operation_transfers t on t.operation_id = o.id
+                  cross join lateral (values (t.debit_account_id, 'debit'), (t.credit_account_id, 'credit')) as a (account_id, side)
+                  where o.payment_id = any($2)) entries
           group by account_id
           order by account_id
              on conflict on constraint account_sums_pkey do update

@@ -13,9 +13,10 @@ use uuid::Uuid;
 use super::books::WholeAt;
 use super::copy::storable;
 use crate::operations::breaks::{self, Finding};
+use crate::payment::transition;
 
 /// Those of these payments that ended otherwise than the journal of their gateway says, as far as the copy of
-/// that journal is whole.
+/// that journal is whole. What the gateway did without us is booked before that.
 pub(super) async fn beside_the_gateways(
     pool: &PgPool,
     ids: &[Uuid],
@@ -23,6 +24,10 @@ pub(super) async fn beside_the_gateways(
 ) -> sqlx::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for (gateway, whole_at) in whole_at {
+        for adopted in transition::adopt_acts(pool, gateway, ids).await? {
+            let (operation_id, payment_id) = (adopted.id, adopted.payment_id);
+            tracing::warn!(event = "act_adopted", %payment_id, %operation_id, "the gateway did this without us; booked");
+        }
         let rows = sqlx::query_file!("queries/reconcile_charges.sql", gateway.as_str(), ids, whole_at);
         let rows = rows.fetch_all(pool).await?;
         findings.extend(rows.into_iter().map(|row| Finding::about(row.payment_id, &row.kind, row.detail)));

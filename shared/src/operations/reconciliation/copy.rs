@@ -134,7 +134,8 @@ struct Effect<'a> {
 /// Those rows that moved money. A void under whose key nothing was charged moved none.
 fn effects<'a>(rows: &'a [JournalRow]) -> Result<Vec<Effect<'a>>, Unread> {
     let moved = rows.iter().filter(|row| {
-        let undid = matches!(row.kind.as_str(), "void" | "refund") && row.charge_id.is_some();
+        let acts = ["void", "refund", "return", "dispute", "dispute_won", "dispute_lost"];
+        let undid = acts.contains(&row.kind.as_str()) && row.charge_id.is_some();
         row.kind == "charge" || undid
     });
     let text = |text: &Option<String>| text.as_deref().map(storable);
@@ -165,9 +166,9 @@ async fn store(
 ) -> sqlx::Result<i64> {
     let each = |read: fn(&Effect<'_>) -> String| effects.iter().map(read).collect::<Vec<_>>();
     let stored = sqlx::query!(
-        "insert into gateway_effects (gateway, seq, kind, key, charge_id, amount, currency, reference, at)
+        "insert into gateway_effects (gateway, seq, kind, key, charge_id, amount, currency, reference, at, act_key, act_id)
          select $1, * from unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::numeric[], $7::text[], $8::text[],
-                                  $9::timestamptz[])
+                                  $9::timestamptz[], $10::text[], $11::text[])
              on conflict on constraint gateway_effects_pkey do nothing",
         gateway.as_str(),
         &effects.iter().map(|effect| effect.row.seq).collect::<Vec<_>>(),
@@ -178,7 +179,11 @@ async fn store(
         &each(|effect| effect.currency.clone()),
         &effects.iter().map(|effect| effect.row.reference.as_deref().map(storable)).collect::<Vec<_>>()
             as &[Option<String>],
-        &effects.iter().map(|effect| effect.row.at).collect::<Vec<_>>()
+        &effects.iter().map(|effect| effect.row.at).collect::<Vec<_>>(),
+        &effects.iter().map(|effect| effect.row.act_key.as_deref().map(storable)).collect::<Vec<_>>()
+            as &[Option<String>],
+        &effects.iter().map(|effect| effect.row.act_id.as_deref().map(storable)).collect::<Vec<_>>()
+            as &[Option<String>]
     )
     .execute(connection)
     .await?;

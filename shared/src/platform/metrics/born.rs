@@ -5,6 +5,7 @@ use domain::dead_letter::Class;
 use domain::decide::Purpose;
 use domain::held::Seen;
 use domain::ids::GatewayName;
+use domain::operation::{OperationEvent, OperationOutcome};
 use domain::outcome::{ChargeOutcome, FailureKind, LookupOutcome, Outcome as _, Standing, VoidOutcome};
 use domain::status::{EventType, PaymentStatus};
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -12,8 +13,8 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use super::{
     ACCEPTS, ALL, API_REFUSALS, Accept, BUILD, CLAIMS, DEAD_LETTER_REPLAYS, E2E, EVENTS, FAILURES,
     GATEWAY_CALL_DURATION, GATEWAY_CALLS, HTTP_REQUEST_DURATION, HTTP_REQUESTS, JWKS_READS, Kind,
-    LATE_EVIDENCE, OTHER_PEPPER, PUT_OFF, QUEUE_DELAY, RECONCILIATIONS, Refusal, SETTLE_DURATION,
-    SWEEP_FOUND, SWEEPS, buried, label, op, rescheduled,
+    LATE_EVIDENCE, OTHER_PEPPER, PUT_OFF, QUEUE_DELAY, RECONCILIATIONS, REFUNDS, Refusal, SETTLE_DURATION,
+    SWEEP_FOUND, SWEEPS, buried, label, rescheduled,
 };
 
 /// The commit that the program was built from, where `PAYONCE_COMMIT` told the build.
@@ -73,6 +74,9 @@ fn describe_payments() {
     for result in ["nothing", "failed"] {
         counter!(CLAIMS, "purpose" => "none", "result" => result).increment(0);
     }
+    for &event in OperationEvent::ALL {
+        counter!(REFUNDS, "event" => event.as_str()).increment(0);
+    }
     let _ = histogram!(SETTLE_DURATION);
     counter!(LATE_EVIDENCE).increment(0);
 }
@@ -83,19 +87,21 @@ pub fn describe_gateway(gateway: &GatewayName) {
         counter!(FAILURES, "gateway" => label(gateway), "kind" => kind.as_str()).increment(0);
     }
     counter!(PUT_OFF, "gateway" => label(gateway)).increment(0);
-    for purpose in Purpose::ALL {
-        let words: &[&[&'static str]] = match purpose {
-            Purpose::Charge => &[ChargeOutcome::WORDS],
-            // Who looks asks one of three questions.
-            Purpose::Verify => &[LookupOutcome::WORDS, Standing::WORDS, Seen::WORDS],
-            Purpose::Void => &[VoidOutcome::WORDS],
-        };
+    // Who looks up a charge asks one of three questions.
+    let asked: [(&str, &[&[&'static str]]); 5] = [
+        ("charge", &[ChargeOutcome::WORDS]),
+        ("lookup", &[LookupOutcome::WORDS, Standing::WORDS, Seen::WORDS]),
+        ("void", &[VoidOutcome::WORDS]),
+        ("refund", &[OperationOutcome::WORDS]),
+        ("refund_lookup", &[OperationOutcome::WORDS]),
+    ];
+    for (op, words) in asked {
         let failures = FailureKind::ALL.iter().filter(|kind| **kind != FailureKind::WorkerLost);
         for outcome in words.concat().into_iter().chain(failures.map(|kind| kind.as_str())) {
-            counter!(GATEWAY_CALLS, "gateway" => label(gateway), "op" => op(*purpose), "outcome" => outcome)
+            counter!(GATEWAY_CALLS, "gateway" => label(gateway), "op" => op, "outcome" => outcome)
                 .increment(0);
         }
-        let _ = histogram!(GATEWAY_CALL_DURATION, "gateway" => label(gateway), "op" => op(*purpose));
+        let _ = histogram!(GATEWAY_CALL_DURATION, "gateway" => label(gateway), "op" => op);
     }
 }
 
