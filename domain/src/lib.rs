@@ -11,6 +11,7 @@
 //! - [`decide`]: what to do next;
 //! - [`posting`]: which money moves;
 //! - [`account`]: what may be asked of a customer's account, and why it may be refused;
+//! - [`review`]: what rules look at before anything is charged;
 //! - [`held`] and [`correction`]: what a person may do;
 //! - [`request`] and [`idempotency`]: what a client asks, once;
 //! - [`money`], [`ids`], [`words`](mod@words), [`dead_letter`].
@@ -26,5 +27,6 @@ pub mod money;
 pub mod outcome;
 pub mod posting;
 pub mod request;
+pub mod review;
 pub mod status;
 pub mod words;

@@ -9,6 +9,7 @@
 //! - [`store`] and [`list`]: reads alone;
 //! - [`history`]: events folded back into a row;
 //! - [`replay`]: the events of all payments, folded;
+//! - [`risk`] and [`reviews`]: the rules, and what waits for a person;
 //! - [`shares`]: whose payments a worker's calls are for.
 
 use chrono::{DateTime, Utc};
@@ -18,6 +19,8 @@ use uuid::Uuid;
 pub mod history;
 pub mod list;
 pub mod replay;
+pub mod reviews;
+pub mod risk;
 pub mod shares;
 pub mod store;
 pub mod transition;

@@ -12,6 +12,7 @@ mod acknowledged;
 mod amount;
 mod by_hand;
 mod connect;
+mod decided;
 mod fold;
 mod gateways;
 mod idempotency;
@@ -183,6 +184,7 @@ impl Checks {
         let booked = journal::read_to_their_ends(journals, |gateway, row| register.book(gateway, row));
         progress::during("reading the gateway's journal", booked).await?;
         progress::during("looking at suspects again", self.look_again(pool, journals)).await?;
+        decided::check(pool, self.rule, &mut self.accounts, &mut self.liveness.check).await?;
         let unproven = self.register.judge(&mut self.charge);
         let waiting_for_a_person = ours::waiting_for_a_person(pool).await?;
         Ok(self.conclude(waiting_for_a_person, unproven))
@@ -208,7 +210,7 @@ impl Checks {
                 ledger::check(payment, own, corrected, &mut self.ledger);
                 self.liveness.see(payment, own_events);
                 self.register.add(payment);
-                self.succeeded += u64::from(payment.status == "succeeded");
+                self.succeeded += u64::from(payment.status == "succeeded" && !payment.from_balance);
             }
             fold::check_strays(events, &mut self.history);
             ledger::check_strays(transfers, &mut self.ledger);

@@ -120,6 +120,10 @@ codes! {
          remembered.",
     PaymentNotOver = "payment_not_over" CONFLICT Never
         "Only a payment that is over can be corrected.",
+    ReviewDecided = "review_decided" CONFLICT Never
+        "The review of the payment ended otherwise before. `review` says how, and by whom.",
+    TransferOfPayment = "transfer_of_payment" CONFLICT Never
+        "The transfer reserves what a payment in review is to cost. It ends with that review alone.",
     DeadLetterClosed = "dead_letter_closed" CONFLICT Never
         "Somebody closed the dead letter before, and otherwise than this request asks for.",
     DeadLetterHeld = "dead_letter_held" CONFLICT Never

@@ -5,11 +5,13 @@ use super::kinds::{Field, Kind, Schema};
 mod accounts;
 mod operators;
 mod payments;
+mod reviews;
 mod service;
 
 pub(crate) use accounts::*;
 pub(crate) use operators::*;
 pub(crate) use payments::*;
+pub(crate) use reviews::*;
 pub(crate) use service::*;
 
 const fn id(prefix: &'static str, about: &'static str) -> Field {

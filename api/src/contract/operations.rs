@@ -8,16 +8,18 @@ use super::{Answer, Asked, Caller, Content, Operation, Parameter, Place, Verb, i
 mod accounts;
 mod operators;
 mod payments;
+mod reviews;
 mod service;
 
 pub(crate) use accounts::*;
 pub(crate) use operators::*;
 pub(crate) use payments::*;
+pub(crate) use reviews::*;
 pub(crate) use service::*;
 
 /// Every operation, in the order in which people read of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Operation> {
-    [payments::ALL, accounts::ALL, operators::ALL, service::ALL].into_iter().flatten().copied()
+    [payments::ALL, accounts::ALL, operators::ALL, reviews::ALL, service::ALL].into_iter().flatten().copied()
 }
 
 const LIMIT: Parameter =

@@ -21,9 +21,11 @@ mod claim;
 mod correct;
 mod decide;
 mod hold;
+mod pay;
 mod remedy;
 mod reschedule;
 mod resolve;
+mod review;
 #[cfg(debug_assertions)]
 mod sabotage;
 mod settle;
@@ -37,7 +39,9 @@ pub use correct::{
 };
 pub use decide::{DecideError, Decided, Deciding, Verdict, claim_decision, decision_is_due, record_decision};
 pub(crate) use hold::hold;
+pub use pay::{FromBalance, Paid, Paying, pay, pay_alone};
 pub use remedy::{Remedy, claim_remedy, record_remedy, remedy_is_due};
 pub use reschedule::{Rescheduled, Waits, reschedule};
+pub use review::{Decision, Reviewed, decide};
 pub use resolve::{Justification, Unusable, close_break, release};
 pub use settle::{Effect, SettleError, Settled, Settlement, Settling, settle};

@@ -171,6 +171,7 @@ pub(crate) static POST_TRANSFER: Operation = Operation {
         Code::TooManyDigits,
         Code::TransferExpired,
         Code::TransferNotPending,
+        Code::TransferOfPayment,
         Code::AmountExceedsPending,
         Code::AccountBusy,
     ],
@@ -191,6 +192,7 @@ pub(crate) static VOID_TRANSFER: Operation = Operation {
         Code::TransferNotFound,
         Code::TransferExpired,
         Code::TransferNotPending,
+        Code::TransferOfPayment,
         Code::AccountBusy,
     ],
 };
