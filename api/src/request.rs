@@ -173,7 +173,9 @@ fn wrong_characters(it: &Text<'_>) -> Option<String> {
         return Some("contains a card number; send a token instead".to_owned());
     }
     if field == "payment_method" && it.text.starts_with("acc_") && it.text.parse::<AccountId>().is_err() {
-        return Some("begins with acc_, and is not the id of an account: acc_ and 32 lower-case hex digits".to_owned());
+        return Some(
+            "begins with acc_, and is not the id of an account: acc_ and 32 lower-case hex digits".to_owned(),
+        );
     }
     if matches!(field, "customer_id" | "payment_method") { unclean(it.text) } else { None }
 }

@@ -25,6 +25,8 @@ mod rebuild;
 mod reconcile;
 mod recovery;
 mod restored;
+mod reviews;
+mod rules;
 mod seed;
 
 use std::ffi::OsString;
@@ -74,6 +76,10 @@ enum Command {
     Corrections(corrections::Args),
     #[command(subcommand, alias = "dlq")]
     DeadLetters(dead_letters::Command),
+    #[command(subcommand)]
+    Reviews(reviews::Command),
+    #[command(subcommand)]
+    Rules(rules::Command),
     #[command(subcommand)]
     Ledger(ledger::Command),
     Seed(seed::Args),
@@ -139,6 +145,8 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Breaks(command) => breaks::run(command).await,
         Command::Corrections(args) => corrections::run(args).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
+        Command::Reviews(command) => reviews::run(command).await,
+        Command::Rules(command) => rules::run(command).await,
         Command::Ledger(command) => ledger::run(command).await,
         Command::Seed(args) => seed::run(args).await,
     }

@@ -230,7 +230,13 @@ mod tests {
                     | EventType::Doubted
             );
             let by_itself = matches!(event, EventType::Succeeded | EventType::Failed);
-            let expected = if by_itself { 3 } else if to_any { 2 } else { 1 };
+            let expected = if by_itself {
+                3
+            } else if to_any {
+                2
+            } else {
+                1
+            };
             assert_eq!(possible, expected, "{event}");
         }
     }

@@ -9,6 +9,7 @@ mod crashes;
 mod groups;
 mod guards;
 mod holds;
+mod paying;
 mod reads;
 
 use domain::ids::MerchantId;

@@ -60,6 +60,7 @@ mod reconcile;
 mod recovery;
 mod remedy;
 mod restored;
+mod risk;
 mod roles;
 mod schedules;
 mod schema;

@@ -127,6 +127,7 @@ fn the_environment_is_read_in_one_place() {
 const DURABLE: &[&str] = &[
     "shared/src/account/moving.rs",
     "shared/src/account/opening.rs",
+    "shared/src/payment/risk.rs",
     "shared/src/operations/dead_letter.rs",
     "shared/src/operations/installation",
     "shared/src/payment/transition/",

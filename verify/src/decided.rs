@@ -57,7 +57,9 @@ async fn reviews(pool: &PgPool, rule: Rule) -> Result<Vec<(Uuid, String)>> {
     );
     let rows = rows.fetch_all(pool).await.map_err(advice)?;
     let says = |status: &str, review: &str, is_over: bool| match is_over {
-        true => "is in review, and nobody ended that although its time is over: does a worker run?".to_owned(),
+        true => {
+            "is in review, and nobody ended that although its time is over: does a worker run?".to_owned()
+        }
         false => format!("is {status}, and its review is {review}"),
     };
     Ok(rows.into_iter().map(|row| (row.id, says(&row.status, &row.review, row.is_over))).collect())

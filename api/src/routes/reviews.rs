@@ -117,10 +117,9 @@ async fn act(
     match decided {
         Reviewed::Done | Reviewed::Before => Ok(Json(json::review(&review))),
         Reviewed::NoSuch | Reviewed::Early => Err(Problem::NotFound("review")),
-        Reviewed::Otherwise => Err(Problem::ReviewDecided {
-            status: review.status,
-            by: review.decided_by.unwrap_or_default(),
-        }),
+        Reviewed::Otherwise => {
+            Err(Problem::ReviewDecided { status: review.status, by: review.decided_by.unwrap_or_default() })
+        }
         Reviewed::Forgotten => Err(Problem::DecisionRefused(FORGOTTEN.to_owned())),
     }
 }
@@ -167,11 +166,10 @@ async fn together(
 /// The ids of a body, each once.
 fn payments(raw: &str) -> Result<Vec<PaymentId>, (Kind, String)> {
     let wants = || format!("payments must be 1 to {TOGETHER_MAX} ids of payments, each once");
-    let ids: Vec<PaymentId> =
-        serde_json::from_str::<Vec<String>>(raw)
-            .ok()
-            .and_then(|ids| ids.iter().map(|id| id.parse().ok()).collect())
-            .ok_or_else(|| (Kind::WrongType, wants()))?;
+    let ids: Vec<PaymentId> = serde_json::from_str::<Vec<String>>(raw)
+        .ok()
+        .and_then(|ids| ids.iter().map(|id| id.parse().ok()).collect())
+        .ok_or_else(|| (Kind::WrongType, wants()))?;
     let is_repeated = ids.iter().enumerate().any(|(n, id)| ids.iter().take(n).any(|other| other == id));
     if ids.is_empty() || ids.len() > TOGETHER_MAX || is_repeated {
         return Err((Kind::Invalid, wants()));

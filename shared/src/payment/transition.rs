@@ -42,6 +42,6 @@ pub(crate) use hold::hold;
 pub use pay::{FromBalance, Paid, Paying, pay, pay_alone};
 pub use remedy::{Remedy, claim_remedy, record_remedy, remedy_is_due};
 pub use reschedule::{Rescheduled, Waits, reschedule};
-pub use review::{Decision, Reviewed, decide};
 pub use resolve::{Justification, Unusable, close_break, release};
+pub use review::{Decision, Reviewed, decide};
 pub use settle::{Effect, SettleError, Settled, Settlement, Settling, settle};

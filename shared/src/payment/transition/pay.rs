@@ -53,11 +53,7 @@ struct Row {
 /// # Errors
 /// The database's error; then nothing was done. If the connection broke, all may be: ask again under the same
 /// keys.
-pub async fn pay(
-    on: &impl Lend,
-    payments: &[&FromBalance],
-    patience: &Patience,
-) -> sqlx::Result<Vec<Paid>> {
+pub async fn pay(on: &impl Lend, payments: &[&FromBalance], patience: &Patience) -> sqlx::Result<Vec<Paid>> {
     let each = |read: fn(&NewPayment) -> &str| {
         payments.iter().map(|it| read(&it.payment).to_owned()).collect::<Vec<_>>()
     };
