@@ -6,7 +6,10 @@
 -- have one number, and whoever comes later has a higher one. Failures and known customers are read without a lock, and may lag.
 create function judge(ids uuid[], merchants uuid[], customers text[], amounts numeric[], currencies text[], methods text[])
 returns table (payment_id uuid, risk jsonb, review_s integer)
-language sql volatile as $$
+language plpgsql volatile as $$
+#variable_conflict use_column
+begin
+    return query
     with asked as materialized (
         select a.*
           from unnest(ids, merchants, customers, amounts, currencies, methods)
@@ -58,5 +61,5 @@ language sql volatile as $$
                                                  order by is_of_all, position, rule_id)),
            (array_agg(hits.review_s order by is_of_all, position, rule_id))[1]
       from hits
-     group by id
-$$;
+     group by id;
+end $$;

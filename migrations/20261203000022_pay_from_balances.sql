@@ -322,7 +322,7 @@ begin
     values (p.id, p.version, case p.status when 'pending' then 'approved' else p.status end, 'in_review', p.status,
             coalesce(p.failure_code, 'approved'),
             jsonb_strip_nulls(jsonb_build_object('by', case when act = decision then decider else 'payonce' end,
-                                                 'note', case when act = decision then decide_review.note end,
+                                                 'reason', case when act = decision then decide_review.note end,
                                                  'transfer_id', case when p.from_balance then 'tr_' || replace(p.id::text, '-', '') end))
                 || case when p.status = 'failed'
                         then jsonb_build_object('failure', jsonb_build_object('code', p.failure_code, 'message', p.failure_message,

@@ -39,16 +39,13 @@ won as (
 -- is taken before any counter: all of `won` is read first.
 judged as materialized (
     select j.payment_id, j.risk, j.risk ->> 'decision' as decision, j.review_s
-      from (select array_agg(w.payment_id order by w.merchant_id, w.customer_id, w.key) as ids,
-                   array_agg(w.merchant_id order by w.merchant_id, w.customer_id, w.key) as merchants,
-                   array_agg(w.customer_id order by w.merchant_id, w.customer_id, w.key) as customers,
-                   array_agg(w.amount order by w.merchant_id, w.customer_id, w.key) as amounts,
-                   array_agg(w.currency order by w.merchant_id, w.customer_id, w.key) as currencies,
-                   array_agg(w.payment_method order by w.merchant_id, w.customer_id, w.key) as methods
-              from wanted w
-             where (w.payment_id in (select payment_id from won)) is true
-               and exists (select from risk_rules r
-                            where r.removed_at is null and (r.merchant_id is null or r.merchant_id = w.merchant_id))) as asked
+      from (select array_agg(payment_id) as ids, array_agg(merchant_id) as merchants, array_agg(customer_id) as customers,
+                   array_agg(amount) as amounts, array_agg(currency) as currencies, array_agg(payment_method) as methods
+              from (select * from wanted w
+                     where (w.payment_id in (select payment_id from won)) is true
+                       and exists (select from risk_rules r
+                                    where r.removed_at is null and (r.merchant_id is null or r.merchant_id = w.merchant_id))
+                     order by merchant_id, customer_id, key) as concerned) as asked
      cross join lateral judge(asked.ids, asked.merchants, asked.customers, asked.amounts, asked.currencies, asked.methods) j
      where asked.ids is not null and (select exists (select from risk_rules where removed_at is null))
 ),

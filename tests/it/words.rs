@@ -9,6 +9,7 @@ use domain::dead_letter::Class;
 use domain::decide::Purpose;
 use domain::outcome::FailureKind;
 use domain::posting::AccountKind;
+use domain::review::{ReviewStatus, RuleAction, RuleKind};
 use domain::status::{EventType, HeldReason, PaymentStatus};
 use shared::merchant::limits::Traffic;
 use shared::operations::breaks;
@@ -95,6 +96,9 @@ fn checked(constraint: &str) -> Option<Words> {
         "corrections_kind_known" => kinds(correction::KINDS),
         "reconciliation_runs_step_known" => declared("shared/src/operations/reconciliation/run.rs", "Step"),
         "decisions_wish_known" => domain_words("held", &["look", "succeed", "fail", "reverse", "void"]),
+        "risk_rules_kind_known" => set(RuleKind::ALL.iter().map(|it| it.as_str())),
+        "risk_rules_action_known" => set(RuleAction::ALL.iter().map(|it| it.as_str())),
+        "reviews_status_known" => set(ReviewStatus::ALL.iter().map(|it| it.as_str())),
         "limit_shares_traffic_known" => set(Traffic::ALL.iter().map(|it| it.as_str())),
         _ => return None,
     })

@@ -260,16 +260,13 @@ fn change(told: &mut Told, event: &EventRow) -> Result<(), String> {
         }
         // Only where the event says so: a payment with an open orphan's key is looked at first for ever.
         "released" => told.look_first = told.look_first && event.evidence["look_first"] == true,
-        "void_started" => {
-            told.void_started_at.get_or_insert(event.at);
-        }
+        "void_started" => _ = told.void_started_at.get_or_insert(event.at),
         // The key had been closed before, and no void is known to have been started.
         "reversed" if event.reason.as_deref() == Some("key_closed") => {
             doubt(told, event.at);
             told.void_started_at.get_or_insert(event.at);
         }
         "held" => told.held_reason.clone_from(&event.reason),
-        // What an account paid names its transfer, which is compared with the accounts.
         "succeeded" if told.from_balance => drop(text("transfer_id")?),
         "succeeded" => told.gateway_transaction_id = Some(text("charge_id")?),
         "approved" => told.approved_at = Some(event.at),

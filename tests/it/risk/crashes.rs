@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use tests::client::answer;
 use tests::{Client, Process, Shape, System};
 
-use super::{act, add_rule, large, review_large};
-use crate::matrix::RISK_POINTS;
+use super::{POINTS, act, add_rule, large, review_large};
 use crate::operator::ADMIN_KEY;
 use crate::{PROGRAM, dead_letters};
 
@@ -24,7 +23,7 @@ const ACTIONS: [&str; 3] = ["kill", "error", "delay:300"];
 async fn whatever_happens_around_a_decision_its_repetition_finds_one() {
     let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     review_large(&system).await;
-    for point in RISK_POINTS.iter().filter(|point| point.starts_with("review")) {
+    for point in POINTS.iter().filter(|point| point.starts_with("review")) {
         for action in ACTIONS {
             let id = system.accepted(large()).await;
             let (_api, admin) = faulty(&system, &format!("{point}={action}")).await;
@@ -45,7 +44,7 @@ async fn whatever_happens_around_a_decision_its_repetition_finds_one() {
 #[tokio::test]
 async fn a_rule_that_was_not_told_of_is_there_or_not_and_can_be_seen() {
     let system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
-    for point in RISK_POINTS.iter().filter(|point| point.starts_with("rule")) {
+    for point in POINTS.iter().filter(|point| point.starts_with("rule")) {
         let launch = tests::Launch::payonce(PROGRAM)
             .args(["rules", "add", "new_customer", "--action", "review", "--reason", "x", "--by", "ada"])
             .env("DATABASE_URL", system.database.app_url())

@@ -67,6 +67,16 @@ static HIT: Schema = Schema {
     example: "",
 };
 
+pub(crate) static REVIEW_ENDED: Schema = Schema {
+    name: "ReviewEnded",
+    about: "How a review ended.",
+    fields: &[
+        Field::new("status", Kind::Word(review_statuses), "How it ended."),
+        text("decided_by", "Who ended it."),
+    ],
+    example: "",
+};
+
 pub(crate) static REVIEWING: Schema = Schema {
     name: "Reviewing",
     about: "What is noted with a decision about a payment in review.",
