@@ -226,7 +226,7 @@ begin
                     case p.status when 'failed'
                          then jsonb_build_object('failure', jsonb_build_object('code', p.failure_code, 'message', p.failure_message,
                                                                                'retryable', p.failure_retryable))
-                         else jsonb_build_object('transfer_id', 'tr_' || replace(p.id::text, '-', '')) end))
+                         else jsonb_build_object('transfer_id', 'trf_' || replace(p.id::text, '-', '')) end))
         as e (version, type, from_status, to_status, reason, evidence)
      order by p.id, e.version;
     insert into reviews (payment_id, merchant_id, risk, opened_at, expires_at, status)
@@ -323,7 +323,7 @@ begin
             coalesce(p.failure_code, 'approved'),
             jsonb_strip_nulls(jsonb_build_object('by', case when act = decision then decider else 'payonce' end,
                                                  'reason', case when act = decision then decide_review.note end,
-                                                 'transfer_id', case when p.from_balance then 'tr_' || replace(p.id::text, '-', '') end))
+                                                 'transfer_id', case when p.from_balance then 'trf_' || replace(p.id::text, '-', '') end))
                 || case when p.status = 'failed'
                         then jsonb_build_object('failure', jsonb_build_object('code', p.failure_code, 'message', p.failure_message,
                                                                               'retryable', p.failure_retryable))

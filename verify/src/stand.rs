@@ -18,11 +18,15 @@ pub(super) enum Stand {
 impl Stand {
     /// Of a payment in this status. What an account paid has nothing at the gateway.
     pub(super) fn of(status: &str, from_balance: bool) -> Self {
+        // Nobody has asked a gateway yet.
+        if status == "in_review" {
+            return Self::Free;
+        }
         match status {
             "pending" | "processing" => Self::UnderWay,
             "succeeded" if from_balance => Self::Free,
             "succeeded" => Self::Charged,
-            "failed" | "reversed" | "in_review" => Self::Free,
+            "failed" | "reversed" => Self::Free,
             _ => Self::Unknown,
         }
     }

@@ -9,8 +9,8 @@ use shared::payment::reviews;
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
-/// Ends due reviews and holds every `interval` until `shutdown`. The interval varies by 20 %, so that workers started
-/// together do not look together.
+/// Ends due reviews and holds every `interval` until `shutdown`. The interval varies by 20 %, so that workers
+/// started together do not look together.
 pub(crate) async fn run(pool: &PgPool, interval: Duration, shutdown: &CancellationToken) {
     loop {
         tokio::select! {

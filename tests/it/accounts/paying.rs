@@ -153,7 +153,7 @@ async fn what_is_reserved_in_review_is_paid_or_goes_back_with_the_review_alone()
     assert_eq!(system.count("select count(*) from reviews").await, 3);
 
     for id in &ids {
-        let hold = id.replace("pay_", "tr_");
+        let hold = id.replace("pay_", "trf_");
         for what in ["post", "void"] {
             bank.act(&hold, what, &key(), json!({})).await.assert_problem(409, "transfer_of_payment");
         }
