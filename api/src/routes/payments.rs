@@ -57,8 +57,9 @@ pub(super) fn router() -> Router<App> {
         .serve(&operations::LIST_PAYMENT_EVENTS, events)
 }
 
-/// `POST /v1/payments`: 202 and the payment, the same for every try with one key; 201 if an account paid it. A client that prefers to
-/// wait gets the payment as it stands, once it has ended or is held: 201, and 200 for a repeat.
+/// `POST /v1/payments`: 202 and the payment, the same for every try with one key; 201 if an account paid
+/// it. A client that prefers to wait gets the payment as it stands, once it has ended or is held: 201, and
+/// 200 for a repeat.
 async fn create(
     State(app): State<App>,
     ApiKey { key: api_key, slot }: ApiKey,
