@@ -149,8 +149,8 @@ pub async fn events(pool: &PgPool, merchant: MerchantId, id: PaymentId) -> sqlx:
     .await
 }
 
-/// Those of these payments that nothing moves by itself any more: they have ended, or are held for a person or in
-/// review.
+/// Those of these payments that nothing moves by itself any more: they have ended, are held for a person, or
+/// are in review.
 ///
 /// # Errors
 /// Returns the database's error.
