@@ -74,8 +74,8 @@ Exit codes: 0 tried, 1 failed, 2 called wrongly.")]
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Wanted {
-    /// What it looks at: amount_over, velocity, recent_failures, new_customer, blocked_customer or
-    /// blocked_method
+    /// What it looks at: `amount_over`, `velocity`, `recent_failures`, `new_customer`, `blocked_customer`
+    /// or `blocked_method`
     kind: RuleKind,
     /// Only this merchant's payments; without it, those of all, after each one's own rules
     #[arg(long, value_name = "ID")]

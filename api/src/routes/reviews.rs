@@ -184,10 +184,13 @@ fn word(decided: sqlx::Result<Reviewed>) -> Result<&'static str, Problem> {
         Ok(Reviewed::Otherwise) => "decided_otherwise",
         Ok(Reviewed::NoSuch | Reviewed::Early) => "not_found",
         Ok(Reviewed::Forgotten) => "refused",
-        Err(error) => match Problem::from(&error) {
-            Problem::DatabaseBusy => "busy",
-            other => return Err(other),
-        },
+        Err(error) => {
+            let problem = Problem::from(&error);
+            if problem != Problem::DatabaseBusy {
+                return Err(problem);
+            }
+            "busy"
+        }
     })
 }
 
