@@ -43,7 +43,8 @@ begin
         return query select 'no_payment', null::text, null::jsonb, null::bytea, null::smallint, null::uuid, null::timestamptz;
         return;
     end if;
-    if p.status <> 'succeeded' or p.created_at < (select own_since from installation)
+    -- What was paid from a balance is given back by a transfer.
+    if p.status <> 'succeeded' or p.from_balance or p.created_at < (select own_since from installation)
        -- Of what two people put right they give back the rest.
        or exists (select from corrections c where c.payment_id = p.id and c.approved_at is not null and c.outcome is distinct from 'refused'
                                               and c.outcome is distinct from 'withdrawn') then

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::idempotency::RENDERER;
+use domain::ids::AccountId;
 use shared::account::moving::{Moved, Moving, Request, Suspects, move_alone};
 use shared::account::remembered::{Remembered, Remembering};
 use shared::database::batch::{Batcher, Refused};
 use shared::database::failure::Failure;
 use shared::database::{Seat, standby};
+use shared::payment::transition::{FromBalance, Paid, Paying, pay_alone};
 use sqlx::PgPool;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -32,6 +34,7 @@ pub(crate) struct Accounts {
     pool: PgPool,
     moves: Batcher<Moving>,
     memories: Batcher<Remembering>,
+    payments: Batcher<Paying>,
     suspects: Suspects,
     lanes: Semaphore,
 }
@@ -52,6 +55,7 @@ impl Accounts {
             pool: pool.clone(),
             moves: Batcher::new(Moving { seat: seat(), suspects: suspects.clone() }),
             memories: Batcher::new(Remembering { seat: seat() }),
+            payments: Batcher::new(Paying { seat: seat(), suspects: suspects.clone() }),
             suspects,
             lanes: Semaphore::new(LANES),
         }
@@ -74,6 +78,18 @@ impl Accounts {
             return Err(Problem::Internal);
         }
         Ok(Some(found))
+    }
+
+    /// Tries a payment from a balance with others; by itself, if this account was found to be held.
+    pub(crate) async fn pay(
+        &self,
+        asked: &Arc<FromBalance>,
+        suspect: Option<AccountId>,
+    ) -> Result<Paid, Refused<sqlx::Error>> {
+        let Some(account) = suspect else { return self.payments.submit(asked.clone()).await };
+        let _lane = self.lanes.acquire().await;
+        let paid = pay_alone(&self.pool, &self.suspects, asked, account).await;
+        paid.map_err(|error| Refused::Failed(Arc::new(error)))
     }
 
     /// Does what the request asks for, or finds what came of it.

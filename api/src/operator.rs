@@ -36,6 +36,7 @@ mod dead_letters;
 mod overview;
 mod payment;
 mod payments;
+mod reviews;
 mod show;
 mod transfers;
 
@@ -91,6 +92,8 @@ fn router(pool: &PgPool) -> Router {
         .route("/ops/corrections/{id}", post(corrections::decide))
         .route("/ops/breaks", get(breaks::page))
         .route("/ops/breaks/{id}", post(breaks::close))
+        .route("/ops/reviews", get(reviews::page))
+        .route("/ops/reviews/{id}", post(reviews::act))
         .route("/ops/dead-letters", get(dead_letters::page))
         .route("/ops/dead-letters/{id}", post(dead_letters::close))
         .route("/ops/style.css", get(async || typed("text/css", include_str!("../templates/style.css"))))

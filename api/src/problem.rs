@@ -88,6 +88,10 @@ pub(crate) enum Problem {
     CorrectionClosed(String),
     #[error("the payment is not over: only what is over is corrected")]
     NotOver,
+    #[error("this review is {status} already, by {by}")]
+    ReviewDecided { status: String, by: String },
+    #[error("this transfer is for a payment in review; approve or deny that")]
+    TransferOfPayment,
     #[error("{by} {how} this dead letter already, because: {reason}")]
     LetterClosed { how: String, by: String, reason: String },
     #[error("the payment of this dead letter is held: replay it, or decide about the payment by its break")]
@@ -185,6 +189,8 @@ impl Problem {
             Self::InsufficientScope(_) => Code::InsufficientScope,
             Self::TooManyTries { .. } => Code::TooManyTries,
             Self::BreakResolved { .. } => Code::BreakResolved,
+            Self::ReviewDecided { .. } => Code::ReviewDecided,
+            Self::TransferOfPayment => Code::TransferOfPayment,
             Self::LetterClosed { .. } => Code::DeadLetterClosed,
             Self::LetterHeld => Code::DeadLetterHeld,
             Self::DecisionNeeded => Code::DecisionNeeded,
@@ -250,6 +256,9 @@ impl Problem {
         }
         if let Self::NotRefunded(refused) = self {
             refused.tell(&mut body);
+        }
+        if let Self::ReviewDecided { status, by } = self {
+            body["review"] = json!({ "status": status, "decided_by": by });
         }
         if let Self::AccountBusy(account) = self {
             body["account"] = json!(account);

@@ -31,6 +31,12 @@ impl NotMoved {
         Self { refusal, facts: json!({ "index": index }), group }
     }
 
+    /// An account had only so much available.
+    pub(crate) fn short_of(available: &Value) -> Problem {
+        let facts = json!({ "available": available, "index": 0 });
+        Problem::Refused(Self { refusal: Refusal::InsufficientFunds, facts, group: None })
+    }
+
     /// The merchant has no such account.
     pub(crate) fn no_account(id: AccountId) -> Self {
         let facts = json!({ "account": id.uuid() });

@@ -3,7 +3,7 @@
 use domain::idempotency;
 use domain::ids::PaymentId;
 use domain::money::{Currency, Money};
-use domain::request::Accepted;
+use domain::request::{Accepted, First};
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -77,13 +77,27 @@ pub(crate) struct ListView<T> {
     next_cursor: Option<String>,
 }
 
-/// The first answer to a request, and every replay of it: how the payment stood when it was accepted. This is
-/// renderer 1. A stored key names the renderer of its first answer, so this one stays as it is for ever.
+/// The status that the first answer tells.
+pub(crate) const fn status_at_first(first: &First) -> &'static str {
+    match first {
+        First::Pending => "pending",
+        First::InReview => "in_review",
+        First::Denied | First::Short(_) => "failed",
+        First::Paid => "succeeded",
+    }
+}
+
+/// The first answer to a request, and every replay of it: how the payment stood when it was accepted. These
+/// are renderers 1 and 2, which differ in what an acceptance can come to. A stored key names the renderer of
+/// its first answer, so this one stays as it is for ever.
 fn accepted(payment: &Accepted) -> PaymentView<'_> {
+    let is_pending = payment.first == First::Pending;
+    let is_over = matches!(payment.first, First::Denied | First::Short(_) | First::Paid);
+    let failure = |code, message| Some(FailureView { code, message: Some(message), retryable: Some(false) });
     PaymentView {
         id: payment.id.into(),
         object: "payment",
-        status: "pending",
+        status: status_at_first(&payment.first),
         // The amount as it was recorded, with the digits that the currency had then.
         amount: payment.amount.to_string(),
         currency: &payment.currency,
@@ -92,21 +106,25 @@ fn accepted(payment: &Accepted) -> PaymentView<'_> {
         description: payment.description.as_deref(),
         metadata: &payment.metadata,
         attempt_count: 0,
-        due_at: Some(rfc3339(payment.created_at)),
+        due_at: is_pending.then(|| rfc3339(payment.created_at)),
         held_reason: None,
-        failure: None,
+        failure: match payment.first {
+            First::Denied => failure("risk_denied", "refused by the rules of risk"),
+            First::Short(_) => failure("insufficient_funds", "the account has less available"),
+            First::Pending | First::InReview | First::Paid => None,
+        },
         gateway: None,
         created_at: rfc3339(payment.created_at),
         updated_at: rfc3339(payment.created_at),
-        terminal_at: None,
-        version: 1,
+        terminal_at: is_over.then(|| rfc3339(payment.created_at)),
+        version: if is_pending { 1 } else { 2 },
         amount_refunded: None,
     }
 }
 
 /// The first answer to the request that took a key, by the renderer of that number.
 pub(crate) fn first_answer(payment: &Accepted, renderer: i16) -> Result<PaymentView<'_>, Problem> {
-    if renderer != idempotency::RENDERER {
+    if renderer != idempotency::RENDERER && renderer != idempotency::RENDERER_OF_BALANCES {
         tracing::error!(renderer, "no such renderer: this program is older than the key");
         return Err(Problem::Internal);
     }

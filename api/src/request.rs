@@ -8,6 +8,7 @@ use std::ops::RangeInclusive;
 
 use axum::http::{HeaderMap, HeaderName};
 use domain::idempotency::{Key, UncheckedRequest};
+use domain::ids::AccountId;
 use domain::money::{self, Currency, InvalidMoney, Money};
 use domain::request::PaymentRequest;
 use rust_decimal::Decimal;
@@ -179,6 +180,11 @@ fn wrong_characters(it: &Text<'_>) -> Option<String> {
     // A customer's id may be any number of the merchant's own.
     if field != "customer_id" && contains_card_number(it.text) {
         return Some("contains a card number; send a token instead".to_owned());
+    }
+    if field == "payment_method" && it.text.starts_with("acc_") && it.text.parse::<AccountId>().is_err() {
+        return Some(
+            "begins with acc_, and is not the id of an account: acc_ and 32 lower-case hex digits".to_owned(),
+        );
     }
     if matches!(field, "customer_id" | "payment_method") { unclean(it.text) } else { None }
 }

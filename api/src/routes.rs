@@ -45,6 +45,7 @@ mod payments;
 mod reconciliation;
 mod recovery;
 mod refunds;
+pub(crate) mod reviews;
 mod transfers;
 
 /// The header that says whether an answer is that of an earlier request with the same key.
@@ -65,6 +66,7 @@ pub(crate) fn router(app: App, settings: &Settings) -> Router {
         .merge(transfers::router())
         .merge(breaks::router())
         .merge(corrections::router())
+        .merge(reviews::router())
         .merge(dead_letters::router())
         .merge(reconciliation::router())
         .merge(recovery::router())

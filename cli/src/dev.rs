@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use self::database::Databases;
 use self::keys::DevKeys;
 use self::services::Services;
-use crate::migrate;
+use crate::{migrate, rules};
 
 /// Start everything: database, API, workers, simulated gateway, job board.
 ///
@@ -132,6 +132,7 @@ async fn start_on(databases: &Databases, args: &Args) -> Result<(Ready, Services
     let pool = shared::database::connect(&databases.urls.owner, 2).await?;
     migrate::migrate(&pool, Patience::default().longest).await?;
     let keys = DevKeys::load_or_create(databases.data_dir(), &pool).await?;
+    rules::seed(&pool).await?;
     pool.close().await;
 
     let services = Services::start(args, databases, &keys).await?;

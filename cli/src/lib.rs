@@ -27,6 +27,8 @@ mod reconcile;
 mod recovery;
 mod refunds;
 mod restored;
+mod reviews;
+mod rules;
 mod seed;
 
 use std::ffi::OsString;
@@ -80,6 +82,9 @@ enum Command {
     DeadLetters(dead_letters::Command),
     #[command(subcommand)]
     Refunds(refunds::Command),
+    Reviews(reviews::Command),
+    #[command(subcommand)]
+    Rules(rules::Command),
     #[command(subcommand)]
     Ledger(ledger::Command),
     Seed(seed::Args),
@@ -147,6 +152,8 @@ async fn execute(command: Command) -> Result<ExitCode> {
         Command::Corrections(args) => corrections::run(args).await,
         Command::DeadLetters(command) => dead_letters::run(command).await,
         Command::Refunds(command) => refunds::run(command).await,
+        Command::Reviews(command) => reviews::run(command).await,
+        Command::Rules(command) => rules::run(command).await,
         Command::Ledger(command) => ledger::run(command).await,
         Command::Seed(args) => seed::run(args).await,
     }

@@ -18,6 +18,9 @@ pub const CREATE_PAYMENT: &str = "create_payment";
 /// renderer stays for the keys that name it.
 pub const RENDERER: i16 = 1;
 
+/// The renderer of the first answers of payments from balances, which programs of before did not know.
+pub const RENDERER_OF_BALANCES: i16 = 2;
+
 /// A client's key: 1 to 255 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Key(String);

@@ -12,6 +12,7 @@
 //! - [`posting`]: which money moves;
 //! - [`operation`]: what may be asked of a payment that was charged;
 //! - [`account`]: what may be asked of a customer's account, and why it may be refused;
+//! - [`review`]: what rules look at before anything is charged;
 //! - [`held`] and [`correction`]: what a person may do;
 //! - [`request`] and [`idempotency`]: what a client asks, once;
 //! - [`money`], [`ids`], [`words`](mod@words), [`dead_letter`].
@@ -28,5 +29,6 @@ pub mod operation;
 pub mod outcome;
 pub mod posting;
 pub mod request;
+pub mod review;
 pub mod status;
 pub mod words;

@@ -55,7 +55,9 @@ pub const fn postings(event: EventType) -> &'static [Posting] {
         | EventType::Released
         | EventType::Rescheduled
         | EventType::Restored
-        | EventType::Doubted => &[],
+        | EventType::Doubted
+        | EventType::ReviewStarted
+        | EventType::Approved => &[],
     }
 }
 

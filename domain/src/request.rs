@@ -38,6 +38,38 @@ pub struct Accepted {
     /// A JSON object whose values are strings.
     pub metadata: Value,
     pub created_at: DateTime<Utc>,
+    /// Where the payment stood when it had been accepted.
+    pub first: First,
+}
+
+/// Where a payment stood when it had been accepted, which the first answer tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum First {
+    /// It waits for its first attempt.
+    Pending,
+    /// It waits for a person, as the rules of risk want.
+    InReview,
+    /// The rules of risk refused it.
+    Denied,
+    /// It was paid from a balance.
+    Paid,
+    /// The account had too little. With what it had available.
+    Short(Value),
+}
+
+impl First {
+    /// Reads it from what an acceptance wrote; nothing was written of a payment that waits for its attempt.
+    #[must_use]
+    pub fn of(accepted_as: Option<Value>) -> Self {
+        let Some(mut facts) = accepted_as else { return Self::Pending };
+        match facts["outcome"].as_str() {
+            Some("in_review") => Self::InReview,
+            Some("denied") => Self::Denied,
+            Some("paid") => Self::Paid,
+            Some("short") => Self::Short(facts["available"].take()),
+            _ => Self::Pending,
+        }
+    }
 }
 
 /// What an idempotency key stands for.

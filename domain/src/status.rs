@@ -20,6 +20,8 @@ words! {
         Failed = "failed",
         /// The doubt ended by a confirmed void, by a closed key, or by a person. Terminal.
         Reversed = "reversed",
+        /// The rules of risk want a person to look at the payment first. Nobody claims it until then.
+        InReview = "in_review",
     }
 }
 
@@ -57,6 +59,10 @@ words! {
         Restored = "restored",
         /// A late result shows a possible charge of which the payment's own history knows nothing.
         Doubted = "doubted",
+        /// The rules of risk want a person to look at the payment before it is charged.
+        ReviewStarted = "review_started",
+        /// A person let the payment pass, and a worker may charge.
+        Approved = "approved",
     }
 }
 
@@ -105,7 +111,9 @@ impl EventType {
             | Self::Released
             | Self::Rescheduled
             | Self::Restored
-            | Self::Doubted => None,
+            | Self::Doubted
+            | Self::ReviewStarted
+            | Self::Approved => None,
         }
     }
 }
@@ -125,7 +133,7 @@ impl PaymentStatus {
     #[must_use]
     pub const fn is_terminal(self) -> bool {
         match self {
-            Self::Pending | Self::Processing => false,
+            Self::Pending | Self::Processing | Self::InReview => false,
             Self::Succeeded | Self::Failed | Self::Reversed => true,
         }
     }
@@ -140,7 +148,8 @@ impl PaymentStatus {
         match (from, event) {
             (None, E::Created)
             | (Some(S::Processing), E::RetryScheduled)
-            | (Some(S::Pending), E::Rescheduled) => Ok(S::Pending),
+            | (Some(S::Pending), E::Rescheduled)
+            | (Some(S::InReview), E::Approved) => Ok(S::Pending),
             (Some(S::Pending), E::AttemptStarted | E::Verifying | E::Held | E::Restored | E::Doubted) => {
                 Ok(S::Processing)
             }
@@ -156,9 +165,11 @@ impl PaymentStatus {
                 | E::Restored
                 | E::Doubted,
             ) => Ok(S::Processing),
-            (Some(S::Processing), E::Succeeded) => Ok(S::Succeeded),
-            (Some(S::Processing), E::Failed) => Ok(S::Failed),
+            // What rules or an account decide needs no claim: no gateway is asked.
+            (Some(S::Processing | S::Pending | S::InReview), E::Succeeded) => Ok(S::Succeeded),
+            (Some(S::Processing | S::Pending | S::InReview), E::Failed) => Ok(S::Failed),
             (Some(S::Processing), E::Reversed) => Ok(S::Reversed),
+            (Some(S::Pending), E::ReviewStarted) => Ok(S::InReview),
             (from, event) => Err(IllegalTransition { from, event }),
         }
     }
@@ -192,11 +203,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_claimed_payment_can_end() {
+    fn only_a_claimed_payment_can_end_by_what_a_gateway_says() {
         for &from in PaymentStatus::ALL {
             for &event in EventType::ALL {
                 let ends = PaymentStatus::after(Some(from), event).is_ok_and(PaymentStatus::is_terminal);
-                assert!(!ends || from == PaymentStatus::Processing, "{event} ends a payment that is {from}");
+                let is_decided_here = matches!(event, EventType::Succeeded | EventType::Failed);
+                assert!(
+                    !ends || from == PaymentStatus::Processing || is_decided_here,
+                    "{event} ends a payment that is {from}"
+                );
             }
         }
     }
@@ -214,7 +229,15 @@ mod tests {
                     | EventType::Restored
                     | EventType::Doubted
             );
-            assert_eq!(possible, if to_any { 2 } else { 1 }, "{event}");
+            let by_itself = matches!(event, EventType::Succeeded | EventType::Failed);
+            let expected = if by_itself {
+                3
+            } else if to_any {
+                2
+            } else {
+                1
+            };
+            assert_eq!(possible, expected, "{event}");
         }
     }
 

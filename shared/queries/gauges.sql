@@ -1,6 +1,7 @@
 -- What stands in the database now, as numbers for the gauges. Each part reads an index of what is not over, so its cost
 -- grows with the backlog and not with the tables.
-select open.pending::float8 as "pending!", open.processing::float8 as "processing!", overdue.gateways as "gateways!",
+select open.pending::float8 as "pending!", open.processing::float8 as "processing!",
+       (select count(*) from reviews where status = 'open')::float8 as "in_review!", overdue.gateways as "gateways!",
        overdue.counts as "overdue!",
        held.count::float8 as "held!", jobs.waiting::float8 as "jobs_waiting!", jobs.oldest_age as "oldest_job_age!",
        open_breaks.counts as breaks_open,

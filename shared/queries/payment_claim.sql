@@ -97,7 +97,7 @@ claimed as (
      where p.id = s.id
     returning p.id, p.merchant_id, p.amount, p.currency, p.payment_method, p.correlation_id, p.version, p.due_at, p.in_doubt,
               p.retries_spent, p.delay_count, p.verify_count, p.not_found_count, p.created_at, p.doubt_since,
-              p.first_sent_at, p.send_by, p.void_started_at, p.gateway_key, s.status as from_status, s.due_at as was_due_at,
+              p.first_sent_at, p.send_by, p.void_started_at, p.gateway_key, p.approved_at, s.status as from_status, s.due_at as was_due_at,
               s.was_sent, s.lease_expired, s.voiding, s.looks_first, s.may_charge, s.takeovers, s.is_whole, s.is_blamed, s.at
 ),
 logged as (
@@ -122,7 +122,8 @@ select id, merchant_id, amount::text as "amount!", currency, payment_method, cor
        was_sent as "was_sent!", is_whole as "is_whole!", takeovers as "takeovers!", is_blamed as "is_blamed!",
        in_doubt, retries_spent, delay_count, verify_count, not_found_count,
        (extract(epoch from at - was_due_at) * 1000)::bigint as "delay_ms!",
-       (extract(epoch from at - created_at) * 1000)::bigint as "age_ms!",
+       -- What a person let pass is as old as that.
+       (extract(epoch from at - coalesce(approved_at, created_at)) * 1000)::bigint as "age_ms!",
        (extract(epoch from coalesce(at - doubt_since, '0')) * 1000)::bigint as "doubt_age_ms!",
        (extract(epoch from at - coalesce(first_sent_at, created_at)) * 1000)::bigint as "first_sent_age_ms!",
        -- What was sent by a payment that is forgotten here is as old as that.

@@ -3,7 +3,7 @@
 with mine as materialized (
     select id, status
       from payments p
-     where id = $1 and version = $2 and terminal_at is null and held_reason is null
+     where id = $1 and version = $2 and terminal_at is null and held_reason is null and status <> 'in_review'
        -- Where later events stand already there is no place for this one, nor for any other: nothing moves it any more.
        and not exists (select from payment_events e where e.payment_id = p.id and e.version > p.version)
        for no key update

@@ -5,7 +5,7 @@ with mine as materialized (
     select p.id, p.status as from_status, w.job_id, w.job, clock_timestamp() as at
       from unnest($1::uuid[], $2::int[], $3::text[], $4::bytea[]) as w (id, version, job_id, job)
       join payments p on p.id = w.id and p.version = w.version
-     where p.terminal_at is null
+     where p.terminal_at is null and p.status <> 'in_review'
      order by p.id
        for no key update of p
 ),

@@ -4,7 +4,7 @@ with mine as materialized (
     select p.id, clock_timestamp() as at
       from unnest($1::uuid[], $2::int[]) as w (id, version)
       join payments p on p.id = w.id and p.version = w.version
-     where p.terminal_at is null and p.held_reason is null
+     where p.terminal_at is null and p.held_reason is null and p.status <> 'in_review'
      order by p.id
        for no key update of p
 ),

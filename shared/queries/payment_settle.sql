@@ -176,6 +176,8 @@ unaware as materialized (
       from payments p
      where id = any(array(select payment_id from too_late where is_whole))
        and terminal_at is null and held_reason is null and not in_doubt
+       -- A review that is open again ends by a person, whose approval asks the gateway first.
+       and status <> 'in_review'
        and id <> all(array(select id from moved))
      order by id
        for no key update

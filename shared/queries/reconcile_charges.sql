@@ -20,7 +20,7 @@ with ended as materialized (
             select id, amount, ended_at from corrections c
              where c.payment_id = p.id and c.outcome = 'posted'
              order by c.id desc limit 1) c on true
-     where p.id = any($2) and (p.gateway = $1) is true and p.created_at >= (select own_since from installation) and p.terminal_at <= $3 and (c.ended_at is null or c.ended_at <= $3)
+     where p.id = any($2) and (p.gateway = $1) is true and not p.from_balance and p.created_at >= (select own_since from installation) and p.terminal_at <= $3 and (c.ended_at is null or c.ended_at <= $3)
 ),
 -- What moved under its key, by charge. What is said of it in full is read for those alone that differ.
 beside as materialized (

@@ -3,7 +3,8 @@
 -- transfer of no payment cannot be. Payment by payment: whatever is joined to a page without an index is read once for each
 -- of its rows.
 with page as materialized (
-    select id, merchant_id, gateway, status, amount, currency from payments where id = any($1)
+    select id, merchant_id, gateway, case when from_balance then 'paid from a balance' else status end as status, amount, currency
+      from payments where id = any($1)
 ),
 rules as materialized (
     -- The event that moves money and the status that it leads to have one name.

@@ -10,6 +10,7 @@
 //! - [`refunds`]: what was given back;
 //! - [`history`]: events folded back into a row;
 //! - [`replay`]: the events of all payments, folded;
+//! - [`risk`] and [`reviews`]: the rules, and what waits for a person;
 //! - [`shares`]: whose payments a worker's calls are for.
 
 use chrono::{DateTime, Utc};
@@ -20,6 +21,8 @@ pub mod history;
 pub mod list;
 pub mod refunds;
 pub mod replay;
+pub mod reviews;
+pub mod risk;
 pub mod shares;
 pub mod store;
 pub mod transition;

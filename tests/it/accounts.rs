@@ -10,6 +10,7 @@ mod groups;
 mod guards;
 mod holds;
 mod names;
+mod paying;
 mod reads;
 mod walk;
 

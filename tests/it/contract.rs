@@ -42,7 +42,8 @@ fn body(operation: &Operation) -> Option<Value> {
         "TransferRequest" => json!({
             "from": format!("acc_{:032}", 1), "to": format!("acc_{:032}", 2), "amount": "1.00", "currency": "EUR",
         }),
-        "PostingRequest" | "RefundRequest" => json!({}),
+        "PostingRequest" | "RefundRequest" | "Reviewing" => json!({}),
+        "ReviewingTogether" => json!({"decision": "deny", "payments": [nobodys]}),
         "Resolution" | "Closing" | "Withdrawal" => json!({"reason": "why"}),
         other => unreachable!("no {other} is known here"),
     })

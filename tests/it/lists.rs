@@ -43,6 +43,7 @@ const fn of_status(status: PaymentStatus) -> &'static [Group] {
         PaymentStatus::Pending | PaymentStatus::Processing => &[UnderWay],
         PaymentStatus::Succeeded => &[Over],
         PaymentStatus::Failed | PaymentStatus::Reversed => &[Over, OverWithoutCharge],
+        PaymentStatus::InReview => &[],
     }
 }
 
@@ -58,7 +59,9 @@ const fn of_event(event: EventType) -> &'static [Group] {
         | EventType::Reversed
         | EventType::Held
         | EventType::Released
-        | EventType::Rescheduled => &[NoDoubt],
+        | EventType::Rescheduled
+        | EventType::ReviewStarted
+        | EventType::Approved => &[NoDoubt],
     }
 }
 

@@ -62,6 +62,7 @@ mod recovery;
 mod refunds;
 mod remedy;
 mod restored;
+mod risk;
 mod roles;
 mod schedules;
 mod schema;

@@ -336,7 +336,14 @@ async fn whatever_fails_at_any_boundary_every_payment_ends_as_it_must() {
 
 #[test]
 fn every_point_is_in_the_matrix_and_every_pair_in_its_short_form() {
-    let others = [RESTORE_POINTS, INSTALLATION_POINTS, GATEWAY_POINTS, ACCOUNT_POINTS, REFUND_POINTS];
+    let others = [
+        RESTORE_POINTS,
+        INSTALLATION_POINTS,
+        GATEWAY_POINTS,
+        ACCOUNT_POINTS,
+        REFUND_POINTS,
+        crate::risk::POINTS,
+    ];
     let elsewhere = others.into_iter().flatten().copied();
     let points: BTreeSet<&str> = pairs().iter().map(|cell| cell.point).chain(elsewhere).collect();
     assert_eq!(points, POINTS.iter().copied().collect(), "left: the matrix, right: the code");

@@ -36,7 +36,7 @@ fn violation(state: &State) -> Option<String> {
     let odds = match state.status {
         PaymentStatus::Succeeded => !charged,
         PaymentStatus::Failed | PaymentStatus::Reversed => charged,
-        PaymentStatus::Pending | PaymentStatus::Processing => false,
+        PaymentStatus::Pending | PaymentStatus::Processing | PaymentStatus::InReview => false,
     };
     (odds || state.charges > 1)
         .then(|| format!("{} and {:?}, charged {} times", state.status, state.gateway, state.charges))

@@ -35,7 +35,7 @@ async fn forget(system: &System, id: PaymentId) {
 }
 
 /// Executes statements in our own database.
-async fn at_home(system: &System, sql: &'static str) {
+pub(crate) async fn at_home(system: &System, sql: &'static str) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(&system.database.pool).await.unwrap();
 }
 

@@ -10,6 +10,7 @@ use domain::decide::Purpose;
 use domain::operation::{OperationEvent, OperationStatus};
 use domain::outcome::FailureKind;
 use domain::posting::AccountKind;
+use domain::review::{ReviewStatus, RuleAction, RuleKind};
 use domain::status::{EventType, HeldReason, PaymentStatus};
 use shared::merchant::limits::Traffic;
 use shared::operations::breaks;
@@ -98,6 +99,9 @@ fn checked(constraint: &str) -> Option<Words> {
         "corrections_kind_known" => kinds(correction::KINDS),
         "reconciliation_runs_step_known" => declared("shared/src/operations/reconciliation/run.rs", "Step"),
         "decisions_wish_known" => domain_words("held", &["look", "succeed", "fail", "reverse", "void"]),
+        "risk_rules_kind_known" => set(RuleKind::ALL.iter().map(|it| it.as_str())),
+        "risk_rules_action_known" => set(RuleAction::ALL.iter().map(|it| it.as_str())),
+        "reviews_status_known" => set(ReviewStatus::ALL.iter().map(|it| it.as_str())),
         "limit_shares_traffic_known" => set(Traffic::ALL.iter().map(|it| it.as_str())),
         _ => return None,
     })
@@ -156,7 +160,7 @@ async fn every_check_of_the_database_that_lists_words_lists_those_of_the_code() 
             assert!(!lists_words || name == "ledger_transfers_code_known", "{name} is compared with nothing");
         }
     }
-    assert_eq!(compared, 24, "checks were renamed");
+    assert_eq!(compared, 27, "checks were renamed");
 }
 
 /// All statements and sources that write to the database.

@@ -73,7 +73,7 @@ struct PaymentRow {
 pub async fn violations(pool: &PgPool, journal: &[Value]) -> Vec<String> {
     let payments = sqlx::query_as!(
         PaymentRow,
-        "select p.id, p.status, p.amount, p.held_reason, count(t.id) filter (where t.code = 'payment') as \"transfers!\",
+        "select p.id, case when p.from_balance and p.status = 'succeeded' then 'paid' else p.status end as \"status!\", p.amount, p.held_reason, count(t.id) filter (where t.code = 'payment') as \"transfers!\",
                 sum(case a.kind when 'gateway_clearing' then t.amount else -t.amount end) as transferred,
                 (select c.amount from corrections c where c.payment_id = p.id and c.outcome = 'posted'
                   order by c.id desc limit 1) as corrected
@@ -96,7 +96,7 @@ pub async fn violations(pool: &PgPool, journal: &[Value]) -> Vec<String> {
     for payment in &payments {
         let id = PaymentId::from(payment.id).to_string();
         let at_gateway = taken.get(&id).cloned().unwrap_or_default();
-        let is_terminal = matches!(payment.status.as_str(), "succeeded" | "failed" | "reversed");
+        let is_terminal = matches!(payment.status.as_str(), "succeeded" | "failed" | "reversed" | "paid");
         let owed = if payment.status == "succeeded" { payment.amount } else { Decimal::ZERO };
         let (posted, expected_transfers) =
             (payment.transferred.unwrap_or_default(), i64::from(owed > Decimal::ZERO));
@@ -113,7 +113,7 @@ pub async fn violations(pool: &PgPool, journal: &[Value]) -> Vec<String> {
         if payment.transfers != expected_transfers || posted != owed {
             odds.push(format!("{id} is {}: {} transfers of {posted}", payment.status, payment.transfers));
         }
-        if !is_terminal && payment.held_reason.is_none() {
+        if !is_terminal && payment.held_reason.is_none() && payment.status != "in_review" {
             odds.push(format!("{id} has not ended"));
         }
     }

@@ -288,7 +288,8 @@ async fn imbalances(pool: &PgPool) -> Result<Vec<(Uuid, String)>> {
 /// What is wrong with the keys: as many stand for transfers and groups as there are, and none for nothing.
 async fn miskeyed(pool: &PgPool) -> Result<Vec<String>> {
     let row = sqlx::query!(
-        r#"select (select count(*) from transfers where position = 0) as "made!",
+        r#"select (select count(*) from transfers t
+                    where position = 0 and not exists (select from payments p where p.id = t.id)) as "made!",
                   (select count(*) from idempotency_keys k
                      join transfers t on t.id = k.object_id
                     where k.operation = 'create_transfer' and k.outcome_code is null) as "kept!",

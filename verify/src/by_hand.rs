@@ -112,6 +112,8 @@ mod tests {
             "held",
             "released",
             "rescheduled",
+            "review_started",
+            "approved",
         ];
         let told: BTreeSet<&str> = DOUBTING.into_iter().chain(others).collect();
         let events: BTreeSet<&str> = LEGAL.iter().map(|(event, ..)| *event).collect();

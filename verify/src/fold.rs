@@ -35,6 +35,12 @@ pub(super) const LEGAL: &[(&str, Option<&str>, &str)] = &[
     ("succeeded", Some("processing"), "succeeded"),
     ("failed", Some("processing"), "failed"),
     ("reversed", Some("processing"), "reversed"),
+    ("review_started", Some("pending"), "in_review"),
+    ("approved", Some("in_review"), "pending"),
+    ("succeeded", Some("pending"), "succeeded"),
+    ("succeeded", Some("in_review"), "succeeded"),
+    ("failed", Some("pending"), "failed"),
+    ("failed", Some("in_review"), "failed"),
 ];
 
 /// The row that the events make.
@@ -51,6 +57,9 @@ struct Told {
     created_at: DateTime<Utc>,
     gateway: String,
     gateway_key: Option<String>,
+    from_balance: bool,
+    accepted_as: Option<Value>,
+    approved_at: Option<DateTime<Utc>>,
     status: String,
     due_at: Option<DateTime<Utc>>,
     claim_token: Option<Uuid>,
@@ -113,7 +122,7 @@ pub(super) fn check_strays(events: &[EventRow], history: &mut Check) {
 
 fn differing(told: &Told, payment: &PaymentRow) -> Vec<&'static str> {
     let mut names = differing!(told, payment:
-        merchant_id customer_id currency payment_method description metadata correlation_id created_at gateway gateway_key status due_at
+        merchant_id customer_id currency payment_method description metadata correlation_id created_at gateway gateway_key from_balance accepted_as approved_at status due_at
         claim_token look_first in_doubt doubt_since void_started_at held_reason takeover_count attempt_count retries_spent delay_count verify_count
         not_found_count first_sent_at send_by gateway_transaction_id failure_code failure_message failure_retryable
         version updated_at terminal_at);
@@ -213,6 +222,8 @@ fn change(told: &mut Told, event: &EventRow) -> Result<(), String> {
             // A payment accepted before gateway keys were derived does not say so. Its key is its id.
             told.gateway_key = event.evidence["gateway_key"].as_str().map(str::to_owned);
             told.look_first = event.evidence["look_first"] == true;
+            told.from_balance = event.evidence["from_balance"] == true;
+            told.accepted_as = event.evidence.get("accepted_as").filter(|it| !it.is_null()).cloned();
         }
         "attempt_started" => {
             told.claim_token = event.claim_token;
@@ -249,17 +260,18 @@ fn change(told: &mut Told, event: &EventRow) -> Result<(), String> {
         }
         // Only where the event says so: a payment with an open orphan's key is looked at first for ever.
         "released" => told.look_first = told.look_first && event.evidence["look_first"] == true,
-        "void_started" => {
-            told.void_started_at.get_or_insert(event.at);
-        }
+        "void_started" => _ = told.void_started_at.get_or_insert(event.at),
         // The key had been closed before, and no void is known to have been started.
         "reversed" if event.reason.as_deref() == Some("key_closed") => {
             doubt(told, event.at);
             told.void_started_at.get_or_insert(event.at);
         }
         "held" => told.held_reason.clone_from(&event.reason),
+        "succeeded" if told.from_balance => drop(text("transfer_id")?),
         "succeeded" => told.gateway_transaction_id = Some(text("charge_id")?),
+        "approved" => told.approved_at = Some(event.at),
         "failed" => failed(told, &event.evidence["failure"]),
+        "review_started" => {}
         _ => {}
     }
     Ok(())

@@ -19,7 +19,8 @@ pub(super) fn check(
 ) {
     ledger.checked += 1;
     let id = PaymentId::from(payment.id);
-    let has_succeeded = payment.status == "succeeded";
+    // What an account paid moved between accounts alone, and is compared with them.
+    let has_succeeded = payment.status == "succeeded" && !payment.from_balance;
     let is_correction = |transfer: &&TransferRow| transfer.code.starts_with("correction_");
     for why in corrected(payment, transfers.iter().filter(is_correction), corrections) {
         ledger.blame(id, why);

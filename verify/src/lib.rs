@@ -12,6 +12,7 @@ mod acknowledged;
 mod amount;
 mod by_hand;
 mod connect;
+mod decided;
 mod fold;
 mod gateways;
 mod idempotency;
@@ -197,6 +198,7 @@ impl Checks {
         progress::during("reading the gateway's journal", booked).await?;
         refunds.meet_strangers(pool, |gateway, row| register.book(gateway, row)).await?;
         progress::during("looking at suspects again", self.look_again(pool, journals)).await?;
+        decided::check(pool, self.rule, &mut self.accounts, &mut self.liveness.check).await?;
         let unproven = self.register.judge(&mut self.charge);
         self.refunds.judge(&mut self.refund);
         let waiting_for_a_person = ours::waiting_for_a_person(pool).await?;
@@ -223,7 +225,7 @@ impl Checks {
                 ledger::check(payment, own, corrected, &mut self.ledger);
                 self.liveness.see(payment, own_events);
                 self.register.add(payment);
-                self.succeeded += u64::from(payment.status == "succeeded");
+                self.succeeded += u64::from(payment.status == "succeeded" && !payment.from_balance);
             }
             fold::check_strays(events, &mut self.history);
             ledger::check_strays(transfers, &mut self.ledger);

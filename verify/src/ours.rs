@@ -38,6 +38,10 @@ pub(super) struct PaymentRow {
     pub(super) gateway: String,
     /// Its key at the gateway. None means its id.
     pub(super) gateway_key: Option<String>,
+    /// Whether an account paid it, and no gateway was asked.
+    pub(super) from_balance: bool,
+    pub(super) accepted_as: Option<Value>,
+    pub(super) approved_at: Option<DateTime<Utc>>,
     pub(super) status: String,
     pub(super) due_at: Option<DateTime<Utc>>,
     pub(super) claim_token: Option<Uuid>,
@@ -223,7 +227,8 @@ async fn payments(snapshot: &mut Snapshot, after: Uuid, size: i64) -> sqlx::Resu
     sqlx::query_as!(
         PaymentRow,
         r#"select id, merchant_id, customer_id, amount::text as "amount!", currency, payment_method, description, metadata,
-                  correlation_id, created_at, gateway, gateway_key, status, due_at, claim_token, look_first, in_doubt, doubt_since, void_started_at,
+                  correlation_id, created_at, gateway, gateway_key, from_balance, accepted_as, approved_at, status, due_at, claim_token,
+                  look_first, in_doubt, doubt_since, void_started_at,
                   held_reason, takeover_count, attempt_count, retries_spent, delay_count, verify_count, not_found_count, first_sent_at, left_nothing_at, send_by,
                   gateway_transaction_id, failure_code, failure_message, failure_retryable, version, updated_at, terminal_at,
                   extract(epoch from clock_timestamp() - due_at)::float8 as overdue_s,
@@ -317,6 +322,7 @@ pub(super) struct Standing {
     pub(super) is_held: bool,
     pub(super) gateway: String,
     pub(super) gateway_key: Option<String>,
+    pub(super) from_balance: bool,
     pub(super) gateway_transaction_id: Option<String>,
     pub(super) version: i32,
     pub(super) overdue_s: Option<f64>,
@@ -334,7 +340,7 @@ pub(super) async fn again(pool: &PgPool, ids: &[Uuid]) -> Result<Vec<Standing>> 
     let rows = sqlx::query_as!(
         Standing,
         r#"select id, merchant_id, customer_id, amount::text as "amount!", currency, payment_method, status,
-                  held_reason is not null as "is_held!", gateway, gateway_key, gateway_transaction_id, version,
+                  held_reason is not null as "is_held!", gateway, gateway_key, from_balance, gateway_transaction_id, version,
                   extract(epoch from clock_timestamp() - due_at)::float8 as overdue_s,
                   (select extract(epoch from clock_timestamp() - opened_at)::float8 from breaks b
                     where b.payment_id = p.id and kind = 'charged_after_end' and closed_at is null

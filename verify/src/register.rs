@@ -83,7 +83,7 @@ impl Register {
     /// Takes up the next payment. They come in the order of their ids.
     pub(super) fn add(&mut self, row: &PaymentRow) {
         let (owed, currency) = (Amount::parse(&row.amount), currency(&row.currency));
-        let stand = Stand::of(&row.status);
+        let stand = Stand::of(&row.status, row.from_balance);
         let key = key_of(row.id, row.gateway_key.as_deref());
         let charge_id = row.gateway_transaction_id.as_deref().unwrap_or_default();
         self.in_flight += u64::from(stand == Stand::UnderWay && row.held_reason.is_none());
@@ -257,7 +257,7 @@ impl Register {
         if now.is_unproven {
             self.unproven.insert(now.id);
         }
-        let mut stand = Stand::of(&now.status);
+        let mut stand = Stand::of(&now.status, now.from_balance);
         if stand == Stand::Free && rule.allows_to_be_voiding(now.voiding_s) {
             stand = Stand::Voiding;
         }

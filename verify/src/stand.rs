@@ -7,7 +7,7 @@ pub(super) enum Stand {
     UnderWay,
     /// Succeeded: one charge must stand.
     Charged,
-    /// Failed or reversed: no charge may stand.
+    /// Failed, reversed, in review or paid from a balance: no charge may stand.
     Free,
     /// Failed or reversed, and a worker is having a charge voided that came to light.
     Voiding,
@@ -16,9 +16,15 @@ pub(super) enum Stand {
 }
 
 impl Stand {
-    pub(super) fn of(status: &str) -> Self {
+    /// Of a payment in this status. What an account paid has nothing at the gateway.
+    pub(super) fn of(status: &str, from_balance: bool) -> Self {
+        // Nobody has asked a gateway yet.
+        if status == "in_review" {
+            return Self::Free;
+        }
         match status {
             "pending" | "processing" => Self::UnderWay,
+            "succeeded" if from_balance => Self::Free,
             "succeeded" => Self::Charged,
             "failed" | "reversed" => Self::Free,
             _ => Self::Unknown,
@@ -32,9 +38,9 @@ mod tests {
 
     #[test]
     fn a_status_that_is_not_known_is_no_end_without_a_charge() {
-        assert_eq!([Stand::of("failed"), Stand::of("reversed")], [Stand::Free; 2]);
+        assert_eq!([Stand::of("failed", false), Stand::of("reversed", false)], [Stand::Free; 2]);
         for word in ["", "Failed", "refunded"] {
-            assert_eq!(Stand::of(word), Stand::Unknown, "{word}");
+            assert_eq!(Stand::of(word, false), Stand::Unknown, "{word}");
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shared::gateway::Gateway;
 use shared::operations::reconciliation::{self, Trigger};
+use shared::payment::risk;
 use shared::payment::transition::Waits;
 use shared::platform::metrics;
 use shared::queue::prune;
@@ -86,7 +87,15 @@ async fn carry_out(
 
 async fn prune(pool: &PgPool, after: Duration) -> sqlx::Result<()> {
     let pruned = prune::run(pool, after).await?;
+    let counters = risk::forget(pool).await?;
     let reports = reconciliation::forget(pool, REPORTS_KEPT_DAYS).await?;
-    tracing::info!(event = "pruned", jobs = pruned.jobs, workers = pruned.workers, reports, "pruned");
+    tracing::info!(
+        event = "pruned",
+        jobs = pruned.jobs,
+        workers = pruned.workers,
+        reports,
+        counters,
+        "pruned"
+    );
     Ok(())
 }

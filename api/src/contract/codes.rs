@@ -126,8 +126,13 @@ codes! {
         "A dispute about the payment is open: wait for its end. The refusal is remembered under the key: ask again \
          under a new one.",
     PaymentNotRefundable = "payment_not_refundable" CONFLICT Never
-        "Only a payment that succeeded can be given back, and none that people of ours correct. `payment` says how it \
-         stood. The refusal is remembered under the key: ask again under a new one.",
+        "Only a payment that succeeded at a gateway can be given back, and none that people of ours correct. `payment` \
+         says how it stood. What was paid from a balance is given back by a transfer. The refusal is remembered under \
+         the key: ask again under a new one.",
+    ReviewDecided = "review_decided" CONFLICT Never
+        "The review of the payment ended otherwise before. `review` says how, and by whom.",
+    TransferOfPayment = "transfer_of_payment" CONFLICT Never
+        "The transfer reserves what a payment in review is to cost. It ends with that review alone.",
     DeadLetterClosed = "dead_letter_closed" CONFLICT Never
         "Somebody closed the dead letter before, and otherwise than this request asks for.",
     DeadLetterHeld = "dead_letter_held" CONFLICT Never

@@ -6,12 +6,14 @@ mod accounts;
 mod operators;
 mod payments;
 mod refunds;
+mod reviews;
 mod service;
 
 pub(crate) use accounts::*;
 pub(crate) use operators::*;
 pub(crate) use payments::*;
 pub(crate) use refunds::*;
+pub(crate) use reviews::*;
 pub(crate) use service::*;
 
 const fn id(prefix: &'static str, about: &'static str) -> Field {

@@ -9,17 +9,22 @@ mod accounts;
 mod operators;
 mod payments;
 mod refunds;
+mod reviews;
 mod service;
 
 pub(crate) use accounts::*;
 pub(crate) use operators::*;
 pub(crate) use payments::*;
 pub(crate) use refunds::*;
+pub(crate) use reviews::*;
 pub(crate) use service::*;
 
 /// Every operation, in the order in which people read of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Operation> {
-    [payments::ALL, refunds::ALL, accounts::ALL, operators::ALL, service::ALL].into_iter().flatten().copied()
+    [payments::ALL, refunds::ALL, accounts::ALL, operators::ALL, reviews::ALL, service::ALL]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 const LIMIT: Parameter =

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::{Json, Router};
 use domain::idempotency::{CREATE_PAYMENT, Key};
 use domain::ids::PaymentId;
-use domain::request::Remembered;
+use domain::request::{First, Remembered};
 use serde_json::{Value, json};
 use shared::database::standby;
 use shared::payment::store;
@@ -53,6 +53,13 @@ fn shown(key: &Key, operation: &str, remembered: &Remembered) -> Result<Value, P
         "customer_id": accepted.customer_id,
         "payment_id": PaymentId::from(accepted.id),
         "created_at": rfc3339(accepted.created_at),
-        "outcome": { "status": 202, "body": render::first_answer(accepted, remembered.renderer)? },
+        "outcome": {
+            "status": match accepted.first {
+                First::Pending | First::InReview | First::Denied => 202,
+                First::Paid => 201,
+                First::Short(_) => 422,
+            },
+            "body": render::first_answer(accepted, remembered.renderer)?,
+        },
     }))
 }

@@ -11,9 +11,9 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use chrono::{DateTime, Utc};
 use domain::idempotency::{self, Key, UncheckedRequest};
-use domain::ids::PaymentId;
+use domain::ids::{AccountId, PaymentId};
 use domain::money::Money;
-use domain::request::{Accepted, Remembered};
+use domain::request::{Accepted, First, Remembered};
 use serde_json::json;
 use shared::database::batch::Refused;
 use shared::database::failure::Failure;
@@ -35,8 +35,10 @@ use crate::pages::Pages;
 use crate::prefer::PREFERENCE_APPLIED;
 use crate::problem::Problem;
 use crate::query::Params;
+use crate::refusal::NotMoved;
 use crate::{App, prefer, render, request};
 
+mod balance;
 mod list;
 
 /// The header that in chaos mode makes the API record the payment, and fail before the answer.
@@ -55,8 +57,9 @@ pub(super) fn router() -> Router<App> {
         .serve(&operations::LIST_PAYMENT_EVENTS, events)
 }
 
-/// `POST /v1/payments`: 202 and the payment, the same for every try with one key. A client that prefers to
-/// wait gets the payment as it stands, once it has ended or is held: 201, and 200 for a repeat.
+/// `POST /v1/payments`: 202 and the payment, the same for every try with one key; 201 if an account paid
+/// it. A client that prefers to wait gets the payment as it stands, once it has ended or is held: 201, and
+/// 200 for a repeat.
 async fn create(
     State(app): State<App>,
     ApiKey { key: api_key, slot }: ApiKey,
@@ -73,6 +76,7 @@ async fn create(
     }
     // A wait for which there is no place is a preference that cannot be kept.
     if let Some(secs) = wait
+        && told.accepted.first == First::Pending
         && app.limit.wait(&slot).is_ok()
         && let Some(payment) = at_rest_within(&app, told.payment_id(), api_key, secs).await
     {
@@ -106,7 +110,11 @@ async fn record_once(
         correlation_id,
     };
     // A task of its own: a client that hangs up drops this handler, and must not leave a statement half-way.
-    let accepted = tokio::spawn(accept(app.clone(), payment).in_current_span()).await;
+    let app = app.clone();
+    let accepted = match payment.request.payment_method.parse::<AccountId>() {
+        Ok(_) => tokio::spawn(balance::pay(app, payment).in_current_span()).await,
+        Err(_) => tokio::spawn(accept(app, payment).in_current_span()).await,
+    };
     accepted.unwrap_or(Err(Problem::Internal))
 }
 
@@ -205,7 +213,7 @@ async fn record(
 fn created(accepted: Accepted) -> Told {
     metrics::accepted(Accept::Created);
     let payment_id = PaymentId::from(accepted.id);
-    tracing::info!(event = "created", %payment_id, status = "pending", "accepted");
+    tracing::info!(event = "created", %payment_id, status = render::status_at_first(&accepted.first), "accepted");
     Told { accepted, renderer: idempotency::RENDERER, is_replay: false }
 }
 
@@ -243,8 +251,14 @@ impl Told {
 
     /// The answer that is the same for every try.
     fn first_answer(&self) -> Result<Response, Problem> {
-        let answer = (StatusCode::ACCEPTED, Json(render::first_answer(&self.accepted, self.renderer)?))
-            .into_response();
+        let shown = render::first_answer(&self.accepted, self.renderer)?;
+        let answer = match &self.accepted.first {
+            First::Pending | First::InReview | First::Denied => {
+                (StatusCode::ACCEPTED, Json(shown)).into_response()
+            }
+            First::Paid => (StatusCode::CREATED, Json(shown)).into_response(),
+            First::Short(available) => NotMoved::short_of(available).into_response(),
+        };
         Ok(self.about_it(answer))
     }
 
@@ -276,7 +290,7 @@ async fn at_rest_within(app: &App, id: PaymentId, api_key: Presented, secs: u64)
 }
 
 fn is_moving(payment: &Payment) -> bool {
-    payment.terminal_at.is_none() && payment.held_reason.is_none()
+    payment.terminal_at.is_none() && payment.held_reason.is_none() && payment.status != "in_review"
 }
 
 /// `GET /v1/payments/{id}`: the payment as it stands. With `?wait=seconds` the answer comes once it has

@@ -17,6 +17,7 @@ use rust_decimal::Decimal;
 use shared::account::moving::{Moved, Movement, Request, TakenKey};
 use shared::account::{Transfer, store};
 use shared::database::standby;
+use shared::payment::store as payments;
 use uuid::Uuid;
 
 use super::merchant::Merchant;
@@ -260,6 +261,9 @@ async fn act(
     };
     if let Some(found) = app.accounts.remembered(&request).await? {
         return acted(found.refusal.as_ref(), &found.transfers, true);
+    }
+    if payments::is_of_a_payment(&app.pool, id).await? {
+        return Err(Problem::TransferOfPayment);
     }
     match perform(app, request).await? {
         Outcome::Moved(Moved::Done(transfers)) => acted(None, &transfers, false),

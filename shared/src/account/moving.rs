@@ -141,7 +141,7 @@ pub enum Patience {
 }
 
 impl Patience {
-    fn held(&self) -> &[Uuid] {
+    pub(crate) fn held(&self) -> &[Uuid] {
         match self {
             Self::WaitsUnlessFor(held) | Self::PassesOver(held) => held,
         }
@@ -307,8 +307,16 @@ impl Suspects {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn all(&self) -> Vec<Uuid> {
+    pub(crate) fn all(&self) -> Vec<Uuid> {
         self.set().iter().copied().collect()
+    }
+
+    pub(crate) fn note(&self, held: AccountId) {
+        self.set().insert(held.uuid());
+    }
+
+    pub(crate) fn clear(&self, free: AccountId) {
+        self.set().remove(&free.uuid());
     }
 }
 
@@ -348,7 +356,7 @@ impl Work for Moving {
         }?;
         for answer in &moved {
             if let Moved::Held(account) = answer {
-                self.suspects.set().insert(account.uuid());
+                self.suspects.note(*account);
             }
         }
         Ok(moved)
@@ -382,7 +390,7 @@ pub async fn move_alone(
     let moved = move_money(on, &[request], &Patience::PassesOver(Vec::new())).await?.pop();
     let moved = moved.ok_or_else(|| odd("no answer"))?;
     if moved != Moved::Held(suspect) {
-        suspects.set().remove(&suspect.uuid());
+        suspects.clear(suspect);
     }
     Ok(moved)
 }

@@ -33,6 +33,7 @@ static STALE_AT: Mutex<Option<Instant>> = Mutex::new(None);
 struct Now {
     pending: f64,
     processing: f64,
+    in_review: f64,
     /// All gateways. Below, how many of the payments of each are overdue.
     gateways: Vec<String>,
     overdue: Vec<f64>,
@@ -54,6 +55,7 @@ impl Now {
     const UNKNOWN: Self = Self {
         pending: f64::NAN,
         processing: f64::NAN,
+        in_review: f64::NAN,
         gateways: Vec::new(),
         overdue: Vec::new(),
         held: f64::NAN,
@@ -92,6 +94,7 @@ async fn refresh(pool: &PgPool) {
     };
     gauge!(PAYMENTS_OPEN, "status" => "pending").set(now.pending);
     gauge!(PAYMENTS_OPEN, "status" => "processing").set(now.processing);
+    gauge!(PAYMENTS_OPEN, "status" => "in_review").set(now.in_review);
     show_overdue(&now);
     gauge!(PAYMENTS_HELD).set(now.held);
     gauge!(QUEUE_JOBS).set(now.jobs_waiting);

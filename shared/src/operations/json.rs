@@ -1,12 +1,14 @@
 //! How operators are shown things as JSON: the same from the API and from the command line.
 
-use domain::ids::PaymentId;
+use domain::ids::{MerchantId, PaymentId};
 use serde_json::{Value, json};
 
 use crate::operations::breaks::Break;
 use crate::operations::dead_letter::Letter;
 use crate::operations::operator::{Correction, Decision};
 use crate::operations::recovery::{Recovered, Report};
+use crate::payment::reviews::Review;
+use crate::payment::risk::Rule;
 use crate::platform::time::{rfc3339, with_instants};
 
 /// A break as JSON.
@@ -132,5 +134,53 @@ pub fn dead_letter(it: &Letter) -> Value {
         "closed_as": it.closed_as,
         "closed_by": it.closed_by,
         "closed_reason": it.closed_reason,
+    })
+}
+
+/// A review as JSON.
+#[must_use]
+pub fn review(it: &Review) -> Value {
+    json!({
+        "object": "review",
+        "payment_id": PaymentId::from(it.payment_id),
+        "merchant_id": MerchantId::from(it.merchant_id),
+        "customer_id": it.customer_id,
+        "amount": it.amount,
+        "currency": it.currency,
+        "payment_method": it.payment_method,
+        "payment_status": it.payment_status,
+        "score": it.risk["score"],
+        "rules": it.risk["rules"],
+        "status": it.status,
+        "opened_at": rfc3339(it.opened_at),
+        "expires_at": rfc3339(it.expires_at),
+        "decided_at": it.decided_at.map(rfc3339),
+        "decided_by": it.decided_by,
+        "note": it.note,
+    })
+}
+
+/// A rule of risk as JSON.
+#[must_use]
+pub fn rule(it: &Rule) -> Value {
+    json!({
+        "id": it.id,
+        "object": "risk_rule",
+        "merchant_id": it.merchant_id.map(MerchantId::from),
+        "position": it.position,
+        "kind": it.kind,
+        "currency": it.currency,
+        "amount": it.amount,
+        "count": it.count,
+        "window_s": it.window_s,
+        "value": it.value,
+        "action": it.action,
+        "score": it.score,
+        "review_s": it.review_s,
+        "reason": it.reason,
+        "added_at": rfc3339(it.added_at),
+        "added_by": it.added_by,
+        "removed_at": it.removed_at.map(rfc3339),
+        "removed_by": it.removed_by,
     })
 }

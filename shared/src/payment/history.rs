@@ -29,6 +29,9 @@ pub struct Row {
     pub created_at: DateTime<Utc>,
     pub gateway: String,
     pub gateway_key: Option<String>,
+    pub from_balance: bool,
+    pub accepted_as: Option<Value>,
+    pub approved_at: Option<DateTime<Utc>>,
     pub status: String,
     pub due_at: Option<DateTime<Utc>>,
     pub claim_token: Option<Uuid>,
@@ -128,6 +131,9 @@ fn created(event: &Event) -> Result<Row, HistoryError> {
         // A payment that was accepted before derived keys existed has none here. Its id is its key.
         gateway_key: event.evidence["gateway_key"].as_str().map(str::to_owned),
         look_first: event.evidence["look_first"] == true,
+        from_balance: event.evidence["from_balance"] == true,
+        accepted_as: event.evidence.get("accepted_as").filter(|it| !it.is_null()).cloned(),
+        approved_at: None,
         status: status.as_str().to_owned(),
         due_at: event.due_at,
         claim_token: None,
@@ -204,7 +210,9 @@ const fn keeps(event: EventType) -> (bool, bool) {
         | EventType::Reversed
         | EventType::Held
         | EventType::Released
-        | EventType::Doubted => (false, false),
+        | EventType::Doubted
+        | EventType::ReviewStarted
+        | EventType::Approved => (false, false),
     }
 }
 
@@ -231,6 +239,8 @@ fn change(row: &mut Row, event: &Event, event_type: EventType) -> Result<(), His
             row.void_started_at.get_or_insert(event.at);
         }
         EventType::Held => row.held_reason.clone_from(&event.reason),
+        // An account paid it.
+        EventType::Succeeded if row.from_balance => {}
         EventType::Succeeded => {
             let charge = event.evidence["charge_id"].as_str().ok_or_else(|| lacks("charge_id"))?;
             row.gateway_transaction_id = Some(charge.to_owned());
@@ -268,7 +278,8 @@ fn change(row: &mut Row, event: &Event, event_type: EventType) -> Result<(), His
             row.doubt(event.at);
             row.void_started_at.get_or_insert(event.at);
         }
-        EventType::Created | EventType::Reversed => {}
+        EventType::Approved => row.approved_at = Some(event.at),
+        EventType::Created | EventType::Reversed | EventType::ReviewStarted => {}
     }
     Ok(())
 }
@@ -327,7 +338,8 @@ pub async fn rows(connection: &mut PgConnection, ids: &[Uuid]) -> sqlx::Result<V
     }
     let rows: Vec<Identified> = sqlx::query_as(
         "select id, merchant_id, customer_id, amount::text as amount, currency, payment_method, description, metadata,
-                correlation_id, created_at, gateway, gateway_key, status, due_at, claim_token, look_first, in_doubt, doubt_since,
+                correlation_id, created_at, gateway, gateway_key, from_balance, accepted_as, approved_at, status, due_at, claim_token,
+                look_first, in_doubt, doubt_since,
                 void_started_at, held_reason,
                 takeover_count, attempt_count, retries_spent, delay_count, verify_count, not_found_count, first_sent_at,
                 left_nothing_at, send_by, gateway_transaction_id, failure_code, failure_message, failure_retryable, version,

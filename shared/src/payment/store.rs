@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::idempotency::{CREATE_PAYMENT, Key};
-use domain::ids::{GatewayName, MerchantId, PaymentId};
-use domain::request::{Accepted, Remembered};
+use domain::ids::{GatewayName, MerchantId, PaymentId, TransferId};
+use domain::request::{Accepted, First, Remembered};
 use sqlx::PgPool;
 use uuid::Uuid;
 
@@ -114,7 +114,7 @@ pub async fn remembered(
 ) -> sqlx::Result<Option<Remembered>> {
     let row = sqlx::query!(
         "select k.fingerprint, k.renderer, p.id, p.customer_id, p.amount, p.currency, p.payment_method, p.description,
-                p.metadata, p.created_at
+                p.metadata, p.created_at, p.accepted_as
            from idempotency_keys k
            join payments p on p.id = k.payment_id
           where k.merchant_id = $1 and k.operation = $2 and k.customer_id = $3 and k.key = $4",
@@ -138,6 +138,7 @@ pub async fn remembered(
             description: row.description,
             metadata: row.metadata,
             created_at: row.created_at,
+            first: First::of(row.accepted_as),
         },
     }))
 }
@@ -163,18 +164,29 @@ pub async fn events(pool: &PgPool, merchant: MerchantId, id: PaymentId) -> sqlx:
     .await
 }
 
-/// Those of these payments that nothing moves by itself any more: they have ended, or are held for a person.
+/// Those of these payments that nothing moves by itself any more: they have ended, are held for a person, or
+/// are in review.
 ///
 /// # Errors
 /// Returns the database's error.
 pub async fn at_rest(pool: &PgPool, ids: &[Uuid]) -> sqlx::Result<Vec<Uuid>> {
     sqlx::query_scalar!(
-        "select id from payments where id = any($1) and (terminal_at is not null or held_reason is not null)",
+        "select id from payments where id = any($1) and (terminal_at is not null or held_reason is not null or status = 'in_review')",
         ids
     )
     .fetch_all(pool)
     .in_time()
     .await
+}
+
+/// Whether a transfer is what a payment from a balance is paid by, or is to be. It has the payment's id then.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn is_of_a_payment(pool: &PgPool, id: TransferId) -> sqlx::Result<bool> {
+    let found =
+        sqlx::query_scalar!("select exists (select from payments where id = $1) as \"exists!\"", id.uuid());
+    found.fetch_one(pool).in_time().await
 }
 
 /// A due payment that no worker took.

@@ -23,11 +23,13 @@ mod claim;
 mod correct;
 mod decide;
 mod hold;
+mod pay;
 mod refund;
 mod release_refund;
 mod remedy;
 mod reschedule;
 mod resolve;
+mod review;
 #[cfg(debug_assertions)]
 mod sabotage;
 mod settle;
@@ -42,6 +44,7 @@ pub use correct::{
 };
 pub use decide::{DecideError, Decided, Deciding, Verdict, claim_decision, decision_is_due, record_decision};
 pub(crate) use hold::hold;
+pub use pay::{FromBalance, Paid, Paying, pay, pay_alone};
 pub use refund::{
     ClaimedRefund, NewRefund, RefundSettlement, Refunding, SettledRefund, claim_refund, refund,
     refund_is_due, settle_refund,
@@ -50,4 +53,5 @@ pub use release_refund::{Justified, release_refund};
 pub use remedy::{Remedy, claim_remedy, record_remedy, remedy_is_due};
 pub use reschedule::{Rescheduled, Waits, reschedule};
 pub use resolve::{Justification, Unusable, close_break, release};
+pub use review::{Decision, Reviewed, decide};
 pub use settle::{Effect, SettleError, Settled, Settlement, Settling, settle};

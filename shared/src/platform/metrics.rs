@@ -112,7 +112,7 @@ metrics! {
     QUEUE_OLDEST Gauge "queue_oldest_job_age_seconds"
         "How long the oldest of these has been due; 0 where there is none."
     PAYMENTS_OPEN Gauge "payments_open"
-        "Payments that are not over and not held, by status: pending, processing."
+        "Payments that are not over and not held, by status: pending, processing, `in_review`."
     PAYMENTS_OVERDUE Gauge "payments_overdue"
         "Payments that have been due for more than 10 s and that nobody took, by gateway."
     PAYMENTS_HELD Gauge "payments_held"

@@ -212,3 +212,40 @@ async fn whose_account_another_session_has_is_told_so_and_the_neighbours_go_on()
     bank.transfer(&waiting_key, sixty(&ann, &bob)).await.assert_status(201);
     bank.assert_adds_up().await;
 }
+
+#[tokio::test]
+async fn whatever_happens_around_a_payment_from_a_balance_its_repetition_finds_one() {
+    let bank = Bank::start().await;
+    for point in crate::risk::POINTS.iter().filter(|point| point.starts_with("pay.")) {
+        for action in ["kill", "error", "delay:300"] {
+            let ann = bank.funded("ann", "100").await;
+            let body =
+                json!({ "amount": "60", "currency": "USD", "customer_id": "ann", "payment_method": ann });
+            let (_api, client) = faulty(&bank, &format!("{point}={action}")).await;
+            let key = key();
+            let first = try_post(&client, "/v1/payments", &key, &body).await;
+
+            let again = post(&bank.system.client, "/v1/payments", &key, &body).await;
+
+            again.assert_status(201);
+            if let Some(first) = first.ok().filter(|first| first.status == 201) {
+                assert_eq!(first.body, again.body, "{point}={action}");
+            }
+            assert_eq!(bank.balance(&ann).await, ["40.00", "0.00", "0.00", "40.00"], "{point}={action}");
+        }
+    }
+    let (ann, (mut api, client)) = (bank.funded("ann", "100").await, faulty(&bank, "pay.before=stop").await);
+    let (key, body) =
+        (key(), json!({ "amount": "60", "currency": "USD", "customer_id": "ann", "payment_method": ann }));
+    let frozen = tokio::spawn({
+        let (key, body) = (key.clone(), body.clone());
+        async move { try_post(&client, "/v1/payments", &key, &body).await }
+    });
+    api.wait_until_stopped().await;
+    let meanwhile = post(&bank.system.client, "/v1/payments", &key, &body).await;
+    meanwhile.assert_status(201);
+    api.cont();
+    let first = frozen.await.unwrap().unwrap();
+    assert_eq!((first.status, first.body), (201, meanwhile.body));
+    bank.assert_adds_up().await;
+}

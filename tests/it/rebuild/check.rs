@@ -14,7 +14,7 @@ use crate::verify::behind_the_guards;
 fn other_value(column: &str, kind: &str) -> String {
     match (column, kind) {
         ("status", _) => "case status when 'succeeded' then 'pending' else 'succeeded' end".to_owned(),
-        ("metadata", _) => "'{\"order\": \"8\"}'".to_owned(),
+        ("metadata" | "accepted_as", _) => "'{\"order\": \"8\"}'".to_owned(),
         ("currency", _) => "'USD'".to_owned(),
         (column, "timestamp with time zone") => {
             format!("coalesce({column}, now()) + interval '1 microsecond'")

@@ -51,6 +51,7 @@ pub(crate) static PROBLEM: Schema = Schema {
         Field::optional("pending", Kind::Amount, "What the transfer reserves."),
         Field::optional("currency", Kind::Text, "The currency of the account."),
         Field::optional("transfer", Kind::One(&ENDED), "How the transfer ended."),
+        Field::optional("review", Kind::One(&super::REVIEW_ENDED), "How the review of the payment ended."),
         Field::optional("index", Kind::Range(0, 99), "Which transfer of the group was refused."),
         Field::optional(
             "transfers",

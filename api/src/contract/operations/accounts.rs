@@ -176,6 +176,7 @@ pub(crate) static POST_TRANSFER: Operation = Operation {
         Code::TooManyDigits,
         Code::TransferExpired,
         Code::TransferNotPending,
+        Code::TransferOfPayment,
         Code::AmountExceedsPending,
         Code::AccountBusy,
     ],
@@ -196,6 +197,7 @@ pub(crate) static VOID_TRANSFER: Operation = Operation {
         Code::TransferNotFound,
         Code::TransferExpired,
         Code::TransferNotPending,
+        Code::TransferOfPayment,
         Code::AccountBusy,
     ],
 };

@@ -39,9 +39,10 @@ pub(crate) static CREATE_PAYMENT: Operation = Operation {
         },
         Answer {
             status: 201,
-            about: "With `Prefer: wait`: the payment is recorded, and is over or held within that time.",
+            about: "With `Prefer: wait`: the payment is recorded, and is over, held or in review within that time. Or \
+                    it was paid from a balance: then there is no `ETag`, and every try has this answer.",
             content: Content::One(&o::PAYMENT),
-            headers: AT_REST,
+            headers: &["Location", "Idempotent-Replayed"],
             links: &["get_payment", "list_payment_events"],
         },
         Answer {
@@ -52,7 +53,15 @@ pub(crate) static CREATE_PAYMENT: Operation = Operation {
             links: &["get_payment", "list_payment_events"],
         },
     ],
-    problems: &[Code::IdempotencyKeyMissing, Code::IdempotencyKeyInProgress, Code::IdempotencyKeyReused],
+    problems: &[
+        Code::IdempotencyKeyMissing,
+        Code::IdempotencyKeyInProgress,
+        Code::IdempotencyKeyReused,
+        Code::AccountNotFound,
+        Code::CurrencyMismatch,
+        Code::InsufficientFunds,
+        Code::AccountBusy,
+    ],
 };
 
 pub(crate) static LIST_PAYMENTS: Operation = Operation {

@@ -85,7 +85,9 @@ const fn is_wait(event: EventType) -> bool {
         | EventType::Released
         | EventType::Rescheduled
         | EventType::Restored
-        | EventType::Doubted => false,
+        | EventType::Doubted
+        | EventType::ReviewStarted
+        | EventType::Approved => false,
     }
 }
 
@@ -107,7 +109,7 @@ const fn explained(event: EventType) -> &'static str {
         EventType::Verifying => "A look was due; a worker claimed it, to look up or void only.",
         EventType::OutcomeUnknown => "A charge may have happened. It is looked up before anything else.",
         EventType::RetryScheduled => "This attempt surely did not charge.",
-        EventType::Succeeded => "Exactly what is owed was charged.",
+        EventType::Succeeded => "Exactly what is owed was charged, or paid from a balance.",
         EventType::Failed => "Nothing was charged, and nothing more will be tried.",
         EventType::VoidStarted => {
             "No way is left to learn more, or a person decided so: from here only a void, or a person."
@@ -121,19 +123,22 @@ const fn explained(event: EventType) -> &'static str {
         EventType::Restored => {
             "It came back with a restored database: the gateway is asked what it has of it before anything else."
         }
+        EventType::ReviewStarted => "The rules of risk want a person to look at it before it is charged.",
+        EventType::Approved => "A person let it pass. It is charged as any other.",
         EventType::Doubted => "A late result shows that a charge may have happened which is forgotten here.",
     }
 }
 
 const fn tone(event: EventType) -> &'static str {
     match event {
-        EventType::Succeeded => "good",
+        EventType::Succeeded | EventType::Approved => "good",
         EventType::OutcomeUnknown
         | EventType::TakenOver
         | EventType::VoidStarted
         | EventType::Rescheduled
         | EventType::Restored
         | EventType::Doubted
+        | EventType::ReviewStarted
         | EventType::RetryScheduled => "warn",
         EventType::Held => "bad",
         EventType::Created

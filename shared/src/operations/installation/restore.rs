@@ -202,14 +202,15 @@ struct Page {
     last: Uuid,
 }
 
-/// The next payments that are not over and have not been restored in this epoch. A payment whose events run
+/// The next payments that are not over and have not been restored in this epoch. One in review waits for a
+/// person, whose approval has the gateway asked first. A payment whose events run
 /// ahead of it is passed over: nothing moves it any more.
 async fn page(pool: &PgPool, restoring: &Restoring, after: Uuid) -> sqlx::Result<Option<Page>> {
     let mut transaction = pool.begin().await?;
     may_read_all(&mut transaction, "0").await?;
     let rows = sqlx::query!(
         "select id, version from payments p
-          where id > $1 and terminal_at is null
+          where id > $1 and terminal_at is null and status <> 'in_review'
             and not exists (select from payment_events e
                              where e.payment_id = p.id
                                and (e.version > p.version

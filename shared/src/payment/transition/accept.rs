@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use domain::idempotency::{CREATE_PAYMENT, Key, RENDERER};
 use domain::ids::PaymentId;
-use domain::request::{Accepted, PaymentRequest, Remembered};
+use domain::request::{Accepted, First, PaymentRequest, Remembered};
 use domain::status::EventType;
 use rust_decimal::Decimal;
 use serde_json::Value;
@@ -58,6 +58,7 @@ struct Row {
     description: Option<String>,
     metadata: Value,
     created_at: DateTime<Utc>,
+    accepted_as: Option<Value>,
 }
 
 impl Row {
@@ -72,6 +73,7 @@ impl Row {
             description: self.description,
             metadata: self.metadata,
             created_at: self.created_at,
+            first: First::of(self.accepted_as),
         };
         let recorded = match (self.fingerprint, self.renderer) {
             // A payment that this very request recorded is new, also if a connection broke after the commit
@@ -138,9 +140,24 @@ pub async fn accept(on: &impl Lend, payments: &[NewPayment]) -> sqlx::Result<Has
         super::sabotage::enqueue(on.pool(), &jobs.ids).await?;
     }
     let recorded: HashMap<_, _> = rows.into_iter().map(Row::recorded).collect();
-    let made = recorded.values().filter(|recorded| matches!(recorded, Recorded::New(_)));
-    made.for_each(|_| metrics::event_written(EventType::Created.as_str()));
+    for recorded in recorded.values() {
+        if let Recorded::New(accepted) = recorded {
+            count(&accepted.first);
+        }
+    }
     Ok(recorded)
+}
+
+/// Counts the events of an acceptance.
+pub(super) fn count(first: &First) {
+    metrics::event_written(EventType::Created.as_str());
+    let second = match first {
+        First::Pending => return,
+        First::InReview => EventType::ReviewStarted,
+        First::Denied | First::Short(_) => EventType::Failed,
+        First::Paid => EventType::Succeeded,
+    };
+    metrics::event_written(second.as_str());
 }
 
 /// Whether a request could not be recorded because another one, which has not ended, holds its key.

@@ -97,7 +97,8 @@ pub enum Proposing {
 pub async fn propose(pool: &PgPool, proposal: &Proposal) -> sqlx::Result<Proposing> {
     let Proposal { payment_id, kind, amount, charge_id, reason, by } = proposal;
     let statement = sqlx::query!(
-        "with target as materialized (select id, terminal_at is not null as is_over from payments where id = $1),
+        "with target as materialized (select id, terminal_at is not null as is_over from payments
+                                      where id = $1 and not from_balance),
          proposed as (
              insert into corrections (payment_id, kind, amount, charge_id, reason, proposed_by, proposed_with, proposed_key,
                                       proposed_at)

@@ -3,7 +3,7 @@
 
 use chrono::Utc;
 use domain::ids::ClaimToken;
-use domain::request::Accepted;
+use domain::request::{Accepted, First};
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -28,6 +28,7 @@ pub(super) fn acknowledge(pool: &PgPool, payments: &[NewPayment]) -> Vec<Option<
         description: request.description.clone(),
         metadata: json!(request.metadata),
         created_at: Utc::now(),
+        first: First::Pending,
     };
     payments.iter().map(|payment| Some(Recorded::New(answer(payment)))).collect()
 }

@@ -63,6 +63,7 @@ pub(super) fn violation(state: &State) -> Option<&'static str> {
         | PaymentStatus::Processing
         | PaymentStatus::Succeeded
         | PaymentStatus::Failed
-        | PaymentStatus::Reversed => None,
+        | PaymentStatus::Reversed
+        | PaymentStatus::InReview => None,
     }
 }
