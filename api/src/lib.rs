@@ -40,6 +40,7 @@ mod fault;
 mod head;
 mod limit;
 mod measure;
+mod news;
 mod operator;
 mod packed;
 mod pages;
@@ -80,6 +81,7 @@ struct Parts {
     reads: Batcher<Reading>,
     accounts: accounts::Accounts,
     waiters: Arc<wait::Waiters>,
+    streams: Arc<news::Streams>,
     limit: Arc<limit::Limit>,
     operators: Arc<Operators>,
     peppers: Arc<Peppers>,
@@ -173,6 +175,7 @@ impl Server {
     /// None: it serves as long as it may.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let waiters = wait::Waiters::start(self.pool.clone(), shutdown.clone());
+        let streams = news::Streams::start(self.pool.clone(), shutdown.clone());
         let seat = || Seat::new(self.pool.clone());
         let accepts = Batcher::new(Accepting { seat: seat(), bell: Bell::new(self.pool.clone()) });
         let authentications = Batcher::new(Authenticating::by(&self.pool));
@@ -199,6 +202,7 @@ impl Server {
             reads: Batcher::new(Reading { seat: seat() }),
             accounts: accounts::Accounts::new(&self.pool),
             waiters,
+            streams,
             limit: limit.clone(),
             operators,
             peppers,

@@ -11,6 +11,7 @@ use axum::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AF
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::ids::AccountId;
+use domain::public_event::EventId;
 use serde_json::{Value, json};
 use shared::database::batch::Refused;
 use shared::database::failure::Failure;
@@ -105,6 +106,13 @@ pub(crate) enum Problem {
     TooManyUnderWay(usize),
     #[error("{0} requests with this API key wait for payments; ask without `wait`, or once some have ended")]
     TooManyWaits(usize),
+    #[error("{0} streams of yours are open at this process; close one first")]
+    TooManyStreams(usize),
+    #[error(
+        "the events after this one are gone: the system came back without them; go on after `resume_after`, or from the \
+         beginning if it is null, and tell events apart by their ids"
+    )]
+    CursorLost(Option<EventId>),
     #[error(
         "it is not known at the moment how much of this API key's limit is left; nothing is lost by repeating the request \
          with the same Idempotency-Key"
@@ -196,6 +204,8 @@ impl Problem {
             Self::TooManyRequests { .. } => Code::TooManyRequests,
             Self::TooManyUnderWay(_) => Code::TooManyConcurrentRequests,
             Self::TooManyWaits(_) => Code::TooManyWaits,
+            Self::TooManyStreams(_) => Code::TooManyStreams,
+            Self::CursorLost(_) => Code::CursorLost,
             Self::ReducedCapacity => Code::ReducedCapacity,
             Self::UriTooLong(_) => Code::UriTooLong,
             Self::Unavailable => Code::Unavailable,
@@ -238,6 +248,9 @@ impl Problem {
         }
         if let Self::Refused(refused) = self {
             refused.tell(&mut body);
+        }
+        if let Self::CursorLost(resume_after) = self {
+            body["resume_after"] = json!(resume_after);
         }
         if let Self::AccountBusy(account) = self {
             body["account"] = json!(account);

@@ -37,6 +37,7 @@ mod admin;
 mod breaks;
 mod corrections;
 mod dead_letters;
+mod events;
 mod idempotency_keys;
 mod merchant;
 pub(crate) mod metrics;
@@ -59,6 +60,7 @@ pub(crate) fn router(app: App, settings: &Settings) -> Router {
         .merge(idempotency_keys::router())
         .merge(accounts::router())
         .merge(transfers::router())
+        .merge(events::router())
         .merge(breaks::router())
         .merge(corrections::router())
         .merge(dead_letters::router())

@@ -12,6 +12,7 @@
 //! - [`posting`]: which money moves;
 //! - [`account`]: what may be asked of a customer's account, and why it may be refused;
 //! - [`held`] and [`correction`]: what a person may do;
+//! - [`public_event`]: what merchants are told of it;
 //! - [`request`] and [`idempotency`]: what a client asks, once;
 //! - [`money`], [`ids`], [`words`](mod@words), [`dead_letter`].
 
@@ -25,6 +26,7 @@ pub mod ids;
 pub mod money;
 pub mod outcome;
 pub mod posting;
+pub mod public_event;
 pub mod request;
 pub mod status;
 pub mod words;

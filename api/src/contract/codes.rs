@@ -124,6 +124,10 @@ codes! {
         "Somebody closed the dead letter before, and otherwise than this request asks for.",
     DeadLetterHeld = "dead_letter_held" CONFLICT Never
         "The payment of the dead letter is held. Replay it, or decide about the payment by its break.",
+    CursorLost = "cursor_lost" GONE Never
+        "The system came back from a backup, or on another server, without the events after the one that you name. \
+         Go on after the event in `resume_after`, or from the beginning if it is null, and tell events apart by \
+         their ids.",
     PayloadTooLarge = "payload_too_large" PAYLOAD_TOO_LARGE Never
         "The body is longer than 65,536 bytes.",
     UriTooLong = "uri_too_long" URI_TOO_LONG Never
@@ -150,6 +154,8 @@ codes! {
         "Too many requests of the key are under way. Wait for some to end.",
     TooManyWaits = "too_many_waits" TOO_MANY_REQUESTS After
         "Too many requests of the key wait for payments. Ask without `wait`, or once some have ended.",
+    TooManyStreams = "too_many_streams" TOO_MANY_REQUESTS After
+        "Too many streams of yours are open at this process. Close one first.",
     HeadersTooLarge = "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE Never
         "The headers are too many or too long. Send at most 100 of them, and 32 kB.",
     TooManyTries = "too_many_tries" TOO_MANY_REQUESTS After

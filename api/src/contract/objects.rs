@@ -3,11 +3,13 @@
 use super::kinds::{Field, Kind, Schema};
 
 mod accounts;
+mod events;
 mod operators;
 mod payments;
 mod service;
 
 pub(crate) use accounts::*;
+pub(crate) use events::*;
 pub(crate) use operators::*;
 pub(crate) use payments::*;
 pub(crate) use service::*;

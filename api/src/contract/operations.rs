@@ -6,18 +6,20 @@ use super::objects as o;
 use super::{Answer, Asked, Caller, Content, Operation, Parameter, Place, Verb, in_path, parameter, query};
 
 mod accounts;
+mod events;
 mod operators;
 mod payments;
 mod service;
 
 pub(crate) use accounts::*;
+pub(crate) use events::*;
 pub(crate) use operators::*;
 pub(crate) use payments::*;
 pub(crate) use service::*;
 
 /// Every operation, in the order in which people read of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Operation> {
-    [payments::ALL, accounts::ALL, operators::ALL, service::ALL].into_iter().flatten().copied()
+    [payments::ALL, accounts::ALL, events::ALL, operators::ALL, service::ALL].into_iter().flatten().copied()
 }
 
 const LIMIT: Parameter =
