@@ -20,6 +20,8 @@ use shared::operations::installation;
 use shared::payment::store::Reading;
 use shared::payment::transition::Accepting;
 use shared::platform::listener::{self, Limits, Tls};
+use shared::publish::address::Rules;
+use shared::publish::seal::SealingKeys;
 use shared::queue::bell::Bell;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -86,6 +88,8 @@ struct Parts {
     operators: Arc<Operators>,
     peppers: Arc<Peppers>,
     usage: Arc<Usage>,
+    webhook_keys: Option<SealingKeys>,
+    webhook_rules: Rules,
     chaos_mode: bool,
     shutdown: CancellationToken,
 }
@@ -207,6 +211,8 @@ impl Server {
             operators,
             peppers,
             usage,
+            webhook_keys: self.settings.webhook_keys.clone(),
+            webhook_rules: self.settings.webhook_rules.clone(),
             chaos_mode: self.settings.chaos_mode,
             shutdown: shutdown.clone(),
             pool: self.pool.clone(),

@@ -6,7 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use domain::ids::{AccountId, PaymentId};
+use domain::ids::{AccountId, EndpointId, PaymentId};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -57,6 +57,7 @@ macro_rules! place_by_id {
 
 place_by_id!(PaymentId, "the id of a payment: pay_ and 32 lower-case hex digits");
 place_by_id!(AccountId, "the id of an account: acc_ and 32 lower-case hex digits");
+place_by_id!(EndpointId, "the id of an endpoint: whe_ and 32 lower-case hex digits");
 
 /// The id of what operators see.
 impl Place for i64 {

@@ -113,6 +113,10 @@ pub(crate) enum Problem {
          beginning if it is null, and tell events apart by their ids"
     )]
     CursorLost(Option<EventId>),
+    #[error("you have {0} endpoints that are enabled; disable one first")]
+    TooManyEndpoints(i64),
+    #[error("no events are sent to endpoints here: the operator has not set WEBHOOK_SECRET_KEY, or lost the one before")]
+    WebhooksOff,
     #[error(
         "it is not known at the moment how much of this API key's limit is left; nothing is lost by repeating the request \
          with the same Idempotency-Key"
@@ -206,6 +210,8 @@ impl Problem {
             Self::TooManyWaits(_) => Code::TooManyWaits,
             Self::TooManyStreams(_) => Code::TooManyStreams,
             Self::CursorLost(_) => Code::CursorLost,
+            Self::TooManyEndpoints(_) => Code::TooManyEndpoints,
+            Self::WebhooksOff => Code::WebhooksOff,
             Self::ReducedCapacity => Code::ReducedCapacity,
             Self::UriTooLong(_) => Code::UriTooLong,
             Self::Unavailable => Code::Unavailable,

@@ -13,6 +13,7 @@ use shared::platform::time::{rfc3339, with_instants};
 use crate::problem::Problem;
 
 pub(crate) mod account;
+pub(crate) mod webhook;
 
 /// A payment; its fields stand in the order in which they are read.
 #[derive(Serialize)]

@@ -45,6 +45,7 @@ mod payments;
 mod reconciliation;
 mod recovery;
 mod transfers;
+mod webhooks;
 
 /// The header that says whether an answer is that of an earlier request with the same key.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -61,6 +62,7 @@ pub(crate) fn router(app: App, settings: &Settings) -> Router {
         .merge(accounts::router())
         .merge(transfers::router())
         .merge(events::router())
+        .merge(webhooks::router())
         .merge(breaks::router())
         .merge(corrections::router())
         .merge(dead_letters::router())

@@ -10,6 +10,8 @@ use shared::merchant::secret;
 use shared::platform::config::{self, InvalidSetting};
 use shared::platform::listener::TlsFiles;
 use shared::platform::rate::Rate;
+use shared::publish::address::Rules;
+use shared::publish::seal::SealingKeys;
 use sqlx::PgPool;
 
 use crate::admin_key;
@@ -54,6 +56,11 @@ pub struct Settings {
     pub admin_tries: NonZeroU32,
     /// What API keys are hashed with, which [`Peppers::from_env`] reads.
     pub peppers: Peppers,
+    /// `WEBHOOK_SECRET_KEY` or `WEBHOOK_SECRET_KEY_FILE`: what the secrets of endpoints are sealed under. Without
+    /// it there are none.
+    pub webhook_keys: Option<SealingKeys>,
+    /// `WEBHOOK_ALLOW_HTTP` and `WEBHOOK_ALLOW_NETS`: which endpoints there may be beside https ones in public.
+    pub webhook_rules: Rules,
     /// `API_KEY`: a key that the merchant `default` has from the start.
     pub api_key: Option<String>,
     /// `API_CONNECTIONS`: the most clients' connections to the API at a time.
@@ -91,6 +98,8 @@ impl Settings {
             admin_keys: Vec::new(),
             admin_tries: ADMIN_TRIES_PER_MIN,
             peppers,
+            webhook_keys: None,
+            webhook_rules: Rules::default(),
             api_key: None,
             client_connections: 4096,
             chaos_mode: false,
@@ -141,6 +150,8 @@ impl Settings {
             board_addr: config::parsed_optional("BOARD_ADDR")?,
             metrics_addr: config::parsed("METRICS_ADDR", default.metrics_addr)?,
             metrics_on_api: config::parsed("METRICS_ON_API", default.metrics_on_api)?,
+            webhook_keys: SealingKeys::from_env()?,
+            webhook_rules: Rules::from_env()?,
             tls: tls_from_env()?,
             cors_origins: config::parsed("CORS_ORIGINS", default.cors_origins)?,
             client_connections: at_least_one("API_CONNECTIONS", default.client_connections)?,
@@ -235,6 +246,8 @@ impl fmt::Debug for Settings {
             .field("cors_origins", &self.cors_origins)
             .field("admin_tries", &self.admin_tries)
             .field("peppers", &self.peppers)
+            .field("webhook_keys", &self.webhook_keys)
+            .field("webhook_rules", &self.webhook_rules)
             .field("client_connections", &self.client_connections)
             .field("chaos_mode", &self.chaos_mode)
             .field("rate", &self.rate)

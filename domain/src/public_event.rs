@@ -18,6 +18,12 @@ crate::words! {
         PaymentReversed = "payment.reversed",
         /// The payment waits for a person of ours.
         PaymentHeld = "payment.held",
+        /// Nothing is sent to an endpoint any more.
+        EndpointDisabled = "webhook_endpoint.disabled",
+        /// An endpoint is sent events again.
+        EndpointEnabled = "webhook_endpoint.enabled",
+        /// Somebody asked for an event to try an endpoint by.
+        EndpointTest = "webhook_endpoint.test",
     }
 }
 

@@ -9,17 +9,18 @@ looked_at as materialized (
       from public_events p
      where p.merchant_id = $1
        and (p.epoch, p.tx, p.object, p.version)
-         > (coalesce($2, 0), coalesce($3::text, '0')::xid8, coalesce($4, '00000000-0000-0000-0000-000000000000'), coalesce($5, 0))
+         > (coalesce($2::bigint, 0), coalesce($3::text, '0')::xid8, coalesce($4::uuid, '00000000-0000-0000-0000-000000000000'::uuid),
+            coalesce($5::int, 0))
        and (p.epoch, p.tx) < ((select newest from line), (select horizon from line))
      order by p.epoch, p.tx, p.object, p.version
-     limit $7
+     limit $7::bigint
 ),
 reached as materialized (
     select epoch, tx, object, version from looked_at order by epoch desc, tx desc, object desc, version desc limit 1
 )
 select ($2::bigint is null or exists (
             select from public_events p
-             where p.merchant_id = $1 and p.epoch = $2 and p.tx = $3::text::xid8 and p.object = $4 and p.version = $5
+             where p.merchant_id = $1 and p.epoch = $2 and p.tx = $3::text::xid8 and p.object = $4::uuid and p.version = $5::int
                and (p.epoch, p.tx) < ((select newest from line), (select horizon from line)))) as "is_there!",
        (select count(*) from looked_at) as "looked_at!",
        r.epoch as "reached_epoch?", r.tx::text as "reached_tx?", r.object as "reached_object?", r.version as "reached_version?",
@@ -29,4 +30,4 @@ select ($2::bigint is null or exists (
   left join reached r on true
   left join lateral (
         select * from looked_at l where $6::text[] is null or l.type = any($6)
-         order by l.epoch, l.tx, l.object, l.version limit $8) as e on true
+         order by l.epoch, l.tx, l.object, l.version limit $8::bigint) as e on true

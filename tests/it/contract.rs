@@ -42,7 +42,8 @@ fn body(operation: &Operation) -> Option<Value> {
         "TransferRequest" => json!({
             "from": format!("acc_{:032}", 1), "to": format!("acc_{:032}", 2), "amount": "1.00", "currency": "EUR",
         }),
-        "PostingRequest" => json!({}),
+        "PostingRequest" | "WebhookRecovery" => json!({}),
+        "WebhookEndpointRequest" => json!({"url": "https://example.com/hooks"}),
         "Resolution" | "Closing" | "Withdrawal" => json!({"reason": "why"}),
         other => unreachable!("no {other} is known here"),
     })

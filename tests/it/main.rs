@@ -21,6 +21,7 @@ mod dead_letters;
 mod door;
 mod doubt;
 mod drain;
+mod events;
 mod expiry;
 mod failover;
 mod gateway;

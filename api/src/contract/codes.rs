@@ -120,6 +120,8 @@ codes! {
          remembered.",
     PaymentNotOver = "payment_not_over" CONFLICT Never
         "Only a payment that is over can be corrected.",
+    TooManyEndpoints = "too_many_endpoints" CONFLICT Never
+        "You have as many enabled endpoints as there may be. Disable one first.",
     DeadLetterClosed = "dead_letter_closed" CONFLICT Never
         "Somebody closed the dead letter before, and otherwise than this request asks for.",
     DeadLetterHeld = "dead_letter_held" CONFLICT Never
@@ -178,6 +180,9 @@ codes! {
     TooManyConnections = "too_many_connections" SERVICE_UNAVAILABLE After
         "Too many connections are open. Close those that you do not need, and try again later. This is told \
          before any request is read.",
+    WebhooksOff = "webhooks_off" SERVICE_UNAVAILABLE Sometime
+        "No events are sent to endpoints here, since their secrets cannot be sealed or opened. Ask the operator, or \
+         read `/v1/events`.",
     NotReady = "not_ready" SERVICE_UNAVAILABLE After
         "This process cannot do its work at the moment. The detail says why.",
 }

@@ -7,12 +7,14 @@ mod events;
 mod operators;
 mod payments;
 mod service;
+mod webhooks;
 
 pub(crate) use accounts::*;
 pub(crate) use events::*;
 pub(crate) use operators::*;
 pub(crate) use payments::*;
 pub(crate) use service::*;
+pub(crate) use webhooks::*;
 
 const fn id(prefix: &'static str, about: &'static str) -> Field {
     Field::new("id", Kind::Id(prefix), about)

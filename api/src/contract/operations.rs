@@ -10,16 +10,18 @@ mod events;
 mod operators;
 mod payments;
 mod service;
+mod webhooks;
 
 pub(crate) use accounts::*;
 pub(crate) use events::*;
 pub(crate) use operators::*;
 pub(crate) use payments::*;
 pub(crate) use service::*;
+pub(crate) use webhooks::*;
 
 /// Every operation, in the order in which people read of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Operation> {
-    [payments::ALL, accounts::ALL, events::ALL, operators::ALL, service::ALL].into_iter().flatten().copied()
+    [payments::ALL, accounts::ALL, events::ALL, webhooks::ALL, operators::ALL, service::ALL].into_iter().flatten().copied()
 }
 
 const LIMIT: Parameter =

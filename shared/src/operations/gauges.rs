@@ -10,9 +10,9 @@ use sqlx::PgPool;
 use crate::operations::breaks::KINDS;
 use crate::operations::horizon::{self, HOT_TABLES, Horizon};
 use crate::platform::metrics::{
-    self, BREAKS_OPEN, CLOSED, DEAD_LETTERS_OPEN, DEAD_ROWS, PAYMENTS_HELD, PAYMENTS_OPEN, PAYMENTS_OVERDUE,
+    self, BREAKS_OPEN, CLOSED, DEAD_LETTERS_OPEN, DEAD_ROWS, EVENTS_HELD_BACK, PAYMENTS_HELD, PAYMENTS_OPEN, PAYMENTS_OVERDUE,
     QUEUE_JOBS, QUEUE_OLDEST, RECONCILIATION_AGE, SESSIONS_HIDDEN, SNAPSHOT_AGE, SNAPSHOT_AGE_TRANSACTIONS,
-    SNAPSHOT_PID,
+    SNAPSHOT_PID, WEBHOOK_OLDEST,
 };
 use crate::queue;
 
@@ -42,6 +42,8 @@ struct Now {
     reconciliation_age: f64,
     dead_letters_open: f64,
     closed: f64,
+    webhook_oldest: f64,
+    held_back: f64,
     /// The number of open breaks of each of [`KINDS`]; none if that could not be read.
     breaks_open: Option<Vec<f64>>,
 }
@@ -58,6 +60,8 @@ impl Now {
         reconciliation_age: f64::NAN,
         dead_letters_open: f64::NAN,
         closed: f64::NAN,
+        webhook_oldest: f64::NAN,
+        held_back: f64::NAN,
         breaks_open: None,
     };
 }
@@ -91,6 +95,8 @@ async fn refresh(pool: &PgPool) {
     gauge!(RECONCILIATION_AGE).set(now.reconciliation_age);
     gauge!(DEAD_LETTERS_OPEN).set(now.dead_letters_open);
     gauge!(CLOSED).set(now.closed);
+    gauge!(WEBHOOK_OLDEST).set(now.webhook_oldest);
+    gauge!(EVENTS_HELD_BACK).set(now.held_back);
     for (n, &(kind, _)) in KINDS.iter().enumerate() {
         let open = now.breaks_open.as_ref().and_then(|open| open.get(n)).copied();
         gauge!(BREAKS_OPEN, "kind" => kind).set(open.unwrap_or(f64::NAN));

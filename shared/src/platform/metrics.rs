@@ -116,6 +116,14 @@ metrics! {
         "Dead letters that no person has replayed or discarded."
     DEAD_LETTER_REPLAYS Counter "dead_letter_replays_total"
         "Replays that were asked for, by result: replayed, duplicate (it had been closed before, and nothing happened)."
+    WEBHOOK_DELIVERIES Counter "webhook_deliveries_total"
+        "Tries to deliver an event to an endpoint, by result: delivered, failed."
+    WEBHOOK_DISABLED Counter "webhook_endpoints_disabled_total"
+        "Endpoints that were disabled because they were gone or failed for days."
+    WEBHOOK_OLDEST Gauge "webhook_oldest_due_seconds"
+        "How long the delivery that waits longest has been due, whether or not its endpoint answers; 0 where there is none."
+    EVENTS_HELD_BACK Gauge "events_held_back_seconds"
+        "How long the oldest transaction that may still write has run, in whatever database of the server: no later event is told until it ends."
     CLOSED Gauge "installation_closed"
         "Whether nothing is claimed: 1 where a past came back, the database is another one, or another server took over and was not looked into; 0 ordinarily."
     RECONCILIATIONS Counter "reconciliation_runs_total"
@@ -310,6 +318,15 @@ pub fn ended(status: PaymentStatus, age: Duration) {
 /// Counts a result that came after its claim was gone.
 pub(crate) fn came_late() {
     counter!(LATE_EVIDENCE).increment(1);
+}
+
+/// Counts deliveries of a round: those that were taken and those that failed; and whether the endpoint was
+/// disabled by it.
+pub fn webhooks(delivered: usize, failed: usize, is_disabled: bool) {
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    counter!(WEBHOOK_DELIVERIES, "result" => "delivered").increment(count(delivered));
+    counter!(WEBHOOK_DELIVERIES, "result" => "failed").increment(count(failed));
+    counter!(WEBHOOK_DISABLED).increment(u64::from(is_disabled));
 }
 
 /// Counts a request that a limit refused.

@@ -93,11 +93,38 @@ pub(super) fn id(epoch: i64, tx: &str, object: Uuid, version: i32) -> Option<Eve
     })
 }
 
-/// The next events of `merchant`.
+/// The same, where all of them are null or none is.
+fn any_id(
+    epoch: Option<i64>,
+    tx: Option<String>,
+    object: Option<Uuid>,
+    version: Option<i32>,
+) -> Option<EventId> {
+    id(epoch?, &tx?, object?, version?)
+}
+
+/// The next events of `merchant` after an event that was told, which must still be there.
 ///
 /// # Errors
 /// Returns the database's error.
 pub async fn next(pool: &PgPool, merchant: MerchantId, wanted: &Wanted) -> sqlx::Result<Page> {
+    let (events, is_there) = look(pool, merchant, wanted).await?;
+    match wanted.after {
+        Some(lost) if !is_there => Ok(Page::Lost(common(pool, merchant, lost).await?)),
+        Some(_) | None => Ok(Page::Events(events)),
+    }
+}
+
+/// The next events of `merchant` beyond a place that the database itself remembers.
+///
+/// # Errors
+/// Returns the database's error.
+pub async fn beyond(pool: &PgPool, merchant: MerchantId, wanted: &Wanted) -> sqlx::Result<Events> {
+    look(pool, merchant, wanted).await.map(|(events, _)| events)
+}
+
+/// The next events, and whether the place is that of one that was told.
+async fn look(pool: &PgPool, merchant: MerchantId, wanted: &Wanted) -> sqlx::Result<(Events, bool)> {
     let after = wanted.after.map(Columns::of);
     let rows = sqlx::query_file!(
         "queries/public_events.sql",
@@ -114,22 +141,18 @@ pub async fn next(pool: &PgPool, merchant: MerchantId, wanted: &Wanted) -> sqlx:
     .in_time()
     .await?;
     let (mut reached, mut is_cut, mut stored) = (None, false, Vec::with_capacity(rows.len()));
+    let is_there = rows.first().is_some_and(|row| row.is_there);
     for row in rows {
-        if let (false, Some(after)) = (row.is_there, wanted.after) {
-            return Ok(Page::Lost(common(pool, merchant, after).await?));
-        }
         is_cut = row.looked_at >= LOOK;
-        let place = row.reached_epoch.zip(row.reached_tx).zip(row.reached_object).zip(row.reached_version);
-        reached = place.and_then(|(((epoch, tx), object), version)| id(epoch, &tx, object, version));
-        let at = row.epoch.zip(row.tx).zip(row.object).zip(row.version);
-        let at = at.and_then(|(((epoch, tx), object), version)| id(epoch, &tx, object, version));
+        reached = any_id(row.reached_epoch, row.reached_tx, row.reached_object, row.reached_version);
+        let at = any_id(row.epoch, row.tx, row.object, row.version);
         let (Some(id), Some(kind), Some(event_type)) = (at, row.kind, row.event_type) else { continue };
         let (Some(renderer), Some(at)) = (row.renderer, row.at) else { continue };
         stored.push(Stored { id, previous_version: row.previous_version, kind, event_type, renderer, at });
     }
     let is_full = i64::try_from(stored.len()).is_ok_and(|events| events >= wanted.limit);
     let reached = if is_full { stored.last().map(|last: &Stored| last.id) } else { reached };
-    Ok(Page::Events(Events { wanted: stored, reached, has_more: is_full || is_cut }))
+    Ok((Events { wanted: stored, reached, has_more: is_full || is_cut }, is_there))
 }
 
 /// The last event that a reader who lost its place is sure to know. Of an epoch that is known here, all that

@@ -5,8 +5,7 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
-use domain::ids::{MerchantId, PaymentId};
+use domain::ids::{EndpointId, MerchantId, PaymentId};
 use domain::money::Money;
 use domain::public_event::EventId;
 use serde::Serialize;
@@ -64,7 +63,33 @@ struct EventView<'a> {
     payment: Option<PaymentId>,
     version: u32,
     previous_version: Option<i32>,
-    data: Option<PaymentData<'a>>,
+    data: Option<Data<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Data<'a> {
+    Payment(Box<PaymentData<'a>>),
+    Endpoint(EndpointData<'a>),
+}
+
+/// An endpoint as it stood at the event. This is its renderer 1.
+#[derive(Serialize)]
+struct EndpointData<'a> {
+    id: EndpointId,
+    object: &'static str,
+    url: &'a str,
+    status: &'static str,
+    disabled_reason: Option<&'a str>,
+}
+
+/// One event of an endpoint.
+struct EndpointEvent {
+    endpoint_id: Uuid,
+    url: String,
+    version: i32,
+    event_type: String,
+    reason: Option<String>,
 }
 
 /// A payment as it stood at the event. This is renderer 1.
@@ -115,10 +140,14 @@ pub async fn render(
     let payments: Vec<Uuid> =
         events.iter().filter(|it| it.kind == "payment").map(|it| it.id.object).collect();
     let histories = histories(pool, &payments).await?;
+    let endpoints: Vec<Uuid> =
+        events.iter().filter(|it| it.kind == "webhook_endpoint").map(|it| it.id.object).collect();
+    let logs = if endpoints.is_empty() { Vec::new() } else { logs(pool, &endpoints).await? };
     let mut told = Vec::with_capacity(events.len());
     for event in events {
         let body = match (event.kind.as_str(), event.renderer) {
             ("payment", 1) => payment(merchant, &event, histories.get(&event.id.object)),
+            ("webhook_endpoint", 1) => endpoint(merchant, &event, &logs),
             _ => Err(too_old(&event)),
         };
         match body {
@@ -178,11 +207,21 @@ fn payment(
     event: &Stored,
     history: Option<&Vec<Event>>,
 ) -> Result<Box<RawValue>, NotRendered> {
-    let up_to_it = history.into_iter().flatten().filter(|it| u32::try_from(it.version) <= Ok(event.id.version));
+    let up_to_it = history.into_iter().flatten().filter(|it| i64::from(it.version) <= i64::from(event.id.version));
     let events: Vec<Event> = up_to_it.cloned().collect();
     let is_whole = u32::try_from(events.len()) == Ok(event.id.version);
     let row = is_whole.then(|| history::fold(&events).map_err(|_| too_old(event))).transpose()?;
     let id = PaymentId::from(event.id.object);
+    let data = row.as_ref().map(|row| Data::Payment(Box::new(data(id, row))));
+    written(merchant, event, Some(id), data)
+}
+
+fn written(
+    merchant: MerchantId,
+    event: &Stored,
+    payment: Option<PaymentId>,
+    data: Option<Data<'_>>,
+) -> Result<Box<RawValue>, NotRendered> {
     let view = EventView {
         id: event.id,
         object: "event",
@@ -190,16 +229,55 @@ fn payment(
         api_version: API_VERSION,
         created_at: rfc3339(event.at),
         merchant,
-        payment: Some(id),
+        payment,
         version: event.id.version,
         previous_version: event.previous_version,
-        data: row.as_ref().map(|row| data(id, row)),
+        data,
     };
     Ok(serde_json::value::to_raw_value(&view)?)
 }
 
+/// The events of these endpoints, each with what never changes of its endpoint.
+async fn logs(pool: &PgPool, endpoints: &[Uuid]) -> sqlx::Result<Vec<EndpointEvent>> {
+    sqlx::query_as!(
+        EndpointEvent,
+        "select e.endpoint_id, w.url, e.version, e.type as event_type, e.reason
+           from webhook_endpoint_events e join webhook_endpoints w on w.id = e.endpoint_id
+          where e.endpoint_id = any($1) order by e.endpoint_id, e.version",
+        endpoints
+    )
+    .fetch_all(pool)
+    .in_time()
+    .await
+}
+
+/// An event of an endpoint, by its renderer 1: the last event before it that says whether it is enabled counts.
+fn endpoint(merchant: MerchantId, event: &Stored, logs: &[EndpointEvent]) -> Result<Box<RawValue>, NotRendered> {
+    let of_it = logs.iter().filter(|it| it.endpoint_id == event.id.object);
+    let up_to_it = of_it.filter(|it| i64::from(it.version) <= i64::from(event.id.version));
+    let (mut url, mut disabled_for) = (None, None);
+    for it in up_to_it {
+        url = Some(&it.url);
+        match it.event_type.as_str() {
+            "disabled" => disabled_for = Some(it.reason.as_deref()),
+            "enabled" => disabled_for = None,
+            "test" => {}
+            _ => return Err(too_old(event)),
+        }
+    }
+    let data = url.map(|url| {
+        Data::Endpoint(EndpointData {
+            id: event.id.object.into(),
+            object: "webhook_endpoint",
+            url,
+            status: if disabled_for.is_some() { "disabled" } else { "enabled" },
+            disabled_reason: disabled_for.flatten(),
+        })
+    });
+    written(merchant, event, None, data)
+}
+
 fn data(id: PaymentId, row: &Row) -> PaymentData<'_> {
-    let written = |at: Option<DateTime<Utc>>| at.map(rfc3339);
     PaymentData {
         id,
         object: "payment",
@@ -211,7 +289,7 @@ fn data(id: PaymentId, row: &Row) -> PaymentData<'_> {
         description: row.description.as_deref(),
         metadata: &row.metadata,
         attempt_count: row.attempt_count,
-        due_at: written(row.due_at),
+        due_at: row.due_at.map(rfc3339),
         held_reason: row.held_reason.as_deref(),
         failure: row.failure_code.as_deref().map(|code| FailureData {
             code,
@@ -221,7 +299,7 @@ fn data(id: PaymentId, row: &Row) -> PaymentData<'_> {
         gateway: row.gateway_transaction_id.as_deref().map(|transaction_id| GatewayData { transaction_id }),
         created_at: rfc3339(row.created_at),
         updated_at: rfc3339(row.updated_at),
-        terminal_at: written(row.terminal_at),
+        terminal_at: row.terminal_at.map(rfc3339),
         version: row.version,
     }
 }

@@ -105,7 +105,9 @@ pub(super) fn asks(system: &System, method: &Method, path: &str) -> RequestBuild
         _ if is_page(path) => "ops",
         _ => "api",
     };
-    let url = format!("{}{path}", system.apis[0].address(listener));
+    // A stream has no end, so its place is one that there is not.
+    let query = if path.ends_with("/stream") { "?after=none" } else { "" };
+    let url = format!("{}{path}{query}", system.apis[0].address(listener));
     reqwest::Client::new().request(method.clone(), url).json(&json!({}))
 }
 

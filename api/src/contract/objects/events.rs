@@ -2,7 +2,6 @@
 
 use domain::public_event::PublicEventType;
 
-use super::payments::PAYMENT;
 use super::{Field, Kind, Schema, at, object, text};
 
 pub(crate) fn public_event_types() -> Vec<&'static str> {
@@ -28,10 +27,10 @@ pub(crate) static PUBLIC_EVENT: Schema = Schema {
         ),
         Field {
             name: "data",
-            kind: Kind::One(&PAYMENT),
+            kind: Kind::Facts,
             is_null: true,
             is_optional: false,
-            about: "The object as it stood. Null where part of its history is missing.",
+            about: "The payment or the endpoint as it stood. Null where part of its history is missing.",
         },
     ],
     example: "",

@@ -13,7 +13,7 @@ use super::{
     ACCEPTS, ALL, API_REFUSALS, Accept, BUILD, CLAIMS, DEAD_LETTER_REPLAYS, E2E, EVENTS, FAILURES,
     GATEWAY_CALL_DURATION, GATEWAY_CALLS, HTTP_REQUEST_DURATION, HTTP_REQUESTS, Kind, LATE_EVIDENCE, PUT_OFF,
     QUEUE_DELAY, RECONCILIATIONS, Refusal, SETTLE_DURATION, SWEEP_FOUND, SWEEPS, buried, label, op,
-    rescheduled,
+    rescheduled, webhooks,
 };
 
 /// The commit that the program was built from, where `PAYONCE_COMMIT` told the build.
@@ -50,6 +50,7 @@ pub(super) fn describe() {
         counter!(SWEEPS, "result" => result).increment(0);
     }
     counter!(SWEEP_FOUND).increment(0);
+    webhooks(0, 0, false);
 }
 
 /// Shows what becomes of payments.
