@@ -73,6 +73,7 @@ mod teeth;
 mod tidy;
 mod tokens;
 mod verify;
+mod webhooks;
 mod words;
 
 /// The program that can be any of Payonce's processes.

@@ -256,6 +256,23 @@ pub(crate) const GATEWAY_POINTS: &[&str] = &["take_up_gateway.before", "take_up_
 /// The points of accounts, which no payment passes. `accounts/crashes.rs` kills and stops what does.
 pub(crate) const ACCOUNT_POINTS: &[&str] =
     &["move.before", "move.committed", "open_account.before", "open_account.committed"];
+/// The points of webhooks: `webhooks/crashes.rs` kills what passes them.
+pub(crate) const WEBHOOK_POINTS: &[&str] = &[
+    "take_endpoints.before",
+    "take_endpoints.committed",
+    "settle_round.before",
+    "settle_round.committed",
+    "make_endpoint.before",
+    "make_endpoint.committed",
+    "rotate_endpoint.before",
+    "rotate_endpoint.committed",
+    "disable_endpoint.before",
+    "disable_endpoint.committed",
+    "recover_endpoint.before",
+    "recover_endpoint.committed",
+    "test_endpoint.before",
+    "test_endpoint.committed",
+];
 const INSTALLATION_POINTS: &[&str] = &[
     "identify.before",
     "identify.committed",
@@ -369,8 +386,8 @@ async fn whatever_fails_at_any_boundary_every_payment_ends_as_it_must() {
 
 #[test]
 fn every_point_is_in_the_matrix_and_every_pair_in_its_short_form() {
-    let elsewhere =
-        RESTORE_POINTS.iter().chain(INSTALLATION_POINTS).chain(GATEWAY_POINTS).chain(ACCOUNT_POINTS).copied();
+    let elsewhere = [RESTORE_POINTS, INSTALLATION_POINTS, GATEWAY_POINTS, ACCOUNT_POINTS, WEBHOOK_POINTS];
+    let elsewhere = elsewhere.into_iter().flatten().copied();
     let points: BTreeSet<&str> = pairs().iter().map(|cell| cell.point).chain(elsewhere).collect();
     assert_eq!(points, POINTS.iter().copied().collect(), "left: the matrix, right: the code");
 
