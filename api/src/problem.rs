@@ -115,7 +115,9 @@ pub(crate) enum Problem {
     CursorLost(Option<EventId>),
     #[error("you have {0} endpoints that are enabled; disable one first")]
     TooManyEndpoints(i64),
-    #[error("no events are sent to endpoints here: the operator has not set WEBHOOK_SECRET_KEY, or lost the one before")]
+    #[error(
+        "no events are sent to endpoints here: the operator has not set WEBHOOK_SECRET_KEY, or lost the one before"
+    )]
     WebhooksOff,
     #[error(
         "it is not known at the moment how much of this API key's limit is left; nothing is lost by repeating the request \

@@ -37,7 +37,12 @@ fn ids(events: &[Value]) -> Vec<&str> {
 
 #[tokio::test]
 async fn what_ended_or_is_held_is_told_once_as_it_stood_and_in_the_same_bytes_everywhere() {
-    let shape = Shape { apis: 1, workers: 1, worker_env: vec![("DOUBT_DEADLINE_MS", "1".to_owned())], ..Shape::default() };
+    let shape = Shape {
+        apis: 1,
+        workers: 1,
+        worker_env: vec![("DOUBT_DEADLINE_MS", "1".to_owned())],
+        ..Shape::default()
+    };
     let system = System::with(PROGRAM, shape).await;
     let stranger = system.another_merchant("stranger").await;
     let mut expected = Vec::new();

@@ -270,6 +270,8 @@ const KEPT: &[(&str, &str)] = &[
     ("public_events", "what was told, from the beginning"),
     ("recovery_items", "goes with its report"),
     ("transfers", "our books"),
+    ("webhook_attempts", "what was sent, and what came back"),
+    ("webhook_deliveries", "which event went where"),
     ("webhook_endpoint_events", "what happened to endpoints"),
     ("webhook_endpoints", "where events were sent"),
     ("webhook_secrets", "one row for each rotation"),

@@ -4,6 +4,7 @@ mod call;
 mod history;
 mod independence;
 mod tampering;
+mod told;
 
 use domain::ids::PaymentId;
 use serde_json::{Value, json};
@@ -105,7 +106,10 @@ async fn after_payments_of_every_fate_all_is_clean() {
     assert_eq!(report["acknowledged"], Value::Null);
     let checks = report["checks"].as_array().unwrap();
     let names: Vec<&str> = checks.iter().map(|check| check["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["charge", "ledger", "accounts", "history", "by_hand", "idempotency", "liveness"]);
+    assert_eq!(
+        names,
+        ["charge", "ledger", "accounts", "events", "history", "by_hand", "idempotency", "liveness"]
+    );
     for check in checks.iter().filter(|check| check["name"] != "accounts") {
         assert_eq!(check["checked"], tokens.len(), "{check}");
     }

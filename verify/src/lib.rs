@@ -12,6 +12,7 @@ mod acknowledged;
 mod amount;
 mod by_hand;
 mod connect;
+mod events;
 mod fold;
 mod gateways;
 mod idempotency;
@@ -51,9 +52,9 @@ const SUSPECTS: usize = 1_000;
 /// Check our books against the gateway's: nothing charged twice, lost or forgotten
 ///
 /// Reads the database and the gateway's journal, and writes nothing. Safe to run at any time, also under
-/// load. It makes eight checks. `charge`: the gateway took what the payments say. `ledger`: each success is
+/// load. It makes nine checks. `charge`: the gateway took what the payments say. `ledger`: each success is
 /// posted once. `accounts`: each balance is what its entries add up to, and each book adds up to nothing.
-/// `history`: the events make the payments. `by_hand`: what people decided is borne out. `idempotency`: each
+/// `events`: what happened is told once, and to each endpoint. `history`: the events make the payments. `by_hand`: what people decided is borne out. `idempotency`: each
 /// payment has one key. `liveness`: no payment is forgotten, or only taken over again and again.
 /// `acknowledged`, with --history: what clients were told is there.
 #[derive(clap::Args)]
@@ -147,6 +148,7 @@ struct Checks {
     clients: Option<Clients>,
     ledger: Check,
     accounts: Check,
+    events: Check,
     history: Check,
     by_hand: Check,
     idempotency: Check,
@@ -164,6 +166,7 @@ impl Checks {
             clients,
             ledger: Check::new("ledger"),
             accounts: Check::new("accounts"),
+            events: Check::new("events"),
             history: Check::new("history"),
             by_hand: Check::new("by_hand"),
             idempotency: Check::new("idempotency"),
@@ -175,11 +178,12 @@ impl Checks {
 
     async fn run(mut self, pool: &PgPool, journals: &mut [Journal]) -> Result<Report> {
         progress::during("reading our payments", self.read_ours(pool)).await?;
-        let Self { register, clients, idempotency, accounts, .. } = &mut self;
+        let Self { register, clients, idempotency, accounts, events, .. } = &mut self;
         register.learn_orphans(past::orphans(pool).await?);
         let keys = idempotency::check(pool, register, clients, idempotency);
         progress::during("reading our idempotency keys", keys).await?;
         progress::during("reading our accounts", accounts::check(pool, accounts)).await?;
+        progress::during("reading what was told", events::check(pool, events)).await?;
         let booked = journal::read_to_their_ends(journals, |gateway, row| register.book(gateway, row));
         progress::during("reading the gateway's journal", booked).await?;
         progress::during("looking at suspects again", self.look_again(pool, journals)).await?;
@@ -251,6 +255,7 @@ impl Checks {
         checks.extend([
             self.ledger,
             self.accounts,
+            self.events,
             self.history,
             self.by_hand,
             self.idempotency,

@@ -21,7 +21,10 @@ pub(crate) use webhooks::*;
 
 /// Every operation, in the order in which people read of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Operation> {
-    [payments::ALL, accounts::ALL, events::ALL, webhooks::ALL, operators::ALL, service::ALL].into_iter().flatten().copied()
+    [payments::ALL, accounts::ALL, events::ALL, webhooks::ALL, operators::ALL, service::ALL]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 const LIMIT: Parameter =

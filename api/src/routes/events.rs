@@ -7,9 +7,9 @@ use axum::{Json, Router};
 use domain::ids::MerchantId;
 use domain::public_event::{EventId, PublicEventType};
 use shared::database::standby;
+use shared::publish::Told;
 use shared::publish::reader::{self, Page, Wanted};
 use shared::publish::render::{NotRendered, render};
-use shared::publish::Told;
 
 use super::merchant::Merchant;
 use crate::contract::{Serve as _, operations};
@@ -94,11 +94,7 @@ async fn next(app: &App, merchant: MerchantId, wanted: &Wanted) -> Result<Next, 
 }
 
 /// The bytes of these events, once what they rest on is sure to last.
-async fn tell(
-    app: &App,
-    merchant: MerchantId,
-    events: Vec<reader::Stored>,
-) -> Result<Vec<Told>, Problem> {
+async fn tell(app: &App, merchant: MerchantId, events: Vec<reader::Stored>) -> Result<Vec<Told>, Problem> {
     if let Some(newest) = events.iter().map(|event| event.at).max() {
         standby::before_telling(&app.pool, newest).await?;
     }

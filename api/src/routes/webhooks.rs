@@ -91,7 +91,8 @@ fn description(fields: &mut Fields<'_>) -> Option<String> {
         let text = body::text("description", raw)?;
         let is_long = text.chars().count() > DESCRIPTION_MAX;
         let fault = unclean(&text).map(|why| format!("description {why}"));
-        match fault.or(is_long.then(|| format!("description must have at most {DESCRIPTION_MAX} characters"))) {
+        match fault.or(is_long.then(|| format!("description must have at most {DESCRIPTION_MAX} characters")))
+        {
             Some(detail) => Err((Kind::Invalid, detail)),
             None => Ok(text),
         }

@@ -61,7 +61,9 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
     /// It is no URL, or has parts that none of these has.
-    #[error("give an absolute URL with a host, such as https://example.com/hooks, without user, password or fragment")]
+    #[error(
+        "give an absolute URL with a host, such as https://example.com/hooks, without user, password or fragment"
+    )]
     Url,
     /// It is plain HTTP.
     #[error("give an https URL")]
@@ -167,7 +169,8 @@ impl Rules {
     /// # Errors
     /// Why nothing may be sent there.
     pub fn read(&self, url: &str) -> Result<Target, Forbidden> {
-        let is_clean = url.len() <= 2_000 && url.bytes().all(|b| b.is_ascii_graphic() && b != b'#' && b != b'\\');
+        let is_clean =
+            url.len() <= 2_000 && url.bytes().all(|b| b.is_ascii_graphic() && b != b'#' && b != b'\\');
         let uri: Uri = url.parse().ok().filter(|_| is_clean).ok_or(Forbidden::Url)?;
         let authority = uri.authority().filter(|it| !it.as_str().contains('@')).ok_or(Forbidden::Url)?;
         let is_tls = match uri.scheme_str() {
@@ -191,16 +194,33 @@ impl Rules {
 /// Whether it may be the name of a public host: it has a dot, is none of the names of local networks, and
 /// does not end in a number, as old notations of addresses do (`127.1`, `0x7f.0.0.1`, `2130706433`).
 fn is_a_public_name(host: &str) -> bool {
-    const LOCAL: &[&str] = &["localhost", "local", "internal", "localdomain", "lan", "home", "corp", "arpa", "onion", "test", "invalid"];
+    const LOCAL: &[&str] = &[
+        "localhost",
+        "local",
+        "internal",
+        "localdomain",
+        "lan",
+        "home",
+        "corp",
+        "arpa",
+        "onion",
+        "test",
+        "invalid",
+    ];
     let host = host.strip_suffix('.').unwrap_or(host);
     let labels: Vec<&str> = host.split('.').collect();
     let is_label = |label: &&str| {
-        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     let Some(last) = labels.last() else { return false };
     let is_number = last.bytes().all(|b| b.is_ascii_digit())
         || last.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()));
-    labels.len() > 1 && host.len() <= 253 && labels.iter().all(is_label) && !is_number && !LOCAL.contains(last)
+    labels.len() > 1
+        && host.len() <= 253
+        && labels.iter().all(is_label)
+        && !is_number
+        && !LOCAL.contains(last)
 }
 
 #[cfg(test)]

@@ -144,7 +144,8 @@ pub async fn round(sender: &Sender, taken: &Taken) -> Result<Round, NotRendered>
     let is_probe = taken.misses > 0;
     let mut due = due(sender, taken, if is_probe { 1 } else { SLOTS as i64 }).await?;
     let retried: HashSet<Uuid> = due.iter().map(|it| it.told.event.id.object).collect();
-    let (new, mut cursor) = if taken.pending < PENDING_MAX { new(sender, taken).await? } else { (vec![], None) };
+    let (new, mut cursor) =
+        if taken.pending < PENDING_MAX { new(sender, taken).await? } else { (vec![], None) };
     let objects: Vec<Uuid> = new.iter().map(|told| told.event.id.object).collect();
     let blocked = waiting(&sender.pool, taken.id, &objects).await?;
     let mut waits = Vec::new();
@@ -204,7 +205,8 @@ async fn due(sender: &Sender, taken: &Taken, limit: i64) -> Result<Vec<Due>, Not
         });
     }
     let told = render(&sender.pool, taken.merchant, events).await?;
-    let due = told.into_iter().map(|told| Due { tries: tries.get(&told.event.id).copied().unwrap_or(0), told });
+    let due =
+        told.into_iter().map(|told| Due { tries: tries.get(&told.event.id).copied().unwrap_or(0), told });
     Ok(due.collect())
 }
 
@@ -266,7 +268,9 @@ async fn send(sender: &Sender, taken: &Taken, secrets: &[Secret], due: Vec<Due>)
             of_object.push(it);
         }
     }
-    let sent = stream::iter(of_objects.into_iter().map(|(_, of_object)| in_order(sender, taken, secrets, of_object)));
+    let sent = stream::iter(
+        of_objects.into_iter().map(|(_, of_object)| in_order(sender, taken, secrets, of_object)),
+    );
     sent.buffer_unordered(SLOTS).collect::<Vec<_>>().await.into_iter().flatten().collect()
 }
 

@@ -130,7 +130,8 @@ pub async fn rotate(
     if let Some(secret) = secret_of(pool, keys, id, key).await? {
         return Ok(Made::Made(endpoint, secret, true));
     }
-    let number = sqlx::query_scalar!("select max(number) from webhook_secrets where endpoint_id = $1", id.uuid());
+    let number =
+        sqlx::query_scalar!("select max(number) from webhook_secrets where endpoint_id = $1", id.uuid());
     let number = number.fetch_one(pool).in_time().await?.unwrap_or(0) + 1;
     let secret = Secret::generate();
     let (sealed, mark) = keys.seal(&secret, id, number)?;

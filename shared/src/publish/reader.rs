@@ -195,7 +195,9 @@ pub async fn newest(pool: &PgPool, merchants: &[Uuid]) -> sqlx::Result<Vec<(Uuid
     .in_time()
     .await?;
     let places = rows.into_iter();
-    Ok(places.filter_map(|row| Some((row.merchant, id(row.epoch, &row.tx, row.object, row.version)?))).collect())
+    Ok(places
+        .filter_map(|row| Some((row.merchant, id(row.epoch, &row.tx, row.object, row.version)?)))
+        .collect())
 }
 
 /// One event of `merchant`; none if there is no such one, or none that may be told yet.

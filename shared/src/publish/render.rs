@@ -207,7 +207,8 @@ fn payment(
     event: &Stored,
     history: Option<&Vec<Event>>,
 ) -> Result<Box<RawValue>, NotRendered> {
-    let up_to_it = history.into_iter().flatten().filter(|it| i64::from(it.version) <= i64::from(event.id.version));
+    let up_to_it =
+        history.into_iter().flatten().filter(|it| i64::from(it.version) <= i64::from(event.id.version));
     let events: Vec<Event> = up_to_it.cloned().collect();
     let is_whole = u32::try_from(events.len()) == Ok(event.id.version);
     let row = is_whole.then(|| history::fold(&events).map_err(|_| too_old(event))).transpose()?;
@@ -252,7 +253,11 @@ async fn logs(pool: &PgPool, endpoints: &[Uuid]) -> sqlx::Result<Vec<EndpointEve
 }
 
 /// An event of an endpoint, by its renderer 1: the last event before it that says whether it is enabled counts.
-fn endpoint(merchant: MerchantId, event: &Stored, logs: &[EndpointEvent]) -> Result<Box<RawValue>, NotRendered> {
+fn endpoint(
+    merchant: MerchantId,
+    event: &Stored,
+    logs: &[EndpointEvent],
+) -> Result<Box<RawValue>, NotRendered> {
     let of_it = logs.iter().filter(|it| it.endpoint_id == event.id.object);
     let up_to_it = of_it.filter(|it| i64::from(it.version) <= i64::from(event.id.version));
     let (mut url, mut disabled_for) = (None, None);

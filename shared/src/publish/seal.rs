@@ -28,7 +28,9 @@ pub struct SealingKeys {
 
 /// Why a text is no key. It never shows the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("give one key of 64 hex digits, which `openssl rand -hex 32` makes; or two, the first for new secrets, with a comma between")]
+#[error(
+    "give one key of 64 hex digits, which `openssl rand -hex 32` makes; or two, the first for new secrets, with a comma between"
+)]
 pub struct NoSealingKey;
 
 /// Why a secret cannot be opened.
@@ -153,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_secret_is_opened_by_its_key_for_its_endpoint_and_number_alone() {
-        let (one, both) = (SealingKeys::read(ONE).unwrap(), SealingKeys::read(&format!("{TWO}, {ONE}")).unwrap());
+        let (one, both) =
+            (SealingKeys::read(ONE).unwrap(), SealingKeys::read(&format!("{TWO}, {ONE}")).unwrap());
         let (endpoint, secret) = (EndpointId::generate(), Secret::generate());
         let (sealed, mark) = one.seal(&secret, endpoint, 1).unwrap();
         assert_eq!(both.open(&sealed, &mark, endpoint, 1), Ok(secret.clone()));

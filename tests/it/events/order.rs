@@ -20,7 +20,8 @@ async fn hold(on: &mut PgConnection, id: PaymentId, version: i32) {
 }
 
 async fn places(pool: &PgPool) -> Vec<(i32, Option<i32>, String)> {
-    let rows = "select version, previous_version, tx::text from public_events order by epoch, tx, object, version";
+    let rows =
+        "select version, previous_version, tx::text from public_events order by epoch, tx, object, version";
     sqlx::query_as(rows).fetch_all(pool).await.unwrap()
 }
 

@@ -109,7 +109,10 @@ async fn who_reads_from_the_beginning_misses_nothing_though_processes_are_killed
         }
         if round == 1 {
             // From here on it has an id, and so holds back what is told.
-            sqlx::query("set local idle_in_transaction_session_timeout = 0").execute(&mut *open).await.unwrap();
+            sqlx::query("set local idle_in_transaction_session_timeout = 0")
+                .execute(&mut *open)
+                .await
+                .unwrap();
             sqlx::query("select pg_current_xact_id()").execute(&mut *open).await.unwrap();
         }
         system.workers[round % 2].kill9();
@@ -118,8 +121,9 @@ async fn who_reads_from_the_beginning_misses_nothing_though_processes_are_killed
     system.settled().await;
     open.rollback().await.unwrap();
 
-    let public =
-        system.count("select count(*) from payment_events where type in ('succeeded', 'failed', 'reversed', 'held')");
+    let public = system.count(
+        "select count(*) from payment_events where type in ('succeeded', 'failed', 'reversed', 'held')",
+    );
     let public = usize::try_from(public.await).unwrap();
     let pulled = all(&system.client, 7).await;
     assert_eq!(pulled.len(), public);

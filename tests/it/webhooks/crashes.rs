@@ -21,13 +21,16 @@ async fn what_a_worker_that_died_had_sent_or_not_is_sent_by_the_next_one_in_the_
         let dying = system.add_worker([("PAYONCE_FAULTS", format!("{point}=kill"))]).await;
         assert_eq!(system.workers[dying].wait_exit().await, Exit::Signal(9), "{point}");
         // Its lease is over.
-        sqlx::query("update webhook_endpoints set lease_until = clock_timestamp() where lease_until is not null")
-            .execute(&system.database.pool)
-            .await
-            .unwrap();
+        sqlx::query(
+            "update webhook_endpoints set lease_until = clock_timestamp() where lease_until is not null",
+        )
+        .execute(&system.database.pool)
+        .await
+        .unwrap();
         system.add_worker(HASTY).await;
         wait_until("nothing to wait", async || {
-            let delivered = system.count("select count(*) from webhook_deliveries where status = 'delivered'").await;
+            let delivered =
+                system.count("select count(*) from webhook_deliveries where status = 'delivered'").await;
             delivered == 1 && shown(&system.client, &path).await["pending"] == 0
         })
         .await;
@@ -43,9 +46,12 @@ async fn an_api_that_died_has_made_an_endpoint_or_has_not_and_a_repeat_finds_out
     let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
     let base = system.client.with_secret(system.client.secret().to_owned());
     let (path, _) = made(&base, "https://example.com/first").await;
-    for point in WEBHOOK_POINTS.iter().filter(|point| !point.contains("take_") && !point.contains("settle_")) {
+    for point in WEBHOOK_POINTS.iter().filter(|point| !point.contains("take_") && !point.contains("settle_"))
+    {
         let (verb, ending, body): (_, _, Option<Value>) = match point.split('.').next().unwrap() {
-            "make_endpoint" => ("POST", "/v1/webhook_endpoints".to_owned(), Some(json!({"url": "https://example.com/"}))),
+            "make_endpoint" => {
+                ("POST", "/v1/webhook_endpoints".to_owned(), Some(json!({"url": "https://example.com/"})))
+            }
             "rotate_endpoint" => ("POST", format!("{path}/rotate_secret"), None),
             "disable_endpoint" => ("POST", format!("{path}/disable"), None),
             "recover_endpoint" => ("POST", format!("{path}/recover"), Some(json!({}))),
@@ -54,7 +60,9 @@ async fn an_api_that_died_has_made_an_endpoint_or_has_not_and_a_repeat_finds_out
         let mut dying = system.api().env("PAYONCE_FAULTS", format!("{point}=kill")).start().await;
         let ask = |address: &str| {
             let request = reqwest::Client::new().request(verb.parse().unwrap(), format!("{address}{ending}"));
-            let request = request.header("x-api-key", system.client.secret()).header("idempotency-key", point.replace(".before", "").replace(".committed", "-c"));
+            let request = request
+                .header("x-api-key", system.client.secret())
+                .header("idempotency-key", point.replace(".before", "").replace(".committed", "-c"));
             match &body {
                 Some(body) => request.json(body),
                 None => request,

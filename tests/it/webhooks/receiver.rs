@@ -97,6 +97,7 @@ async fn one(mut stream: TcpStream, status: Arc<AtomicU16>, seen: Arc<Mutex<Vec<
         std::future::pending::<()>().await;
     }
     let inside = if status == 302 { "location: http://127.0.0.1:9/inside\r\n" } else { "" };
-    let answer = format!("HTTP/1.1 {status} Said\r\n{inside}content-length: 4\r\nconnection: close\r\n\r\nsaid");
+    let answer =
+        format!("HTTP/1.1 {status} Said\r\n{inside}content-length: 4\r\nconnection: close\r\n\r\nsaid");
     stream.write_all(answer.as_bytes()).await.ok()
 }

@@ -22,7 +22,12 @@ async fn judged_by(program: &Path, script: &str, lines: &str) -> String {
     std::os::unix::fs::symlink(tools.join("node_modules"), place.join("node_modules")).unwrap();
     std::fs::copy(root().join("tests/clients").join(script), place.join(script)).unwrap();
     let mut command = Command::new(tools.join(program));
-    command.arg(script).current_dir(&place).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .arg(script)
+        .current_dir(&place)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut verifier = command.kill_on_drop(true).spawn().unwrap();
     let mut input = verifier.stdin.take().unwrap();
     input.write_all(lines.as_bytes()).await.unwrap();

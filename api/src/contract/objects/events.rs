@@ -18,8 +18,16 @@ pub(crate) static PUBLIC_EVENT: Schema = Schema {
         text("api_version", "The version of the form of events."),
         at("created_at", "When it happened."),
         Field::new("merchant", Kind::Id("mer_"), "The merchant whose event it is."),
-        Field::or_null("payment", Kind::Id("pay_"), "The payment that it is about. Null where it is about none."),
-        Field::new("version", Kind::Range(1, i32::MAX as i64), "The version that the event made of its object."),
+        Field::or_null(
+            "payment",
+            Kind::Id("pay_"),
+            "The payment that it is about. Null where it is about none.",
+        ),
+        Field::new(
+            "version",
+            Kind::Range(1, i32::MAX as i64),
+            "The version that the event made of its object.",
+        ),
         Field::or_null(
             "previous_version",
             Kind::Range(1, i32::MAX as i64),

@@ -57,7 +57,10 @@ pub(crate) static PROBLEM: Schema = Schema {
             Kind::Many(&Kind::One(&LINKED)),
             "What became of each transfer of the group.",
         ),
-        Field { is_null: true, ..Field::optional("resume_after", Kind::Text, "The event after which reading goes on.") },
+        Field {
+            is_null: true,
+            ..Field::optional("resume_after", Kind::Text, "The event after which reading goes on.")
+        },
         Field::optional("payment_id", Kind::Id("pay_"), "The payment that the idempotency key made."),
     ],
     example: "",

@@ -31,7 +31,11 @@ pub(crate) static WEBHOOK_ENDPOINT_REQUEST: Schema = Schema {
 pub(crate) static WEBHOOK_RECOVERY: Schema = Schema {
     name: "WebhookRecovery",
     about: "What is sent again.",
-    fields: &[Field::asked("since", Kind::Time, "Only what was given up or put off since then; all if it is left out.")],
+    fields: &[Field::asked(
+        "since",
+        Kind::Time,
+        "Only what was given up or put off since then; all if it is left out.",
+    )],
     example: "",
 };
 
@@ -70,7 +74,11 @@ pub(crate) static WEBHOOK_ATTEMPT: Schema = Schema {
         Field::new("number", Kind::Range(1, i32::MAX as i64), "Which try of the event it was."),
         at("at", "When its result was recorded."),
         Field::new("took_ms", Kind::Range(0, i32::MAX as i64), "How long it took, in milliseconds."),
-        Field::or_null("http_status", Kind::Range(100, 999), "The status of the answer. Null where none came."),
+        Field::or_null(
+            "http_status",
+            Kind::Range(100, 999),
+            "The status of the answer. Null where none came.",
+        ),
         maybe("answer", "The first 4 KiB of the answer."),
         maybe("error", "Why no answer came."),
     ],

@@ -4,7 +4,8 @@ use super::*;
 
 pub(super) const ALL: &[&Operation] = &[&LIST_EVENTS, &STREAM_EVENTS, &GET_EVENT];
 
-const AFTER: Parameter = query("after", Kind::Text, "The last event that you were told. From the beginning without.");
+const AFTER: Parameter =
+    query("after", Kind::Text, "The last event that you were told. From the beginning without.");
 const TYPES: Parameter = query("types", Kind::Text, "Only these types, with commas between.");
 
 pub(crate) static LIST_EVENTS: Operation = Operation {
@@ -28,7 +29,13 @@ pub(crate) static STREAM_EVENTS: Operation = Operation {
     takes: &[
         AFTER,
         TYPES,
-        parameter(Place::Header, false, "Last-Event-ID", Kind::Text, "The last event that came. It outranks `after`."),
+        parameter(
+            Place::Header,
+            false,
+            "Last-Event-ID",
+            Kind::Text,
+            "The last event that came. It outranks `after`.",
+        ),
     ],
     body: None,
     answers: &[ok("The stream. Each `data` is an event.", Content::Other("text/event-stream"))],

@@ -72,7 +72,7 @@ pub(crate) static LIST_WEBHOOK_ATTEMPTS: Operation = Operation {
     verb: Verb::Get,
     path: "/v1/webhook_endpoints/{id}/attempts",
     caller: Caller::Merchant,
-    about: "Lists what was sent to an endpoint and what it answered, newest first, for 30 days.",
+    about: "Lists what was sent to an endpoint and what it answered, newest first.",
     takes: &[
         ID,
         query("starting_after", Kind::Number, "The last attempt of the page before."),

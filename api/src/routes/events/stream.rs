@@ -20,8 +20,8 @@ use tokio::time::Instant;
 
 use super::{ID, next, types};
 use crate::App;
-use crate::news::Seat;
 use crate::fault::{Fault, Kind};
+use crate::news::Seat;
 use crate::problem::Problem;
 use crate::query::Params;
 use crate::routes::merchant::Merchant;

@@ -8,21 +8,97 @@ use super::*;
 fn what_is_inside_is_refused_in_every_spelling() {
     let rules = Rules { allows_http: true, ..Rules::default() };
     for host in [
-        "127.0.0.1", "127.1", "127.0.1", "127.255.255.254", "2130706433", "0x7f000001", "0x7f.1", "0177.0.0.1", "017700000001",
-        "0x7f.0x0.0x0.0x1", "0", "0.0.0.0", "0x0", "10.0.0.1", "10.1", "167772161", "172.16.0.1", "172.31.255.255",
-        "192.168.0.1", "192.168.257", "169.254.169.254", "2852039166", "0xa9fea9fe", "169.254.43518", "100.64.0.1",
-        "100.127.255.255", "192.0.0.8", "192.0.2.1", "192.88.99.1", "198.18.0.1", "198.19.255.255", "198.51.100.1",
-        "203.0.113.9", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255", "[::]", "[::1]", "[0:0:0:0:0:0:0:1]",
-        "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b::10.0.0.1]",
-        "[64:ff9b:1::1]", "[2002:7f00:1::]", "[2002:a9fe:a9fe::1]", "[2001::1]", "[2001:db8::1]", "[3fff::1]", "[fc00::1]",
-        "[fd00:ec2::254]", "[fe80::1]", "[febf::1]", "[fec0::1]", "[ff02::1]", "[100::1]", "[5f00::1]", "localhost",
-        "LOCALHOST", "a.localhost", "localhost.", "metadata.google.internal", "printer.local", "host.lan", "intranet", "1.2.3.4.5",
-        "example.0x7f", "a..com", "-", "%6c.com", "127.0.0.1.", "[::1%25lo]", "example.com@127.0.0.1", "\u{2460}.com",
+        "127.0.0.1",
+        "127.1",
+        "127.0.1",
+        "127.255.255.254",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "0177.0.0.1",
+        "017700000001",
+        "0x7f.0x0.0x0.0x1",
+        "0",
+        "0.0.0.0",
+        "0x0",
+        "10.0.0.1",
+        "10.1",
+        "167772161",
+        "172.16.0.1",
+        "172.31.255.255",
+        "192.168.0.1",
+        "192.168.257",
+        "169.254.169.254",
+        "2852039166",
+        "0xa9fea9fe",
+        "169.254.43518",
+        "100.64.0.1",
+        "100.127.255.255",
+        "192.0.0.8",
+        "192.0.2.1",
+        "192.88.99.1",
+        "198.18.0.1",
+        "198.19.255.255",
+        "198.51.100.1",
+        "203.0.113.9",
+        "224.0.0.1",
+        "239.255.255.255",
+        "240.0.0.1",
+        "255.255.255.255",
+        "[::]",
+        "[::1]",
+        "[0:0:0:0:0:0:0:1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::127.0.0.1]",
+        "[64:ff9b::7f00:1]",
+        "[64:ff9b::10.0.0.1]",
+        "[64:ff9b:1::1]",
+        "[2002:7f00:1::]",
+        "[2002:a9fe:a9fe::1]",
+        "[2001::1]",
+        "[2001:db8::1]",
+        "[3fff::1]",
+        "[fc00::1]",
+        "[fd00:ec2::254]",
+        "[fe80::1]",
+        "[febf::1]",
+        "[fec0::1]",
+        "[ff02::1]",
+        "[100::1]",
+        "[5f00::1]",
+        "localhost",
+        "LOCALHOST",
+        "a.localhost",
+        "localhost.",
+        "metadata.google.internal",
+        "printer.local",
+        "host.lan",
+        "intranet",
+        "1.2.3.4.5",
+        "example.0x7f",
+        "a..com",
+        "-",
+        "%6c.com",
+        "127.0.0.1.",
+        "[::1%25lo]",
+        "example.com@127.0.0.1",
+        "\u{2460}.com",
     ] {
         assert!(rules.read(&format!("http://{host}/hooks")).is_err(), "{host} was taken");
     }
-    for url in ["", "/hooks", "ftp://example.com/", "https://", "https://u:p@example.com/", "https://example.com/#a",
-                "https://example.com:22/", "https://example.com\\@127.0.0.1/", "https://exa mple.com/", "mailto:a@example.com"] {
+    for url in [
+        "",
+        "/hooks",
+        "ftp://example.com/",
+        "https://",
+        "https://u:p@example.com/",
+        "https://example.com/#a",
+        "https://example.com:22/",
+        "https://example.com\\@127.0.0.1/",
+        "https://exa mple.com/",
+        "mailto:a@example.com",
+    ] {
         assert!(rules.read(url).is_err(), "{url} was taken");
     }
 }
@@ -30,14 +106,27 @@ fn what_is_inside_is_refused_in_every_spelling() {
 #[test]
 fn what_is_public_is_taken_and_an_operator_may_allow_more() {
     let strict = Rules::default();
-    for url in ["https://example.com/", "https://example.com:443/a?b=c", "https://93.184.216.34/", "https://[2606:4700::1111]/",
-                "https://hooks.shop.co.uk/x"] {
+    for url in [
+        "https://example.com/",
+        "https://example.com:443/a?b=c",
+        "https://93.184.216.34/",
+        "https://[2606:4700::1111]/",
+        "https://hooks.shop.co.uk/x",
+    ] {
         assert!(strict.read(url).is_ok(), "{url}: {:?}", strict.read(url));
     }
     assert_eq!(strict.read("http://example.com/"), Err(Forbidden::Plain));
-    let open = Rules { networks: vec!["127.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()], allows_http: true };
-    for (url, is_taken) in [("http://127.0.0.1:8080/", true), ("http://[fd00::1]/", true), ("http://10.0.0.1/", false),
-                            ("http://[::ffff:127.0.0.1]/", true), ("http://[fe80::1]/", false)] {
+    let open = Rules {
+        networks: vec!["127.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()],
+        allows_http: true,
+    };
+    for (url, is_taken) in [
+        ("http://127.0.0.1:8080/", true),
+        ("http://[fd00::1]/", true),
+        ("http://10.0.0.1/", false),
+        ("http://[::ffff:127.0.0.1]/", true),
+        ("http://[fe80::1]/", false),
+    ] {
         assert_eq!(open.read(url).is_ok(), is_taken, "{url}");
     }
     for wrong in ["127.0.0.1", "127.0.0.0/33", "x/8", "::/129", ""] {

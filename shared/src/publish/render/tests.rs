@@ -32,7 +32,13 @@ fn history() -> Vec<Event> {
     });
     vec![
         logged(1, "created", None, "pending", created),
-        logged(2, "attempt_started", Some("pending"), "processing", json!({"send_by": "2026-12-01T00:00:00+00:00"})),
+        logged(
+            2,
+            "attempt_started",
+            Some("pending"),
+            "processing",
+            json!({"send_by": "2026-12-01T00:00:00+00:00"}),
+        ),
         logged(3, "succeeded", Some("processing"), "succeeded", json!({"charge_id": "ch_1"})),
     ]
 }
