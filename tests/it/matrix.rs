@@ -17,6 +17,7 @@ use futures::FutureExt as _;
 use shared::platform::fault::POINTS;
 
 use self::cell::{Action, Cell, Lane, Outcome, Road};
+use crate::webhooks::crashes::WEBHOOK_POINTS;
 
 /// The variable that says which part of the matrix runs: with `all` every combination.
 const PART: &str = "PAYONCE_MATRIX";
@@ -250,29 +251,11 @@ pub(crate) const RESTORE_POINTS: &[&str] = &[
     "finish_migration.before",
     "finish_migration.committed",
 ];
-/// The points of a gateway that is named for the first time: a test of their own kills what passes them
-/// (`gateways/named.rs`).
+/// The points of a gateway that is named for the first time. `gateways/named.rs` kills what passes them.
 pub(crate) const GATEWAY_POINTS: &[&str] = &["take_up_gateway.before", "take_up_gateway.committed"];
 /// The points of accounts, which no payment passes. `accounts/crashes.rs` kills and stops what does.
 pub(crate) const ACCOUNT_POINTS: &[&str] =
     &["move.before", "move.committed", "open_account.before", "open_account.committed"];
-/// The points of webhooks: `webhooks/crashes.rs` kills what passes them.
-pub(crate) const WEBHOOK_POINTS: &[&str] = &[
-    "take_endpoints.before",
-    "take_endpoints.committed",
-    "settle_round.before",
-    "settle_round.committed",
-    "make_endpoint.before",
-    "make_endpoint.committed",
-    "rotate_endpoint.before",
-    "rotate_endpoint.committed",
-    "disable_endpoint.before",
-    "disable_endpoint.committed",
-    "recover_endpoint.before",
-    "recover_endpoint.committed",
-    "test_endpoint.before",
-    "test_endpoint.committed",
-];
 const INSTALLATION_POINTS: &[&str] = &[
     "identify.before",
     "identify.committed",

@@ -1,6 +1,6 @@
 //! Webhooks: what is sent to endpoints, in which order, signed how, and what becomes of what is not taken.
 
-mod crashes;
+pub(crate) mod crashes;
 mod endpoints;
 mod receiver;
 mod signed;

@@ -6,7 +6,24 @@ use tests::{Exit, Shape, System, a_payment, wait_until};
 use super::receiver::Receiver;
 use super::{HASTY, made, post, shown};
 use crate::PROGRAM;
-use crate::matrix::WEBHOOK_POINTS;
+
+/// The points of webhooks, which no payment passes.
+pub(crate) const WEBHOOK_POINTS: &[&str] = &[
+    "take_endpoints.before",
+    "take_endpoints.committed",
+    "settle_round.before",
+    "settle_round.committed",
+    "make_endpoint.before",
+    "make_endpoint.committed",
+    "rotate_endpoint.before",
+    "rotate_endpoint.committed",
+    "disable_endpoint.before",
+    "disable_endpoint.committed",
+    "recover_endpoint.before",
+    "recover_endpoint.committed",
+    "test_endpoint.before",
+    "test_endpoint.committed",
+];
 
 #[tokio::test]
 async fn what_a_worker_that_died_had_sent_or_not_is_sent_by_the_next_one_in_the_same_bytes() {
