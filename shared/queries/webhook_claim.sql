@@ -9,7 +9,8 @@ mine as materialized (
      where w.status = 'enabled' and w.look_at <= clock_timestamp()
        and (w.lease_until is null or w.lease_until < clock_timestamp())
        and (select s.mark from webhook_secrets s where s.endpoint_id = w.id order by s.number desc limit 1) = any($1)
-       and (exists (select from public_events p
+       and ((select count(*) from (select from webhook_deliveries d where d.endpoint_id = w.id and d.status = 'pending' limit $4) q) < $4
+            and exists (select from public_events p
                      where p.merchant_id = w.merchant_id
                        and (p.epoch, p.tx, p.object, p.version) > (w.epoch, w.tx, w.object, w.version)
                        and (p.epoch, p.tx) < ((select newest from line), (select horizon from line)))

@@ -4,7 +4,7 @@ mod order;
 mod stream;
 
 use serde_json::Value;
-use tests::{Client, Shape, System, a_payment};
+use tests::{Client, Shape, System, a_payment, wait_for};
 
 use crate::PROGRAM;
 
@@ -29,6 +29,16 @@ pub(crate) async fn all(client: &Client, limit: usize) -> Vec<Value> {
             None => return all,
         }
     }
+}
+
+/// All events, once there are so many. Another test's transaction may hold them back for a while, since all
+/// share a server.
+pub(crate) async fn told(client: &Client, count: usize) -> Vec<Value> {
+    wait_for(format!("{count} events to be told"), async || {
+        let told = all(client, 7).await;
+        (told.len() >= count).then_some(told)
+    })
+    .await
 }
 
 fn ids(events: &[Value]) -> Vec<&str> {
@@ -57,6 +67,7 @@ async fn what_ended_or_is_held_is_told_once_as_it_stood_and_in_the_same_bytes_ev
         expected.push((told, stands));
     }
 
+    told(&system.client, expected.len()).await;
     let events = all(&system.client, 3).await;
 
     assert_eq!(events.len(), expected.len(), "{events:?}");

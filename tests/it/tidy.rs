@@ -107,11 +107,6 @@ fn the_example_environment_names_exactly_the_settings_that_are_read() {
     // the third, `payonce load` the fourth, and who hashes API keys the last two.
     read.extend(["RUST_LOG", "PG_BIN", "ALLOW_NEWER_DATABASE", "PAYONCE_API_KEY"].map(str::to_owned));
     read.extend(["API_KEY_PEPPER", "API_KEY_PEPPER_FILE"].map(str::to_owned));
-    // Who makes endpoints and who sends to them read these alike.
-    read.extend(
-        ["WEBHOOK_SECRET_KEY", "WEBHOOK_SECRET_KEY_FILE", "WEBHOOK_ALLOW_HTTP", "WEBHOOK_ALLOW_NETS"]
-            .map(str::to_owned),
-    );
     assert_eq!(named, read, "left: .env.example, right: the code");
 }
 

@@ -12,7 +12,7 @@ use tests::client::send;
 use tests::{Answer, Client, Shape, System, a_payment, wait_until};
 
 use crate::PROGRAM;
-use crate::events::all;
+use crate::events::told;
 use receiver::{Receiver, SILENCE};
 
 /// Fast tries, and a short patience with receivers.
@@ -87,7 +87,7 @@ async fn every_event_is_taken_once_and_of_a_payment_in_order_though_the_receiver
         wait_until("something to come", async || receiver.got().len() > before).await;
         assert_eq!(receiver.taken().is_empty(), round < 3);
     }
-    let told = all(&system.client, 100).await;
+    let told = told(&system.client, 12).await;
     assert_eq!(told.len(), 12);
     wait_until("all to be taken", async || {
         // What it gave up meanwhile is sent again.

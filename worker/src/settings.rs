@@ -114,8 +114,8 @@ impl Settings {
             sweep: config::millis("SWEEP_MS", default.sweep)?,
             reconcile_every: config::millis("RECONCILE_EVERY_MS", default.reconcile_every)?,
             prune_after: config::millis("PRUNE_AFTER_MS", default.prune_after)?,
-            webhook_keys: SealingKeys::from_env()?,
-            webhook_rules: Rules::from_env()?,
+            webhook_keys: SealingKeys::from_env("WEBHOOK_SECRET_KEY", "WEBHOOK_SECRET_KEY_FILE")?,
+            webhook_rules: Rules::from_env("WEBHOOK_ALLOW_HTTP", "WEBHOOK_ALLOW_NETS")?,
             webhook_timeout: config::millis("WEBHOOK_TIMEOUT_MS", default.webhook_timeout)?,
             webhook_haste: config::parsed("WEBHOOK_HASTE", default.webhook_haste)?,
             ..default

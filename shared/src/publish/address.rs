@@ -134,17 +134,27 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
 }
 
 impl Rules {
-    /// Reads `WEBHOOK_ALLOW_HTTP` and `WEBHOOK_ALLOW_NETS`, networks with commas between.
+    /// Endpoints on this machine, by plain HTTP: for who tries things out.
+    ///
+    /// # Errors
+    /// None: the networks can be read.
+    pub fn on_this_machine() -> Result<Self, InvalidSetting> {
+        let networks = ["127.0.0.0/8", "::1/128"].map(str::parse).into_iter().collect::<Result<_, String>>();
+        let invalid = |why| InvalidSetting::new("WEBHOOK_ALLOW_NETS", why);
+        Ok(Self { networks: networks.map_err(invalid)?, allows_http: true })
+    }
+
+    /// Reads whether plain HTTP will do from one variable, and networks with commas between from the other.
     ///
     /// # Errors
     /// One of them cannot be read.
-    pub fn from_env() -> Result<Self, InvalidSetting> {
-        let networks = config::optional("WEBHOOK_ALLOW_NETS").unwrap_or_default();
+    pub fn from_env(http: &str, nets: &str) -> Result<Self, InvalidSetting> {
+        let networks = config::optional(nets).unwrap_or_default();
         let networks = networks.split(',').filter(|text| !text.trim().is_empty()).map(str::parse);
         let networks: Result<Vec<Network>, String> = networks.collect();
         Ok(Self {
-            networks: networks.map_err(|why| InvalidSetting::new("WEBHOOK_ALLOW_NETS", why))?,
-            allows_http: config::parsed("WEBHOOK_ALLOW_HTTP", false)?,
+            networks: networks.map_err(|why| InvalidSetting::new(nets, why))?,
+            allows_http: config::parsed(http, false)?,
         })
     }
 

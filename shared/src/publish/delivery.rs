@@ -115,7 +115,8 @@ pub async fn take(sender: &Sender, at_most: usize) -> sqlx::Result<Vec<Taken>> {
         "queries/webhook_claim.sql",
         &sender.keys.marks(),
         i64::try_from(at_most).unwrap_or(i64::MAX),
-        millis(LEASE) as f64
+        millis(LEASE) as f64,
+        PENDING_MAX
     )
     .fetch_all(&sender.pool)
     .in_time();

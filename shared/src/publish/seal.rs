@@ -43,14 +43,21 @@ pub struct Sealed;
 pub struct Secret([u8; SECRET_BYTES]);
 
 impl SealingKeys {
-    /// Reads `WEBHOOK_SECRET_KEY`, or the file that `WEBHOOK_SECRET_KEY_FILE` names; none if neither is set.
+    /// Reads this variable, or the file that the other one names; none if neither is set.
     ///
     /// # Errors
     /// What they hold is no key.
-    pub fn from_env() -> Result<Option<Self>, InvalidSetting> {
-        let text = config::secret("WEBHOOK_SECRET_KEY", "WEBHOOK_SECRET_KEY_FILE")?;
-        let keys = text.map(|text| Self::read(&text)).transpose();
-        keys.map_err(|why| InvalidSetting::new("WEBHOOK_SECRET_KEY", why))
+    pub fn from_env(name: &str, file: &str) -> Result<Option<Self>, InvalidSetting> {
+        let keys = config::secret(name, file)?.map(|text| Self::read(&text)).transpose();
+        keys.map_err(|why| InvalidSetting::new(name, why))
+    }
+
+    /// A key that follows from another secret: for who tries things out and has not made one.
+    ///
+    /// # Errors
+    /// There is no key, which cannot be.
+    pub fn of(secret: &str) -> Result<Self, NoSealingKey> {
+        Self::read(&hex::encode(Sha256::new_with_prefix("webhooks").chain_update(secret).finalize()))
     }
 
     /// Reads one key, or two with a comma between. The first is that of new secrets.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use tests::{Client, Shape, System, a_payment, wait_until};
 
-use super::{all, ids};
+use super::{all, ids, told};
 use crate::PROGRAM;
 
 /// A client of server-sent events that goes on by the last id.
@@ -102,6 +102,7 @@ async fn who_reads_from_the_beginning_misses_nothing_though_processes_are_killed
     let mut system = System::with(PROGRAM, Shape { apis: 2, workers: 2, ..Shape::default() }).await;
     system.faults(tests::system::stormy(0.2, 7)).await;
     let mut open = system.database.pool.begin().await.unwrap();
+    sqlx::query("set local idle_in_transaction_session_timeout = 0").execute(&mut *open).await.unwrap();
     for round in 0..3 {
         for n in 0..40 {
             let method = ["sim_ok", "sim_declined", "sim_503", "sim_reset_after"][n % 4];
@@ -109,10 +110,6 @@ async fn who_reads_from_the_beginning_misses_nothing_though_processes_are_killed
         }
         if round == 1 {
             // From here on it has an id, and so holds back what is told.
-            sqlx::query("set local idle_in_transaction_session_timeout = 0")
-                .execute(&mut *open)
-                .await
-                .unwrap();
             sqlx::query("select pg_current_xact_id()").execute(&mut *open).await.unwrap();
         }
         system.workers[round % 2].kill9();
@@ -125,7 +122,7 @@ async fn who_reads_from_the_beginning_misses_nothing_though_processes_are_killed
         "select count(*) from payment_events where type in ('succeeded', 'failed', 'reversed', 'held')",
     );
     let public = usize::try_from(public.await).unwrap();
-    let pulled = all(&system.client, 7).await;
+    let pulled = told(&system.client, public).await;
     assert_eq!(pulled.len(), public);
     let places = ids(&pulled);
     assert!(places.windows(2).all(|two| two[0] < two[1]), "{places:?}");

@@ -18,7 +18,14 @@ const OPEN: [&str; 7] =
     ["/docs", "/openapi.json", "/problems/1", "/health", "/health/live", "/health/ready", "/metrics"];
 
 /// Below these a merchant's key opens, and everywhere else an admin's.
-const MERCHANTS: [&str; 4] = ["/v1/payments", "/v1/idempotency-keys", "/v1/accounts", "/v1/transfers"];
+const MERCHANTS: [&str; 6] = [
+    "/v1/payments",
+    "/v1/idempotency-keys",
+    "/v1/accounts",
+    "/v1/transfers",
+    "/v1/events",
+    "/v1/webhook_endpoints",
+];
 
 const NOBODYS: &str = "payonce_sk_unknown";
 

@@ -25,7 +25,7 @@ pub(crate) static WEBHOOK_ENDPOINT_REQUEST: Schema = Schema {
         Field::asked("types", TYPES, "The types of events to send; all if it is left out."),
         Field::asked("description", Kind::Length(0, 1000), "Your own words for it."),
     ],
-    example: r#"{"url":"https://example.com/hooks","types":["payment.succeeded"]}"#,
+    example: "",
 };
 
 pub(crate) static WEBHOOK_RECOVERY: Schema = Schema {
