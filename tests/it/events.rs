@@ -4,7 +4,7 @@ mod order;
 mod stream;
 
 use serde_json::Value;
-use tests::{Client, Shape, System, a_payment, wait_for};
+use tests::{Client, PrivateServer, Shape, System, a_payment, wait_for};
 
 use crate::PROGRAM;
 
@@ -31,14 +31,20 @@ pub(crate) async fn all(client: &Client, limit: usize) -> Vec<Value> {
     }
 }
 
-/// All events, once there are so many. Another test's transaction may hold them back for a while, since all
-/// share a server.
+/// All events, once there are so many.
 pub(crate) async fn told(client: &Client, count: usize) -> Vec<Value> {
     wait_for(format!("{count} events to be told"), async || {
         let told = all(client, 7).await;
         (told.len() >= count).then_some(told)
     })
     .await
+}
+
+/// A system on a server of its own: on a server that tests share, each may hold back the events of the others.
+pub(crate) async fn alone(shape: Shape) -> (PrivateServer, System) {
+    let server = PrivateServer::start().await;
+    let system = System::on(server.database().await, PROGRAM, shape).await;
+    (server, system)
 }
 
 fn ids(events: &[Value]) -> Vec<&str> {
@@ -53,7 +59,7 @@ async fn what_ended_or_is_held_is_told_once_as_it_stood_and_in_the_same_bytes_ev
         worker_env: vec![("DOUBT_DEADLINE_MS", "1".to_owned())],
         ..Shape::default()
     };
-    let system = System::with(PROGRAM, shape).await;
+    let (_server, system) = alone(shape).await;
     let stranger = system.another_merchant("stranger").await;
     let mut expected = Vec::new();
     for (method, told) in [

@@ -9,18 +9,17 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use tests::client::send;
-use tests::{Answer, Client, Shape, System, a_payment, wait_until};
+use tests::{Answer, Client, PrivateServer, Shape, System, a_payment, wait_until};
 
-use crate::PROGRAM;
-use crate::events::told;
+use crate::events::{alone, told};
 use receiver::{Receiver, SILENCE};
 
 /// Fast tries, and a short patience with receivers.
 const HASTY: [(&str, &str); 2] = [("WEBHOOK_HASTE", "1000"), ("WEBHOOK_TIMEOUT_MS", "500")];
 
-async fn a_system() -> System {
+async fn a_system() -> (PrivateServer, System) {
     let worker_env = HASTY.map(|(name, value)| (name, value.to_owned())).to_vec();
-    System::with(PROGRAM, Shape { apis: 1, workers: 1, worker_env, ..Shape::default() }).await
+    alone(Shape { apis: 1, workers: 1, worker_env, ..Shape::default() }).await
 }
 
 /// Posts this body to a path, under an idempotency key.
@@ -75,7 +74,7 @@ async fn hold_twice(system: &System) {
 
 #[tokio::test]
 async fn every_event_is_taken_once_and_of_a_payment_in_order_though_the_receiver_breaks() {
-    let system = a_system().await;
+    let (_server, system) = a_system().await;
     let receiver = Receiver::start().await;
     let (path, _) = made(&system.client, &receiver.url).await;
     for (round, status) in [500, SILENCE, 302, 200].into_iter().enumerate() {
@@ -116,7 +115,7 @@ async fn every_event_is_taken_once_and_of_a_payment_in_order_though_the_receiver
 
 #[tokio::test]
 async fn ten_receivers_that_never_answer_keep_nothing_from_the_others() {
-    let system = a_system().await;
+    let (_server, system) = a_system().await;
     let mut black_holes = Vec::new();
     for _ in 0..10 {
         let hole = Receiver::answering(SILENCE).await;

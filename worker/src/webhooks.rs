@@ -21,6 +21,9 @@ use crate::Settings;
 /// The most rounds at a time.
 const ROUNDS: usize = 64;
 
+/// The most rounds that use the database at a time.
+const TURNS: usize = 3;
+
 /// The pause between two looks that found nothing to do.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -31,7 +34,8 @@ pub(crate) async fn run(pool: &PgPool, settings: &Settings, shutdown: &Cancellat
         return;
     };
     let dialler = Dialler::new(settings.webhook_rules.clone(), settings.webhook_timeout);
-    let sender = Sender { pool: pool.clone(), keys, dialler, haste: settings.webhook_haste };
+    let turns = Arc::new(Semaphore::new(TURNS));
+    let sender = Sender { pool: pool.clone(), keys, dialler, turns, haste: settings.webhook_haste };
     let (places, rounds) = (Arc::new(Semaphore::new(ROUNDS)), TaskTracker::new());
     while !shutdown.is_cancelled() {
         let found = match delivery::take(&sender, places.available_permits()).await {

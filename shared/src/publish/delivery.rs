@@ -5,6 +5,7 @@
 //! waits until the earlier one was taken or given up. What was sent by a worker that died is sent again.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use domain::ids::{EndpointId, MerchantId};
@@ -13,6 +14,7 @@ use futures::StreamExt as _;
 use futures::stream;
 use rand::RngExt as _;
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -61,6 +63,8 @@ pub struct Sender {
     pub keys: SealingKeys,
     /// What sends.
     pub dialler: Dialler,
+    /// How many rounds use the database at a time. The connections are those of payments, too.
+    pub turns: Arc<Semaphore>,
     /// How much faster than by the schedule a try comes again: 1 but in tests.
     pub haste: u32,
 }
@@ -143,6 +147,7 @@ pub async fn take(sender: &Sender, at_most: usize) -> sqlx::Result<Vec<Taken>> {
 /// The database's error, or an event is newer than this program. Then the lease ends by itself.
 pub async fn round(sender: &Sender, taken: &Taken) -> Result<Round, NotRendered> {
     let is_probe = taken.misses > 0;
+    let turn = sender.turns.acquire().await;
     let mut due = due(sender, taken, if is_probe { 1 } else { SLOTS as i64 }).await?;
     let retried: HashSet<Uuid> = due.iter().map(|it| it.told.event.id.object).collect();
     let (new, mut cursor) =
@@ -168,8 +173,10 @@ pub async fn round(sender: &Sender, taken: &Taken) -> Result<Round, NotRendered>
         written = Some(place);
     }
     let secrets = secrets(sender, taken).await?;
+    drop(turn);
     let mut done = send(sender, taken, &secrets, due).await;
     done.extend(waits);
+    let _turn = sender.turns.acquire().await;
     settle(sender, taken, cursor, done).await.map_err(NotRendered::from)
 }
 

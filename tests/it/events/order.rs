@@ -3,13 +3,12 @@
 use domain::ids::PaymentId;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool};
-use tests::{Shape, System, a_payment, wait_until};
+use tests::{PrivateServer, Shape, System, a_payment, wait_until};
 
-use super::{all, ids, page, told};
-use crate::PROGRAM;
+use super::{all, alone, ids, page, told};
 
-async fn without_worker() -> System {
-    System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await
+async fn without_worker() -> (PrivateServer, System) {
+    alone(Shape { apis: 1, ..Shape::default() }).await
 }
 
 /// Writes that a payment is held, as a statement of a settlement would; `version` is the event's.
@@ -34,11 +33,11 @@ async fn places(pool: &PgPool) -> Vec<(i32, Option<i32>, String)> {
 
 #[tokio::test]
 async fn nothing_is_told_above_a_transaction_that_may_still_write_in_whatever_database() {
-    let system = without_worker().await;
-    let elsewhere = tests::TestDatabase::fresh_empty().await;
+    let (_server, system) = without_worker().await;
+    let elsewhere = system.database.pool.connect_options().as_ref().clone().database("postgres");
     let (first, second) = (system.accepted(a_payment()).await, system.accepted(a_payment()).await);
     let mut one = PgConnection::connect(&system.database.url).await.unwrap();
-    let mut other = PgConnection::connect(&elsewhere.url).await.unwrap();
+    let mut other = PgConnection::connect_with(&elsewhere).await.unwrap();
 
     // An event is written and not committed; one that is committed meanwhile has to wait for it.
     let mut open = one.begin().await.unwrap();
@@ -77,7 +76,7 @@ async fn nothing_is_told_above_a_transaction_that_may_still_write_in_whatever_da
 
 #[tokio::test]
 async fn of_two_crossed_transactions_the_versions_of_a_payment_keep_their_order() {
-    let system = without_worker().await;
+    let (_server, system) = without_worker().await;
     let id = system.accepted(a_payment()).await;
     let mut connections = Vec::new();
     for _ in 0..2 {
@@ -108,7 +107,7 @@ async fn of_two_crossed_transactions_the_versions_of_a_payment_keep_their_order(
 
 #[tokio::test]
 async fn a_past_that_comes_back_begins_an_epoch_and_a_place_that_is_gone_is_a_410() {
-    let system = without_worker().await;
+    let (_server, system) = without_worker().await;
     let pool = &system.database.pool;
     let (first, second) = (system.accepted(a_payment()).await, system.accepted(a_payment()).await);
     let mut hand = PgConnection::connect(&system.database.url).await.unwrap();
@@ -146,7 +145,7 @@ async fn a_past_that_comes_back_begins_an_epoch_and_a_place_that_is_gone_is_a_41
 
 #[tokio::test]
 async fn what_nobody_wants_is_passed_over_in_pieces_and_its_reader_goes_on() {
-    let system = without_worker().await;
+    let (_server, system) = without_worker().await;
     let id = system.accepted(a_payment()).await;
     let held = format!(
         "insert into payment_events (payment_id, version, type, from_status, to_status, correlation_id, at)

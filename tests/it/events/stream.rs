@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use tests::{Client, Shape, System, a_payment, wait_until};
+use tests::{Client, Shape, a_payment, wait_until};
 
-use super::{all, ids, told};
-use crate::PROGRAM;
+use super::{all, alone, ids, told};
 
 /// A client of server-sent events that goes on by the last id.
 pub(crate) struct Listener {
@@ -62,7 +61,7 @@ impl Listener {
 
 #[tokio::test]
 async fn a_stream_tells_what_the_list_tells_and_goes_on_after_the_last_event() {
-    let system = System::start(PROGRAM).await;
+    let (_server, system) = alone(Shape { apis: 1, workers: 1, ..Shape::default() }).await;
     let first = system.accepted(a_payment()).await;
     system.ended(first).await;
     let (mut listener, mut failures) = (Listener::new(), Listener::new());
@@ -99,7 +98,7 @@ async fn a_stream_tells_what_the_list_tells_and_goes_on_after_the_last_event() {
 /// What is told of many payments while APIs and workers are killed, and a transaction holds the horizon.
 #[tokio::test]
 async fn who_reads_from_the_beginning_misses_nothing_though_processes_are_killed() {
-    let mut system = System::with(PROGRAM, Shape { apis: 2, workers: 2, ..Shape::default() }).await;
+    let (_server, mut system) = alone(Shape { apis: 2, workers: 2, ..Shape::default() }).await;
     system.faults(tests::system::stormy(0.2, 7)).await;
     let mut open = system.database.pool.begin().await.unwrap();
     sqlx::query("set local idle_in_transaction_session_timeout = 0").execute(&mut *open).await.unwrap();

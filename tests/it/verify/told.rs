@@ -1,5 +1,5 @@
-//! Defects of what was told, planted behind the guards: a skipped, a doubled, a disordered event, and one that an
-//! endpoint was never sent.
+//! Defects of what was told, planted behind the guards: a skipped, a doubled, a disordered event, and one
+//! that an endpoint was never sent.
 
 use super::{after_payments_by, behind_the_guards, offences, report, verify};
 

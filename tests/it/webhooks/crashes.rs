@@ -6,6 +6,7 @@ use tests::{Exit, Shape, System, a_payment, wait_until};
 use super::receiver::Receiver;
 use super::{HASTY, made, post, shown};
 use crate::PROGRAM;
+use crate::events::alone;
 
 /// The points of webhooks, which no payment passes.
 pub(crate) const WEBHOOK_POINTS: &[&str] = &[
@@ -28,7 +29,7 @@ pub(crate) const WEBHOOK_POINTS: &[&str] = &[
 #[tokio::test]
 async fn what_a_worker_that_died_had_sent_or_not_is_sent_by_the_next_one_in_the_same_bytes() {
     for point in WEBHOOK_POINTS.iter().filter(|point| point.contains("take_") || point.contains("settle_")) {
-        let mut system = System::with(PROGRAM, Shape { apis: 1, ..Shape::default() }).await;
+        let (_server, mut system) = alone(Shape { apis: 1, ..Shape::default() }).await;
         let receiver = Receiver::start().await;
         let (path, _) = made(&system.client, &receiver.url).await;
         let id = system.accepted(a_payment()).await;

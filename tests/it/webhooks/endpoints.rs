@@ -112,7 +112,7 @@ async fn nothing_is_sent_inside_or_without_a_key_to_seal_by() {
 
 #[tokio::test]
 async fn who_is_gone_is_disabled_at_once_the_others_are_told_and_nothing_is_lost() {
-    let system = a_system().await;
+    let (_server, system) = a_system().await;
     let (gone, other) = (Receiver::answering(410).await, Receiver::start().await);
     let (path, _) = made(&system.client, &gone.url).await;
     made(&system.client, &other.url).await;

@@ -39,7 +39,7 @@ async fn judged_by(program: &Path, script: &str, lines: &str) -> String {
 
 #[tokio::test]
 async fn the_published_libraries_take_every_delivery_during_a_rotation_too_and_refuse_what_was_changed() {
-    let system = a_system().await;
+    let (_server, system) = a_system().await;
     let receiver = Receiver::start().await;
     let (path, first) = made(&system.client, &receiver.url).await;
     let pay = async |total: usize| {
