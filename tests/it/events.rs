@@ -40,7 +40,7 @@ pub(crate) async fn told(client: &Client, count: usize) -> Vec<Value> {
     .await
 }
 
-/// A system on a server of its own: on a server that tests share, each may hold back the events of the others.
+/// A system on a server of its own: on one that tests share, each may hold back the events of the others.
 pub(crate) async fn alone(shape: Shape) -> (PrivateServer, System) {
     let server = PrivateServer::start().await;
     let system = System::on(server.database().await, PROGRAM, shape).await;

@@ -15,13 +15,15 @@ use crate::PROGRAM;
 use crate::tidy::root;
 
 /// Runs a verifier over these lines, and answers what it said.
-async fn judged_by(program: &Path, script: &str, lines: &str) -> String {
+async fn judged_by(program: &str, script: &str, lines: &str) -> String {
     let tools = Path::new(PROGRAM).ancestors().nth(2).unwrap().join("tools/clients");
     let place = tests::guardian::scratch().join(format!("verify-{:08x}", rand::random::<u32>()));
     std::fs::create_dir_all(&place).unwrap();
     std::os::unix::fs::symlink(tools.join("node_modules"), place.join("node_modules")).unwrap();
     std::fs::copy(root().join("tests/clients").join(script), place.join(script)).unwrap();
-    let mut command = Command::new(tools.join(program));
+    // What is not installed with the tools is on the path.
+    let program = if program.contains('/') { tools.join(program) } else { program.into() };
+    let mut command = Command::new(program);
     command
         .arg(script)
         .current_dir(&place)
@@ -60,6 +62,6 @@ async fn the_published_libraries_take_every_delivery_during_a_rotation_too_and_r
         let line = json!({"secrets": secrets, "headers": got.headers, "body": got.body});
         writeln!(lines, "{line}").unwrap();
     }
-    assert_eq!(judged_by(Path::new("venv/bin/python"), "verify_webhooks.py", &lines).await, "ok\n");
-    assert_eq!(judged_by(Path::new("/usr/bin/env"), "verify_webhooks.mjs", &lines).await, "ok\n");
+    assert_eq!(judged_by("venv/bin/python", "verify_webhooks.py", &lines).await, "ok\n");
+    assert_eq!(judged_by("node", "verify_webhooks.mjs", &lines).await, "ok\n");
 }
