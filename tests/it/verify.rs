@@ -110,7 +110,7 @@ async fn after_payments_of_every_fate_all_is_clean() {
         names,
         ["charge", "ledger", "accounts", "events", "history", "by_hand", "idempotency", "liveness"]
     );
-    for check in checks.iter().filter(|check| check["name"] != "accounts") {
+    for check in checks.iter().filter(|check| check["name"] != "accounts" && check["name"] != "events") {
         assert_eq!(check["checked"], tokens.len(), "{check}");
     }
 }

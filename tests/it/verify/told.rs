@@ -1,6 +1,8 @@
 //! Defects of what was told, planted behind the guards: a skipped, a doubled, a disordered event, and one
 //! that an endpoint was never sent.
 
+use serde_json::Value;
+
 use super::{after_payments_by, behind_the_guards, offences, report, verify};
 
 /// What is planted in a payment that succeeded, and what must be said of it. `$id` is the payment's UUID.
@@ -26,6 +28,15 @@ const DEFECTS: &[(&str, &str)] = &[
            from public_events where object = $id",
     ),
 ];
+
+/// The offences that are no events', and how many violations there are beside those.
+pub(super) fn beside(report: &Value) -> (Vec<(String, String, String)>, usize) {
+    let of_others = |check: &&Value| check["name"] != "events";
+    let checks = report["checks"].as_array().unwrap().iter().filter(of_others);
+    let violations: u64 = checks.map(|check| check["violations"].as_u64().unwrap()).sum();
+    let said = offences(report).into_iter().filter(|(check, ..)| check != "events");
+    (said.collect(), violations.try_into().unwrap())
+}
 
 #[tokio::test]
 async fn an_event_that_was_skipped_doubled_disordered_or_never_sent_is_named() {
