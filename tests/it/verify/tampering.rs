@@ -212,7 +212,7 @@ async fn every_planted_defect_is_named_by_its_own_check() {
     let (code, report) = report(verify(&system, &[])).await;
 
     assert_eq!(code, 1);
-    // What happened is told otherwise once its history was changed; `told.rs` has the defects of what is told.
+    // A history that was changed was told otherwise. `told.rs` has the defects of what is told.
     let (said, violations) = told::beside(&report);
     for (defect, id) in DEFECTS.iter().zip(&ids) {
         let of_it: Vec<_> = said.iter().filter(|(_, subject, _)| *subject == id.to_string()).collect();
