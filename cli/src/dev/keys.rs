@@ -60,8 +60,8 @@ impl DevKeys {
         Ok(Self { pepper, ..kept })
     }
 
-    /// What the secrets of webhook endpoints are sealed under, unless the environment says so: it follows from
-    /// the pepper.
+    /// What the secrets of webhook endpoints are sealed under, unless the environment says so. It follows
+    /// from the pepper.
     pub(super) fn sealing(&self) -> Result<SealingKeys> {
         Ok(SealingKeys::of(&self.pepper)?)
     }
