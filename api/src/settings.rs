@@ -56,10 +56,11 @@ pub struct Settings {
     pub admin_tries: NonZeroU32,
     /// What API keys are hashed with, which [`Peppers::from_env`] reads.
     pub peppers: Peppers,
-    /// `WEBHOOK_SECRET_KEY` or `WEBHOOK_SECRET_KEY_FILE`: what the secrets of endpoints are sealed under. Without
-    /// it there are none.
+    /// `WEBHOOK_SECRET_KEY` or `WEBHOOK_SECRET_KEY_FILE`: what the secrets of endpoints are sealed under.
+    /// Without it there are none.
     pub webhook_keys: Option<SealingKeys>,
-    /// `WEBHOOK_ALLOW_HTTP` and `WEBHOOK_ALLOW_NETS`: which endpoints there may be beside https ones in public.
+    /// `WEBHOOK_ALLOW_HTTP` and `WEBHOOK_ALLOW_NETS`: which endpoints there may be beside https ones in
+    /// public.
     pub webhook_rules: Rules,
     /// `API_KEY`: a key that the merchant `default` has from the start.
     pub api_key: Option<String>,

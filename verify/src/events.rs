@@ -1,5 +1,5 @@
-//! Public events: what happened is told once, in order, and each endpoint that wanted it has been sent it, will
-//! be, or is known not to have been.
+//! Public events: what happened is told once, in order, and each endpoint that wanted it has been sent it,
+//! will be, or is known not to have been.
 //!
 //! Each rule is one statement, so it sees a log and what is told of it at one moment.
 
@@ -31,8 +31,8 @@ const UNTOLD: &str = "
       from public_events o join payments p on p.id = o.object
      where o.kind = 'payment' and p.merchant_id <> o.merchant_id";
 
-/// Events of one object whose places are not in the order of its versions, or that name another one as the one
-/// before.
+/// Events of one object whose places are not in the order of its versions, or that name another one as the
+/// one before.
 const DISORDERED: &str = "
     select case kind when 'payment' then 'pay_' || replace(object::text, '-', '') else kind || ' ' || object end,
            'its event ' || version || ' is told before an earlier one, or names another one as that'

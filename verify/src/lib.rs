@@ -54,8 +54,9 @@ const SUSPECTS: usize = 1_000;
 /// Reads the database and the gateway's journal, and writes nothing. Safe to run at any time, also under
 /// load. It makes nine checks. `charge`: the gateway took what the payments say. `ledger`: each success is
 /// posted once. `accounts`: each balance is what its entries add up to, and each book adds up to nothing.
-/// `events`: what happened is told once, and to each endpoint. `history`: the events make the payments. `by_hand`: what people decided is borne out. `idempotency`: each
-/// payment has one key. `liveness`: no payment is forgotten, or only taken over again and again.
+/// `events`: what happened is told once, and to each endpoint. `history`: the events make the payments.
+/// `by_hand`: what people decided is borne out. `idempotency`: each payment has one key. `liveness`: no
+/// payment is forgotten, or only taken over again and again.
 /// `acknowledged`, with --history: what clients were told is there.
 #[derive(clap::Args)]
 #[command(after_help = "\

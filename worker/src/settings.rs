@@ -27,10 +27,11 @@ pub struct Settings {
     pub sweep: Duration,
     /// `RECONCILE_EVERY_MS`: the time between two reconciliations, on whichever worker.
     pub reconcile_every: Duration,
-    /// `WEBHOOK_SECRET_KEY` or `WEBHOOK_SECRET_KEY_FILE`: what the secrets of endpoints are sealed under. Without
-    /// it nothing is sent to endpoints.
+    /// `WEBHOOK_SECRET_KEY` or `WEBHOOK_SECRET_KEY_FILE`: what the secrets of endpoints are sealed under.
+    /// Without it nothing is sent to endpoints.
     pub webhook_keys: Option<SealingKeys>,
-    /// `WEBHOOK_ALLOW_HTTP` and `WEBHOOK_ALLOW_NETS`: which endpoints there may be beside https ones in public.
+    /// `WEBHOOK_ALLOW_HTTP` and `WEBHOOK_ALLOW_NETS`: which endpoints there may be beside https ones in
+    /// public.
     pub webhook_rules: Rules,
     /// `WEBHOOK_TIMEOUT_MS`: how long one delivery may take.
     pub webhook_timeout: Duration,

@@ -1,8 +1,8 @@
 //! Sends public events to the endpoints of merchants: looks for endpoints that have something to be sent, and
 //! gives each a round of its own.
 //!
-//! A round that hangs keeps one place, and its endpoint. A merchant has at most a quarter of the places, since
-//! it has no more endpoints than that.
+//! A round that hangs keeps one place, and its endpoint. A merchant has at most a quarter of the places,
+//! since it has no more endpoints than that.
 
 use std::sync::Arc;
 use std::time::Duration;

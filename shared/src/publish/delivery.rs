@@ -165,8 +165,8 @@ pub async fn round(sender: &Sender, taken: &Taken) -> Result<Round, NotRendered>
             is_probed = true;
             due.push(Due { told, tries: 0 });
         } else {
-            // A probe sends one new event, of another object than what it tries again. The cursor stays before
-            // the next one.
+            // A probe sends one new event, of another object than what it tries again. The cursor stays
+            // before the next one.
             cursor = written;
             break;
         }

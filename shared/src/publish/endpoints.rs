@@ -114,8 +114,8 @@ pub async fn make(pool: &PgPool, keys: &SealingKeys, new: &NewEndpoint) -> Resul
     Ok(secret.map_or(Made::NotFound, |secret| Made::Made(endpoint, secret, !is_new)))
 }
 
-/// Gives an endpoint another secret. Both sign until the older one expires after `overlap_s` seconds. A repeat
-/// with the same key answers the same.
+/// Gives an endpoint another secret. Both sign until the older one expires after `overlap_s` seconds. A
+/// repeat with the same key answers the same.
 ///
 /// # Errors
 /// See [`MakeError`].
@@ -212,8 +212,8 @@ pub async fn list(
     .await
 }
 
-/// Stops what is sent to an endpoint. Its events wait, for when it is enabled again. Answers false if there is
-/// no such endpoint.
+/// Stops what is sent to an endpoint. Its events wait, for when it is enabled again. Answers false if there
+/// is no such endpoint.
 ///
 /// # Errors
 /// Returns the database's error.
@@ -235,8 +235,8 @@ pub async fn disable(pool: &PgPool, merchant: MerchantId, id: EndpointId) -> sql
     Ok(one(pool, merchant, id).await?.is_some())
 }
 
-/// Enables an endpoint, and has everything sent again that was given up since a time. Answers false if there is
-/// no such endpoint.
+/// Enables an endpoint, and has everything sent again that was given up since a time. Answers false if there
+/// is no such endpoint.
 ///
 /// # Errors
 /// Returns the database's error.

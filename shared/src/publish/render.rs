@@ -252,7 +252,8 @@ async fn logs(pool: &PgPool, endpoints: &[Uuid]) -> sqlx::Result<Vec<EndpointEve
     .await
 }
 
-/// An event of an endpoint, by its renderer 1: the last event before it that says whether it is enabled counts.
+/// An event of an endpoint, by its renderer 1: the last event before it that says whether it is enabled
+/// counts.
 fn endpoint(
     merchant: MerchantId,
     event: &Stored,
