@@ -22,6 +22,8 @@ use shared::operations::installation;
 use shared::payment::store::Reading;
 use shared::payment::transition::Accepting;
 use shared::platform::listener::{self, Limits, Timely, Tls};
+use shared::publish::address::Rules;
+use shared::publish::seal::SealingKeys;
 use shared::queue::bell::Bell;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
@@ -44,6 +46,7 @@ mod fault;
 mod head;
 mod limit;
 mod measure;
+mod news;
 mod operator;
 mod packed;
 mod pages;
@@ -85,9 +88,12 @@ struct Parts {
     reads: Batcher<Reading>,
     accounts: accounts::Accounts,
     waiters: Arc<wait::Waiters>,
+    streams: Arc<news::Streams>,
     limit: Arc<limit::Limit>,
     operators: Arc<Operators>,
     usage: Arc<Usage>,
+    webhook_keys: Option<SealingKeys>,
+    webhook_rules: Rules,
     chaos_mode: bool,
     shutdown: CancellationToken,
 }
@@ -177,6 +183,7 @@ impl Server {
     /// None: it serves as long as it may.
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let waiters = wait::Waiters::start(self.pool.clone(), shutdown.clone());
+        let streams = news::Streams::start(self.pool.clone(), shutdown.clone());
         let seat = || Seat::new(self.pool.clone());
         let accepts = Batcher::new(Accepting { seat: seat(), bell: Bell::new(self.pool.clone()) });
         let authentications = Batcher::new(Authenticating::by(&self.pool));
@@ -198,9 +205,12 @@ impl Server {
             reads: Batcher::new(Reading { seat: seat() }),
             accounts: accounts::Accounts::new(&self.pool),
             waiters,
+            streams,
             limit: limit.clone(),
             operators,
             usage,
+            webhook_keys: self.settings.webhook_keys.clone(),
+            webhook_rules: self.settings.webhook_rules.clone(),
             chaos_mode: self.settings.chaos_mode,
             shutdown: shutdown.clone(),
             pool: self.pool.clone(),

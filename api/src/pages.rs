@@ -6,7 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use domain::ids::{AccountId, DisputeId, OperationId, PaymentId, ReturnId};
+use domain::ids::{AccountId, DisputeId, EndpointId, OperationId, PaymentId, ReturnId};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -60,6 +60,7 @@ place_by_id!(OperationId, "the id of a refund: re_ and 32 lower-case hex digits"
 place_by_id!(ReturnId, "the id of a return: ret_ and 32 lower-case hex digits");
 place_by_id!(DisputeId, "the id of a dispute: dsp_ and 32 lower-case hex digits");
 place_by_id!(AccountId, "the id of an account: acc_ and 32 lower-case hex digits");
+place_by_id!(EndpointId, "the id of an endpoint: whe_ and 32 lower-case hex digits");
 
 /// The id of what operators see.
 impl Place for i64 {

@@ -11,6 +11,7 @@ use axum::http::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AF
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use domain::ids::AccountId;
+use domain::public_event::EventId;
 use serde_json::{Value, json};
 use shared::database::batch::Refused;
 use shared::database::failure::Failure;
@@ -116,6 +117,19 @@ pub(crate) enum Problem {
     TooManyUnderWay(usize),
     #[error("{0} requests with this API key wait for payments; ask without `wait`, or once some have ended")]
     TooManyWaits(usize),
+    #[error("{0} streams of yours are open at this process; close one first")]
+    TooManyStreams(usize),
+    #[error(
+        "the events after this one are gone: the system came back without them; go on after `resume_after`, or from the \
+         beginning if it is null, and tell events apart by their ids"
+    )]
+    CursorLost(Option<EventId>),
+    #[error("you have {0} endpoints that are enabled; disable one first")]
+    TooManyEndpoints(i64),
+    #[error(
+        "no events are sent to endpoints here: the operator has not set WEBHOOK_SECRET_KEY, or lost the one before"
+    )]
+    WebhooksOff,
     #[error(
         "it is not known at the moment how much of this API key's limit is left; nothing is lost by repeating the request \
          with the same Idempotency-Key"
@@ -211,6 +225,10 @@ impl Problem {
             Self::TooManyRequests { .. } => Code::TooManyRequests,
             Self::TooManyUnderWay(_) => Code::TooManyConcurrentRequests,
             Self::TooManyWaits(_) => Code::TooManyWaits,
+            Self::TooManyStreams(_) => Code::TooManyStreams,
+            Self::CursorLost(_) => Code::CursorLost,
+            Self::TooManyEndpoints(_) => Code::TooManyEndpoints,
+            Self::WebhooksOff => Code::WebhooksOff,
             Self::ReducedCapacity => Code::ReducedCapacity,
             Self::UriTooLong(_) => Code::UriTooLong,
             Self::Unavailable => Code::Unavailable,
@@ -259,6 +277,9 @@ impl Problem {
         }
         if let Self::ReviewDecided { status, by } = self {
             body["review"] = json!({ "status": status, "decided_by": by });
+        }
+        if let Self::CursorLost(resume_after) = self {
+            body["resume_after"] = json!(resume_after);
         }
         if let Self::AccountBusy(account) = self {
             body["account"] = json!(account);

@@ -15,6 +15,7 @@ use crate::problem::Problem;
 
 pub(crate) mod account;
 pub(crate) mod refund;
+pub(crate) mod webhook;
 
 /// A payment; its fields stand in the order in which they are read.
 #[derive(Serialize)]

@@ -37,6 +37,7 @@ mod admin;
 mod breaks;
 mod corrections;
 mod dead_letters;
+mod events;
 mod gateway_acts;
 mod idempotency_keys;
 mod merchant;
@@ -47,6 +48,7 @@ mod recovery;
 mod refunds;
 pub(crate) mod reviews;
 mod transfers;
+mod webhooks;
 
 /// The header that says whether an answer is that of an earlier request with the same key.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -64,6 +66,8 @@ pub(crate) fn router(app: App, settings: &Settings) -> Router {
         .merge(idempotency_keys::router())
         .merge(accounts::router())
         .merge(transfers::router())
+        .merge(events::router())
+        .merge(webhooks::router())
         .merge(breaks::router())
         .merge(corrections::router())
         .merge(reviews::router())

@@ -12,6 +12,8 @@ use shared::platform::config::{self, InvalidSetting};
 use shared::platform::listener::TlsFiles;
 use shared::platform::metrics::Buckets;
 use shared::platform::rate::Rate;
+use shared::publish::address::Rules;
+use shared::publish::seal::SealingKeys;
 use sqlx::PgPool;
 
 use crate::admin_key;
@@ -61,6 +63,12 @@ pub struct Settings {
     /// The issuer whose JWTs open what is their merchant's, which [`JwtSettings::from_env`] reads. None where
     /// only keys do.
     pub jwt: Option<JwtSettings>,
+    /// `WEBHOOK_SECRET_KEY` or `WEBHOOK_SECRET_KEY_FILE`: what the secrets of endpoints are sealed under.
+    /// Without it there are none.
+    pub webhook_keys: Option<SealingKeys>,
+    /// `WEBHOOK_ALLOW_HTTP` and `WEBHOOK_ALLOW_NETS`: which endpoints there may be beside https ones in
+    /// public.
+    pub webhook_rules: Rules,
     /// `API_KEY`: a key that the merchant `default` has from the start.
     pub api_key: Option<String>,
     /// `API_CONNECTIONS`: the most clients' connections to the API at a time.
@@ -100,6 +108,8 @@ impl Settings {
             admin_tries: ADMIN_TRIES_PER_MIN,
             peppers,
             jwt: None,
+            webhook_keys: None,
+            webhook_rules: Rules::default(),
             api_key: None,
             client_connections: 4096,
             chaos_mode: false,
@@ -152,6 +162,8 @@ impl Settings {
             metrics_addr: config::parsed("METRICS_ADDR", default.metrics_addr)?,
             buckets: config::parsed("METRICS_BUCKETS_S", default.buckets)?,
             metrics_on_api: config::parsed("METRICS_ON_API", default.metrics_on_api)?,
+            webhook_keys: SealingKeys::from_env("WEBHOOK_SECRET_KEY", "WEBHOOK_SECRET_KEY_FILE")?,
+            webhook_rules: Rules::from_env("WEBHOOK_ALLOW_HTTP", "WEBHOOK_ALLOW_NETS")?,
             tls: tls_from_env()?,
             cors_origins: config::parsed("CORS_ORIGINS", default.cors_origins)?,
             client_connections: at_least_one("API_CONNECTIONS", default.client_connections)?,
@@ -248,6 +260,8 @@ impl fmt::Debug for Settings {
             .field("admin_tries", &self.admin_tries)
             .field("peppers", &self.peppers)
             .field("jwt", &self.jwt)
+            .field("webhook_keys", &self.webhook_keys)
+            .field("webhook_rules", &self.webhook_rules)
             .field("client_connections", &self.client_connections)
             .field("chaos_mode", &self.chaos_mode)
             .field("rate", &self.rate)

@@ -82,6 +82,7 @@ enum Command {
     DeadLetters(dead_letters::Command),
     #[command(subcommand)]
     Refunds(refunds::Command),
+    #[command(subcommand)]
     Reviews(reviews::Command),
     #[command(subcommand)]
     Rules(rules::Command),

@@ -143,6 +143,11 @@ typed_id!(
     "dsp_"
 );
 typed_id!(
+    /// The id of an endpoint to which a merchant has events sent.
+    EndpointId,
+    "whe_"
+);
+typed_id!(
     /// The token of a claim. Every write of the claim's outcome must name it.
     ClaimToken,
     "clm_"

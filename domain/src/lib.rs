@@ -14,6 +14,7 @@
 //! - [`account`]: what may be asked of a customer's account, and why it may be refused;
 //! - [`review`]: what rules look at before anything is charged;
 //! - [`held`] and [`correction`]: what a person may do;
+//! - [`public_event`]: what merchants are told of it;
 //! - [`request`] and [`idempotency`]: what a client asks, once;
 //! - [`money`], [`ids`], [`words`](mod@words), [`dead_letter`].
 
@@ -28,6 +29,7 @@ pub mod money;
 pub mod operation;
 pub mod outcome;
 pub mod posting;
+pub mod public_event;
 pub mod request;
 pub mod review;
 pub mod status;

@@ -9,6 +9,11 @@ select open.pending::float8 as "pending!", open.processing::float8 as "processin
        (select count(*) from operations where due_at is not null)::float8 as "refunds_open!",
        (select count(*) from operations where held_reason is not null)::float8 as "refunds_held!",
        (not may_claim())::int::float8 as "closed!",
+       coalesce((select extract(epoch from clock_timestamp() - min(due_at))::float8 from webhook_deliveries
+                  where status = 'pending' and due_at < clock_timestamp()), 0) as "webhook_oldest!",
+       coalesce(extract(epoch from clock_timestamp() - least(
+                    (select min(xact_start) from pg_stat_activity where backend_xid is not null),
+                    (select min(prepared) from pg_prepared_xacts)))::float8, 0) as "held_back!",
        coalesce((select extract(epoch from clock_timestamp() - finished_at)::float8 from reconciliation_runs
                   where finished_at is not null order by id desc limit 1), 'infinity') as "reconciliation_age!",
        holds.count::float8 as "holds_open!", holds.oldest_due as "oldest_due_hold!"

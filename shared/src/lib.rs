@@ -10,7 +10,8 @@
 //! 6. [`account`]: accounts of a merchant's customers, and transfers between them.
 //! 7. [`payment`]: the writer of payments. Only the steps of `payonce restored`, in [`operations`], write
 //!    them too.
-//! 8. [`operations`]: reconciliation, breaks, recovery, restore, and what operators see.
+//! 8. [`publish`]: public events, which merchants read and are sent.
+//! 9. [`operations`]: reconciliation, breaks, recovery, restore, and what operators see.
 //!
 //! `tests/it/house.rs` compares this order with the `use` lines.
 
@@ -21,4 +22,5 @@ pub mod merchant;
 pub mod operations;
 pub mod payment;
 pub mod platform;
+pub mod publish;
 pub mod queue;

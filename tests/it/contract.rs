@@ -42,8 +42,9 @@ fn body(operation: &Operation) -> Option<Value> {
         "TransferRequest" => json!({
             "from": format!("acc_{:032}", 1), "to": format!("acc_{:032}", 2), "amount": "1.00", "currency": "EUR",
         }),
-        "PostingRequest" | "RefundRequest" | "Reviewing" => json!({}),
+        "PostingRequest" | "RefundRequest" | "Reviewing" | "WebhookRecovery" => json!({}),
         "ReviewingTogether" => json!({"decision": "deny", "payments": [nobodys]}),
+        "WebhookEndpointRequest" => json!({"url": "https://example.com/hooks"}),
         "Resolution" | "Closing" | "Withdrawal" => json!({"reason": "why"}),
         other => unreachable!("no {other} is known here"),
     })

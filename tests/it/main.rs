@@ -22,6 +22,7 @@ mod dead_letters;
 mod door;
 mod doubt;
 mod drain;
+mod events;
 mod expiry;
 mod failover;
 mod gateway;
@@ -76,6 +77,7 @@ mod teeth;
 mod tidy;
 mod tokens;
 mod verify;
+mod webhooks;
 mod words;
 
 /// The program that can be any of Payonce's processes.

@@ -19,6 +19,7 @@ use shared::platform::fault::POINTS;
 
 use self::cell::{Action, Cell, Lane, Outcome, Road};
 pub(crate) use self::points::*;
+use crate::webhooks::crashes::WEBHOOK_POINTS;
 
 /// The variable that says which part of the matrix runs: with `all` every combination.
 const PART: &str = "PAYONCE_MATRIX";
@@ -343,6 +344,7 @@ fn every_point_is_in_the_matrix_and_every_pair_in_its_short_form() {
         ACCOUNT_POINTS,
         REFUND_POINTS,
         crate::risk::POINTS,
+        WEBHOOK_POINTS,
     ];
     let elsewhere = others.into_iter().flatten().copied();
     let points: BTreeSet<&str> = pairs().iter().map(|cell| cell.point).chain(elsewhere).collect();

@@ -261,6 +261,7 @@ const KEPT: &[(&str, &str)] = &[
     ("gateway_identities", "one row for each gateway"),
     ("gateways", "one row for each gateway"),
     ("idempotency_keys", "the first answer, for ever"),
+    ("event_epochs", "one row for each line of the server's life"),
     ("installation", "one row"),
     ("late_evidence", "what the gateway said too late"),
     ("ledger_accounts", "our books"),
@@ -273,9 +274,16 @@ const KEPT: &[(&str, &str)] = &[
     ("orphans", "charges of forgotten payments"),
     ("payment_events", "the truth about payments"),
     ("payments", "the payments"),
+    ("public_event_types", "one row for each type"),
+    ("public_events", "what was told, from the beginning"),
     ("recovery_items", "goes with its report"),
     ("refund_totals", "one row for each payment that was given back"),
     ("transfers", "our books"),
+    ("webhook_attempts", "what was sent, and what came back"),
+    ("webhook_deliveries", "which event went where"),
+    ("webhook_endpoint_events", "what happened to endpoints"),
+    ("webhook_endpoints", "where events were sent"),
+    ("webhook_secrets", "one row for each rotation"),
 ];
 
 #[tokio::test]

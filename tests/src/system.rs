@@ -41,6 +41,13 @@ const FAST: &[(&str, &str)] = &[
     ("RECONCILE_EVERY_MS", "3600000"),
 ];
 
+/// Endpoints may stand on this machine, and what failed is tried again soon.
+const WEBHOOKS: &[(&str, &str)] = &[
+    ("WEBHOOK_SECRET_KEY", "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"),
+    ("WEBHOOK_ALLOW_HTTP", "true"),
+    ("WEBHOOK_ALLOW_NETS", "127.0.0.0/8"),
+];
+
 const ADMIN_KEY: &str = "an-admin-key-for-tests";
 
 /// Two people with admin keys of their own.
@@ -117,6 +124,7 @@ impl System {
             .env("METRICS_ADDR", "127.0.0.1:0")
             .env("ADMIN_KEY", ADMIN_KEY)
             .env("ADMIN_KEYS", ADMIN_KEYS)
+            .envs(WEBHOOKS.iter().copied())
     }
 
     /// One more worker, not started yet.
@@ -127,6 +135,7 @@ impl System {
             .env("GATEWAY_URL", self.gateway.address("gateway"))
             .env("METRICS_ADDR", "127.0.0.1:0")
             .envs(FAST.iter().copied())
+            .envs(WEBHOOKS.iter().copied())
     }
 
     /// Starts one more worker with these variables, and keeps it. Answers its place in the list.

@@ -13,6 +13,7 @@ mod amount;
 mod by_hand;
 mod connect;
 mod decided;
+mod events;
 mod fold;
 mod gateways;
 mod idempotency;
@@ -54,11 +55,12 @@ const SUSPECTS: usize = 1_000;
 /// Check our books against the gateway's: nothing charged twice, lost or forgotten
 ///
 /// Reads the database and the gateway's journal, and writes nothing. Safe to run at any time, also under
-/// load. It makes nine checks. `charge`: the gateway took what the payments say. `refunds`: it gave back what
+/// load. It makes ten checks. `charge`: the gateway took what the payments say. `refunds`: it gave back what
 /// was asked for, once, and no more than was taken. `ledger`: each success is
 /// posted once. `accounts`: each balance is what its entries add up to, and each book adds up to nothing.
-/// `history`: the events make the payments. `by_hand`: what people decided is borne out. `idempotency`: each
-/// payment has one key. `liveness`: no payment is forgotten, or only taken over again and again.
+/// `events`: what happened is told once, and to each endpoint. `history`: the events make the payments.
+/// `by_hand`: what people decided is borne out. `idempotency`: each payment has one key. `liveness`: no
+/// payment is forgotten, or only taken over again and again.
 /// `acknowledged`, with --history: what clients were told is there.
 #[derive(clap::Args)]
 #[command(after_help = "\
@@ -153,6 +155,7 @@ struct Checks {
     clients: Option<Clients>,
     ledger: Check,
     accounts: Check,
+    events: Check,
     history: Check,
     by_hand: Check,
     idempotency: Check,
@@ -172,6 +175,7 @@ impl Checks {
             clients,
             ledger: Check::new("ledger"),
             accounts: Check::new("accounts"),
+            events: Check::new("events"),
             history: Check::new("history"),
             by_hand: Check::new("by_hand"),
             idempotency: Check::new("idempotency"),
@@ -184,12 +188,13 @@ impl Checks {
     async fn run(mut self, pool: &PgPool, journals: &mut [Journal]) -> Result<Report> {
         progress::during("reading our payments", self.read_ours(pool)).await?;
         let (rule, away) = (self.rule, outage::gateways_away(pool).await?);
-        let Self { register, clients, idempotency, accounts, refunds, refund, .. } = &mut self;
+        let Self { register, clients, idempotency, accounts, events, refunds, refund, .. } = &mut self;
         register.learn_orphans(past::orphans(pool).await?);
         progress::during("reading our refunds", refunds.read(pool, (rule, &away), refund)).await?;
         let keys = idempotency::check(pool, register, clients, idempotency);
         progress::during("reading our idempotency keys", keys).await?;
         progress::during("reading our accounts", accounts::check(pool, accounts)).await?;
+        progress::during("reading what was told", events::check(pool, events)).await?;
         let booked = journal::read_to_their_ends(journals, |gateway, row| {
             if !refunds.book(gateway, row) {
                 register.book(gateway, row);
@@ -276,6 +281,7 @@ impl Checks {
             self.refund,
             self.ledger,
             self.accounts,
+            self.events,
             self.history,
             self.by_hand,
             self.idempotency,

@@ -34,6 +34,7 @@ mod remedy;
 mod schedule;
 mod settings;
 mod sweep;
+mod webhooks;
 
 pub use settings::Settings;
 
@@ -105,6 +106,7 @@ impl Worker {
             join_all(desks.each().map(|desk| at_desk(desk, &settings, &door_read, &shutdown))),
             schedule::run(&desks, &settings, &shutdown),
             holds::run(&desks.pool, settings.sweep, &shutdown),
+            webhooks::run(&desks.pool, &settings, &shutdown),
             async {
                 // Attempts that still wait for their turn claim nothing any more.
                 shutdown.cancelled().await;

@@ -8,6 +8,8 @@ use shared::gateway::settings::{self, GatewaySettings, variable};
 use shared::payment::transition::Lease;
 use shared::platform::config::{self, InvalidSetting};
 use shared::platform::metrics::Buckets;
+use shared::publish::address::Rules;
+use shared::publish::seal::SealingKeys;
 
 /// How a worker works; each field names its variable.
 #[derive(Clone)]
@@ -28,6 +30,16 @@ pub struct Settings {
     pub sweep: Duration,
     /// `RECONCILE_EVERY_MS`: the time between two reconciliations, on whichever worker.
     pub reconcile_every: Duration,
+    /// `WEBHOOK_SECRET_KEY` or `WEBHOOK_SECRET_KEY_FILE`: what the secrets of endpoints are sealed under.
+    /// Without it nothing is sent to endpoints.
+    pub webhook_keys: Option<SealingKeys>,
+    /// `WEBHOOK_ALLOW_HTTP` and `WEBHOOK_ALLOW_NETS`: which endpoints there may be beside https ones in
+    /// public.
+    pub webhook_rules: Rules,
+    /// `WEBHOOK_TIMEOUT_MS`: how long one delivery may take.
+    pub webhook_timeout: Duration,
+    /// `WEBHOOK_HASTE`: how much sooner than by the schedule a delivery is tried again.
+    pub webhook_haste: u32,
     /// `PRUNE_AFTER_MS`: how long finished jobs and workers that are gone can still be seen.
     pub prune_after: Duration,
 }
@@ -37,6 +49,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { database_url: _, max_connections, gateways, metrics_addr, lease, .. } = self;
         let Self { buckets, sweep, reconcile_every, prune_after, .. } = self;
+        let Self { webhook_keys, webhook_rules, webhook_timeout, webhook_haste, .. } = self;
         f.debug_struct("Settings")
             .field("max_connections", max_connections)
             .field("gateways", gateways)
@@ -46,6 +59,10 @@ impl fmt::Debug for Settings {
             .field("sweep", sweep)
             .field("reconcile_every", reconcile_every)
             .field("prune_after", prune_after)
+            .field("webhook_keys", webhook_keys)
+            .field("webhook_rules", webhook_rules)
+            .field("webhook_timeout", webhook_timeout)
+            .field("webhook_haste", webhook_haste)
             .finish_non_exhaustive()
     }
 }
@@ -67,6 +84,10 @@ impl Settings {
             lease: Lease { lease: Duration::from_secs(30), send_window: Duration::from_secs(5) },
             sweep: Duration::from_millis(500),
             reconcile_every: Duration::from_mins(1),
+            webhook_keys: None,
+            webhook_rules: Rules::default(),
+            webhook_timeout: Duration::from_secs(15),
+            webhook_haste: 1,
             prune_after: Duration::from_hours(1),
         }
     }
@@ -100,6 +121,10 @@ impl Settings {
             sweep: config::millis("SWEEP_MS", default.sweep)?,
             reconcile_every: config::millis("RECONCILE_EVERY_MS", default.reconcile_every)?,
             prune_after: config::millis("PRUNE_AFTER_MS", default.prune_after)?,
+            webhook_keys: SealingKeys::from_env("WEBHOOK_SECRET_KEY", "WEBHOOK_SECRET_KEY_FILE")?,
+            webhook_rules: Rules::from_env("WEBHOOK_ALLOW_HTTP", "WEBHOOK_ALLOW_NETS")?,
+            webhook_timeout: config::millis("WEBHOOK_TIMEOUT_MS", default.webhook_timeout)?,
+            webhook_haste: config::parsed("WEBHOOK_HASTE", default.webhook_haste)?,
             ..default
         };
         settings.check()?;
@@ -137,6 +162,12 @@ impl Settings {
         if self.prune_after < shared::queue::ORPHANED_AFTER * 2 {
             let why = format!("must be at least {:?}", shared::queue::ORPHANED_AFTER * 2);
             return Err(InvalidSetting::new("PRUNE_AFTER_MS", why));
+        }
+        if !(1..=30_000).contains(&self.webhook_timeout.as_millis()) {
+            return Err(InvalidSetting::new("WEBHOOK_TIMEOUT_MS", "must be from 1 to 30000"));
+        }
+        if !(1..=10_000).contains(&self.webhook_haste) {
+            return Err(InvalidSetting::new("WEBHOOK_HASTE", "must be from 1 to 10000"));
         }
         let fewest = shared::queue::LIBRARY_CONNECTIONS + self.seats() + 2;
         if self.max_connections < fewest {

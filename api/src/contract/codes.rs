@@ -133,10 +133,16 @@ codes! {
         "The review of the payment ended otherwise before. `review` says how, and by whom.",
     TransferOfPayment = "transfer_of_payment" CONFLICT Never
         "The transfer reserves what a payment in review is to cost. It ends with that review alone.",
+    TooManyEndpoints = "too_many_endpoints" CONFLICT Never
+        "You have as many enabled endpoints as there may be. Disable one first.",
     DeadLetterClosed = "dead_letter_closed" CONFLICT Never
         "Somebody closed the dead letter before, and otherwise than this request asks for.",
     DeadLetterHeld = "dead_letter_held" CONFLICT Never
         "The payment of the dead letter is held. Replay it, or decide about the payment by its break.",
+    CursorLost = "cursor_lost" GONE Never
+        "The system came back from a backup, or on another server, without the events after the one that you name. \
+         Go on after the event in `resume_after`, or from the beginning if it is null, and tell events apart by \
+         their ids.",
     PayloadTooLarge = "payload_too_large" PAYLOAD_TOO_LARGE Never
         "The body is longer than 65,536 bytes.",
     UriTooLong = "uri_too_long" URI_TOO_LONG Never
@@ -166,6 +172,8 @@ codes! {
         "Too many requests of the key are under way. Wait for some to end.",
     TooManyWaits = "too_many_waits" TOO_MANY_REQUESTS After
         "Too many requests of the key wait for payments. Ask without `wait`, or once some have ended.",
+    TooManyStreams = "too_many_streams" TOO_MANY_REQUESTS After
+        "Too many streams of yours are open at this process. Close one first.",
     HeadersTooLarge = "headers_too_large" REQUEST_HEADER_FIELDS_TOO_LARGE Never
         "The headers are too many or too long. Send at most 100 of them, and 32 kB.",
     TooManyTries = "too_many_tries" TOO_MANY_REQUESTS After
@@ -188,6 +196,9 @@ codes! {
     TooManyConnections = "too_many_connections" SERVICE_UNAVAILABLE After
         "Too many connections are open. Close those that you do not need, and try again later. This is told \
          before any request is read.",
+    WebhooksOff = "webhooks_off" SERVICE_UNAVAILABLE Sometime
+        "No events are sent to endpoints here, since their secrets cannot be sealed or opened. Ask the operator, or \
+         read `/v1/events`.",
     NotReady = "not_ready" SERVICE_UNAVAILABLE After
         "This process cannot do its work at the moment. The detail says why.",
 }

@@ -3,18 +3,22 @@
 use super::kinds::{Field, Kind, Schema};
 
 mod accounts;
+mod events;
 mod operators;
 mod payments;
 mod refunds;
 mod reviews;
 mod service;
+mod webhooks;
 
 pub(crate) use accounts::*;
+pub(crate) use events::*;
 pub(crate) use operators::*;
 pub(crate) use payments::*;
 pub(crate) use refunds::*;
 pub(crate) use reviews::*;
 pub(crate) use service::*;
+pub(crate) use webhooks::*;
 
 const fn id(prefix: &'static str, about: &'static str) -> Field {
     Field::new("id", Kind::Id(prefix), about)

@@ -6,25 +6,38 @@ use super::objects as o;
 use super::{Answer, Asked, Caller, Content, Operation, Parameter, Place, Verb, in_path, parameter, query};
 
 mod accounts;
+mod events;
 mod operators;
 mod payments;
 mod refunds;
 mod reviews;
 mod service;
+mod webhooks;
 
 pub(crate) use accounts::*;
+pub(crate) use events::*;
 pub(crate) use operators::*;
 pub(crate) use payments::*;
 pub(crate) use refunds::*;
 pub(crate) use reviews::*;
 pub(crate) use service::*;
+pub(crate) use webhooks::*;
 
 /// Every operation, in the order in which people read of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Operation> {
-    [payments::ALL, refunds::ALL, accounts::ALL, operators::ALL, reviews::ALL, service::ALL]
-        .into_iter()
-        .flatten()
-        .copied()
+    [
+        payments::ALL,
+        refunds::ALL,
+        accounts::ALL,
+        events::ALL,
+        webhooks::ALL,
+        operators::ALL,
+        reviews::ALL,
+        service::ALL,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
 }
 
 const LIMIT: Parameter =

@@ -13,6 +13,7 @@ use shared::merchant::auth::{self, Holder, Presented};
 use shared::merchant::keys;
 use shared::merchant::pepper::{self, Peppers};
 use shared::merchant::scope::Scope;
+use shared::publish::seal::SealingKeys;
 use sqlx::PgPool;
 
 const FILE: &str = "keys.json";
@@ -57,6 +58,12 @@ impl DevKeys {
         let kept = Self { api_key, admin_key, pepper: own };
         write_private(&path, &serde_json::to_string(&kept)?)?;
         Ok(Self { pepper, ..kept })
+    }
+
+    /// What the secrets of webhook endpoints are sealed under, unless the environment says so. It follows
+    /// from the pepper.
+    pub(super) fn sealing(&self) -> Result<SealingKeys> {
+        Ok(SealingKeys::of(&self.pepper)?)
     }
 
     /// The pepper, as programs read it.

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use anyhow::{Context, Error, Result, anyhow};
 use shared::gateway::settings::GatewaySettings;
 use shared::platform::config;
+use shared::publish::address::Rules;
 use terminal::progress;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -50,6 +51,10 @@ impl Services {
         settings.ops_addr = args.ops_addr;
         settings.board_addr = Some(args.board_addr);
         settings.metrics_addr = args.metrics_addr;
+        if settings.webhook_keys.is_none() {
+            (settings.webhook_keys, settings.webhook_rules) =
+                (Some(keys.sealing()?), Rules::on_this_machine()?);
+        }
         let server = api::Server::bind(settings).await.context("cannot start the API")?;
         let (api, ops) = (server.api_url(), server.ops_url());
         let (board, metrics) = (server.board_url(), server.metrics_url());
@@ -58,6 +63,10 @@ impl Services {
         for _ in 0..args.workers {
             let gateway = GatewaySettings::from_env_at(format!("http://{gateway_addr}"))?;
             let mut settings = worker::Settings::from_env_with(databases.urls.app.clone(), vec![gateway])?;
+            if settings.webhook_keys.is_none() {
+                (settings.webhook_keys, settings.webhook_rules) =
+                    (Some(keys.sealing()?), Rules::on_this_machine()?);
+            }
             // The API shows the metrics of the whole process.
             settings.metrics_addr = (Ipv4Addr::LOCALHOST, 0).into();
             workers.push(worker::Worker::connect(settings).await.context("cannot start a worker")?);

@@ -10,9 +10,10 @@ use sqlx::PgPool;
 use crate::operations::breaks::KINDS;
 use crate::operations::horizon::{self, HOT_TABLES, Horizon};
 use crate::platform::metrics::{
-    self, BREAKS_OPEN, CLOSED, DEAD_LETTERS_OPEN, DEAD_ROWS, HOLDS_OLDEST_DUE, HOLDS_OPEN, PAYMENTS_HELD,
-    PAYMENTS_OPEN, PAYMENTS_OVERDUE, QUEUE_JOBS, QUEUE_OLDEST, RECONCILIATION_AGE, REFUNDS_HELD,
-    REFUNDS_OPEN, SESSIONS_HIDDEN, SNAPSHOT_AGE, SNAPSHOT_AGE_TRANSACTIONS, SNAPSHOT_PID,
+    self, BREAKS_OPEN, CLOSED, DEAD_LETTERS_OPEN, DEAD_ROWS, EVENTS_HELD_BACK, HOLDS_OLDEST_DUE, HOLDS_OPEN,
+    PAYMENTS_HELD, PAYMENTS_OPEN, PAYMENTS_OVERDUE, QUEUE_JOBS, QUEUE_OLDEST, RECONCILIATION_AGE,
+    REFUNDS_HELD, REFUNDS_OPEN, SESSIONS_HIDDEN, SNAPSHOT_AGE, SNAPSHOT_AGE_TRANSACTIONS, SNAPSHOT_PID,
+    WEBHOOK_OLDEST,
 };
 use crate::queue;
 
@@ -47,6 +48,8 @@ struct Now {
     closed: f64,
     holds_open: f64,
     oldest_due_hold: f64,
+    webhook_oldest: f64,
+    held_back: f64,
     /// The number of open breaks of each of [`KINDS`]; none if that could not be read.
     breaks_open: Option<Vec<f64>>,
 }
@@ -68,6 +71,8 @@ impl Now {
         closed: f64::NAN,
         holds_open: f64::NAN,
         oldest_due_hold: f64::NAN,
+        webhook_oldest: f64::NAN,
+        held_back: f64::NAN,
         breaks_open: None,
     };
 }
@@ -106,6 +111,8 @@ async fn refresh(pool: &PgPool) {
     gauge!(CLOSED).set(now.closed);
     gauge!(HOLDS_OPEN).set(now.holds_open);
     gauge!(HOLDS_OLDEST_DUE).set(now.oldest_due_hold);
+    gauge!(WEBHOOK_OLDEST).set(now.webhook_oldest);
+    gauge!(EVENTS_HELD_BACK).set(now.held_back);
     for (n, &(kind, _)) in KINDS.iter().enumerate() {
         let open = now.breaks_open.as_ref().and_then(|open| open.get(n)).copied();
         gauge!(BREAKS_OPEN, "kind" => kind).set(open.unwrap_or(f64::NAN));

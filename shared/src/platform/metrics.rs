@@ -137,6 +137,14 @@ metrics! {
         "Holds of accounts that were neither posted nor given back."
     HOLDS_OLDEST_DUE Gauge "account_hold_oldest_due_seconds"
         "For how long the time of the oldest of these has been over; 0 where there is none."
+    WEBHOOK_DELIVERIES Counter "webhook_deliveries_total"
+        "Tries to deliver an event to an endpoint, by result: delivered, failed."
+    WEBHOOK_DISABLED Counter "webhook_endpoints_disabled_total"
+        "Endpoints that were disabled because they were gone or failed for days."
+    WEBHOOK_OLDEST Gauge "webhook_oldest_due_seconds"
+        "How long the delivery that waits longest has been due, whether or not its endpoint answers; 0 where there is none."
+    EVENTS_HELD_BACK Gauge "events_held_back_seconds"
+        "How long the oldest transaction that may still write has run, in whatever database of the server: no later event is told until it ends."
     CLOSED Gauge "installation_closed"
         "Whether nothing is claimed: 1 where a past came back, the database is another one, or another server took over and was not looked into; 0 ordinarily."
     RECONCILIATIONS Counter "reconciliation_runs_total"
@@ -333,6 +341,15 @@ pub fn ended(status: PaymentStatus, age: Duration) {
 /// Counts a result that came after its claim was gone.
 pub(crate) fn came_late() {
     counter!(LATE_EVIDENCE).increment(1);
+}
+
+/// Counts deliveries of a round: those that were taken and those that failed; and whether the endpoint was
+/// disabled by it.
+pub fn webhooks(delivered: usize, failed: usize, is_disabled: bool) {
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    counter!(WEBHOOK_DELIVERIES, "result" => "delivered").increment(count(delivered));
+    counter!(WEBHOOK_DELIVERIES, "result" => "failed").increment(count(failed));
+    counter!(WEBHOOK_DISABLED).increment(u64::from(is_disabled));
 }
 
 /// Counts a request that a limit refused.

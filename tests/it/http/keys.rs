@@ -18,7 +18,7 @@ const OPEN: [&str; 7] =
     ["/docs", "/openapi.json", "/problems/1", "/health", "/health/live", "/health/ready", "/metrics"];
 
 /// Below these a merchant's key opens, and everywhere else an admin's.
-const MERCHANTS: [&str; 7] = [
+const MERCHANTS: [&str; 9] = [
     "/v1/payments",
     "/v1/idempotency-keys",
     "/v1/accounts",
@@ -26,6 +26,8 @@ const MERCHANTS: [&str; 7] = [
     "/v1/refunds",
     "/v1/returns",
     "/v1/disputes",
+    "/v1/events",
+    "/v1/webhook_endpoints",
 ];
 
 const NOBODYS: &str = "payonce_sk_unknown";
@@ -113,7 +115,9 @@ pub(super) fn asks(system: &System, method: &Method, path: &str) -> RequestBuild
         _ if is_page(path) => "ops",
         _ => "api",
     };
-    let url = format!("{}{path}", system.apis[0].address(listener));
+    // A stream has no end, so its place is one that there is not.
+    let query = if path.ends_with("/stream") { "?after=none" } else { "" };
+    let url = format!("{}{path}{query}", system.apis[0].address(listener));
     reqwest::Client::new().request(method.clone(), url).json(&json!({}))
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use domain::ids::PaymentId;
 use tests::{TestDatabase, a_payment};
 
-use super::{after_payments_by, behind_the_guards, offences, report, verify};
+use super::{after_payments_by, behind_the_guards, offences, report, told, verify};
 
 /// The books that are changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -212,14 +212,15 @@ async fn every_planted_defect_is_named_by_its_own_check() {
     let (code, report) = report(verify(&system, &[])).await;
 
     assert_eq!(code, 1);
-    let said = offences(&report);
+    // A history that was changed was told otherwise. `told.rs` has the defects of what is told.
+    let (said, violations) = told::beside(&report);
     for (defect, id) in DEFECTS.iter().zip(&ids) {
         let of_it: Vec<_> = said.iter().filter(|(_, subject, _)| *subject == id.to_string()).collect();
         let checks: BTreeSet<&str> = of_it.iter().map(|(check, ..)| check.as_str()).collect();
         assert_eq!(checks, BTreeSet::from([defect.check]), "{}: {of_it:?}", defect.sql);
         assert!(of_it.iter().any(|(.., says)| says.contains(defect.says)), "{}: {of_it:?}", defect.says);
     }
-    assert_eq!(report["violations"], said.len(), "somebody else was blamed: {report}");
+    assert_eq!(violations, said.len(), "somebody else was blamed: {report}");
     let blamed: BTreeSet<&String> = said.iter().map(|(_, subject, _)| subject).collect();
     assert_eq!(blamed.len(), DEFECTS.len(), "{report}");
 }
@@ -372,6 +373,8 @@ async fn many_pages_are_read_to_their_end() {
          insert into ledger_transfers select t.* from copies cross join ledger_transfers q
            cross join lateral jsonb_populate_record(q, jsonb_build_object('payment_id', copy, 'id', copy)) t
           where q.payment_id = '{id}';
+         insert into public_events select e.* from copies cross join public_events q
+           cross join lateral jsonb_populate_record(q, jsonb_build_object('object', copy)) e where q.object = '{id}';
          insert into idempotency_keys
          select merchant_id, operation, customer_id, copy, fingerprint, copy, renderer, created_at
            from copies cross join idempotency_keys where payment_id = '{id}';
@@ -389,7 +392,7 @@ async fn many_pages_are_read_to_their_end() {
         "{report}"
     );
     let checks = report["checks"].as_array().unwrap().iter();
-    for check in checks.filter(|check| check["name"] != "accounts") {
+    for check in checks.filter(|check| check["name"] != "accounts" && check["name"] != "events") {
         let expected = if check["name"] == "charge" { 6_500 } else { 0 };
         assert_eq!((&check["checked"], &check["violations"]), (&6_501.into(), &expected.into()), "{check}");
     }

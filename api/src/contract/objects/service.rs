@@ -58,6 +58,10 @@ pub(crate) static PROBLEM: Schema = Schema {
             Kind::Many(&Kind::One(&LINKED)),
             "What became of each transfer of the group.",
         ),
+        Field {
+            is_null: true,
+            ..Field::optional("resume_after", Kind::Text, "The event after which reading goes on.")
+        },
         Field::optional("payment_id", Kind::Id("pay_"), "The payment that the idempotency key made."),
         Field::optional("refundable", Kind::Amount, "What is left of the payment to give back."),
         Field::optional("payment", Kind::One(&NOT_REFUNDABLE), "How the payment stood."),

@@ -57,7 +57,9 @@ pub async fn close_doors(pool: &PgPool, doing: Doing, by: &str) -> sqlx::Result<
             format!("{MOVING} by {by}, and that has not ended: run `payonce moved` again")
         }
     };
-    let statement = sqlx::query!("update installation set must_restore = $1", why).execute(pool);
+    // Transaction ids may begin anew here, so what is told from now on is of another epoch of public events.
+    let statement =
+        sqlx::query!("update installation set must_restore = $1, moves = moves + 1", why).execute(pool);
     durable("close_doors", statement).await?;
     Ok(None)
 }
@@ -330,6 +332,7 @@ pub async fn open_doors(pool: &PgPool, restoring: &Restoring) -> sqlx::Result<()
     )
     .execute(&mut *transaction)
     .await?;
+    sqlx::query!("select event_epoch() as begun").fetch_one(&mut *transaction).await?;
     durable("open_doors", transaction.commit()).await
 }
 
@@ -342,7 +345,9 @@ pub async fn settle_in(pool: &PgPool) -> sqlx::Result<Identity> {
     let statement = sqlx::query!(
         "update installation
             set returned_at = clock_timestamp(), key_scheme = 2, system_identifier = $1, database_oid = $2, timeline = $3,
-                must_restore = null",
+                must_restore = null
+           from (select event_epoch() as begun offset 0) as events
+          where events.begun is not null",
         seen.system_identifier,
         seen.database_oid,
         seen.timeline

@@ -14,7 +14,7 @@ use super::{
     ACCEPTS, ALL, API_REFUSALS, Accept, BUILD, CLAIMS, DEAD_LETTER_REPLAYS, E2E, EVENTS, FAILURES,
     GATEWAY_CALL_DURATION, GATEWAY_CALLS, HTTP_REQUEST_DURATION, HTTP_REQUESTS, JWKS_READS, Kind,
     LATE_EVIDENCE, OTHER_PEPPER, PUT_OFF, QUEUE_DELAY, RECONCILIATIONS, REFUNDS, Refusal, SETTLE_DURATION,
-    SWEEP_FOUND, SWEEPS, buried, label, rescheduled,
+    SWEEP_FOUND, SWEEPS, buried, label, rescheduled, webhooks,
 };
 
 /// The commit that the program was built from, where `PAYONCE_COMMIT` told the build.
@@ -54,6 +54,7 @@ pub(super) fn describe() {
         counter!(SWEEPS, "result" => result).increment(0);
     }
     counter!(SWEEP_FOUND).increment(0);
+    webhooks(0, 0, false);
 }
 
 /// Shows what becomes of payments.

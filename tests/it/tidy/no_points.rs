@@ -1,0 +1,32 @@
+//! Functions that touch durable data and need no fault points.
+
+/// The functions in these files whose statements need no points, and why.
+pub(super) const NO_POINTS: &[(&str, &str)] = &[
+    ("try_out", "only reads"),
+    ("remedy_is_due", "reads"),
+    ("is_merchant", "reads"),
+    ("claim_rows", "is what the points of a claim are around"),
+    ("rows_claimed_by", "reads"),
+    ("claim_without_guard", "is the claim, sabotaged"),
+    ("tokens_of_whoever_holds", "reads"),
+    ("enqueue", "is outside of its transaction, which is the sabotage"),
+    ("cursor", "makes sure of a row, and reads it"),
+    ("beside_the_gateways", "reads"),
+    ("listed_up_to", "reads"),
+    ("list_up_to", "is part of a transaction, or may be lost"),
+    ("insert", "is part of a transaction"),
+    ("unknown", "reads"),
+    ("beside_the_ledger", "reads"),
+    ("register", "names a worker before it does anything"),
+    ("keep", "is part of a transaction"),
+    ("list", "reads"),
+    ("held_back", "reads"),
+    ("one", "reads"),
+    ("tries", "reads"),
+    ("secret_of", "reads"),
+    ("due", "reads"),
+    ("waiting", "reads"),
+    ("secrets", "reads"),
+    ("write", "is what the points of a round are around"),
+    ("unknown", "reads"),
+];
