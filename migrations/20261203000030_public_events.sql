@@ -103,7 +103,7 @@ create trigger public_events_append_only_all before truncate on public_events
 -- Has a log tell its public events from now on; the list is filled after it, in the same migration. The log has the columns `version`, `type` and `at`, and one that names its object. The
 -- object's table has `id` and `merchant_id`. `kind` is an expression over the object's row `o`.
 -- The writer of the log has locked its object, so the object's event before is committed, and seen by the trigger's own queries.
-create function publish(log regclass, object_column name, owner regclass, kind text) returns void language plpgsql as $outer$
+create function publish(log name, object_column name, owner name, kind text) returns void language plpgsql as $outer$
 begin
     execute format($make$
         create function %1$I() returns trigger language plpgsql security definer set search_path = public, pg_temp as $$
@@ -121,7 +121,7 @@ begin
               from (select w.%3$I as object, w.version, w.at, p.kind, p.type, p.renderer, o.merchant_id,
                            lag(w.version) over (partition by w.%3$I order by w.version) as previous
                       from written w
-                     cross join lateral (select o.merchant_id, %5$s as kind from %4$s o where o.id = w.%3$I offset 0) as o
+                     cross join lateral (select o.merchant_id, %5$s as kind from %4$I o where o.id = w.%3$I offset 0) as o
                       join public_event_types p on p.log = %2$L and p.kind = o.kind and p.word = w.type) as t
               left join lateral (
                     select e.epoch, e.tx, e.version from public_events e
@@ -129,8 +129,8 @@ begin
              order by t.object, t.version;
             return null;
         end $$
-    $make$, 'tell_' || log, log::text, object_column, owner, kind);
-    execute format('create trigger %I after insert on %s referencing new table as written for each statement execute function %I()',
+    $make$, 'tell_' || log, log, object_column, owner, kind);
+    execute format('create trigger %I after insert on %I referencing new table as written for each statement execute function %I()',
                    log || '_told', log, 'tell_' || log);
 end $outer$;
 
