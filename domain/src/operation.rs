@@ -210,7 +210,10 @@ pub fn after_look(now: &Situation, policy: &Policy, outcome: OperationOutcome) -
             OperationStep::Doubt { wait, reason, .. } => {
                 OperationStep::Doubt { wait, reason, counts_not_found: true }
             }
-            other => other,
+            step @ (OperationStep::Succeed(_)
+            | OperationStep::Fail(_)
+            | OperationStep::Retry { .. }
+            | OperationStep::Hold(_)) => step,
         },
         // Nothing of it arrived. The same key has one effect, whatever is still on its way.
         O::NotFound if policy.trusts_keys(now.first_sent_age) => {

@@ -122,7 +122,9 @@ async fn step(pool: &PgPool, merchant: MerchantId, walks: &mut [Walk], at: usize
             let (found, why) = match moved.next().unwrap() {
                 Moved::Done(transfers) => (transfers.first().map(|it| it.status.clone()), None),
                 Moved::Refused(reason) => (None, Some(reason.code)),
-                other => unreachable!("{:?}: {other:?}", walk.happens),
+                other @ (Moved::Unfit(_) | Moved::Again | Moved::Held(_)) => {
+                    unreachable!("{:?}: {other:?}", walk.happens)
+                }
             };
             assert_eq!(why.as_deref(), refused, "{:?} at {at}", walk.happens);
             if refused.is_none() {

@@ -36,7 +36,7 @@ impl Listener {
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         while !is_done(&self.events) {
             let Some(bytes) = response.chunk().await? else { break };
-            self.buffer.push_str(std::str::from_utf8(&bytes).expect("whole characters"));
+            self.buffer.push_str(std::str::from_utf8(&bytes).unwrap());
             while let Some(end) = self.buffer.find("\n\n") {
                 let block: String = self.buffer.drain(..end + 2).collect();
                 self.take(&block);
@@ -51,7 +51,7 @@ impl Listener {
             self.last = Some((*id).to_owned());
         }
         if let Some(data) = fields.get("data").filter(|_| fields.get("event") != Some(&"error")) {
-            let event: Value = serde_json::from_str(data).expect("an event");
+            let event: Value = serde_json::from_str(data).unwrap();
             assert_eq!(fields["id"], event["id"]);
             assert_eq!(fields["event"], event["type"]);
             self.events.push(event);
