@@ -140,5 +140,6 @@ insert into public_event_types (log, kind, word, type, renderer) values
     ('payment_events', 'payment', 'succeeded', 'payment.succeeded', 1),
     ('payment_events', 'payment', 'failed', 'payment.failed', 1),
     ('payment_events', 'payment', 'reversed', 'payment.reversed', 1),
-    ('payment_events', 'payment', 'held', 'payment.held', 1);
+    ('payment_events', 'payment', 'held', 'payment.held', 1),
+    ('payment_events', 'payment', 'review_started', 'payment.in_review', 1);
 do $$ begin perform event_epoch(); end $$;

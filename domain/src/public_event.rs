@@ -18,6 +18,8 @@ crate::words! {
         PaymentReversed = "payment.reversed",
         /// The payment waits for a person of ours.
         PaymentHeld = "payment.held",
+        /// A rule has the payment wait for a person before it is charged.
+        PaymentInReview = "payment.in_review",
         /// Nothing is sent to an endpoint any more.
         EndpointDisabled = "webhook_endpoint.disabled",
         /// An endpoint is sent events again.

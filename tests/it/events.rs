@@ -7,6 +7,7 @@ use serde_json::Value;
 use tests::{Client, PrivateServer, Shape, System, a_payment, wait_for};
 
 use crate::PROGRAM;
+use crate::risk::{large, review_large};
 
 /// A page of events.
 pub(crate) async fn page(client: &Client, query: &str) -> (Vec<Value>, Option<String>) {
@@ -71,6 +72,13 @@ async fn what_ended_or_is_held_is_told_once_as_it_stood_and_in_the_same_bytes_ev
         let id = system.accepted(a_payment().method(method)).await;
         let stands = if told == "payment.held" { system.held(id).await } else { system.ended(id).await };
         expected.push((told, stands));
+    }
+    review_large(&system).await;
+    let id = system.accepted(large()).await;
+    expected.push(("payment.in_review", system.client.payment(id).await));
+    // What was given back later is no part of what happened then.
+    for (_, stands) in &mut expected {
+        stands.as_object_mut().unwrap().remove("amount_refunded");
     }
 
     told(&system.client, expected.len()).await;

@@ -30,7 +30,7 @@ async fn add_rule(system: &System, rule: &[&str]) -> i64 {
 }
 
 /// Has everything above 1,000.00 USD wait for a person.
-async fn review_large(system: &System) -> i64 {
+pub(crate) async fn review_large(system: &System) -> i64 {
     add_rule(
         system,
         &["amount_over", "--currency", "USD", "--amount", "1000.00", "--action", "review", "--score", "50"],
@@ -39,7 +39,7 @@ async fn review_large(system: &System) -> i64 {
 }
 
 /// A payment that waits for a person by then.
-fn large() -> Request {
+pub(crate) fn large() -> Request {
     a_payment().amount("1500").with("currency", json!("USD"))
 }
 

@@ -10,7 +10,7 @@ use super::report::Check;
 
 /// What of a payment's log is told, by its word there.
 const PAYMENTS: &str = "(values ('succeeded', 'payment.succeeded'), ('failed', 'payment.failed'), ('reversed', 'payment.reversed'),
-                                ('held', 'payment.held')) as t (word, type)";
+                                ('held', 'payment.held'), ('review_started', 'payment.in_review')) as t (word, type)";
 
 /// What is told although it did not happen, or happened and was not told. What was written before the events
 /// were told is older than its type's begin.
