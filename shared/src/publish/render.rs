@@ -21,7 +21,7 @@ use crate::payment::history::{self, Row};
 use crate::platform::time::rfc3339;
 
 /// The version of the form of events, which each says of itself.
-pub const API_VERSION: &str = "2026-12-03";
+pub const API_VERSION: &str = "2026-11-30";
 
 /// An event that may be told, with its bytes.
 #[derive(Debug, Clone)]

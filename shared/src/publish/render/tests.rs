@@ -59,7 +59,7 @@ fn renderer_1_writes_these_bytes_for_ever() {
     let body = payment(Uuid::nil().into(), &succeeded(), Some(&history())).unwrap();
     let golden = concat!(
         r#"{"id":"evt_6b0cc90000000000000002e900000000000000000000000000000abc00000003","object":"event","#,
-        r#""type":"payment.succeeded","api_version":"2026-12-03","created_at":"2026-11-30T00:53:23.000000Z","#,
+        r#""type":"payment.succeeded","api_version":"2026-11-30","created_at":"2026-11-30T00:53:23.000000Z","#,
         r#""merchant":"mer_00000000000000000000000000000000","payment":"pay_00000000000000000000000000000abc","#,
         r#""version":3,"previous_version":null,"data":{"id":"pay_00000000000000000000000000000abc","object":"payment","#,
         r#""status":"succeeded","amount":"12.30","currency":"EUR","customer_id":"c1","payment_method":"sim_ok","#,
