@@ -23,8 +23,9 @@ fn every_operation_has_a_name_and_a_path_of_its_own() {
     for operation in operations::all() {
         let verb = operation.id.split('_').next().unwrap_or_default();
         let is_verb = [
-            "create", "get", "list", "open", "post", "void", "resolve", "propose", "approve", "withdraw",
-            "replay", "discard",
+            "create", "get", "list", "open", "post", "void", "refund", "resolve", "propose", "approve",
+            "deny", "decide", "withdraw", "replay", "discard", "stream", "rotate", "disable", "recover",
+            "test",
         ];
         assert!(is_verb.contains(&verb), "{} begins with no verb that is known here", operation.id);
         assert!(ids.insert(operation.id), "{} stands twice", operation.id);
