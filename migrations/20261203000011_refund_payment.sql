@@ -49,7 +49,7 @@ begin
        or exists (select from corrections c where c.payment_id = p.id and c.approved_at is not null and c.outcome is distinct from 'refused'
                                               and c.outcome is distinct from 'withdrawn') then
         word := 'payment_not_refundable';
-        said := jsonb_build_object('status', p.status);
+        said := jsonb_build_object('status', p.status) || case when p.from_balance then '{"from_balance": true}' else '{}' end::jsonb;
     else
         insert into refund_totals (payment_id, captured) values (p.id, p.amount) on conflict do nothing;
         select * into t from refund_totals where payment_id = p.id for update;

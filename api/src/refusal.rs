@@ -122,7 +122,11 @@ impl std::fmt::Display for NotMoved {
         match self.refusal {
             Refusal::AccountsAreTheSame => f.write_str("from and to are the same account; send two"),
             Refusal::AccountNotFound => {
-                write!(f, "there is no account {}; open it first", self.account().unwrap_or_default())
+                write!(
+                    f,
+                    "there is no account {} for this; open it, or name another one",
+                    self.account().unwrap_or_default()
+                )
             }
             Refusal::TransferNotFound => f.write_str("there is no such transfer"),
             Refusal::CurrencyMismatch => {

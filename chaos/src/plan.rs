@@ -90,9 +90,7 @@ impl Scenario {
             Self::Connections => Nature::new((5_000, 10), (150, 1), (2, 2), &[BreaksDatabase]),
             Self::DiskFull => Nature::new((5_000, 5), (200, 1), (2, 1), &[BreaksDatabase, SmallDisk]),
             Self::RestartStorm => Nature::new((5_000, 20), (150, 2), (3, 2), &[]),
-            Self::Failover => {
-                Nature::new((100_000, 20), (300, 3), (2, 2), &[Banks, BreaksDatabase, HasStandby])
-            }
+            Self::Failover => Nature::new((100_000, 20), (300, 3), (2, 2), &[BreaksDatabase, HasStandby]),
             Self::LostTail => Nature::new((0, 20), (0, 2), (2, 1), &[BreaksDatabase, HasStandby, Scripted]),
             Self::SlowDatabase => Nature::new((5_000, 20), (100, 2), (2, 1), &[Wires]),
             Self::Partition => Nature::new((5_000, 20), (150, 3), (2, 1), &[Wires]).lasting(CUT_LASTS),

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use serde::Serialize;
 use shared::database::Patience;
+use shared::platform::config;
 use terminal::{output, progress};
 use tokio_util::sync::CancellationToken;
 
@@ -77,6 +78,8 @@ struct Ready {
     api_key: String,
     admin_key: String,
     api_key_pepper: String,
+    /// None where the environment has it.
+    webhook_secret_key: Option<String>,
     /// The URL of the role that serves; below, those of the owner and the reader.
     database_url: String,
     owner_database_url: String,
@@ -136,6 +139,8 @@ async fn start_on(databases: &Databases, args: &Args) -> Result<(Ready, Services
     pool.close().await;
 
     let services = Services::start(args, databases, &keys).await?;
+    let is_sealed_otherwise = config::secret("WEBHOOK_SECRET_KEY", "WEBHOOK_SECRET_KEY_FILE")?.is_some();
+    let webhook_secret_key = (!is_sealed_otherwise).then(|| keys.sealing_text());
     let ready = Ready {
         event: "ready",
         api: services.api.clone(),
@@ -146,6 +151,7 @@ async fn start_on(databases: &Databases, args: &Args) -> Result<(Ready, Services
         api_key: keys.api_key,
         admin_key: keys.admin_key,
         api_key_pepper: keys.pepper,
+        webhook_secret_key,
         database_url: databases.urls.app.clone(),
         owner_database_url: databases.urls.owner.clone(),
         reader_database_url: databases.urls.reader.clone(),
@@ -200,6 +206,11 @@ fn greeting(ready: &Ready, args: &Args) -> String {
     let board = ready.board.as_deref().unwrap_or("none");
     let (workers, data_dir) = (args.workers, ready.data_dir.display());
     let program = this_program();
+    let webhooks = ready.webhook_secret_key.as_deref().map_or_else(String::new, |key| {
+        format!(
+            " \\\n    WEBHOOK_SECRET_KEY={key} WEBHOOK_ALLOW_HTTP=true WEBHOOK_ALLOW_NETS=127.0.0.0/8,::1/128"
+        )
+    });
     format!(
         "\
 Payonce is ready.
@@ -225,7 +236,8 @@ Make a payment:
 
 Add a worker:
 
-  DATABASE_URL='{database_url}' GATEWAY_URL={gateway} METRICS_ADDR=127.0.0.1:0 {program} service worker
+  DATABASE_URL='{database_url}' GATEWAY_URL={gateway} METRICS_ADDR=127.0.0.1:0{webhooks} \\
+    {program} service worker
 
 Check the books, ours and the gateway's:
 

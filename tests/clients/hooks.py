@@ -36,18 +36,27 @@ def before_call(context, case, kwargs):
         case.body.pop("description", None)
         case.body.pop("types", None)
     # The key has a name of its own, and these go with each other in some ways only.
-    for name in ("by", "charge_id", "unproven", "decision"):
+    for name in ("by", "charge_id", "unproven"):
         case.body.pop(name, None)
+    if case.operation.definition.raw.get("operationId") != "decide_reviews":
+        case.body.pop("decision", None)
     if "reason" in case.body:
         case.body["reason"] = "because"
     if case.operation.definition.raw.get("operationId") == "propose_correction":
         case.body["amount"] = "0"
     # An owner is clean, and a hold ends in the future.
+    case.body.pop("external_id", None)
+    case.body.pop("note", None)
+    if "payments" in case.body:
+        case.body["payments"] = ["pay_" + uuid.uuid4().hex]
     if "owner" in case.body:
         case.body["owner"] = "cus_" + uuid.uuid4().hex
     for transfer in [case.body, *(case.body.get("transfers") or [])]:
         if "from" in transfer:
             transfer.update(amount="12", currency="EUR", to="acc_" + uuid.uuid4().hex)
             transfer.pop("expires_at", None)
+    if case.operation.definition.raw.get("operationId") == "refund_payment":
+        # So little that there is always as much left.
+        case.body.update(amount="0.01", metadata=None)
     if case.operation.definition.raw.get("operationId") == "post_transfer":
         case.body.pop("amount", None)

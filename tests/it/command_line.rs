@@ -76,6 +76,7 @@ async fn dev_runs_everything_and_stops_in_order() {
         "owner_database_url",
         "postgres_pid",
         "reader_database_url",
+        "webhook_secret_key",
     ];
     assert_eq!(names, contract);
 }

@@ -29,6 +29,7 @@ async fn with_worker(mut system: System) -> System {
 async fn forget(system: &System, id: PaymentId) {
     let all = "delete from ledger_transfers where payment_id = $id; delete from late_evidence where payment_id = $id;
                delete from breaks where payment_id = $id; delete from payment_events where payment_id = $id;
+               delete from public_events where object = $id;
                delete from idempotency_keys where payment_id = $id; delete from payments where id = $id;
                delete from apalis.jobs where idempotency_key like $id || ':%'";
     behind_the_guards(system, all, id).await;

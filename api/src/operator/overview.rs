@@ -79,9 +79,12 @@ fn verdict(now: &Overview) -> Option<String> {
     if !now.held.is_zero() {
         wrong.push(format!("{} held", now.held));
     }
-    for (open, one, many) in
-        [(now.open_breaks, "open break", "open breaks"), (now.open_letters, "dead letter", "dead letters")]
-    {
+    for (open, one, many) in [
+        (now.open_reviews, "open review", "open reviews"),
+        (now.held_refunds, "held refund", "held refunds"),
+        (now.open_breaks, "open break", "open breaks"),
+        (now.open_letters, "dead letter", "dead letters"),
+    ] {
         if !open.is_zero() {
             wrong.push(format!("{open} {}", if open.is_one() { one } else { many }));
         }
@@ -99,6 +102,13 @@ fn tiles(now: &Overview) -> Vec<Tile> {
             note: "for a person to decide".to_owned(),
             href: Some("/ops/payments?state=held"),
             is_bad: !now.held.is_zero(),
+        },
+        Tile {
+            label: "Reviews",
+            value: now.open_reviews.to_string(),
+            note: "to be approved before a charge".to_owned(),
+            href: Some("/ops/reviews"),
+            is_bad: !now.open_reviews.is_zero(),
         },
         Tile {
             label: "Open breaks",

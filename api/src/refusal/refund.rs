@@ -54,19 +54,30 @@ impl NotRefunded {
 impl std::fmt::Display for NotRefunded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.refusal {
-            RefundRefusal::PaymentDisputed => {
-                f.write_str("a dispute about this payment is open; wait for its end")
-            }
+            RefundRefusal::PaymentDisputed => f.write_str(
+                "a dispute about this payment is open; wait for its end, and ask under a new Idempotency-Key",
+            ),
+            RefundRefusal::PaymentNotRefundable if self.facts["from_balance"] == true => f.write_str(
+                "this payment came from a balance; give it back by a transfer from the account for sales",
+            ),
             RefundRefusal::PaymentNotRefundable => {
                 let status = self.facts["status"].as_str().unwrap_or_default();
-                write!(f, "this payment is {status}, and cannot be given back as it stands")
-            }
-            RefundRefusal::AmountExceedsRefundable => {
                 write!(
                     f,
-                    "{} of this payment can be given back; ask for that much or less",
-                    self.refundable()
+                    "this payment is {status}, and cannot be given back as it stands; once it can, ask under a new \
+                     Idempotency-Key"
                 )
+            }
+            RefundRefusal::AmountExceedsRefundable => {
+                let rest = self.refundable();
+                if rest.bytes().all(|b| matches!(b, b'0' | b'.')) {
+                    f.write_str("nothing of this payment is left to give back")
+                } else {
+                    write!(
+                        f,
+                        "{rest} of this payment can be given back; ask for that much or less, under a new Idempotency-Key"
+                    )
+                }
             }
         }
     }

@@ -58,8 +58,8 @@ pub(super) fn router() -> Router<App> {
 }
 
 /// `POST /v1/payments`: 202 and the payment, the same for every try with one key; 201 if an account paid
-/// it. A client that prefers to wait gets the payment as it stands, once it has ended or is held: 201, and
-/// 200 for a repeat.
+/// it. A client that prefers to wait gets the payment as it stands, once it has ended or waits for a person:
+/// 201, and 200 for a repeat.
 async fn create(
     State(app): State<App>,
     ApiKey { key: api_key, slot }: ApiKey,
@@ -76,7 +76,7 @@ async fn create(
     }
     // A wait for which there is no place is a preference that cannot be kept.
     if let Some(secs) = wait
-        && told.accepted.first == First::Pending
+        && matches!(told.accepted.first, First::Pending | First::InReview | First::Denied)
         && app.limit.wait(&slot).is_ok()
         && let Some(payment) = at_rest_within(&app, told.payment_id(), api_key, secs).await
     {

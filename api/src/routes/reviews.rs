@@ -77,7 +77,7 @@ async fn approve(
     id: Result<Path<PaymentId>, PathRejection>,
     sent: Sent,
 ) -> Result<Json<Value>, Problem> {
-    act(app, &admin, Verdict::Approved, (super::id(id, "review")?, sent)).await
+    act(app, &admin, Verdict::Approved, (id, sent)).await
 }
 
 /// `POST /v1/reviews/{id}/deny`: refuses the payment.
@@ -87,7 +87,7 @@ async fn deny(
     id: Result<Path<PaymentId>, PathRejection>,
     sent: Sent,
 ) -> Result<Json<Value>, Problem> {
-    act(app, &admin, Verdict::Denied, (super::id(id, "review")?, sent)).await
+    act(app, &admin, Verdict::Denied, (id, sent)).await
 }
 
 /// Who decides, and why, as the body says. A body may be left out of what is said.
@@ -102,11 +102,12 @@ async fn act(
     app: App,
     admin: &Admin,
     verdict: Verdict,
-    (payment, sent): (PaymentId, Sent),
+    (id, sent): (Result<Path<PaymentId>, PathRejection>, Sent),
 ) -> Result<Json<Value>, Problem> {
     let mut fields = sent.fields()?;
     let (by, note) = said(&mut fields);
     fields.end(Some(()))?;
+    let payment = super::id(id, "review")?;
     let (by, credential) = (admin.acts_as(by)?, Some(admin.credential().to_owned()));
     let decision = Decision { payment, verdict, by, credential, note };
     // A task of its own: a client that hangs up must not leave it open whether this was done.

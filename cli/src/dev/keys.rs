@@ -63,7 +63,12 @@ impl DevKeys {
     /// What the secrets of webhook endpoints are sealed under, unless the environment says so. It follows
     /// from the pepper.
     pub(super) fn sealing(&self) -> Result<SealingKeys> {
-        Ok(SealingKeys::of(&self.pepper)?)
+        Ok(SealingKeys::read(&self.sealing_text())?)
+    }
+
+    /// The same, as programs read it.
+    pub(super) fn sealing_text(&self) -> String {
+        SealingKeys::following_from(&self.pepper)
     }
 
     /// The pepper, as programs read it.

@@ -52,12 +52,10 @@ impl SealingKeys {
         keys.map_err(|why| InvalidSetting::new(name, why))
     }
 
-    /// A key that follows from another secret: for who tries things out and has not made one.
-    ///
-    /// # Errors
-    /// There is no key, which cannot be.
-    pub fn of(secret: &str) -> Result<Self, NoSealingKey> {
-        Self::read(&hex::encode(Sha256::new_with_prefix("webhooks").chain_update(secret).finalize()))
+    /// The text of a key that follows from another secret: for who tries things out and has not made one.
+    #[must_use]
+    pub fn following_from(secret: &str) -> String {
+        hex::encode(Sha256::new_with_prefix("webhooks").chain_update(secret).finalize())
     }
 
     /// Reads one key, or two with a comma between. The first is that of new secrets.

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::ids::{KeyId, PaymentId};
 use futures::future::join_all;
-use reqwest::RequestBuilder;
-use serde_json::Value;
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
 use shared::merchant::auth::Owner;
 use shared::merchant::keys::{self, Wanted};
 use shared::merchant::pepper::Peppers;
@@ -122,7 +122,11 @@ async fn another_merchants_id_is_a_404_on_every_path_that_takes_one() {
     let mut tried = 0;
     for (method, path) in paths {
         let path = |id: PaymentId| path.replacen("/1", &format!("/{id}"), 1);
-        let asks = |id| send(other.request(method.clone(), &path(id)));
+        let asks = |id| {
+            let asked = other.request(method.clone(), &path(id));
+            let makes = method == Method::POST;
+            send(if makes { asked.header("idempotency-key", "k").json(&json!({})) } else { asked })
+        };
         let (hidden, missing) = (asks(theirs).await, asks(PaymentId::generate()).await);
 
         hidden.assert_problem(404, "not_found");

@@ -8,6 +8,7 @@ use tests::{Answer, Shape, System, a_payment};
 
 use super::{ADMIN_KEY, a_wrong_amount, breaks, version, void_at_the_gateway};
 use crate::PROGRAM;
+use crate::risk::{large, review_large};
 
 /// A request as Ada's browser sends it.
 fn asks(system: &System, method: Method, path: &str) -> reqwest::RequestBuilder {
@@ -268,9 +269,11 @@ async fn the_overview_says_what_needs_a_person() {
     let system = System::start(PROGRAM).await;
     let quiet = text(&get(&system, "/ops").await);
     let (_, _) = a_wrong_amount(&system).await;
+    review_large(&system).await;
+    system.accepted(large()).await;
 
     let page = text(&get(&system, "/ops").await);
 
     assert!(quiet.contains("nothing waits for a person"), "{quiet}");
-    assert!(page.contains("Needs a look: 1 held, 1 open break."), "{page}");
+    assert!(page.contains("Needs a look: 1 held, 1 open review, 1 open break."), "{page}");
 }

@@ -31,7 +31,8 @@ async fn what_waits_for_a_person_is_charged_once_it_is_approved_and_never_if_it_
     assert_eq!(system.count("select count(*) from apalis.jobs where job_type = 'payments'").await, 0);
     // Who prefers to wait is not kept waiting for a person.
     let waited = system.pay(yes.clone().header("prefer", "wait=20")).await;
-    assert_eq!((waited.status, &waited.body), (202, &first.body));
+    assert_eq!((waited.status, &waited.json()["status"]), (200, &json!("in_review")));
+    assert_eq!(waited.header("preference-applied"), "wait=20");
     let shown = get(&system, &format!("/v1/reviews/{approved}")).await.json();
     assert_eq!((&shown["status"], &shown["score"]), (&json!("open"), &json!(50)));
 
@@ -140,6 +141,11 @@ async fn what_nobody_decides_in_time_fails_and_its_age_counts_from_the_approval(
     sqlx::raw_sql("set session_replication_role = replica").execute(&mut *planted).await.unwrap();
     sqlx::query(age).bind(old.uuid()).execute(&mut *planted).await.unwrap();
     sqlx::query("update payment_events set at = at - interval '3 days' where payment_id = $1")
+        .bind(old.uuid())
+        .execute(&mut *planted)
+        .await
+        .unwrap();
+    sqlx::query("update public_events set at = at - interval '3 days' where object = $1")
         .bind(old.uuid())
         .execute(&mut *planted)
         .await

@@ -392,7 +392,8 @@ async fn many_pages_are_read_to_their_end() {
         "{report}"
     );
     let checks = report["checks"].as_array().unwrap().iter();
-    for check in checks.filter(|check| check["name"] != "accounts" && check["name"] != "events") {
+    let apart = ["accounts", "events", "refunds"];
+    for check in checks.filter(|check| !apart.iter().any(|name| check["name"] == *name)) {
         let expected = if check["name"] == "charge" { 6_500 } else { 0 };
         assert_eq!((&check["checked"], &check["violations"]), (&6_501.into(), &expected.into()), "{check}");
     }

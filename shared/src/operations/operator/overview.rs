@@ -31,6 +31,10 @@ pub struct Overview {
     pub oldest_created_at: Option<DateTime<Utc>>,
     /// Payments that wait for a person.
     pub held: Capped,
+    /// Payments that wait for a person before they are charged.
+    pub open_reviews: Capped,
+    /// Refunds that wait for a person.
+    pub held_refunds: Capped,
     /// Contradictions that are not closed.
     pub open_breaks: Capped,
     /// Dead letters that are not closed.
@@ -120,8 +124,10 @@ pub async fn overview(pool: &PgPool) -> sqlx::Result<Overview> {
     )
     .fetch_one(pool)
     .await?;
-    let held = sqlx::query_scalar!(
-        "select count(*) as \"count!\" from (select from payments where held_reason is not null limit $1) as held",
+    let person = sqlx::query!(
+        "select (select count(*) from (select from payments where held_reason is not null limit $1) as held) as \"held!\",
+                (select count(*) from (select from reviews where status = 'open' limit $1) as open) as \"reviews!\",
+                (select count(*) from (select from operations where held_reason is not null limit $1) as held) as \"refunds!\"",
         CAP
     )
     .fetch_one(pool)
@@ -149,7 +155,9 @@ pub async fn overview(pool: &PgPool) -> sqlx::Result<Overview> {
         away: away(pool).await?,
         first_due_at: under_way.first_due_at,
         oldest_created_at: under_way.oldest_created_at,
-        held: Capped(held),
+        held: Capped(person.held),
+        open_reviews: Capped(person.reviews),
+        held_refunds: Capped(person.refunds),
         open_breaks: Capped(open_breaks),
         open_letters: Capped(open_letters),
         jobs_waiting,
