@@ -130,7 +130,7 @@ teeth! {
     a_refund_that_is_never_answered_is_made_once: a_refund_never_answered without []
         => Clean;
     a_key_of_its_own_for_each_request_for_a_refund_is_caught: a_refund_never_answered without [new_key_per_refund]
-        => caught("charge", "charges stand");
+        => caught("refunds", "times otherwise");
     // One key for all charges. Behind it: a gateway that demands one.
     a_key_of_its_own_for_each_charge_is_caught: a_payment_charged without [new_key_per_attempt]
         => caught_twice("charge", "stand at the gateway", "charge_unknown");

@@ -139,6 +139,10 @@ impl Refunds {
     /// Books a row of a gateway's journal if it is a refund that says by its own key or id which one. Answers
     /// whether it was.
     pub(super) fn book(&mut self, gateway: &GatewayName, row: &Row<'_>) -> bool {
+        if row.kind == "request" {
+            self.note_another_key(gateway, row);
+            return false;
+        }
         let is_act = matches!(&*row.kind, "refund" | "return" | "dispute" | "dispute_won" | "dispute_lost");
         if !is_act || row.act_key.is_none() && row.act_id.is_none() {
             return false;
@@ -146,8 +150,8 @@ impl Refunds {
         let place = |of: &Option<std::borrow::Cow<'_, str>>| {
             of.as_deref().map(|text| (gateway.to_string(), text.to_owned()))
         };
-        let by_key = place(&row.act_key).and_then(|place| self.by_key.get(&place));
-        let found = by_key.or_else(|| place(&row.act_id).and_then(|place| self.by_id.get(&place))).copied();
+        let by_key = place(&row.act_key).and_then(|place| self.by_key.get(&place).copied());
+        let found = by_key.or_else(|| place(&row.act_id).and_then(|place| self.by_id.get(&place).copied()));
         let Some(refund) = found.and_then(|at| self.refunds.get_mut(at)) else {
             self.strangers.push(Stranger { gateway: gateway.clone(), row: row.to_owned_row() });
             return true;
@@ -163,6 +167,20 @@ impl Refunds {
             _ => refund.otherwise += 1,
         }
         true
+    }
+
+    /// A request for a refund of ours under a key that is not its own can have made it twice, be that booked
+    /// or not.
+    fn note_another_key(&mut self, gateway: &GatewayName, row: &Row<'_>) {
+        let (Some(key), Some(named)) = (row.act_key.as_deref(), row.reference.as_deref()) else { return };
+        let Ok(id) = named.parse::<OperationId>() else { return };
+        let of_key = self.by_key.get(&(gateway.to_string(), key.to_owned()));
+        if of_key.and_then(|at| self.refunds.get(*at)).is_some_and(|refund| refund.id == id.uuid()) {
+            return;
+        }
+        if let Some(refund) = self.refunds.iter_mut().find(|refund| refund.id == id.uuid()) {
+            refund.otherwise += 1;
+        }
     }
 
     /// Looks for the refunds of the journal that came to our books meanwhile. The others are handed to `see`.
